@@ -1,0 +1,90 @@
+//! Orders to the world, in the imperative, in the order in which they must begin.
+
+use std::time::Duration;
+
+use crate::engine::event::{BootNote, ExitStatus, UnitNote};
+use crate::engine::id::{IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::state::{Health, StateName};
+use crate::unit::name::UnitName;
+use crate::unit::spec::SignalNumber;
+
+/// What one step wants done. `Remember` and `Record` come before what they permit.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects(pub Vec<Effect>);
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Replace what the keeper holds for this key; a rebuilt engine continues from it.
+    Remember(Note),
+    /// Tell people and history. The engine logs nothing else.
+    Record(Fact),
+    /// Start the unit's command. Answered by `RunSpawned` or `RunFailedToSpawn`.
+    Spawn { run: RunId, unit: UnitId, ordinal: u32 },
+    /// Start the unit's stop command, kill it after `timeout`. Answered by `StopCommandFinished`.
+    RunStopCommand { run: RunId, unit: UnitId, timeout: Duration },
+    Signal { run: RunId, signal: SignalNumber, scope: SignalScope },
+    /// The run is over and accounted for; the keeper may forget it.
+    Release { run: RunId },
+    /// Execute probe `index` of the unit once. Answered by `ProbeFinished` unless cancelled.
+    StartProbe { probe: ProbeRunId, unit: UnitId, index: u16 },
+    CancelProbe { probe: ProbeRunId },
+    Reply { request: RequestId, answer: Answer },
+    /// Everything is stopped: end both rings with this status.
+    Exit { code: u8 },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Note {
+    Boot(BootNote),
+    Unit(UnitId, Box<UnitNote>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignalScope {
+    /// The main process.
+    Main,
+    /// Every process of the run.
+    All,
+}
+
+/// What happened, for people: the status line, `events`, history.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    StateChanged { unit: UnitId, from: StateName, to: StateName, reason: Box<str> },
+    /// The reason or the health changed within a state.
+    HealthChanged { unit: UnitId, health: Health, why: Box<str> },
+    RunEnded { unit: UnitId, ordinal: u32, exit: ExitStatus },
+    PhaseOpened { phase: PhaseId },
+    Booted,
+    /// A phase's barrier did not open within `boot_timeout`; these units hold it.
+    PhaseHeld { phase: PhaseId, holders: Vec<UnitId> },
+    IncidentOpened { incident: IncidentId, unit: Option<UnitId>, cause: Box<str> },
+    IncidentClosed { incident: IncidentId, unit: Option<UnitId> },
+    /// SIGKILL did not end it (uninterruptible sleep); a shutdown goes on without it.
+    Unkillable { unit: UnitId },
+    Adopted { unit: UnitId, ordinal: u32 },
+    RequestServed { request: RequestId, what: Box<str> },
+    ShutdownBegan,
+    /// A pair of state and event that must not exist. The unit keeps its state.
+    BugFound { unit: Option<UnitId>, what: Box<str> },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Done, with one line per unit asked for, and per unit touched besides.
+    Done(Vec<Line>),
+    /// Some of it did not come well; the lines say which.
+    NotWell(Vec<Line>),
+    /// No such unit; nothing was done. `nearest` is the name that was probably meant.
+    Unknown { unit: UnitName, nearest: Option<UnitName> },
+    /// Not now, and why.
+    Refused(Box<str>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    pub unit: UnitId,
+    pub is_well: bool,
+    pub text: Box<str>,
+}

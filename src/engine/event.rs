@@ -1,0 +1,250 @@
+//! Facts from the world, in the past tense: all that the engine ever learns.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId};
+use crate::engine::state::{Desired, NotedState};
+use crate::engine::time::Timestamp;
+use crate::unit::name::UnitName;
+use crate::unit::spec::SignalNumber;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The first event of an engine's life: what the keeper holds. Empty at a boot.
+    KeeperConnected(Box<Handover>),
+    /// exec succeeded.
+    RunSpawned { run: RunId, pid: u32 },
+    /// There is no process, and there never was a program.
+    RunFailedToSpawn { run: RunId, failure: SpawnFailure },
+    /// The main process ended. `is_empty`: nothing of the run is left, and no `RunEmptied` will follow.
+    RunExited { run: RunId, exit: ExitStatus, is_empty: bool },
+    /// The last process of a run whose leader had ended is gone.
+    RunEmptied { run: RunId },
+    /// The answer to `StartProbe`.
+    ProbeFinished { probe: ProbeRunId, verdict: Verdict },
+    /// The answer to `RunStopCommand`: it ended, could not be started, or was killed at its timeout.
+    StopCommandFinished { run: RunId, outcome: StopCommandOutcome },
+    /// A person, a client or a signal asks for something.
+    RequestReceived { request: RequestId, ask: Ask },
+    /// The wall clock was set.
+    ClockStepped,
+    /// A deadline of `next_deadlines` was reached. Harmless when early or spurious.
+    DeadlineReached,
+}
+
+/// Everything that outlived the last supervisor.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Handover {
+    /// Main runs, in the order of their ids.
+    pub runs: Vec<HandedRun>,
+    pub notes: Notes,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HandedRun {
+    pub run: RunId,
+    pub unit: UnitName,
+    /// Counts the unit's spawns: the 4 of `redis#4`.
+    pub ordinal: u32,
+    pub spawned_at: Timestamp,
+    pub condition: HandedCondition,
+}
+
+/// How far a run had come when it was handed over.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HandedCondition {
+    /// The keeper is still at it; `RunSpawned` or `RunFailedToSpawn` will follow.
+    Spawning,
+    Live { pid: u32 },
+    FailedToSpawn(SpawnFailure),
+    Exited { exit: ExitStatus, is_empty: bool },
+}
+
+/// What the engine had asked the keeper to remember; see `Effect::Remember`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Notes {
+    pub boot: Option<BootNote>,
+    pub units: BTreeMap<UnitName, UnitNote>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct BootNote {
+    /// Barriers open so far; they never close again.
+    pub open_phases: u16,
+    pub is_booted: bool,
+    /// When the first barrier not yet open began to be waited for.
+    pub waiting_since: Timestamp,
+    /// A shutdown is under way, and since when.
+    pub shutdown: Option<ShutdownNote>,
+    /// The highest incident number given so far.
+    pub last_incident: u64,
+    /// The open incident of a barrier that does not open.
+    pub incident: Option<IncidentId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShutdownNote {
+    pub since: Timestamp,
+    pub exit_code: u8,
+}
+
+/// What must not be forgotten of one unit.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnitNote {
+    pub desired: Desired,
+    pub life: NotedState,
+    /// Automatic starts in a row that ended in failure: the exponent of the backoff.
+    pub attempt: u32,
+    /// Automatic starts that count for the start limit, oldest first.
+    pub starts: Vec<Timestamp>,
+    pub restarts: u32,
+    pub last_run: Option<RunId>,
+    pub last_ordinal: u32,
+    pub last_exit: Option<ExitStatus>,
+    /// Its last finished run passed (tasks; condition `completed`).
+    pub has_passed: bool,
+    pub incident: Option<IncidentId>,
+    pub since: Timestamp,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    Code(u8),
+    Signal { signal: SignalNumber, dumped_core: bool },
+    /// It ended while nobody could ask how (adopted after the loss of its keeper on an old kernel).
+    Unknown,
+}
+
+impl ExitStatus {
+    pub fn is_success(self) -> bool {
+        self == Self::Code(0)
+    }
+
+    /// As systemd counts them: 0, and death by SIGHUP, SIGINT, SIGTERM or SIGPIPE.
+    pub fn is_clean(self) -> bool {
+        match self {
+            Self::Code(code) => code == 0,
+            Self::Signal { signal, .. } => {
+                [SignalNumber::HUP, SignalNumber::INT, SignalNumber::TERM, SignalNumber::PIPE].contains(&signal)
+            }
+            Self::Unknown => false,
+        }
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exited with {code}"),
+            Self::Signal { signal, dumped_core: false } => write!(f, "killed by {signal}"),
+            Self::Signal { signal, dumped_core: true } => write!(f, "killed by {signal} (core dumped)"),
+            Self::Unknown => f.write_str("ended with unknown status"),
+        }
+    }
+}
+
+/// Which step of a spawn failed, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpawnFailure {
+    pub step: SpawnStep,
+    /// Zero where no system call failed (`expand`, `timeout`).
+    pub errno: i32,
+    /// The cause in words, such as `No such file or directory`, with what it concerns.
+    pub cause: Box<str>,
+}
+
+impl fmt::Display for SpawnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot start: {}: {}", self.step, self.cause)
+    }
+}
+
+/// The steps of a spawn, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SpawnStep {
+    /// A `${NAME}` that nothing defines, or an env_file that cannot be read.
+    Expand,
+    /// The user or group does not exist.
+    Lookup,
+    /// Pipes, log directory.
+    Prepare,
+    Clone,
+    Session,
+    Limits,
+    OomScore,
+    Groups,
+    Setgid,
+    Setuid,
+    Chdir,
+    Descriptors,
+    Exec,
+    /// No exec within 5 s; the child was killed.
+    Timeout,
+}
+
+impl fmt::Display for SpawnStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Expand => "expand",
+            Self::Lookup => "lookup",
+            Self::Prepare => "prepare",
+            Self::Clone => "clone",
+            Self::Session => "setsid",
+            Self::Limits => "setrlimit",
+            Self::OomScore => "oom_score_adj",
+            Self::Groups => "setgroups",
+            Self::Setgid => "setgid",
+            Self::Setuid => "setuid",
+            Self::Chdir => "chdir",
+            Self::Descriptors => "dup2",
+            Self::Exec => "exec",
+            Self::Timeout => "timeout",
+        })
+    }
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// With a few words to show: `200 in 3 ms`.
+    Pass(Box<str>),
+    /// Refused, timed out, wrong answer.
+    Fail(Box<str>),
+    /// Our side could not ask: no descriptor, program missing, resolver.
+    Error(Box<str>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopCommandOutcome {
+    Ended(ExitStatus),
+    NotStarted,
+    TimedOut,
+}
+
+/// What a person or a client may ask. Every request gets exactly one reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// `wait`: the reply comes when every unit is ready, completed, or has failed once.
+    Start { units: Vec<UnitName>, wait: bool },
+    /// `only`: leave the dependents alone.
+    Stop { units: Vec<UnitName>, only: bool, wait: bool },
+    Restart { units: Vec<UnitName>, wait: bool },
+    /// A signal to every process of the units' runs; SIGKILL when left out.
+    Kill { units: Vec<UnitName>, signal: SignalNumber },
+    /// Stop everything in reverse order and exit.
+    Shutdown { exit_code: u8 },
+    /// Stop everything with SIGKILL, now.
+    ShutdownNow { exit_code: u8 },
+}
+
+impl Ask {
+    pub fn units(&self) -> &[UnitName] {
+        match self {
+            Self::Start { units, .. } | Self::Stop { units, .. } | Self::Restart { units, .. } | Self::Kill { units, .. } => units,
+            Self::Shutdown { .. } | Self::ShutdownNow { .. } => &[],
+        }
+    }
+}
+

@@ -1,0 +1,210 @@
+//! The life of a unit.
+
+use std::fmt;
+
+use crate::engine::event::{ExitStatus, SpawnFailure};
+use crate::engine::id::{PhaseId, RunId, UnitId};
+use crate::engine::time::Timestamp;
+
+/// Who should be up, and who said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Desired {
+    Up(UpSource),
+    Down(DownSource),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpSource {
+    Boot,
+    Operator,
+    /// A unit that requires it was started.
+    Dependent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DownSource {
+    /// `enabled: false`, and nobody asked for it.
+    Disabled,
+    Operator,
+    /// Something it requires was stopped by a person.
+    Dependency,
+    /// A unit that conflicts with it was started.
+    Conflict,
+    Shutdown,
+}
+
+impl Desired {
+    pub fn is_up(self) -> bool {
+        match self {
+            Self::Up(_) => true,
+            Self::Down(_) => false,
+        }
+    }
+}
+
+/// Where a unit is in its life. Data that has no meaning in a state does not exist in it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UnitState {
+    /// Down, and nothing of it lives.
+    Inactive,
+    /// Wanted up, and held by something that has a name.
+    Waiting { on: WaitingOn },
+    /// A run was ordered or lives, and is not ready yet. A task is `starting` until it ends.
+    Starting { run: RunId, since: Timestamp },
+    Ready { run: RunId, since: Timestamp },
+    /// Its run lives and its probes fail.
+    Unhealthy { run: RunId, since: Timestamp },
+    /// Its run is being ended, or its leader ended and something of it is left.
+    Stopping { run: RunId, why: StopReason, stage: StopStage },
+    /// Waits for the next automatic start.
+    Backoff { attempt: u32, until: Timestamp },
+    /// Its policy has given up.
+    Failed { cause: FailureCause },
+    /// Its run ended well, and the policy asks for no other.
+    Completed,
+}
+
+/// The name of a state alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StateName {
+    Inactive,
+    Waiting,
+    Starting,
+    Ready,
+    Unhealthy,
+    Stopping,
+    Backoff,
+    Failed,
+    Completed,
+}
+
+impl StateName {
+    pub const ALL: [Self; 9] = [
+        Self::Inactive,
+        Self::Waiting,
+        Self::Starting,
+        Self::Ready,
+        Self::Unhealthy,
+        Self::Stopping,
+        Self::Backoff,
+        Self::Failed,
+        Self::Completed,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inactive => "inactive",
+            Self::Waiting => "waiting",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Unhealthy => "unhealthy",
+            Self::Stopping => "stopping",
+            Self::Backoff => "backoff",
+            Self::Failed => "failed",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+impl fmt::Display for StateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a waiting unit waits for; always something real that is unmet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitingOn {
+    /// The barrier of an earlier phase.
+    Phase(PhaseId),
+    Dependency(UnitId),
+    /// A unit that conflicts with it is not down yet.
+    Conflict(UnitId),
+}
+
+/// Why a run is being ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// Desired is down.
+    Down,
+    /// A person asked for a restart.
+    Restart,
+    /// Something it follows restarts.
+    Follow(UnitId),
+    /// It failed while it lived: unhealthy, or its start took too long.
+    Failed(FailureCause),
+    /// Its leader ended by itself; the rest of the run is swept.
+    Ended(ExitStatus),
+}
+
+/// How far the stop procedure has come; each stage has a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopStage {
+    /// The stop command runs.
+    Command,
+    /// The stop signal was sent; SIGKILL follows at the end of the grace.
+    Signalled,
+    /// The leader ended and the rest was told to; SIGKILL at the end of the same grace.
+    Sweeping,
+    /// SIGKILL was sent.
+    Killed,
+    /// SIGKILL did not help for 5 s.
+    Unkillable,
+}
+
+/// Why a run or a start counts as a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FailureCause {
+    SpawnFailed(SpawnFailure),
+    /// Ended before it was ready.
+    ExitedEarly(ExitStatus),
+    Exited(ExitStatus),
+    StartTimeout,
+    Unhealthy(Box<str>),
+    StartLimit { starts: u32, last: Box<Self> },
+}
+
+impl fmt::Display for FailureCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SpawnFailed(failure) => failure.fmt(f),
+            Self::ExitedEarly(exit) => write!(f, "{exit} before it was ready"),
+            Self::Exited(exit) => exit.fmt(f),
+            Self::StartTimeout => f.write_str("not ready within start_timeout"),
+            Self::Unhealthy(why) => write!(f, "unhealthy: {why}"),
+            Self::StartLimit { starts, last } => write!(f, "gave up after {starts} starts: {last}"),
+        }
+    }
+}
+
+/// Computed from probe streaks; the state changes only through the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// No probe, or none has answered yet, or it cannot be asked.
+    Unknown,
+    Passing,
+    Failing,
+}
+
+impl Health {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Passing => "passing",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+/// The part of a state that a rebuilt engine needs: runs are known from the keeper's table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NotedState {
+    Inactive,
+    Starting,
+    Ready,
+    Unhealthy,
+    Stopping { why: StopReason, stage: StopStage, deadline: Timestamp },
+    Backoff { until: Timestamp },
+    Failed { cause: FailureCause },
+    Completed,
+}

@@ -1,0 +1,49 @@
+//! What the engine answers when it is looked at. Pure reads; nothing here changes anything.
+
+use crate::engine::event::ExitStatus;
+use crate::engine::id::{IncidentId, PhaseId, RunId, UnitId};
+use crate::engine::state::{Desired, Health, StateName};
+use crate::engine::time::Timestamp;
+
+/// One unit as people see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnitStatus {
+    pub unit: UnitId,
+    pub state: StateName,
+    pub desired: Desired,
+    /// The sentence for a person that every state carries; never empty.
+    pub reason: String,
+    pub run: Option<RunId>,
+    /// The 4 of `redis#4`; 0 before the first run.
+    pub ordinal: u32,
+    pub pid: Option<u32>,
+    /// When it entered its state.
+    pub since: Timestamp,
+    /// Automatic and ordered starts after the first, in this boot.
+    pub restarts: u32,
+    /// `None`: the unit has no probe.
+    pub health: Option<Health>,
+    pub last_exit: Option<ExitStatus>,
+    pub incident: Option<IncidentId>,
+}
+
+/// The whole machine in a few numbers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Overview {
+    pub is_booted: bool,
+    /// The last phase whose barrier is open.
+    pub phase: PhaseId,
+    /// A shutdown is under way.
+    pub is_stopping: bool,
+    pub open_incidents: u32,
+    /// Events with an id that was no longer current.
+    pub late_facts: u64,
+}
+
+/// One link of the chain that explains a unit's state, the unit itself first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WhyLink {
+    pub unit: UnitId,
+    pub state: StateName,
+    pub text: String,
+}

@@ -1,0 +1,1 @@
+//! The dependency graph: who needs whom, barriers, cycles, and how to draw them.

@@ -1,0 +1,11 @@
+//! The command `mcsup`. The two inner rings are started under hidden verbs, before any
+//! argument parsing, so that the keeper's memory never holds more than the keeper.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match std::env::args_os().nth(1) {
+        Some(verb) if verb == mcsup::keeper::VERB => mcsup::keeper::main(),
+        _ => mcsup::cli::run(),
+    }
+}

@@ -1,0 +1,1 @@
+//! One execution of a probe: a request in, one verdict out.

@@ -1,0 +1,1 @@
+//! A virtual host for the engine: time, processes and faults from a seed.
