@@ -20,18 +20,43 @@ pub enum Effect {
     /// Tell people and history. The engine logs nothing else.
     Record(Fact),
     /// Start the unit's command. Answered by `RunSpawned` or `RunFailedToSpawn`.
-    Spawn { run: RunId, unit: UnitId, ordinal: u32 },
+    Spawn {
+        run: RunId,
+        unit: UnitId,
+        ordinal: u32,
+    },
     /// Start the unit's stop command, kill it after `timeout`. Answered by `StopCommandFinished`.
-    RunStopCommand { run: RunId, unit: UnitId, timeout: Duration },
-    Signal { run: RunId, signal: SignalNumber, scope: SignalScope },
+    RunStopCommand {
+        run: RunId,
+        unit: UnitId,
+        timeout: Duration,
+    },
+    Signal {
+        run: RunId,
+        signal: SignalNumber,
+        scope: SignalScope,
+    },
     /// The run is over and accounted for; the keeper may forget it.
-    Release { run: RunId },
+    Release {
+        run: RunId,
+    },
     /// Execute probe `index` of the unit once. Answered by `ProbeFinished` unless cancelled.
-    StartProbe { probe: ProbeRunId, unit: UnitId, index: u16 },
-    CancelProbe { probe: ProbeRunId },
-    Reply { request: RequestId, answer: Answer },
+    StartProbe {
+        probe: ProbeRunId,
+        unit: UnitId,
+        index: u16,
+    },
+    CancelProbe {
+        probe: ProbeRunId,
+    },
+    Reply {
+        request: RequestId,
+        answer: Answer,
+    },
     /// Everything is stopped: end both rings with this status.
-    Exit { code: u8 },
+    Exit {
+        code: u8,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -51,23 +76,59 @@ pub enum SignalScope {
 /// What happened, for people: the status line, `events`, history.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
-    StateChanged { unit: UnitId, from: StateName, to: StateName, reason: Box<str> },
+    StateChanged {
+        unit: UnitId,
+        from: StateName,
+        to: StateName,
+        reason: Box<str>,
+    },
     /// The reason or the health changed within a state.
-    HealthChanged { unit: UnitId, health: Health, why: Box<str> },
-    RunEnded { unit: UnitId, ordinal: u32, exit: ExitStatus },
-    PhaseOpened { phase: PhaseId },
+    HealthChanged {
+        unit: UnitId,
+        health: Health,
+        why: Box<str>,
+    },
+    RunEnded {
+        unit: UnitId,
+        ordinal: u32,
+        exit: ExitStatus,
+    },
+    PhaseOpened {
+        phase: PhaseId,
+    },
     Booted,
     /// A phase's barrier did not open within `boot_timeout`; these units hold it.
-    PhaseHeld { phase: PhaseId, holders: Vec<UnitId> },
-    IncidentOpened { incident: IncidentId, unit: Option<UnitId>, cause: Box<str> },
-    IncidentClosed { incident: IncidentId, unit: Option<UnitId> },
+    PhaseHeld {
+        phase: PhaseId,
+        holders: Vec<UnitId>,
+    },
+    IncidentOpened {
+        incident: IncidentId,
+        unit: Option<UnitId>,
+        cause: Box<str>,
+    },
+    IncidentClosed {
+        incident: IncidentId,
+        unit: Option<UnitId>,
+    },
     /// SIGKILL did not end it (uninterruptible sleep); a shutdown goes on without it.
-    Unkillable { unit: UnitId },
-    Adopted { unit: UnitId, ordinal: u32 },
-    RequestServed { request: RequestId, what: Box<str> },
+    Unkillable {
+        unit: UnitId,
+    },
+    Adopted {
+        unit: UnitId,
+        ordinal: u32,
+    },
+    RequestServed {
+        request: RequestId,
+        what: Box<str>,
+    },
     ShutdownBegan,
     /// A pair of state and event that must not exist. The unit keeps its state.
-    BugFound { unit: Option<UnitId>, what: Box<str> },
+    BugFound {
+        unit: Option<UnitId>,
+        what: Box<str>,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]

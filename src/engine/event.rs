@@ -56,9 +56,14 @@ pub struct HandedRun {
 pub enum HandedCondition {
     /// The keeper is still at it; `RunSpawned` or `RunFailedToSpawn` will follow.
     Spawning,
-    Live { pid: u32 },
+    Live {
+        pid: u32,
+    },
     FailedToSpawn(SpawnFailure),
-    Exited { exit: ExitStatus, is_empty: bool },
+    Exited {
+        exit: ExitStatus,
+        is_empty: bool,
+    },
 }
 
 /// What the engine had asked the keeper to remember; see `Effect::Remember`.
@@ -112,7 +117,10 @@ pub struct UnitNote {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExitStatus {
     Code(u8),
-    Signal { signal: SignalNumber, dumped_core: bool },
+    Signal {
+        signal: SignalNumber,
+        dumped_core: bool,
+    },
     /// It ended while nobody could ask how (adopted after the loss of its keeper on an old kernel).
     Unknown,
 }
@@ -127,7 +135,8 @@ impl ExitStatus {
         match self {
             Self::Code(code) => code == 0,
             Self::Signal { signal, .. } => {
-                [SignalNumber::HUP, SignalNumber::INT, SignalNumber::TERM, SignalNumber::PIPE].contains(&signal)
+                [SignalNumber::HUP, SignalNumber::INT, SignalNumber::TERM, SignalNumber::PIPE]
+                    .contains(&signal)
             }
             Self::Unknown => false,
         }
@@ -227,24 +236,43 @@ pub enum StopCommandOutcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// `wait`: the reply comes when every unit is ready, completed, or has failed once.
-    Start { units: Vec<UnitName>, wait: bool },
+    Start {
+        units: Vec<UnitName>,
+        wait: bool,
+    },
     /// `only`: leave the dependents alone.
-    Stop { units: Vec<UnitName>, only: bool, wait: bool },
-    Restart { units: Vec<UnitName>, wait: bool },
+    Stop {
+        units: Vec<UnitName>,
+        only: bool,
+        wait: bool,
+    },
+    Restart {
+        units: Vec<UnitName>,
+        wait: bool,
+    },
     /// A signal to every process of the units' runs; SIGKILL when left out.
-    Kill { units: Vec<UnitName>, signal: SignalNumber },
+    Kill {
+        units: Vec<UnitName>,
+        signal: SignalNumber,
+    },
     /// Stop everything in reverse order and exit.
-    Shutdown { exit_code: u8 },
+    Shutdown {
+        exit_code: u8,
+    },
     /// Stop everything with SIGKILL, now.
-    ShutdownNow { exit_code: u8 },
+    ShutdownNow {
+        exit_code: u8,
+    },
 }
 
 impl Ask {
     pub fn units(&self) -> &[UnitName] {
         match self {
-            Self::Start { units, .. } | Self::Stop { units, .. } | Self::Restart { units, .. } | Self::Kill { units, .. } => units,
+            Self::Start { units, .. }
+            | Self::Stop { units, .. }
+            | Self::Restart { units, .. }
+            | Self::Kill { units, .. } => units,
             Self::Shutdown { .. } | Self::ShutdownNow { .. } => &[],
         }
     }
 }
-

@@ -52,7 +52,7 @@ impl Engine {
 
     /// One event, one pass: observe, propagate, advance, account.
     pub fn step(&mut self, now: Now, event: Event) -> Effects {
-        let _ = (now, event, self.options);
+        drop((now, event, self.options));
         Effects::default()
     }
 

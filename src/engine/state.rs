@@ -48,18 +48,38 @@ pub enum UnitState {
     /// Down, and nothing of it lives.
     Inactive,
     /// Wanted up, and held by something that has a name.
-    Waiting { on: WaitingOn },
+    Waiting {
+        on: WaitingOn,
+    },
     /// A run was ordered or lives, and is not ready yet. A task is `starting` until it ends.
-    Starting { run: RunId, since: Timestamp },
-    Ready { run: RunId, since: Timestamp },
+    Starting {
+        run: RunId,
+        since: Timestamp,
+    },
+    Ready {
+        run: RunId,
+        since: Timestamp,
+    },
     /// Its run lives and its probes fail.
-    Unhealthy { run: RunId, since: Timestamp },
+    Unhealthy {
+        run: RunId,
+        since: Timestamp,
+    },
     /// Its run is being ended, or its leader ended and something of it is left.
-    Stopping { run: RunId, why: StopReason, stage: StopStage },
+    Stopping {
+        run: RunId,
+        why: StopReason,
+        stage: StopStage,
+    },
     /// Waits for the next automatic start.
-    Backoff { attempt: u32, until: Timestamp },
+    Backoff {
+        attempt: u32,
+        until: Timestamp,
+    },
     /// Its policy has given up.
-    Failed { cause: FailureCause },
+    Failed {
+        cause: FailureCause,
+    },
     /// Its run ended well, and the policy asks for no other.
     Completed,
 }
@@ -161,7 +181,10 @@ pub enum FailureCause {
     Exited(ExitStatus),
     StartTimeout,
     Unhealthy(Box<str>),
-    StartLimit { starts: u32, last: Box<Self> },
+    StartLimit {
+        starts: u32,
+        last: Box<Self>,
+    },
 }
 
 impl fmt::Display for FailureCause {

@@ -16,50 +16,109 @@ pub const HELPER_BIT: u64 = 1 << 63;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Order {
     /// First message. The keeper answers with `Report::Hello` and the handover.
-    Hello { version: u16, pid: u32 },
+    Hello {
+        version: u16,
+        pid: u32,
+    },
     Spawn(Box<SpawnOrder>),
-    Signal { run: u64, signal: u8, scope: Scope },
+    Signal {
+        run: u64,
+        signal: u8,
+        scope: Scope,
+    },
     /// Forget this run's row. Its exit was accounted for.
-    Release { run: u64 },
+    Release {
+        run: u64,
+    },
     /// Store, unparsed, replacing what was there; an empty value removes the key.
-    Remember { key: Vec<u8>, value: Vec<u8> },
+    Remember {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
     /// Take over a run whose keeper died; comes with its pidfd and, where it has one, the read end of its pipe(s).
     Adopt(Box<AdoptOrder>),
     /// Limits of all logs together, and trouble reporting.
-    LogTotal { bytes: u64 },
+    LogTotal {
+        bytes: u64,
+    },
     /// Answer with `Report::Pong` at once.
-    Ping { number: u64 },
+    Ping {
+        number: u64,
+    },
     /// The answer to `Report::Ping`.
-    Pong { number: u64 },
+    Pong {
+        number: u64,
+    },
     /// Nothing lives any more that matters: end with this status. Whatever is left is killed.
-    Quit { code: u8 },
+    Quit {
+        code: u8,
+    },
 }
 
 /// Keeper to supervisor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    Hello { version: u16, pid: u32, /// This keeper started the supervisor this many times before.
-        restarts: u32, /// Three deaths in 60 s: come up in safe mode.
-        safe_mode: bool },
+    Hello {
+        version: u16,
+        pid: u32,
+        /// This keeper started the supervisor this many times before.
+        restarts: u32,
+        /// Three deaths in 60 s: come up in safe mode.
+        safe_mode: bool,
+    },
     /// One row of the table, with the run's descriptors.
     Row(Box<Row>),
     /// One remembered pair.
-    Note { key: Vec<u8>, value: Vec<u8> },
+    Note {
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
     /// The handover is complete; what follows is news.
-    HandedOver { rows: u32, notes: u32 },
+    HandedOver {
+        rows: u32,
+        notes: u32,
+    },
     /// exec succeeded. Comes with duplicates: the pidfd, then the read end of each pipe.
-    Spawned { run: u64, pid: u32, start_time: u64 },
-    SpawnFailed { run: u64, step: Step, errno: i32 },
-    Exited { run: u64, exit: Exit, usage: Usage, is_empty: bool },
-    Emptied { run: u64 },
+    Spawned {
+        run: u64,
+        pid: u32,
+        start_time: u64,
+    },
+    SpawnFailed {
+        run: u64,
+        step: Step,
+        errno: i32,
+    },
+    Exited {
+        run: u64,
+        exit: Exit,
+        usage: Usage,
+        is_empty: bool,
+    },
+    Emptied {
+        run: u64,
+    },
     /// A terminal or shutdown signal that the keeper received.
-    Signalled { signal: u8, sender_pid: u32 },
+    Signalled {
+        signal: u8,
+        sender_pid: u32,
+    },
     /// A log cannot be written: bytes lost so far; errno 0 says that it can again.
-    LogTrouble { unit: String, errno: i32, lost_bytes: u64 },
+    LogTrouble {
+        unit: String,
+        errno: i32,
+        lost_bytes: u64,
+    },
     /// A process that no run owns was reaped (orphans as PID 1 or subreaper), so many so far.
-    Strangers { reaped: u64 },
-    Ping { number: u64 },
-    Pong { number: u64 },
+    Strangers {
+        reaped: u64,
+    },
+    Ping {
+        number: u64,
+    },
+    Pong {
+        number: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,12 +15,24 @@ use crate::unit::spec::UnitSet;
 /// A message to the loop.
 #[derive(Debug)]
 pub enum Query {
-    Ask { ask: Ask, reply: oneshot::Sender<Answer> },
+    Ask {
+        ask: Ask,
+        reply: oneshot::Sender<Answer>,
+    },
     /// All units, or these; unknown names are left out of the answer.
-    Status { units: Option<Vec<UnitName>>, reply: oneshot::Sender<StatusTable> },
-    Why { unit: UnitName, reply: oneshot::Sender<Option<Vec<WhyLink>>> },
+    Status {
+        units: Option<Vec<UnitName>>,
+        reply: oneshot::Sender<StatusTable>,
+    },
+    Why {
+        unit: UnitName,
+        reply: oneshot::Sender<Option<Vec<WhyLink>>>,
+    },
     /// The kept facts after `after`, and the ones to come.
-    Events { after: u64, reply: oneshot::Sender<(Vec<Arc<EventRecord>>, broadcast::Receiver<Arc<EventRecord>>)> },
+    Events {
+        after: u64,
+        reply: oneshot::Sender<(Vec<Arc<EventRecord>>, broadcast::Receiver<Arc<EventRecord>>)>,
+    },
 }
 
 /// A consistent picture of one instant.
