@@ -163,7 +163,7 @@ impl Engine {
             Event::RunEmptied { run } => self.on_emptied(run),
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
             Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
-            Event::RequestReceived { request, ask } => self.on_request(request, ask),
+            Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet
             Event::DeadlineReached => {
                 while let Some((owner, timer)) = self.timers.pop_due(self.now.mono) {
@@ -191,7 +191,7 @@ impl Engine {
                 | Timer::ProbeDue(_),
             )
             | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
-                self.bug(owner, "a deadline of nobody")
+                self.bug(owner, "a deadline of nobody");
             }
         }
     }

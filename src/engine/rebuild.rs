@@ -24,7 +24,7 @@ impl Engine {
         let noted = notes.units.values().filter_map(|note| note.last_run.map(|run| run.0));
         self.next_run = highest.chain(noted).max().unwrap_or(0) + 1;
         if let Some(note) = notes.boot.take() {
-            self.restore_boot(note);
+            self.restore_boot(&note);
         }
         let set = Arc::clone(&self.set);
         for (id, spec) in set.ids().zip(&set.units) {
@@ -51,7 +51,7 @@ impl Engine {
         }
     }
 
-    fn restore_boot(&mut self, note: BootNote) {
+    fn restore_boot(&mut self, note: &BootNote) {
         self.boot.open_phases = note.open_phases;
         self.boot.is_booted = note.is_booted;
         self.boot.waiting_since = note.waiting_since;
@@ -310,8 +310,10 @@ impl Engine {
             UnitState::Ready { .. } => NotedState::Ready,
             UnitState::Unhealthy { .. } => NotedState::Unhealthy,
             UnitState::Stopping { why, stage, .. } => {
-                let timer =
-                    self.timers.at(Some(id), Timer::StopGrace).or(self.timers.at(Some(id), Timer::KillWait));
+                let timer = self
+                    .timers
+                    .at(Some(id), Timer::StopGrace)
+                    .or_else(|| self.timers.at(Some(id), Timer::KillWait));
                 NotedState::Stopping {
                     why: why.clone(),
                     stage: *stage,

@@ -39,7 +39,7 @@ impl Engine {
             }
             (true, RestartPolicy::Always) => self.plan_restart(id, cause),
             (false, RestartPolicy::Always | RestartPolicy::OnFailure | RestartPolicy::Never) => {
-                self.failed(id, cause)
+                self.failed(id, cause);
             }
         }
     }

@@ -33,7 +33,7 @@ struct Target {
 }
 
 impl Engine {
-    pub(crate) fn on_request(&mut self, request: RequestId, ask: Ask) {
+    pub(crate) fn on_request(&mut self, request: RequestId, ask: &Ask) {
         let mut units = Vec::new();
         for name in ask.units() {
             let found = self.resolve(name);
@@ -44,18 +44,18 @@ impl Engine {
             units.extend(found);
         }
         units.dedup();
-        self.facts.push(Fact::RequestServed { request, what: describe(&ask).into() });
+        self.facts.push(Fact::RequestServed { request, what: describe(ask).into() });
         match ask {
-            Ask::Start { wait, .. } => self.ask_start(request, &units, wait),
-            Ask::Stop { only, wait, .. } => self.ask_stop(request, &units, only, wait),
-            Ask::Restart { wait, .. } => self.ask_restart(request, &units, wait),
-            Ask::Kill { signal, .. } => self.ask_kill(request, &units, signal),
+            Ask::Start { wait, .. } => self.ask_start(request, &units, *wait),
+            Ask::Stop { only, wait, .. } => self.ask_stop(request, &units, *only, *wait),
+            Ask::Restart { wait, .. } => self.ask_restart(request, &units, *wait),
+            Ask::Kill { signal, .. } => self.ask_kill(request, &units, *signal),
             Ask::Shutdown { exit_code } => {
-                self.begin_shutdown(exit_code);
+                self.begin_shutdown(*exit_code);
                 self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });
             }
             Ask::ShutdownNow { exit_code } => {
-                self.begin_shutdown(exit_code);
+                self.begin_shutdown(*exit_code);
                 self.propagate();
                 self.kill_everything();
                 self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });

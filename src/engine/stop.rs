@@ -84,7 +84,7 @@ impl Engine {
             }
             StopStage::Sweeping => {}
             StopStage::Killed | StopStage::Unkillable => {
-                self.signal(run, SignalNumber::KILL, SignalScope::All)
+                self.signal(run, SignalNumber::KILL, SignalScope::All);
             }
         }
     }
