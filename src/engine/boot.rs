@@ -130,10 +130,9 @@ impl Engine {
             self.timers.set(None, Timer::BootTimeout, self.now.mono.after(self.set.boot_timeout));
             self.close_boot_incident();
             self.facts.push(Fact::PhaseOpened { phase });
-            for index in 0..self.graph.units_of(phase).len() {
-                if let Some(id) = self.graph.units_of(phase).get(index).copied() {
-                    self.mark(id);
-                }
+            let graph = Arc::clone(&self.graph);
+            for id in graph.units_of(phase) {
+                self.mark(*id);
             }
         }
     }
@@ -215,16 +214,15 @@ impl Engine {
         }
     }
 
-    /// Some unit of a later phase that still lives; later phases stop first.
-    pub(crate) fn live_in_a_later_phase(&self, id: UnitId) -> Option<UnitId> {
-        let after = usize::from(self.spec(id).phase.0) + 1;
-        let later = self.boot.live.iter().enumerate().skip(after).find(|(_, live)| **live > 0)?;
-        let phase = PhaseId(u16::try_from(later.0).ok()?);
-        self.graph
-            .units_of(phase)
-            .iter()
-            .copied()
-            .find(|other| self.units[*other].is_live() && !self.is_unkillable(*other))
+    /// The first later phase in which something lives; later phases stop first.
+    pub(crate) fn live_phase_after(&self, phase: PhaseId) -> Option<PhaseId> {
+        let mut later = (0_u16..).zip(&self.boot.live).skip(usize::from(phase.0) + 1);
+        later.find(|(_, live)| **live > 0).map(|(at, _)| PhaseId(at))
+    }
+
+    pub(crate) fn live_unit_of(&self, phase: PhaseId) -> Option<UnitId> {
+        let units = self.graph.units_of(phase).iter().copied();
+        units.into_iter().find(|id| self.units[*id].is_live() && !self.is_unkillable(*id))
     }
 
     /// The phase emptied: whoever waited for it may stop now.
@@ -232,11 +230,10 @@ impl Engine {
         if self.boot.live.get(usize::from(phase.0)).is_some_and(|live| *live > 0) {
             return;
         }
+        let graph = Arc::clone(&self.graph);
         for earlier in (0..phase.0).rev() {
-            for index in 0..self.graph.units_of(PhaseId(earlier)).len() {
-                if let Some(id) = self.graph.units_of(PhaseId(earlier)).get(index).copied() {
-                    self.mark(id);
-                }
+            for id in graph.units_of(PhaseId(earlier)) {
+                self.mark(*id);
             }
             if self.boot.live.get(usize::from(earlier)).is_some_and(|live| *live > 0) {
                 return;

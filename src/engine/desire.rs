@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::Engine;
-use crate::engine::id::UnitId;
-use crate::engine::state::{Desired, DownSource, UnitState, UpSource};
+use crate::engine::id::{PhaseId, UnitId};
+use crate::engine::state::{Desired, DownSource, StopStage, UnitState, UpSource};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wish {
@@ -36,22 +36,19 @@ impl Engine {
         if was.is_up() {
             return;
         }
-        for index in 0..self.graph.conflicts_of(id).len() {
-            if let Some(other) = self.graph.conflicts_of(id).get(index).copied()
-                && self.units[other].desired.is_up()
-            {
-                self.wishes.push_back(Wish::Down(other, DownSource::Conflict));
+        let (set, graph) = (Arc::clone(&self.set), Arc::clone(&self.graph));
+        for other in graph.conflicts_of(id) {
+            if self.units[*other].desired.is_up() {
+                self.wishes.push_back(Wish::Down(*other, DownSource::Conflict));
             }
         }
-        let set = Arc::clone(&self.set);
         for edge in set.unit(id).map_or(&[][..], |spec| &spec.depends_on) {
             if edge.required && !self.units[edge.unit].desired.is_up() {
                 self.wishes.push_back(Wish::Up(edge.unit, UpSource::Dependent));
             }
         }
-        for index in 0..self.graph.dependents(id).len() {
-            if let Some(edge) = self.graph.dependents(id).get(index).copied()
-                && self.units[edge.unit].desired == Desired::Down(DownSource::Dependency)
+        for edge in graph.dependents(id) {
+            if self.units[edge.unit].desired == Desired::Down(DownSource::Dependency)
                 && self.would_be_complete(edge.unit)
             {
                 // It was stopped only because this one was; so it comes back with it.
@@ -81,11 +78,9 @@ impl Engine {
         if source == DownSource::Shutdown || self.units[id].leaves_dependents {
             return;
         }
-        for index in 0..self.graph.dependents(id).len() {
-            if let Some(edge) = self.graph.dependents(id).get(index).copied()
-                && edge.required
-                && self.units[edge.unit].desired.is_up()
-            {
+        let graph = Arc::clone(&self.graph);
+        for edge in graph.dependents(id) {
+            if edge.required && self.units[edge.unit].desired.is_up() {
                 self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency));
             }
         }
@@ -104,30 +99,34 @@ impl Engine {
 
     /// A unit that is to stop waits for the dependents that require it, and in a shutdown for all later phases.
     pub(crate) fn is_held(&self, id: UnitId) -> bool {
-        self.holder_of(id).is_some()
+        self.dependent_that_holds(id).is_some() || self.phase_that_holds(id).is_some()
     }
 
     /// Who must be down before `id` may stop.
     pub(crate) fn holder_of(&self, id: UnitId) -> Option<UnitId> {
-        if !self.units[id].leaves_dependents {
-            let holder = self.graph.dependents(id).iter().find(|edge| {
-                let dependent = &self.units[edge.unit];
-                edge.required
-                    && !dependent.desired.is_up()
-                    && dependent.is_live()
-                    && !self.is_unkillable(edge.unit)
-            });
-            if let Some(edge) = holder {
-                return Some(edge.unit);
-            }
+        self.dependent_that_holds(id)
+            .or_else(|| self.phase_that_holds(id).and_then(|phase| self.live_unit_of(phase)))
+    }
+
+    fn dependent_that_holds(&self, id: UnitId) -> Option<UnitId> {
+        if self.units[id].leaves_dependents {
+            return None;
         }
-        self.boot.shutdown.and_then(|_| self.live_in_a_later_phase(id))
+        let holder = self.graph.dependents(id).iter().find(|edge| {
+            let dependent = &self.units[edge.unit];
+            edge.required
+                && !dependent.desired.is_up()
+                && dependent.is_live()
+                && !self.is_unkillable(edge.unit)
+        });
+        holder.map(|edge| edge.unit)
+    }
+
+    fn phase_that_holds(&self, id: UnitId) -> Option<PhaseId> {
+        self.boot.shutdown.and_then(|_| self.live_phase_after(self.spec(id).phase))
     }
 
     pub(crate) fn is_unkillable(&self, id: UnitId) -> bool {
-        matches!(
-            self.units[id].state,
-            UnitState::Stopping { stage: crate::engine::state::StopStage::Unkillable, .. }
-        )
+        matches!(self.units[id].state, UnitState::Stopping { stage: StopStage::Unkillable, .. })
     }
 }

@@ -73,7 +73,7 @@ pub struct Deadlines {
 #[derive(Debug)]
 pub struct Engine {
     set: Arc<UnitSet>,
-    graph: Graph,
+    graph: Arc<Graph>,
     options: Options,
     units: Units,
     owners: Owners,
@@ -101,7 +101,7 @@ pub struct Engine {
 impl Engine {
     /// Nothing happens before the first event, `KeeperConnected`.
     pub fn new(set: Arc<UnitSet>, options: Options) -> Self {
-        let graph = Graph::new(&set);
+        let graph = Arc::new(Graph::new(&set));
         let units = Units(set.units.iter().map(|spec| Unit::new(spec.health.len())).collect());
         let boot = Boot::new(&set);
         Self {
@@ -326,17 +326,13 @@ impl Engine {
     /// Looks again at whoever may have waited for this unit to change.
     fn wake_neighbours(&mut self, id: UnitId) {
         self.mark(id);
-        for index in 0..self.graph.dependents(id).len() {
-            if let Some(dependent) = self.graph.dependents(id).get(index).map(|edge| edge.unit) {
-                self.mark_if_waiting(dependent);
-            }
+        let (set, graph) = (Arc::clone(&self.set), Arc::clone(&self.graph));
+        for edge in graph.dependents(id) {
+            self.mark_if_waiting(edge.unit);
         }
-        for index in 0..self.graph.conflicts_of(id).len() {
-            if let Some(other) = self.graph.conflicts_of(id).get(index).copied() {
-                self.mark_if_waiting(other);
-            }
+        for other in graph.conflicts_of(id) {
+            self.mark_if_waiting(*other);
         }
-        let set = Arc::clone(&self.set);
         for edge in set.unit(id).map_or(&[][..], |spec| &spec.depends_on) {
             if !self.units[edge.unit].desired.is_up() {
                 self.mark(edge.unit);

@@ -1,14 +1,16 @@
 //! From up to empty: the stop command, the signal, the sweep of what is left, SIGKILL.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::ExitStatus;
 use crate::engine::id::{RunId, UnitId};
-use crate::engine::state::{FailureCause, StopReason, StopStage, UnitState};
+use crate::engine::state::{DownSource, FailureCause, StopReason, StopStage, UnitState};
 use crate::engine::timers::Timer;
-use crate::unit::spec::{RestartPolicy, SignalNumber, UnitKind};
+use crate::unit::spec::{Follow, RestartPolicy, SignalNumber, UnitKind};
 
 /// After SIGKILL: what is still there then sits in uninterruptible sleep, and waiting longer helps nobody.
 const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -53,23 +55,15 @@ impl Engine {
 
     /// What restarts tells the units that said they follow it.
     pub(crate) fn tell_followers(&mut self, id: UnitId) {
-        for index in 0..self.graph.dependents(id).len() {
-            let Some(edge) = self.graph.dependents(id).get(index).copied() else { continue };
+        let graph = Arc::clone(&self.graph);
+        for edge in graph.dependents(id) {
             if !self.units[edge.unit].is_up() {
                 continue;
             }
             match edge.follow {
-                crate::unit::spec::Follow::None => {}
-                crate::unit::spec::Follow::Restart => {
-                    self.to_stop.push_back((edge.unit, StopReason::Follow(id)));
-                }
-                crate::unit::spec::Follow::Stop => {
-                    let wish = crate::engine::desire::Wish::Down(
-                        edge.unit,
-                        crate::engine::state::DownSource::Dependency,
-                    );
-                    self.wishes.push_back(wish);
-                }
+                Follow::None => {}
+                Follow::Restart => self.to_stop.push_back((edge.unit, StopReason::Follow(id))),
+                Follow::Stop => self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency)),
             }
         }
     }
@@ -136,7 +130,7 @@ impl Engine {
 
     /// SIGKILL for everything that lives, at once.
     pub(crate) fn kill_everything(&mut self) {
-        let set = std::sync::Arc::clone(&self.set);
+        let set = Arc::clone(&self.set);
         for id in set.ids() {
             let Some(run) = self.units[id].run.as_ref().map(|run| run.id) else { continue };
             match self.units[id].state.clone() {
