@@ -227,7 +227,7 @@ fn value_at(text: &str, offset: usize) -> (usize, &str) {
     }
     let rest = line.get(start..).unwrap_or("");
     if !rest.starts_with(['"', '\'', '[', '{'])
-        && let Some(colon) = rest.find(": ")
+        && let Some(colon) = rest.find(": ").into_iter().chain(rest.find(":\t")).min()
     {
         start = start.saturating_add(colon).saturating_add(2);
     }
