@@ -1,5 +1,7 @@
 //! What people type.
 
+pub mod up;
+
 use std::process::ExitCode;
 
 pub fn run() -> ExitCode {

@@ -30,7 +30,8 @@ impl Http {
             Err(cause) => return Verdict::Error(format!("cannot build an http client: {cause}").into()),
         };
         let began = clock();
-        let authority = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let authority =
+            if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let request = client.get(format!("http://{authority}{path}")).timeout(limit);
         match request.send().await {
             Ok(response) => judge(response.status(), clock().saturating_sub(began)),

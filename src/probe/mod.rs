@@ -19,7 +19,13 @@ fn is_our_side(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL | libc::EACCES | libc::EPERM
+            libc::EMFILE
+                | libc::ENFILE
+                | libc::ENOBUFS
+                | libc::ENOMEM
+                | libc::EADDRNOTAVAIL
+                | libc::EACCES
+                | libc::EPERM
         )
     )
 }
@@ -51,7 +57,7 @@ fn in_words(error: &io::Error) -> String {
 }
 
 /// The error of the system at the bottom of a library's own, if there is one.
-fn system_error(error: &dyn Error) -> Option<&io::Error> {
+fn system_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
     let mut cause = Some(error);
     let mut found = None;
     while let Some(error) = cause {

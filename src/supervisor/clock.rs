@@ -97,7 +97,8 @@ impl StepWatch {
     fn arm(&self) -> io::Result<()> {
         let spec = Itimerspec { it_interval: ZERO, it_value: Timespec { tv_sec: FAR, tv_nsec: 0 } };
         let flags = TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET;
-        Ok(timerfd_settime(&self.timer, flags, &spec)?)
+        timerfd_settime(&self.timer, flags, &spec)?;
+        Ok(())
     }
 }
 

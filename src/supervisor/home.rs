@@ -51,7 +51,9 @@ pub enum HomeError {
 #[derive(Debug)]
 pub enum ClientError {
     /// Nobody listens at the default socket, and no instance lives.
-    NobodyLives { tried: PathBuf },
+    NobodyLives {
+        tried: PathBuf,
+    },
     /// Several instances live: one must be named.
     Several(Vec<Home>),
     Homeless,
@@ -207,23 +209,24 @@ impl Home {
     /// When a directory cannot be made, or the state belongs to another units directory.
     pub fn prepare(&self) -> Result<(), HomeError> {
         for (path, mode) in [(&self.state, 0o700), (&self.run, 0o755), (&self.log, 0o750)] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(mode)
-                .create(path)
-                .map_err(|cause| HomeError::Io { verb: "make", path: path.clone(), cause })?;
+            fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|cause| HomeError::Io {
+                verb: "make",
+                path: path.clone(),
+                cause,
+            })?;
         }
         match recorded_units(&self.state) {
             Some(recorded) if recorded == self.units => Ok(()),
-            Some(recorded) => Err(HomeError::OtherUnits {
-                state: self.state.clone(),
-                recorded,
-                asked: self.units.clone(),
-            }),
+            Some(recorded) => {
+                Err(HomeError::OtherUnits { state: self.state.clone(), recorded, asked: self.units.clone() })
+            }
             None => {
                 let path = self.state.join(UNITS_RECORD);
-                write_whole(&path, self.units.as_os_str().as_bytes())
-                    .map_err(|cause| HomeError::Io { verb: "write", path, cause })
+                write_whole(&path, self.units.as_os_str().as_bytes()).map_err(|cause| HomeError::Io {
+                    verb: "write",
+                    path,
+                    cause,
+                })
             }
         }
     }
@@ -304,7 +307,7 @@ pub fn sign_lock(mut file: &fs::File, pid: u32) -> io::Result<()> {
 /// # Errors
 /// As connect(2).
 pub fn connect(socket: &Path) -> io::Result<UnixStream> {
-    by_short_path(socket, UnixStream::connect)
+    by_short_path(socket, |path| UnixStream::connect(path))
 }
 
 /// Binds a socket whose path may be longer than a socket address can hold.
@@ -312,7 +315,7 @@ pub fn connect(socket: &Path) -> io::Result<UnixStream> {
 /// # Errors
 /// As bind(2).
 pub fn bind(socket: &Path) -> io::Result<UnixListener> {
-    by_short_path(socket, UnixListener::bind)
+    by_short_path(socket, |path| UnixListener::bind(path))
 }
 
 /// Runs `act` on a name of `socket` that fits: through its directory's descriptor where the path itself does not.
@@ -338,12 +341,8 @@ pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
     let temporary = path.with_file_name(name);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(content)?;
     file.sync_data()?;
     fs::rename(&temporary, path)
@@ -373,9 +372,9 @@ fn instance_name(units: &Path) -> String {
 
 /// FNV-1a, 64 bits: short, stable across versions, and no secret depends on it.
 pub(crate) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Both halves of the hash in one.
@@ -431,7 +430,7 @@ impl fmt::Display for ClientError {
                 tried.display()
             ),
             Self::Several(homes) => {
-                f.write_str("several supervisors live; name one by --socket or MCSUP_HOME:")?;
+                f.write_str("several supervisors live; name one, as in `mcsup --home DIR status`:")?;
                 homes.iter().try_for_each(|home| {
                     write!(f, "\n  {}  ({})", home.socket().display(), home.units.display())
                 })

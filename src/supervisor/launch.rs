@@ -86,10 +86,7 @@ impl Ground {
             supplementary: spec.supplementary_groups.clone(),
         })?;
         let env = self.environment(spec, &person, lookup)?;
-        let argv = command
-            .iter()
-            .map(|template| expand(template, &env))
-            .collect::<Result<Vec<_>, Miss>>()?;
+        let argv = command.iter().map(|template| expand(template, &env)).collect::<Result<Vec<_>, Miss>>()?;
         let name = argv.first().cloned().unwrap_or_default();
         let program = if name.contains(&b'/') {
             name

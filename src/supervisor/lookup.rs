@@ -53,11 +53,15 @@ impl Miss {
     }
 }
 
+/// An answer and when it was given.
+type Answer<T> = (Timestamp, T);
+
 /// What workers found, each answer with its age.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cache {
-    people: BTreeMap<Who, (Timestamp, Person)>,
-    programs: BTreeMap<(Vec<u8>, Vec<u8>), (Timestamp, Vec<u8>)>,
+    people: BTreeMap<Who, Answer<Person>>,
+    /// By PATH and name.
+    programs: BTreeMap<(Vec<u8>, Vec<u8>), Answer<Vec<u8>>>,
 }
 
 impl Cache {
@@ -129,7 +133,8 @@ impl Lookup for Asking {
         let failed = |errno, cause: String| {
             Miss::failed(SpawnStep::Expand, errno, format!("env_file {}: {cause}", file.display()))
         };
-        let length = fs::metadata(file).map_err(|e| failed(e.raw_os_error().unwrap_or(0), e.to_string()))?.len();
+        let length =
+            fs::metadata(file).map_err(|e| failed(e.raw_os_error().unwrap_or(0), e.to_string()))?.len();
         if length > ENV_FILE_MAX_BYTES {
             return Err(failed(0, format!("{length} bytes, at most {ENV_FILE_MAX_BYTES} are read")));
         }
@@ -222,7 +227,9 @@ fn ask_program(path: &[u8], name: &[u8]) -> Result<Vec<u8>, Miss> {
     }
     match forbidden {
         Some((errno, file)) => Err(failed(raw(errno), format!("{}: {}", file.display(), errno.desc()))),
-        None => Err(failed(libc::ENOENT, format!("no program {shown} in PATH {}", String::from_utf8_lossy(path)))),
+        None => {
+            Err(failed(libc::ENOENT, format!("no program {shown} in PATH {}", String::from_utf8_lossy(path))))
+        }
     }
 }
 

@@ -7,9 +7,7 @@
 use crate::engine::effect::Note;
 use crate::engine::event::{BootNote, ExitStatus, ShutdownNote, SpawnFailure, SpawnStep, UnitNote};
 use crate::engine::id::{IncidentId, RunId};
-use crate::engine::state::{
-    Desired, DownSource, FailureCause, NotedState, StopReason, StopStage, UpSource,
-};
+use crate::engine::state::{Desired, DownSource, FailureCause, NotedState, StopReason, StopStage, UpSource};
 use crate::engine::time::Timestamp;
 use crate::unit::name::UnitName;
 use crate::unit::spec::{SignalNumber, UnitSet};
@@ -267,9 +265,8 @@ impl<'a> Reader<'a> {
             open_phases: u16::try_from(self.u64()?).ok()?,
             is_booted: self.flag()?,
             waiting_since: self.time()?,
-            shutdown: self.option(|input| {
-                Some(ShutdownNote { since: input.time()?, exit_code: input.u8()? })
-            })?,
+            shutdown: self
+                .option(|input| Some(ShutdownNote { since: input.time()?, exit_code: input.u8()? }))?,
             last_incident: self.u64()?,
             incident: self.option(|input| input.u64().map(IncidentId))?,
         })
