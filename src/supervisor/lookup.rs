@@ -56,12 +56,14 @@ impl Miss {
 /// An answer and when it was given.
 type Answer<T> = (Timestamp, T);
 
+/// A program by PATH and name.
+type Sought = (Vec<u8>, Vec<u8>);
+
 /// What workers found, each answer with its age.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cache {
     people: BTreeMap<Who, Answer<Person>>,
-    /// By PATH and name.
-    programs: BTreeMap<(Vec<u8>, Vec<u8>), Answer<Vec<u8>>>,
+    programs: BTreeMap<Sought, Answer<Vec<u8>>>,
 }
 
 impl Cache {
