@@ -159,7 +159,7 @@ impl Feed {
 }
 
 /// A fact in words.
-pub fn event(record: &EventRecord) -> dto::Event {
+pub(crate) fn event(record: &EventRecord) -> dto::Event {
     let set = &*record.set;
     let unit = unit_of(&record.fact).map(|unit| name_of(set, unit).to_owned());
     let say = |kind, text| plain(record.number, record.at, kind, unit.clone(), text);
@@ -203,7 +203,7 @@ pub fn event(record: &EventRecord) -> dto::Event {
 }
 
 /// The unit that a fact is about.
-pub fn unit_of(fact: &Fact) -> Option<UnitId> {
+pub(crate) fn unit_of(fact: &Fact) -> Option<UnitId> {
     match fact {
         Fact::StateChanged { unit, .. }
         | Fact::HealthChanged { unit, .. }
