@@ -126,9 +126,8 @@ fn ask(action: &dto::Action, units: Vec<UnitName>) -> Result<Ask, Problem> {
 
 fn signal(text: Option<&str>) -> Result<SignalNumber, Problem> {
     let Some(text) = text else { return Ok(SignalNumber::KILL) };
-    SignalNumber::parse(text).ok_or_else(|| {
-        Problem::BadRequest(format!("`{text}` is no signal; write `SIGHUP`, `HUP` or `1`"))
-    })
+    SignalNumber::parse(text)
+        .ok_or_else(|| Problem::BadRequest(format!("`{text}` is no signal; write `SIGHUP`, `HUP` or `1`")))
 }
 
 async fn answer(shared: &Shared, ask: Ask) -> Result<Response, Problem> {

@@ -7,8 +7,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use nix::getsockopt_impl;
-use nix::sys::socket::sockopt::{GetOsString, PeerCredentials};
 use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::{GetOsString, PeerCredentials};
 use nix::unistd::{Group, geteuid};
 
 use crate::api::problem::Problem;

@@ -163,9 +163,8 @@ pub(crate) fn event(record: &EventRecord) -> dto::Event {
     let set = &*record.set;
     let unit = unit_of(&record.fact).map(|unit| name_of(set, unit).to_owned());
     let say = |kind, text| plain(record.number, record.at, kind, unit.clone(), text);
-    let phase = |phase: crate::engine::id::PhaseId| {
-        set.phases.get(usize::from(phase.0)).map_or("?", |name| &**name)
-    };
+    let phase =
+        |phase: crate::engine::id::PhaseId| set.phases.get(usize::from(phase.0)).map_or("?", |name| &**name);
     match &record.fact {
         Fact::StateChanged { from, to, reason, .. } => dto::Event {
             from: Some(from.as_str().to_owned()),

@@ -66,7 +66,15 @@ pub(crate) async fn logs(
     let (stop, stopped) = UnixStream::pair().map_err(broken)?;
     let (pieces, arriving) = mpsc::channel(PIECES_AHEAD);
     let log_dir = shared.context.log_dir.clone();
-    let job = Job { unit: LogDir::new(&log_dir, &name), log_dir, start, is_followed, stopped, pieces, _permit: permit };
+    let job = Job {
+        unit: LogDir::new(&log_dir, &name),
+        log_dir,
+        start,
+        is_followed,
+        stopped,
+        pieces,
+        _permit: permit,
+    };
     // Its end is known by the end of its pieces; it ends itself when `stop` goes with the response.
     drop(tokio::task::spawn_blocking(move || job.read()));
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];

@@ -28,7 +28,8 @@ fn distance(a: &str, b: &str) -> usize {
         let mut next = Vec::with_capacity(b.len() + 1);
         next.push(row + 1);
         for (column, cb) in b.iter().enumerate() {
-            let mut best = (last[column] + usize::from(ca != *cb)).min(last[column + 1] + 1).min(next[column] + 1);
+            let mut best =
+                (last[column] + usize::from(ca != *cb)).min(last[column + 1] + 1).min(next[column] + 1);
             if column > 0 && a_before == Some(*cb) && b[column - 1] == ca {
                 best = best.min(before[column - 1] + 1);
             }

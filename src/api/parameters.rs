@@ -49,9 +49,7 @@ impl Parameters {
             None => Ok(None),
             Some("true" | "") => Ok(Some(true)),
             Some("false") => Ok(Some(false)),
-            Some(text) => {
-                Err(Problem::BadRequest(format!("`{name}` must be true or false, not `{text}`")))
-            }
+            Some(text) => Err(Problem::BadRequest(format!("`{name}` must be true or false, not `{text}`"))),
         }
     }
 }

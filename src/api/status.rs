@@ -7,13 +7,13 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::api::Shared;
 use crate::api::caller::MayLook;
 use crate::api::dto;
 use crate::api::events;
 use crate::api::nearest::nearest;
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
-use crate::api::Shared;
 use crate::engine::event::ExitStatus;
 use crate::engine::status::UnitStatus;
 use crate::engine::time::{Timestamp, WallTime};
@@ -98,7 +98,10 @@ pub(crate) async fn unit(
     let mut recent: Vec<dto::Event> = kept
         .iter()
         .rev()
-        .filter(|record| events::unit_of(&record.fact).is_some_and(|unit| record.set.unit(unit).is_some_and(|spec| spec.name.as_str() == name)))
+        .filter(|record| {
+            events::unit_of(&record.fact)
+                .is_some_and(|unit| record.set.unit(unit).is_some_and(|spec| spec.name.as_str() == name))
+        })
         .take(RECENT_EVENTS)
         .map(|record| events::event(record))
         .collect();
@@ -163,7 +166,8 @@ pub(crate) fn json<T: Serialize>(body: &T, size_hint: usize) -> Response {
 
 /// `2026-11-20T06:31:00.000Z`
 pub(crate) fn rfc3339(at: WallTime) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(at.0)).map_or_else(|_beyond| String::new(), |at| format!("{at:.3}"))
+    jiff::Timestamp::from_nanosecond(i128::from(at.0))
+        .map_or_else(|_beyond| String::new(), |at| format!("{at:.3}"))
 }
 
 fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'a>> {
@@ -215,7 +219,11 @@ fn detail<'a>(
 ) -> dto::UnitDetail<'a> {
     let set = &table.set;
     let state_of = |unit: UnitId| {
-        table.units.iter().find(|status| status.unit == unit).map_or("unknown", |status| status.state.as_str())
+        table
+            .units
+            .iter()
+            .find(|status| status.unit == unit)
+            .map_or("unknown", |status| status.state.as_str())
     };
     let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
     let id = now.unit;
@@ -268,10 +276,13 @@ fn follow(follow: Follow) -> &'static str {
 fn written(template: &Template) -> String {
     match template {
         Template::Plain(text) => text.to_string(),
-        Template::Pieces(pieces) => pieces.iter().map(|piece| match piece {
-            Piece::Text(text) => text.to_string(),
-            Piece::Variable { name, default: None } => format!("${{{name}}}"),
-            Piece::Variable { name, default: Some(default) } => format!("${{{name}:-{default}}}"),
-        }).collect(),
+        Template::Pieces(pieces) => pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.to_string(),
+                Piece::Variable { name, default: None } => format!("${{{name}}}"),
+                Piece::Variable { name, default: Some(default) } => format!("${{{name}:-{default}}}"),
+            })
+            .collect(),
     }
 }

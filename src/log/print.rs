@@ -101,7 +101,8 @@ fn unfinished(bytes: &[u8]) -> usize {
         _ => (1..=3.min(tail.len()))
             .find(|size| {
                 let end = &tail[tail.len() - size..];
-                str::from_utf8(end).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+                str::from_utf8(end)
+                    .is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
             })
             .unwrap_or(0),
     }

@@ -1,5 +1,7 @@
 //! Moments as people write them.
 
+use std::time::Duration;
+
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _, Zoned};
@@ -30,7 +32,8 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-fn ago(text: &str, now: Timestamp) -> Option<Timestamp> {
+/// `250ms`, `10m`, `1h30m`, `2d`. `None`: something else.
+pub fn duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total_ms: u64 = 0;
     while !rest.is_empty() {
@@ -49,12 +52,13 @@ fn ago(text: &str, now: Timestamp) -> Option<Timestamp> {
         total_ms = number.parse::<u64>().ok()?.checked_mul(unit_ms)?.checked_add(total_ms)?;
         rest = tail;
     }
-    if text.is_empty() {
-        return None;
-    }
-    let before = i64::try_from(total_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok())?;
+    (!text.is_empty()).then(|| Duration::from_millis(total_ms))
+}
+
+fn ago(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let before = i128::try_from(duration(text)?.as_nanos()).ok()?;
     // Before 1970 is before everything.
-    Timestamp::from_nanosecond((now.as_nanosecond() - before.as_nanosecond()).max(0)).ok()
+    Timestamp::from_nanosecond((now.as_nanosecond() - before).max(0)).ok()
 }
 
 fn day(text: &str, here: &Zoned) -> Option<Timestamp> {

@@ -125,8 +125,10 @@ fn a_unit_that_wrote_nothing_has_an_empty_log() {
 fn the_hints_lead_to_the_line_that_was_written_then() {
     let mut log = Log::new();
     log.write(b"first\nsecond\nthird\n");
-    let hints: Vec<u8> =
-        [(1_000_u64, 0_u64), (2_000, 6), (3_000, 13)].iter().flat_map(|(at, offset)| [at.to_le_bytes(), offset.to_le_bytes()].concat()).collect();
+    let hints: Vec<u8> = [(1_000_u64, 0_u64), (2_000, 6), (3_000, 13)]
+        .iter()
+        .flat_map(|(at, offset)| [at.to_le_bytes(), offset.to_le_bytes()].concat())
+        .collect();
     fs::write(log.path("current.index"), &hints).unwrap();
     let since = |since| log.read(Start { lines: None, since: Some(since) });
     assert_eq!(since(500), "first\nsecond\nthird\n");
@@ -178,7 +180,12 @@ fn following_through_rotations_loses_nothing_and_doubles_nothing() {
     drop(log);
     let expected: String = (0..LINES).map(|number| format!("{number}\n")).collect();
     let differs = seen.lines().zip(expected.lines()).position(|(a, b)| a != b);
-    assert!(seen == expected, "{} bytes of {}, first differs at line {differs:?}", seen.len(), expected.len());
+    assert!(
+        seen == expected,
+        "{} bytes of {}, first differs at line {differs:?}",
+        seen.len(),
+        expected.len()
+    );
 }
 
 #[test]
