@@ -1,1 +1,90 @@
 //! The dependency graph: who needs whom, barriers, cycles, and how to draw them.
+#![deny(
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::as_conversions,
+    clippy::panic
+)]
+
+use crate::unit::spec::{Condition, Follow, PhaseId, UnitId, UnitSet};
+
+/// The edges of a `UnitSet` seen from their other end. Built once per generation; every question
+/// the engine asks in a step is a slice that is already there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Graph {
+    dependents: Vec<Box<[Dependent]>>,
+    conflicts: Vec<Box<[UnitId]>>,
+    phases: Vec<Box<[UnitId]>>,
+}
+
+/// A unit that depends on another, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dependent {
+    pub unit: UnitId,
+    pub condition: Condition,
+    pub required: bool,
+    pub follow: Follow,
+}
+
+impl Graph {
+    /// Ids that `set` does not have are passed over.
+    pub fn new(set: &UnitSet) -> Self {
+        let mut dependents: Vec<Vec<Dependent>> = vec![Vec::new(); set.units.len()];
+        let mut conflicts: Vec<Vec<UnitId>> = vec![Vec::new(); set.units.len()];
+        let mut phases: Vec<Vec<UnitId>> = vec![Vec::new(); set.phases.len()];
+        for (id, unit) in set.ids().zip(&set.units) {
+            for edge in &unit.depends_on {
+                if let Some(list) = dependents.get_mut(unit_index(edge.unit)) {
+                    list.push(Dependent {
+                        unit: id,
+                        condition: edge.condition,
+                        required: edge.required,
+                        follow: edge.follow,
+                    });
+                }
+            }
+            for &other in &unit.conflicts {
+                for (one, two) in [(id, other), (other, id)] {
+                    if let Some(list) = conflicts.get_mut(unit_index(one)) {
+                        list.push(two);
+                    }
+                }
+            }
+            if let Some(list) = phases.get_mut(usize::from(unit.phase.0)) {
+                list.push(id);
+            }
+        }
+        for list in &mut conflicts {
+            list.sort_unstable();
+            list.dedup();
+        }
+        Self { dependents: boxed(dependents), conflicts: boxed(conflicts), phases: boxed(phases) }
+    }
+
+    /// Who names `unit` in `depends_on`, by `UnitId`.
+    pub fn dependents(&self, unit: UnitId) -> &[Dependent] {
+        self.dependents.get(unit_index(unit)).map_or(&[], |list| list)
+    }
+
+    /// Who may not be up together with `unit`, whichever of the two says so; by `UnitId`.
+    pub fn conflicts_of(&self, unit: UnitId) -> &[UnitId] {
+        self.conflicts.get(unit_index(unit)).map_or(&[], |list| list)
+    }
+
+    /// The units of one phase, by `UnitId`.
+    pub fn units_of(&self, phase: PhaseId) -> &[UnitId] {
+        self.phases.get(usize::from(phase.0)).map_or(&[], |list| list)
+    }
+}
+
+fn boxed<T>(lists: Vec<Vec<T>>) -> Vec<Box<[T]>> {
+    lists.into_iter().map(Vec::into_boxed_slice).collect()
+}
+
+/// Past every index where the number does not fit, so that a lookup finds nothing.
+fn unit_index(unit: UnitId) -> usize {
+    usize::try_from(unit.0).unwrap_or(usize::MAX)
+}
