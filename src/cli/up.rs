@@ -1,60 +1,57 @@
 //! `mcsup up` and `mcsup init`: choose the directories, take the lock, bind the socket, and become the keeper.
 
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use rustix::io::FdFlags;
 
+use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::supervisor::home::{Home, HomeError, Surroundings};
 use crate::supervisor::start::Settings;
 
-/// Run the supervisor in the foreground on a units directory.
+/// Run the supervisor in the foreground on a units directory
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mcsup up examples/quickstart")]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     /// Units directory; the home's own when left out
     #[arg(value_name = "DIR")]
-    pub units: Option<PathBuf>,
+    units: Option<PathBuf>,
 }
 
-/// The same as PID 1.
+/// The same as PID 1
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mcsup init /etc/mcsup/units")]
-pub struct InitArgs {
+pub(crate) struct InitArgs {
     /// Units directory; the home's own when left out
     #[arg(value_name = "DIR")]
-    pub units: Option<PathBuf>,
+    units: Option<PathBuf>,
     /// A command to run alone, as tini does
     #[arg(last = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
+    command: Vec<OsString>,
 }
 
 /// Does not come back when all is well: the process becomes the keeper.
-pub fn up(home: Option<&Path>, args: &UpArgs) -> ExitCode {
+pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     match become_keeper(home, args.units.as_deref()) {
         Ok(never) => match never {},
-        Err(error) => complain(&error.to_string()),
+        Err(error) => Err(failure(&error)),
     }
 }
 
 /// As `up`; meant for process 1, and refused elsewhere so that nobody takes it for something else.
-pub fn init(home: Option<&Path>, args: &InitArgs) -> ExitCode {
+pub(crate) fn init(args: &InitArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     if !args.command.is_empty() {
-        return complain(
-            "cannot run a command alone: `mcsup init -- CMD` is not built yet\n\
-             help: put the command into a unit file and run `mcsup init DIR`",
-        );
+        let refused = Failure::new(Exit::Usage, "cannot run a command alone: `mcsup init -- CMD` is not built yet");
+        return Err(refused.help("put the command into a unit file and run `mcsup init DIR`"));
     }
     if std::process::id() != 1 {
-        return complain(
-            "cannot be init: this is not process 1\nhelp: `mcsup up` runs the same under another init",
-        );
+        let refused = Failure::new(Exit::Usage, "cannot be init: this is not process 1");
+        return Err(refused.help("`mcsup up` runs the same under another init"));
     }
-    up(home, &UpArgs { units: args.units.clone() })
+    up(&UpArgs { units: args.units.clone() }, home)
 }
 
 enum Never {}
@@ -94,8 +91,10 @@ fn executable() -> PathBuf {
     if own.exists() { own } else { std::env::args_os().next().unwrap_or_default().into() }
 }
 
-fn complain(text: &str) -> ExitCode {
-    // Nobody listens.
-    drop(writeln!(io::stderr(), "mcsup: {text}"));
-    ExitCode::FAILURE
+fn failure(error: &HomeError) -> Failure {
+    let text = error.to_string();
+    match text.split_once("\nhelp: ") {
+        Some((message, help)) => Failure::new(Exit::NotWell, message).help(help),
+        None => Failure::new(Exit::NotWell, text),
+    }
 }
