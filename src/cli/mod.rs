@@ -4,6 +4,11 @@ pub(crate) mod exit;
 pub(crate) mod render;
 pub(crate) mod client;
 pub(crate) mod up;
+pub mod supervise;
+pub mod check;
+pub mod graph;
+pub mod schema;
+pub mod render_diagnostics;
 pub(crate) mod status;
 pub(crate) mod detail;
 pub(crate) mod watch;
@@ -19,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::cli::exit::{Failure, Outcome};
+use crate::cli::exit::Failure;
 
 /// Mission Control for one machine: a supervisor that proves its services work.
 #[derive(Debug, Parser)]
@@ -44,6 +49,9 @@ struct Cli {
 enum Command {
     Up(up::UpArgs),
     Init(up::InitArgs),
+    Check(check::CheckArgs),
+    Graph(graph::GraphArgs),
+    Schema(schema::SchemaArgs),
     Status(status::Args),
     Start(act::StartArgs),
     Stop(act::StopArgs),
@@ -66,7 +74,7 @@ pub fn run() -> ExitCode {
         }
     };
     match cli.command.run(cli.home) {
-        Ok(outcome) => outcome.into(),
+        Ok(code) => code,
         Err(failure) => {
             render::err(&failure.to_string());
             failure.exit.into()
@@ -75,8 +83,11 @@ pub fn run() -> ExitCode {
 }
 
 impl Command {
-    fn run(self, home: Option<PathBuf>) -> Result<Outcome, Failure> {
-        match self {
+    fn run(self, home: Option<PathBuf>) -> Result<ExitCode, Failure> {
+        let outcome = match self {
+            Self::Check(args) => return Ok(check::run(args)),
+            Self::Graph(args) => return Ok(graph::run(args)),
+            Self::Schema(args) => return Ok(schema::run(args)),
             Self::Up(args) => up::up(&args, home.as_deref()),
             Self::Init(args) => up::init(&args, home.as_deref()),
             Self::Status(args) => status::run(&args, home),
@@ -89,6 +100,7 @@ impl Command {
             Self::Why(args) => why::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
-        }
+        };
+        outcome.map(ExitCode::from)
     }
 }

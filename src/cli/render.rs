@@ -15,6 +15,11 @@ pub(crate) fn err(text: &str) {
     drop(std::io::stderr().lock().write_all(text.as_bytes()));
 }
 
+/// Colour only for people, and only if they want it.
+pub(crate) fn is_coloured() -> bool {
+    Paint::for_output().is_on
+}
+
 pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }

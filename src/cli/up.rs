@@ -44,7 +44,8 @@ pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure>
 /// As `up`; meant for process 1, and refused elsewhere so that nobody takes it for something else.
 pub(crate) fn init(args: &InitArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     if !args.command.is_empty() {
-        let refused = Failure::new(Exit::Usage, "cannot run a command alone: `mcsup init -- CMD` is not built yet");
+        let refused =
+            Failure::new(Exit::Usage, "cannot run a command alone: `mcsup init -- CMD` is not built yet");
         return Err(refused.help("put the command into a unit file and run `mcsup init DIR`"));
     }
     if std::process::id() != 1 {

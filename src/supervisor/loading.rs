@@ -6,7 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::graph;
+use crate::supervisor::directory;
 use crate::supervisor::home::write_whole;
+use crate::unit::SourceFile;
+use crate::unit::diagnostic::Diagnostic;
 use crate::unit::spec::UnitSet;
 
 #[derive(Debug)]
@@ -14,24 +18,35 @@ pub(crate) struct Loaded {
     pub(crate) set: Arc<UnitSet>,
     /// Rendered warnings, ready to be shown.
     pub(crate) warnings: String,
-    files: BTreeMap<String, String>,
+    files: Vec<SourceFile>,
 }
+
+/// Makes text of diagnostics about these files; given by whoever knows how people are shown things.
+pub type Render = fn(&[SourceFile], &[Diagnostic], &Path) -> String;
 
 /// Reads and checks the units directory.
 ///
 /// # Errors
 /// All diagnostics at once, rendered for a person.
-pub(crate) fn from_directory(units: &Path) -> Result<Loaded, String> {
-    Err(format!("cannot read units directory {}: not built yet", units.display()))
+pub(crate) fn from_directory(units: &Path, render: Render) -> Result<Loaded, String> {
+    let checked = directory::load(units)
+        .map_err(|error| format!("cannot read units directory {}: {error}", units.display()))?;
+    let text = render(&checked.sources, &checked.loaded.diagnostics, units);
+    match checked.loaded.set {
+        Some(set) => Ok(Loaded { set: Arc::new(set), warnings: text, files: checked.sources }),
+        None => Err(text),
+    }
 }
 
 /// What the last boot accepted. A supervisor that is started again runs on this: its death must not
 /// put a half-edited file into effect.
 pub(crate) fn accepted(state: &Path) -> Option<Loaded> {
-    let text = fs::read_to_string(path_in(state)).ok()?;
-    let files: BTreeMap<String, String> = serde_json::from_str(&text).ok()?;
-    drop(files);
-    None
+    let text = fs::read(path_in(state)).ok()?;
+    let kept: BTreeMap<String, String> = serde_json::from_slice(&text).ok()?;
+    let files: Vec<SourceFile> =
+        kept.into_iter().map(|(name, text)| SourceFile { name, bytes: text.into_bytes() }).collect();
+    let set = graph::load(&files).set?;
+    Some(Loaded { set: Arc::new(set), warnings: String::new(), files })
 }
 
 impl Loaded {
@@ -47,15 +62,20 @@ impl Loaded {
             shutdown_timeout: Duration::from_secs(60),
             log_total_bytes: 1 << 30,
         };
-        Self { set: Arc::new(set), warnings, files: BTreeMap::new() }
+        Self { set: Arc::new(set), warnings, files: Vec::new() }
     }
 
     /// Keeps the accepted text for the next supervisor, off the loop.
-    pub(crate) fn keep(&self, state: &Path) {
-        let Ok(text) = serde_json::to_string(&self.files) else { return };
+    pub(crate) fn keep(self, state: &Path) {
         let path = path_in(state);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = write_whole(&path, text.as_bytes()) {
+            // A file that was accepted is UTF-8.
+            let text = |file: SourceFile| Some((file.name, String::from_utf8(file.bytes).ok()?));
+            let files: BTreeMap<String, String> = self.files.into_iter().filter_map(text).collect();
+            let written = serde_json::to_vec(&files)
+                .map_err(std::io::Error::from)
+                .and_then(|bytes| write_whole(&path, &bytes));
+            if let Err(error) = written {
                 tracing::warn!("cannot keep the accepted units in {}: {error}", path.display());
             }
         });

@@ -23,4 +23,5 @@ mod display;
 pub mod words;
 mod sink;
 mod clock;
-mod loading;
+pub mod loading;
+pub mod directory;

@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
 use crate::engine::event::{Ask, Event};
@@ -36,6 +37,14 @@ pub(crate) struct Supervisor {
     pub(crate) next_request: u64,
     /// Shutdown signals so far.
     pub(crate) interrupts: u32,
+    pub(crate) api: Option<Api>,
+}
+
+/// The API, to be ended in order.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) end: oneshot::Sender<()>,
+    pub(crate) worker: JoinHandle<()>,
 }
 
 /// What ended a wait.
@@ -247,7 +256,7 @@ impl Supervisor {
             Some(names) => names.iter().filter_map(|name| set.find(name.as_str())).collect(),
         };
         let units = ids.into_iter().filter_map(|unit| self.engine.status(unit)).collect();
-        let overview = self.engine.overview().unwrap_or(NOTHING_YET);
+        let overview = self.engine.overview();
         StatusTable { set, overview, units, now: mono, wall }
     }
 
@@ -257,25 +266,22 @@ impl Supervisor {
     }
 
     /// Tells the keeper that all is over, and waits until it has heard.
-    pub(crate) async fn quit(mut self, code: u8) {
+    pub(crate) async fn quit(self, code: u8) {
         let Executor { journal, observer, mut link, .. } = self.executor;
         journal.end(LAST_WORDS).await;
         observer.close(LAST_WORDS).await;
-        self.queries.close();
+        if let Some(Api { end, worker }) = self.api {
+            // Whoever asked for the end reads the answer first; where the API is gone nobody is left to tell.
+            if end.send(()).is_err() {
+                tracing::warn!("the API ended before the supervisor");
+            }
+            drop(tokio::time::timeout(FAREWELL, worker).await);
+        }
         if link.send(&Order::Quit { code }, &[]).is_ok() {
             drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
         }
     }
 }
-
-/// Before the engine's first event.
-const NOTHING_YET: crate::engine::status::Overview = crate::engine::status::Overview {
-    is_booted: false,
-    phase: crate::unit::spec::PhaseId(0),
-    is_stopping: false,
-    open_incidents: 0,
-    late_facts: 0,
-};
 
 /// Packets of one turn: at 64 KiB each some thousand reports.
 const MOST_PACKETS: usize = 64;

@@ -6,12 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tracing_appender::non_blocking::WorkerGuard;
 
@@ -28,13 +29,24 @@ use crate::supervisor::identity::Epoch;
 use crate::supervisor::journal::{Journal, Recorded};
 use crate::supervisor::keeper_link::{Heirloom, KeeperLink, raise_nofile};
 use crate::supervisor::launch::Ground;
-use crate::supervisor::loading::{self, Loaded};
+use crate::supervisor::loading::{self, Loaded, Render};
 use crate::supervisor::observer::Observer;
-use crate::supervisor::run::Supervisor;
+use crate::supervisor::run::{Api, Supervisor};
 use crate::supervisor::successor::Succession;
 
 /// The hidden first argument under which this binary is the supervisor.
 pub const VERB: &str = "__supervisor";
+
+/// What the supervisor takes from those above it.
+#[derive(Clone, Copy, Debug)]
+pub struct Face {
+    pub render: Render,
+    pub serve: Serve,
+}
+
+/// Answers clients until told to end, and then finishes what it has begun.
+pub type Serve =
+    fn(tokio::net::UnixListener, Handle, &Home, oneshot::Receiver<()>) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Where the keeper puts what a supervisor is born with.
 const LINK_FD: i32 = 3;
@@ -63,7 +75,7 @@ impl Settings {
 }
 
 /// `mcsup __supervisor ARGUMENTS`, as the keeper calls it.
-pub fn main() -> ExitCode {
+pub fn main(face: Face) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
     let Some(settings) = Settings::from_arguments(&arguments) else {
         complain("__supervisor is started by the keeper, not by people: see `mcsup up`");
@@ -92,7 +104,7 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = LocalSet::new().block_on(&runtime, supervise(&settings, link, heirloom));
+    let result = LocalSet::new().block_on(&runtime, supervise(&face, &settings, link, heirloom));
     // A worker that hangs (a dead file server) must not hold up the end.
     runtime.shutdown_background();
     match result {
@@ -104,7 +116,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-async fn supervise(settings: &Settings, link: OwnedFd, heirloom: Heirloom) -> io::Result<u8> {
+async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: Heirloom) -> io::Result<u8> {
     let began = clock::mono();
     let mut link = KeeperLink::new(link)?;
     link.send(&Order::Hello { version: VERSION, pid: std::process::id() }, &[])?;
@@ -112,7 +124,7 @@ async fn supervise(settings: &Settings, link: OwnedFd, heirloom: Heirloom) -> io
     let (log_guard, log_trouble) = open_log(&settings.home);
     let legacy = Legacy::receive(&mut link).await?;
     let is_takeover = !legacy.is_cold();
-    let loaded = match load(&settings.home, is_takeover) {
+    let loaded = match load(face, &settings.home, is_takeover) {
         Ok(loaded) => loaded,
         Err(diagnostics) => {
             complain(&diagnostics);
@@ -122,12 +134,11 @@ async fn supervise(settings: &Settings, link: OwnedFd, heirloom: Heirloom) -> io
         }
     };
     let display = Display::new(Arc::clone(&loaded.set), began, is_takeover);
-    let mut supervisor = take_over(settings, heirloom, link, legacy, &loaded, display)?;
+    let mut supervisor = take_over(face, settings, heirloom, link, legacy, &loaded, display)?;
     supervisor.tell(&loaded, log_trouble);
     if !is_takeover {
         loaded.keep(&settings.home.state);
     }
-    drop(loaded);
     let code = supervisor.run().await;
     tracing::info!("the supervisor ends with {code}");
     supervisor.quit(code).await;
@@ -137,6 +148,7 @@ async fn supervise(settings: &Settings, link: OwnedFd, heirloom: Heirloom) -> io
 
 /// A supervisor that stands where the last one fell.
 fn take_over(
+    face: &Face,
     settings: &Settings,
     heirloom: Heirloom,
     link: KeeperLink,
@@ -167,7 +179,7 @@ fn take_over(
     let journal = Journal::begin(&home.state, std::mem::take(&mut takeover.image));
     let observer = Observer::new(Arc::clone(&set), display, takeover.first_event);
     let options = Options { seed: fnv(home.state.as_os_str().as_bytes()), bug_policy: BugPolicy::Record };
-    serve_api(&heirloom, Handle::new(asker), home)?;
+    let api = serve_api(face, &heirloom, Handle::new(asker), home)?;
     let mut supervisor = Supervisor {
         engine: Engine::new(set, options),
         executor: Executor::new(ground, link, journal, observer, outlet),
@@ -179,6 +191,7 @@ fn take_over(
         early: news.into(),
         next_request: clock::mono().0,
         interrupts: 0,
+        api,
     };
     supervisor.succession.keeper_is(keeper_pid);
     for number in pings {
@@ -217,11 +230,11 @@ impl Supervisor {
 
 /// At a boot, what the directory says. At a takeover what the boot accepted, so that the death of a
 /// supervisor puts no edit into effect.
-fn load(home: &Home, is_takeover: bool) -> Result<Loaded, String> {
+fn load(face: &Face, home: &Home, is_takeover: bool) -> Result<Loaded, String> {
     if is_takeover && let Some(loaded) = loading::accepted(&home.state) {
         return Ok(loaded);
     }
-    match loading::from_directory(&home.units) {
+    match loading::from_directory(&home.units, face.render) {
         Ok(loaded) => Ok(loaded),
         // Services run: better to hold them unnamed than to end them.
         Err(diagnostics) if is_takeover => Ok(Loaded::nothing(&diagnostics)),
@@ -245,13 +258,14 @@ fn from_journal(state: &Path, ground: &Ground, epoch: Option<Epoch>) -> Takeover
 }
 
 /// The control API, on the listener that the keeper holds; without one nobody can ask, and all else works.
-fn serve_api(heirloom: &Heirloom, handle: Handle, home: &Home) -> io::Result<()> {
-    let Some(listener) = &heirloom.listener else { return Ok(()) };
+fn serve_api(face: &Face, heirloom: &Heirloom, handle: Handle, home: &Home) -> io::Result<Option<Api>> {
+    let Some(listener) = &heirloom.listener else { return Ok(None) };
     let listener = UnixListener::from(listener.try_clone()?);
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
-    drop((listener, handle, home));
-    Ok(())
+    let (end, is_ending) = oneshot::channel();
+    let worker = tokio::task::spawn_local((face.serve)(listener, handle, home, is_ending));
+    Ok(Some(Api { end, worker }))
 }
 
 /// mcsup's own log. Without it the supervisor still supervises.

@@ -95,14 +95,16 @@ impl Node<'_> {
     }
 }
 
-/// The first line of `text`, at most 40 characters of it.
+/// The first line of `text`, at most 40 characters of it, without what would steer a terminal.
 pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
     let line = text.lines().next().unwrap_or("");
-    match line.char_indices().nth(40) {
-        Some((at, _)) => Cow::Owned(format!("{}…", line.get(..at).unwrap_or(line))),
-        None if line.len() < text.len() => Cow::Owned(format!("{line}…")),
-        None => Cow::Borrowed(line),
+    let end = line.char_indices().nth(40).map_or(line.len(), |(at, _)| at);
+    let start = line.get(..end).unwrap_or(line);
+    if start.len() == text.len() && !start.contains(char::is_control) {
+        return Cow::Borrowed(text);
     }
+    let more = if start.len() < text.len() { "…" } else { "" };
+    Cow::Owned(format!("{}{more}", start.replace(char::is_control, "\u{FFFD}")))
 }
 
 /// The one document in `bytes`; `None` when it holds nothing, or when `out` says why not.
