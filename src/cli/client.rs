@@ -35,7 +35,7 @@ impl Client {
     /// # Errors
     /// When it is not clear which supervisor is meant.
     pub(crate) fn new(home: Option<PathBuf>) -> Result<Self, Failure> {
-        let home = Home::for_client(&Surroundings::read(), home.as_deref())
+        let home = Home::for_client(&Surroundings::read(), home)
             .map_err(|error| Failure::new(Exit::NoSupervisor, error.to_string()))?;
         Ok(Self { home })
     }
