@@ -2,7 +2,11 @@
 
 pub(crate) mod exit;
 pub(crate) mod render;
+pub mod render_diagnostics;
 pub(crate) mod client;
+pub mod check;
+pub mod graph;
+pub mod schema;
 pub(crate) mod status;
 pub(crate) mod detail;
 pub(crate) mod watch;
@@ -17,8 +21,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-
-use crate::cli::exit::{Failure, Outcome};
 
 /// Mission Control for one machine: a supervisor that proves its services work.
 #[derive(Debug, Parser)]
@@ -41,6 +43,9 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::CheckArgs),
+    Graph(graph::GraphArgs),
+    Schema(schema::SchemaArgs),
     Status(status::Args),
     Start(act::StartArgs),
     Stop(act::StopArgs),
@@ -62,18 +67,16 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    match cli.command.run(cli.home) {
-        Ok(outcome) => outcome.into(),
-        Err(failure) => {
-            render::err(&failure.to_string());
-            failure.exit.into()
-        }
-    }
+    cli.command.run(cli.home)
 }
 
 impl Command {
-    fn run(self, home: Option<PathBuf>) -> Result<Outcome, Failure> {
-        match self {
+    fn run(self, home: Option<PathBuf>) -> ExitCode {
+        let units = |dir: Option<PathBuf>, home: Option<PathBuf>| dir.or(home.map(|home| home.join("units")));
+        let result = match self {
+            Self::Check(args) => return check::run(check::CheckArgs { dir: units(args.dir, home), ..args }),
+            Self::Graph(args) => return graph::run(graph::GraphArgs { dir: units(args.dir, home), ..args }),
+            Self::Schema(args) => return schema::run(args),
             Self::Status(args) => status::run(&args, home),
             Self::Start(args) => act::start(args, home),
             Self::Stop(args) => act::stop(args, home),
@@ -84,6 +87,7 @@ impl Command {
             Self::Why(args) => why::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
-        }
+        };
+        result.map_or_else(exit::Failure::told, ExitCode::from)
     }
 }
