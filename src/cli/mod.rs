@@ -72,7 +72,7 @@ pub fn run() -> ExitCode {
 
 impl Command {
     fn run(self, home: Option<PathBuf>) -> ExitCode {
-        let units = |dir: Option<PathBuf>, home: Option<PathBuf>| dir.or(home.map(|home| home.join("units")));
+        let units = |dir: Option<PathBuf>, home: Option<PathBuf>| dir.or_else(|| home.map(|home| home.join("units")));
         let result = match self {
             Self::Check(args) => return check::run(check::CheckArgs { dir: units(args.dir, home), ..args }),
             Self::Graph(args) => return graph::run(graph::GraphArgs { dir: units(args.dir, home), ..args }),
