@@ -2,8 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -16,10 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::api::dto::ProblemDocument;
 use crate::cli::exit::{Exit, Failure};
-use crate::supervisor::home::Home;
-
-/// Longest path that fits into a socket's address.
-const MOST_PATH_BYTES: usize = 107;
+use crate::supervisor::home::{self, Home, Surroundings};
 
 /// Most bytes of an answer; a status of 10,000 units has 4 MiB.
 const MOST_ANSWER_BYTES: usize = 256 << 20;
@@ -38,18 +34,9 @@ pub(crate) struct Pieces {
 impl Client {
     /// # Errors
     /// When it is not clear which supervisor is meant.
-    pub(crate) fn new(home: Option<PathBuf>) -> Result<Self, Failure> {
-        let named = home.or_else(|| std::env::var_os("MCSUP_HOME").map(PathBuf::from));
-        let Some(dir) = named else {
-            return Err(Failure::new(Exit::NoSupervisor, "no supervisor was named")
-                .help("say which one with `--home DIR` or MCSUP_HOME"));
-        };
-        let home = Home {
-            units: dir.join("units"),
-            state: dir.join("state"),
-            run: dir.join("run"),
-            log: dir.join("log"),
-        };
+    pub(crate) fn new(home: Option<&Path>) -> Result<Self, Failure> {
+        let home = Home::for_client(&Surroundings::read(), home)
+            .map_err(|error| Failure::new(Exit::NoSupervisor, error.to_string()))?;
         Ok(Self { home })
     }
 
@@ -86,7 +73,7 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
-        let stream = connect(&self.home.socket()).map_err(|error| self.nobody(&error))?;
+        let stream = home::connect(&self.home.socket()).map_err(|error| self.nobody(&error))?;
         let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream));
         let stream = stream.map_err(|error| self.nobody(&error))?;
         let (mut sender, connection) =
@@ -184,17 +171,4 @@ fn problem(status: StatusCode, bytes: &[u8]) -> Failure {
             failure.help(format!("did you mean {}?", names.join(" or ")))
         }
     }
-}
-
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    if path.as_os_str().len() <= MOST_PATH_BYTES {
-        return UnixStream::connect(path);
-    }
-    // The directory by its descriptor makes any path short enough.
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput));
-    };
-    let dir = std::fs::File::open(dir)?;
-    let short = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&dir));
-    UnixStream::connect(Path::new(&short).join(name))
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use axum::body::Bytes;
 use tokio::sync::mpsc;
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     since: Option<String>,
 }
 
-pub(crate) fn run(args: &Args, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let moment = args.since.as_deref().map(|text| since::parse(text, since::now())).transpose();
     let moment = moment.map_err(|why| Failure::new(Exit::Usage, why))?;
     let lines = args.lines.or_else(|| (args.follow && moment.is_none()).then_some(10));

@@ -4,6 +4,8 @@ pub(crate) mod exit;
 pub(crate) mod render;
 pub mod render_diagnostics;
 pub(crate) mod client;
+pub(crate) mod up;
+pub mod supervise;
 pub mod check;
 pub mod graph;
 pub mod schema;
@@ -17,7 +19,7 @@ pub(crate) mod why;
 pub(crate) mod shutdown;
 pub(crate) mod completions;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
@@ -43,9 +45,10 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::UpArgs),
+    Init(up::InitArgs),
     Check(check::CheckArgs),
     Graph(graph::GraphArgs),
-    Schema(schema::SchemaArgs),
     Status(status::Args),
     Start(act::StartArgs),
     Stop(act::StopArgs),
@@ -55,6 +58,7 @@ enum Command {
     Events(events::Args),
     Why(why::Args),
     Shutdown(shutdown::Args),
+    Schema(schema::SchemaArgs),
     Completions(completions::Args),
 }
 
@@ -67,16 +71,17 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    cli.command.run(cli.home)
+    cli.command.run(cli.home.as_deref())
 }
 
 impl Command {
-    fn run(self, home: Option<PathBuf>) -> ExitCode {
-        let units = |dir: Option<PathBuf>, home: Option<PathBuf>| dir.or_else(|| home.map(|home| home.join("units")));
+    fn run(self, home: Option<&Path>) -> ExitCode {
+        let units = |dir: Option<PathBuf>| dir.or_else(|| home.map(|home| home.join("units")));
         let result = match self {
-            Self::Check(args) => return check::run(check::CheckArgs { dir: units(args.dir, home), ..args }),
-            Self::Graph(args) => return graph::run(graph::GraphArgs { dir: units(args.dir, home), ..args }),
-            Self::Schema(args) => return schema::run(args),
+            Self::Up(args) => up::up(&args, home),
+            Self::Init(args) => up::init(&args, home),
+            Self::Check(args) => return check::run(check::CheckArgs { dir: units(args.dir), ..args }),
+            Self::Graph(args) => return graph::run(graph::GraphArgs { dir: units(args.dir), ..args }),
             Self::Status(args) => status::run(&args, home),
             Self::Start(args) => act::start(args, home),
             Self::Stop(args) => act::stop(args, home),
@@ -86,6 +91,7 @@ impl Command {
             Self::Events(args) => events::run(args, home),
             Self::Why(args) => why::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
+            Self::Schema(args) => return schema::run(args),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
         };
         result.map_or_else(exit::Failure::told, ExitCode::from)

@@ -104,9 +104,19 @@ pub(crate) fn local(at: &str, now: Timestamp) -> String {
     let Ok(at) = at.parse::<Timestamp>() else { return at.to_owned() };
     let here = TimeZone::system();
     let (at, now) = (at.to_zoned(here.clone()), now.to_zoned(here));
-    let format = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    let format = if at.date() == now.date() { "%H:%M:%S" } else { DATE_AND_TIME };
     at.strftime(format).to_string()
 }
+
+/// The same, always with the date.
+pub(crate) fn local_date(at: &str) -> String {
+    at.parse::<Timestamp>().map_or_else(
+        |_unreadable| at.to_owned(),
+        |at| at.to_zoned(TimeZone::system()).strftime(DATE_AND_TIME).to_string(),
+    )
+}
+
+const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M:%S";
 
 /// Text in columns: each as wide as its widest cell, the last one as long as it likes.
 #[derive(Debug, Default)]
