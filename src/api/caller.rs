@@ -1,17 +1,16 @@
 //! Who is at the other end of a connection, and what they may do.
 
-use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use nix::getsockopt_impl;
 use nix::sys::socket::getsockopt;
-use nix::sys::socket::sockopt::{GetOsString, PeerCredentials};
+use nix::sys::socket::sockopt::PeerCredentials;
 use nix::unistd::{Group, geteuid};
 
 use crate::api::problem::Problem;
+use crate::api::sys;
 
 /// The group whose members may look.
 const LOOKERS: &str = "mcsup";
@@ -75,23 +74,11 @@ impl Peer {
     /// When the kernel does not say who connected.
     pub fn of(stream: &impl AsFd) -> Result<Self, nix::Error> {
         let credentials = getsockopt(stream, PeerCredentials)?;
-        // More than 1,024 supplementary groups: only the first one counts then.
-        let groups = getsockopt(stream, PeerGroups).unwrap_or_default();
-        let mut gids: Vec<u32> = groups
-            .as_bytes()
-            .chunks_exact(4)
-            .filter_map(|gid| gid.try_into().ok().map(u32::from_ne_bytes))
-            .collect();
+        let mut gids = sys::peer_groups(stream.as_fd()).unwrap_or_default();
         gids.push(credentials.gid());
         Ok(Self { uid: credentials.uid(), gids, pid: credentials.pid(), run: run_of(credentials.pid()) })
     }
 }
-
-/// `SO_PEERGROUPS`: the supplementary groups of the peer, which `SO_PEERCRED` leaves out.
-#[derive(Clone, Copy, Debug)]
-struct PeerGroups;
-
-getsockopt_impl!(PeerGroups, libc::SOL_SOCKET, libc::SO_PEERGROUPS, OsString, GetOsString<[u8; 4096]>);
 
 fn run_of(pid: i32) -> Option<Vec<u8>> {
     use std::io::Read as _;

@@ -5,8 +5,8 @@
 
 pub mod dto;
 pub mod problem;
-pub mod nearest;
 pub mod parameters;
+mod sys;
 pub mod caller;
 pub mod body;
 mod status;

@@ -11,7 +11,6 @@ use crate::api::Shared;
 use crate::api::caller::MayLook;
 use crate::api::dto;
 use crate::api::events;
-use crate::api::nearest::nearest;
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 use crate::engine::event::ExitStatus;
@@ -19,6 +18,7 @@ use crate::engine::status::UnitStatus;
 use crate::engine::time::{Timestamp, WallTime};
 use crate::supervisor::handle::StatusTable;
 use crate::unit::name::UnitName;
+use crate::unit::nearest::nearest;
 use crate::unit::spec::{Condition, Follow, Piece, Template, UnitId, UnitKind, UnitSet, UnitSpec};
 
 /// Generations are not kept yet: what runs is the first one.
@@ -148,7 +148,10 @@ pub(crate) fn known<'a>(set: &'a UnitSet, name: &str) -> Result<(UnitId, &'a Uni
 
 pub(crate) fn unknown(set: &UnitSet, name: &str) -> Problem {
     let names = set.units.iter().map(|spec| spec.name.as_str());
-    Problem::UnknownUnit { unit: name.to_owned(), nearest: nearest(name, names) }
+    Problem::UnknownUnit {
+        unit: name.to_owned(),
+        nearest: nearest(name, names).map(str::to_owned).into_iter().collect(),
+    }
 }
 
 /// The name of a unit that may belong to a set that is no longer there.

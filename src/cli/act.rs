@@ -1,6 +1,6 @@
 //! `mcsup start`, `stop`, `restart` and `kill`
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::api::dto::{Action, Outcome as Answered, Verb};
@@ -71,26 +71,26 @@ struct Common {
     json: bool,
 }
 
-pub(crate) fn start(args: StartArgs, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn start(args: StartArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     args.common.act(Verb::Start, None, home)
 }
 
-pub(crate) fn stop(args: StopArgs, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn stop(args: StopArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     args.common.act(Verb::Stop, args.only.then_some(true), home)
 }
 
-pub(crate) fn restart(args: RestartArgs, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn restart(args: RestartArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     args.common.act(Verb::Restart, None, home)
 }
 
-pub(crate) fn kill(args: KillArgs, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn kill(args: KillArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     let KillArgs { units, signal, json } = args;
     let action = Action { action: Verb::Kill, units, wait: None, only: None, signal: Some(signal) };
     act(&action, None, json, home)
 }
 
 impl Common {
-    fn act(self, verb: Verb, only: Option<bool>, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+    fn act(self, verb: Verb, only: Option<bool>, home: Option<&Path>) -> Result<Outcome, Failure> {
         let action =
             Action { action: verb, units: self.units, wait: Some(!self.no_wait), only, signal: None };
         act(&action, self.timeout, self.json, home)
@@ -125,7 +125,7 @@ fn act(
     action: &Action,
     limit: Option<Duration>,
     json: bool,
-    home: Option<PathBuf>,
+    home: Option<&Path>,
 ) -> Result<Outcome, Failure> {
     let client = Client::new(home)?;
     let answered: Answered = block_on(within(limit, client.post("/v1/actions", action)))?;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
@@ -34,7 +34,7 @@ pub(crate) struct Pieces {
 impl Client {
     /// # Errors
     /// When it is not clear which supervisor is meant.
-    pub(crate) fn new(home: Option<PathBuf>) -> Result<Self, Failure> {
+    pub(crate) fn new(home: Option<&Path>) -> Result<Self, Failure> {
         let home = Home::for_client(&Surroundings::read(), home)
             .map_err(|error| Failure::new(Exit::NoSupervisor, error.to_string()))?;
         Ok(Self { home })

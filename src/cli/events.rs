@@ -1,12 +1,11 @@
 //! `mcsup events`
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::api::dto::Event;
 use crate::cli::client::{Client, Pieces, block_on, read};
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::render::{Colour, Paint, local, one_line, state_colour};
-use crate::log::since;
+use crate::cli::render::{Colour, Paint, local_date, one_line, state_colour};
 
 /// Show what happened, and with -f what happens
 #[derive(Debug, clap::Args)]
@@ -28,7 +27,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: Args, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let client = Client::new(home)?;
     block_on(async {
         if !args.units.is_empty() {
@@ -105,9 +104,9 @@ impl Screen {
             ("incident-opened" | "phase-held" | "unkillable" | "bug-found" | "lagged", None) => Colour::Bad,
             (_, None) => Colour::Plain,
         };
-        let at = self.paint.paint(Colour::Faint, &local(&event.at, since::now()));
+        let at = self.paint.paint(Colour::Faint, &local_date(&event.at));
         let unit = event.unit.as_deref().unwrap_or("mcsup");
-        format!("{at}  {unit}  {}", self.paint.paint(colour, &one_line(&event.text)))
+        format!("{at}  {unit:<12}  {}", self.paint.paint(colour, &one_line(&event.text)))
     }
 }
 

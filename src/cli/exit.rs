@@ -3,6 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::cli::render::err;
+
 /// How a command that was carried out ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -32,6 +34,12 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), help: None }
+    }
+
+    /// Says it, and is over.
+    pub(crate) fn told(self) -> ExitCode {
+        err(&self.to_string());
+        self.exit.into()
     }
 
     pub(crate) fn help(self, help: impl Into<String>) -> Self {

@@ -2,13 +2,12 @@
 
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use axum::body::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::api::nearest::nearest;
 use crate::api::parameters::encode;
 use crate::cli::client::{Client, block_on};
 use crate::cli::exit::{Exit, Failure, Outcome};
@@ -20,6 +19,7 @@ use crate::log::print::{Printer, Style};
 use crate::log::read::Reader;
 use crate::log::since;
 use crate::log::start::Start;
+use crate::unit::nearest::nearest;
 
 /// Show what units wrote
 #[derive(Debug, clap::Args)]
@@ -42,7 +42,7 @@ pub(crate) struct Args {
     since: Option<String>,
 }
 
-pub(crate) fn run(args: &Args, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let moment = args.since.as_deref().map(|text| since::parse(text, since::now())).transpose();
     let moment = moment.map_err(|why| Failure::new(Exit::Usage, why))?;
     let lines = args.lines.or_else(|| (args.follow && moment.is_none()).then_some(10));
@@ -80,7 +80,7 @@ fn known(client: &Client, name: &str) -> Result<(), Failure> {
             let entries = std::fs::read_dir(&client.home.log).into_iter().flatten().flatten();
             let names: Vec<String> =
                 entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-            Err(match nearest(name, names.iter().map(String::as_str)).first() {
+            Err(match nearest(name, names.iter().map(String::as_str)) {
                 Some(near) => failure.help(format!("did you mean `{near}`?")),
                 None => failure,
             })

@@ -2,13 +2,13 @@
 
 pub(crate) mod exit;
 pub(crate) mod render;
+pub mod render_diagnostics;
 pub(crate) mod client;
 pub(crate) mod up;
 pub mod supervise;
 pub mod check;
 pub mod graph;
 pub mod schema;
-pub mod render_diagnostics;
 pub(crate) mod status;
 pub(crate) mod detail;
 pub(crate) mod watch;
@@ -19,12 +19,10 @@ pub(crate) mod why;
 pub(crate) mod shutdown;
 pub(crate) mod completions;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-
-use crate::cli::exit::Failure;
 
 /// Mission Control for one machine: a supervisor that proves its services work.
 #[derive(Debug, Parser)]
@@ -51,7 +49,6 @@ enum Command {
     Init(up::InitArgs),
     Check(check::CheckArgs),
     Graph(graph::GraphArgs),
-    Schema(schema::SchemaArgs),
     Status(status::Args),
     Start(act::StartArgs),
     Stop(act::StopArgs),
@@ -61,6 +58,7 @@ enum Command {
     Events(events::Args),
     Why(why::Args),
     Shutdown(shutdown::Args),
+    Schema(schema::SchemaArgs),
     Completions(completions::Args),
 }
 
@@ -73,23 +71,17 @@ pub fn run() -> ExitCode {
             return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
         }
     };
-    match cli.command.run(cli.home) {
-        Ok(code) => code,
-        Err(failure) => {
-            render::err(&failure.to_string());
-            failure.exit.into()
-        }
-    }
+    cli.command.run(cli.home.as_deref())
 }
 
 impl Command {
-    fn run(self, home: Option<PathBuf>) -> Result<ExitCode, Failure> {
-        let outcome = match self {
-            Self::Check(args) => return Ok(check::run(args)),
-            Self::Graph(args) => return Ok(graph::run(args)),
-            Self::Schema(args) => return Ok(schema::run(args)),
-            Self::Up(args) => up::up(&args, home.as_deref()),
-            Self::Init(args) => up::init(&args, home.as_deref()),
+    fn run(self, home: Option<&Path>) -> ExitCode {
+        let units = |dir: Option<PathBuf>| dir.or_else(|| home.map(|home| home.join("units")));
+        let result = match self {
+            Self::Up(args) => up::up(&args, home),
+            Self::Init(args) => up::init(&args, home),
+            Self::Check(args) => return check::run(check::CheckArgs { dir: units(args.dir), ..args }),
+            Self::Graph(args) => return graph::run(graph::GraphArgs { dir: units(args.dir), ..args }),
             Self::Status(args) => status::run(&args, home),
             Self::Start(args) => act::start(args, home),
             Self::Stop(args) => act::stop(args, home),
@@ -99,8 +91,9 @@ impl Command {
             Self::Events(args) => events::run(args, home),
             Self::Why(args) => why::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
+            Self::Schema(args) => return schema::run(args),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
         };
-        outcome.map(ExitCode::from)
+        result.map_or_else(exit::Failure::told, ExitCode::from)
     }
 }

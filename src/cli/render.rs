@@ -1,23 +1,30 @@
 //! Everything that is printed goes through here.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 /// To standard output. That nobody reads any more (`| head`) is no error of ours.
 pub(crate) fn out(text: &str) {
-    drop(std::io::stdout().lock().write_all(text.as_bytes()));
+    quietly(std::io::stdout().lock(), text);
 }
 
 /// To standard error.
 pub(crate) fn err(text: &str) {
-    drop(std::io::stderr().lock().write_all(text.as_bytes()));
+    quietly(std::io::stderr().lock(), text);
+}
+
+fn quietly(mut stream: impl Write, text: &str) {
+    // Neither stream has another one to complain on.
+    drop(stream.write_all(text.as_bytes()).and_then(|()| stream.flush()));
 }
 
 /// Colour only for people, and only if they want it.
 pub(crate) fn is_coloured() -> bool {
-    Paint::for_output().is_on
+    is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 pub(crate) fn is_terminal() -> bool {
@@ -47,11 +54,8 @@ pub(crate) enum Colour {
 }
 
 impl Paint {
-    /// On for a terminal, unless `NO_COLOR` is set to anything or the terminal is dumb.
     pub(crate) fn for_output() -> Self {
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { is_on: is_terminal() && !no_colour && !is_dumb }
+        Self { is_on: is_coloured() }
     }
 
     pub(crate) fn paint(self, colour: Colour, text: &str) -> String {
@@ -100,9 +104,19 @@ pub(crate) fn local(at: &str, now: Timestamp) -> String {
     let Ok(at) = at.parse::<Timestamp>() else { return at.to_owned() };
     let here = TimeZone::system();
     let (at, now) = (at.to_zoned(here.clone()), now.to_zoned(here));
-    let format = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
+    let format = if at.date() == now.date() { "%H:%M:%S" } else { DATE_AND_TIME };
     at.strftime(format).to_string()
 }
+
+/// The same, always with the date.
+pub(crate) fn local_date(at: &str) -> String {
+    at.parse::<Timestamp>().map_or_else(
+        |_unreadable| at.to_owned(),
+        |at| at.to_zoned(TimeZone::system()).strftime(DATE_AND_TIME).to_string(),
+    )
+}
+
+const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M:%S";
 
 /// Text in columns: each as wide as its widest cell, the last one as long as it likes.
 #[derive(Debug, Default)]

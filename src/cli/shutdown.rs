@@ -1,6 +1,6 @@
 //! `mcsup shutdown`
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::api::dto::{Outcome as Answered, ShutdownOptions};
@@ -27,7 +27,7 @@ pub(crate) struct Args {
     timeout: Option<Duration>,
 }
 
-pub(crate) fn run(args: &Args, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let client = Client::new(home)?;
     block_on(within(args.timeout, async {
         let mut events = client.stream("/v1/events?after=latest").await?;

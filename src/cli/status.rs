@@ -1,7 +1,7 @@
 //! `mcsup status`
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use jiff::Timestamp;
 
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     watch: bool,
 }
 
-pub(crate) fn run(args: &Args, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let client = Client::new(home)?;
     block_on(async {
         if args.watch {

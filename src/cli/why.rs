@@ -1,6 +1,6 @@
 //! `mcsup why UNIT`
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use crate::api::dto::Why;
 use crate::api::parameters::encode;
@@ -20,7 +20,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: &Args, home: Option<PathBuf>) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let client = Client::new(home)?;
     block_on(async {
         let bytes = client.get(&format!("/v1/units/{}/why", encode(&args.unit))).await?;

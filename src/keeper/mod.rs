@@ -32,6 +32,8 @@ mod rotation;
 mod clock;
 mod sys;
 
+pub(crate) use crate::keeper::sys::inherited;
+
 use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::io;

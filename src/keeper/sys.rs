@@ -468,7 +468,7 @@ pub(super) fn reset_dispositions() {
 
 /// Takes a descriptor that was inherited under an agreed number. The standard ones stay open
 /// beside it: whatever is opened next must not be taken for our output.
-pub(super) fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: only asked whether it is open, then copied.
     let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
     let copy = rustix::io::fcntl_dupfd_cloexec(borrowed.as_fd(), 10)?;

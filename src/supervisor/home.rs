@@ -113,8 +113,8 @@ impl Home {
     ///
     /// # Errors
     /// When nobody answers, or several do and none was named.
-    pub fn for_client(around: &Surroundings, home: Option<PathBuf>) -> Result<Self, ClientError> {
-        if let Some(home) = home.or_else(|| around.mcsup_home.clone()) {
+    pub fn for_client(around: &Surroundings, home: Option<&Path>) -> Result<Self, ClientError> {
+        if let Some(home) = home.map(Path::to_path_buf).or_else(|| around.mcsup_home.clone()) {
             return Ok(Self::under(&std::path::absolute(&home).unwrap_or(home)));
         }
         let default = Self::default_for(around).ok_or(ClientError::Homeless)?;

@@ -18,6 +18,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
+use crate::keeper::inherited;
 use crate::keeper::wire::{Order, VERSION};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::display::Display;
@@ -301,13 +302,6 @@ fn ignore_signals() {
         // A flag that nobody reads: unlike an ignored signal it is not passed on through exec.
         drop(signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))));
     }
-}
-
-/// A descriptor by its number, as a duplicate that closes at exec.
-fn inherited(number: i32) -> io::Result<OwnedFd> {
-    let own = rustix::process::getpid();
-    let process = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty())?;
-    Ok(rustix::process::pidfd_getfd(&process, number, rustix::process::PidfdGetfdFlags::empty())?)
 }
 
 /// To whoever started us; there is no log yet, or nobody would look into it.
