@@ -14,8 +14,11 @@ fn kill_both(instance: &mut Instance) {
     kill(instance.keeper());
     instance.ended();
     kill(supervisor);
-    let gone = eventually(|| (!is_alive(supervisor)).then_some(()));
-    assert!(gone.is_some(), "the supervisor is dead");
+    // A process is dead a moment before the last of its threads has let go of its files.
+    let lock = OpenOptions::new().read(true).open(instance.path("state/lock")).expect("a lock file");
+    let exclusive = rustix::fs::FlockOperation::NonBlockingLockExclusive;
+    let gone = eventually(|| rustix::fs::flock(&lock, exclusive).ok());
+    assert!(gone.is_some(), "nobody holds the state directory any more");
 }
 
 /// Written off the loop: a moment after the fact.
