@@ -102,6 +102,8 @@ fn case_10_what_cannot_be_verified_is_neither_adopted_nor_signalled_nor_doubled(
     append(&instance, &checked(&format!("live {} {} 0", run_of(&instance), stranger.0.id())));
     instance.up();
     instance.wait_for_line("neither adopted, signalled nor doubled");
+    let look = instance.wait("held", |look| !look.unit("a").is_null());
+    assert_eq!(look.pid("a"), stranger.0.id(), "shown with the process that may be its own");
     assert!(instance.processes().is_empty(), "no twin");
     assert!(is_alive(stranger.0.id()));
     // Resolved by hand, as the message says.
