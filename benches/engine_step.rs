@@ -26,7 +26,8 @@ impl Bench {
     fn boot(set: UnitSet) -> Self {
         let units = set.units.len();
         let options = Options { seed: 1, bug_policy: BugPolicy::Panic };
-        let mut bench = Self { engine: Engine::new(Arc::new(set), options), now: 1, runs: vec![RunId(0); units] };
+        let mut bench =
+            Self { engine: Engine::new(Arc::new(set), options), now: 1, runs: vec![RunId(0); units] };
         bench.tell(Event::KeeperConnected(Box::new(Handover::default())));
         bench
     }
@@ -66,8 +67,12 @@ fn set_of(units: usize) -> UnitSet {
     let files: Vec<mcsup::unit::SourceFile> = (0..units)
         .map(|number| {
             let text = "command: [x]\nrestart: {policy: always, backoff: {initial: 0s}}\n";
-            let chained = if number > 0 { format!("depends_on: [u{:05}]\n", number - 1) } else { String::new() };
-            mcsup::unit::SourceFile { name: format!("u{number:05}.yaml"), bytes: format!("{text}{chained}").into_bytes() }
+            let chained =
+                if number > 0 { format!("depends_on: [u{:05}]\n", number - 1) } else { String::new() };
+            mcsup::unit::SourceFile {
+                name: format!("u{number:05}.yaml"),
+                bytes: format!("{text}{chained}").into_bytes(),
+            }
         })
         .collect();
     mcsup::unit::load(&files).set.expect("a valid set")
@@ -88,5 +93,9 @@ fn main() {
     }
     let (small, large) = (median(small_times), median(large_times));
     let ratio = large.as_secs_f64() / small.as_secs_f64();
-    println!("step in 100 units: {} ns; in 10,000 units: {} ns; ratio {ratio:.2}", small.as_nanos(), large.as_nanos());
+    println!(
+        "step in 100 units: {} ns; in 10,000 units: {} ns; ratio {ratio:.2}",
+        small.as_nanos(),
+        large.as_nanos()
+    );
 }
