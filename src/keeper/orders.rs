@@ -41,7 +41,11 @@ impl Keeper {
                 Order::Ping { number } => self.table.pinged(number),
                 // Whatever is said proves that it lives.
                 Order::Pong { number: _ } => {}
-                Order::Quit { code } => self.quit(code, now),
+                Order::Quit { code } => {
+                    self.quit(code, now);
+                    // It ends when it sees that it was heard, and the keeper ends after it.
+                    self.disconnect();
+                }
             }
         }
     }

@@ -230,7 +230,7 @@ impl Keeper {
     }
 
     /// Nobody is told anything any more; helpers worked for nobody but this supervisor.
-    fn disconnect(&mut self) {
+    pub(super) fn disconnect(&mut self) {
         self.link = None;
         self.is_link_full = false;
         self.supervisor.overdue = None;
