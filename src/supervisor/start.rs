@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tracing_appender::non_blocking::WorkerGuard;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
@@ -290,7 +290,7 @@ fn open_log(home: &Home) -> (Option<WorkerGuard>, Option<io::Error>) {
         Ok(appender) => appender,
         Err(error) => return (None, Some(io::Error::other(error))),
     };
-    let (writer, guard) = tracing_appender::non_blocking(appender);
+    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(OWN_LOG_LINES).finish(appender);
     let subscriber = tracing_subscriber::fmt()
         .with_writer(writer)
         .with_ansi(false)
@@ -322,4 +322,7 @@ const THREAD_STACK_BYTES: usize = 512 * 1024;
 /// Questions that wait for the loop; more wait in their own connection.
 const QUERIES: usize = 256;
 const OWN_LOG_BYTES: u64 = 10 * 1024 * 1024;
+/// Lines that wait for a slow disk; more are dropped. The room for all of them is taken at once: the usual
+/// 128,000 cost 5 MB.
+const OWN_LOG_LINES: usize = 8_000;
 const FAREWELL: Duration = Duration::from_secs(5);
