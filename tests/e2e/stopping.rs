@@ -65,7 +65,8 @@ fn a_stop_command_runs_before_the_signal() {
                 stop: {command: [touch, please], grace: 20s}\nrestart: {policy: never}\n";
     let instance = Instance::booted("stop-command", &[("a", unit)]);
     instance.done(&["stop", "a"]);
-    assert!(instance.path("units/please").exists());
+    let log = std::fs::read_to_string(instance.path("log/mcsup.log")).unwrap_or_default();
+    assert!(instance.path("units/please").exists(), "{log}");
     assert!(instance.look().expect("a status").is("a", "inactive"));
 }
 
