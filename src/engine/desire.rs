@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::engine::id::{PhaseId, UnitId};
 use crate::engine::state::{Desired, DownSource, StopStage, UnitState, UpSource};
+use crate::unit::spec::Follow;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wish {
@@ -48,7 +49,8 @@ impl Engine {
             }
         }
         for edge in graph.dependents(id) {
-            if self.units[edge.unit].desired == Desired::Down(DownSource::Dependency)
+            if edge.follow != Follow::Stop
+                && self.units[edge.unit].desired == Desired::Down(DownSource::Dependency)
                 && self.would_be_complete(edge.unit)
             {
                 // It was stopped only because this one was; so it comes back with it.
@@ -80,7 +82,9 @@ impl Engine {
         }
         let graph = Arc::clone(&self.graph);
         for edge in graph.dependents(id) {
-            if edge.required && self.units[edge.unit].desired.is_up() {
+            // What has completed needs nothing any more, and must not run again when the other comes back.
+            let is_done = self.units[edge.unit].state == UnitState::Completed;
+            if edge.required && !is_done && self.units[edge.unit].desired.is_up() {
                 self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency));
             }
         }
@@ -93,7 +97,7 @@ impl Engine {
     }
 
     /// Everything it requires is wanted up.
-    fn would_be_complete(&self, id: UnitId) -> bool {
+    pub(crate) fn would_be_complete(&self, id: UnitId) -> bool {
         self.spec(id).depends_on.iter().all(|edge| !edge.required || self.units[edge.unit].desired.is_up())
     }
 

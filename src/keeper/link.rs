@@ -133,11 +133,17 @@ impl<Out: Message, In: Message> Link<Out, In> {
             let Some(packet) = self.waiting.front() else { return Ok(true) };
             match send_packet(self.socket.as_fd(), packet) {
                 Ok(()) => drop(self.waiting.pop_front()),
-                Err(Errno::AGAIN) => return Ok(false),
+                // Too many descriptors under way and unread (unix(7)): full, in another currency.
+                Err(Errno::AGAIN | Errno::TOOMANYREFS) => return Ok(false),
                 Err(Errno::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
         }
+    }
+
+    /// More than one packet's worth waits: time to flush before sending on.
+    pub fn has_full_packet(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Something waits for the socket to become writable.

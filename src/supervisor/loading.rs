@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::graph;
 use crate::supervisor::directory;
-use crate::supervisor::home::write_whole;
 use crate::unit::SourceFile;
 use crate::unit::diagnostic::Diagnostic;
 use crate::unit::spec::UnitSet;
@@ -18,6 +18,7 @@ pub(crate) struct Loaded {
     pub(crate) set: Arc<UnitSet>,
     /// Rendered warnings, ready to be shown.
     pub(crate) warnings: String,
+    /// Empty where there is nothing new to keep.
     files: Vec<SourceFile>,
 }
 
@@ -65,20 +66,19 @@ impl Loaded {
         Self { set: Arc::new(set), warnings, files: Vec::new() }
     }
 
-    /// Keeps the accepted text for the next supervisor, off the loop.
-    pub(crate) fn keep(self, state: &Path) {
+    /// Keeps the accepted text for the next supervisor. Before anything is started by it, so at once; and
+    /// without a sync, as no supervisor takes over across a crash of the machine.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn keep(self, state: &Path) -> io::Result<()> {
+        // A file that was accepted is UTF-8.
+        let text = |file: SourceFile| Some((file.name, String::from_utf8(file.bytes).ok()?));
+        let files: BTreeMap<String, String> = self.files.into_iter().filter_map(text).collect();
         let path = path_in(state);
-        tokio::task::spawn_blocking(move || {
-            // A file that was accepted is UTF-8.
-            let text = |file: SourceFile| Some((file.name, String::from_utf8(file.bytes).ok()?));
-            let files: BTreeMap<String, String> = self.files.into_iter().filter_map(text).collect();
-            let written = serde_json::to_vec(&files)
-                .map_err(std::io::Error::from)
-                .and_then(|bytes| write_whole(&path, &bytes));
-            if let Err(error) = written {
-                tracing::warn!("cannot keep the accepted units in {}: {error}", path.display());
-            }
-        });
+        let temporary = path.with_extension("new");
+        fs::write(&temporary, serde_json::to_vec(&files)?)?;
+        fs::rename(temporary, path)
     }
 }
 

@@ -68,19 +68,35 @@ fn boot_value(note: &BootNote) -> Vec<u8> {
 }
 
 fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
+    // Taken apart by name: a field that is added has to be written too.
+    let UnitNote {
+        desired,
+        leaves_dependents,
+        life,
+        attempt,
+        starts,
+        restarts,
+        last_run,
+        last_ordinal,
+        last_exit,
+        has_passed,
+        incident,
+        since,
+    } = note;
     let mut out = Writer::new();
-    out.u8(desired_code(note.desired));
-    out.life(&note.life, set);
-    out.u64(u64::from(note.attempt));
-    out.u64(u64::try_from(note.starts.len()).unwrap_or(0));
-    note.starts.iter().for_each(|start| out.u64(start.0));
-    out.u64(u64::from(note.restarts));
-    out.option(note.last_run, |out, run| out.u64(run.0));
-    out.u64(u64::from(note.last_ordinal));
-    out.option(note.last_exit, Writer::exit);
-    out.flag(note.has_passed);
-    out.option(note.incident, |out, incident| out.u64(incident.0));
-    out.u64(note.since.0);
+    out.u8(desired_code(*desired));
+    out.flag(*leaves_dependents);
+    out.life(life, set);
+    out.u64(u64::from(*attempt));
+    out.u64(u64::try_from(starts.len()).unwrap_or(0));
+    starts.iter().for_each(|start| out.u64(start.0));
+    out.u64(u64::from(*restarts));
+    out.option(*last_run, |out, run| out.u64(run.0));
+    out.u64(u64::from(*last_ordinal));
+    out.option(*last_exit, Writer::exit);
+    out.flag(*has_passed);
+    out.option(*incident, |out, incident| out.u64(incident.0));
+    out.u64(since.0);
     out.0
 }
 
@@ -275,6 +291,7 @@ impl<'a> Reader<'a> {
     fn unit(&mut self, set: &UnitSet) -> Option<UnitNote> {
         Some(UnitNote {
             desired: desired_of(self.u8()?)?,
+            leaves_dependents: self.flag()?,
             life: self.life(set)?,
             attempt: self.u32()?,
             starts: {
@@ -434,6 +451,7 @@ mod tests {
     fn note(life: NotedState) -> UnitNote {
         UnitNote {
             desired: Desired::Down(DownSource::Operator),
+            leaves_dependents: true,
             life,
             attempt: 300,
             starts: vec![Timestamp(1), Timestamp(u64::MAX)],

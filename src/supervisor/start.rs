@@ -18,6 +18,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
+use crate::keeper::inherited;
 use crate::keeper::wire::{Order, VERSION};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::display::Display;
@@ -33,6 +34,7 @@ use crate::supervisor::loading::{self, Loaded, Render};
 use crate::supervisor::observer::Observer;
 use crate::supervisor::run::{Api, Supervisor};
 use crate::supervisor::successor::Succession;
+use crate::unit::spec::UnitSet;
 
 /// The hidden first argument under which this binary is the supervisor.
 pub const VERB: &str = "__supervisor";
@@ -134,11 +136,10 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
         }
     };
     let display = Display::new(Arc::clone(&loaded.set), began, is_takeover);
-    let mut supervisor = take_over(face, settings, heirloom, link, legacy, &loaded, display)?;
-    supervisor.tell(&loaded, log_trouble);
-    if !is_takeover {
-        loaded.keep(&settings.home.state);
-    }
+    let (set, warnings) = (Arc::clone(&loaded.set), loaded.warnings.clone());
+    let kept = if is_takeover { Ok(()) } else { loaded.keep(&settings.home.state) };
+    let mut supervisor = take_over(face, settings, heirloom, link, legacy, set, display)?;
+    supervisor.tell(&warnings, log_trouble, kept.err());
     let code = supervisor.run().await;
     tracing::info!("the supervisor ends with {code}");
     supervisor.quit(code).await;
@@ -153,11 +154,10 @@ fn take_over(
     heirloom: Heirloom,
     link: KeeperLink,
     mut legacy: Legacy,
-    loaded: &Loaded,
+    set: Arc<UnitSet>,
     display: Display,
 ) -> io::Result<Supervisor> {
     let Settings { home, working_dir } = settings;
-    let set = Arc::clone(&loaded.set);
     let ground = Arc::new(Ground::new(Arc::clone(&set), &home.units, working_dir.clone(), &home.log));
     let epoch = Epoch::read();
     let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
@@ -217,10 +217,16 @@ impl Supervisor {
         self.feed(Event::KeeperConnected(Box::new(handover)));
     }
 
-    fn tell(&mut self, loaded: &Loaded, log_trouble: Option<io::Error>) {
+    fn tell(&mut self, warnings: &str, log_trouble: Option<io::Error>, keep_trouble: Option<io::Error>) {
         let observer = &mut self.executor.observer;
-        if !loaded.warnings.is_empty() {
-            observer.announce(loaded.warnings.trim_end());
+        if !warnings.is_empty() {
+            observer.announce(warnings.trim_end());
+        }
+        if let Some(error) = keep_trouble {
+            observer.announce(&format!(
+                "cannot keep the accepted units in the state directory: {error}; \
+                 a supervisor that is started again reads the units directory instead"
+            ));
         }
         if let Some(error) = log_trouble {
             observer.announce(&format!("cannot write mcsup.log: {error}; services are not affected"));
@@ -301,13 +307,6 @@ fn ignore_signals() {
         // A flag that nobody reads: unlike an ignored signal it is not passed on through exec.
         drop(signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))));
     }
-}
-
-/// A descriptor by its number, as a duplicate that closes at exec.
-fn inherited(number: i32) -> io::Result<OwnedFd> {
-    let own = rustix::process::getpid();
-    let process = rustix::process::pidfd_open(own, rustix::process::PidfdFlags::empty())?;
-    Ok(rustix::process::pidfd_getfd(&process, number, rustix::process::PidfdGetfdFlags::empty())?)
 }
 
 /// To whoever started us; there is no log yet, or nobody would look into it.
