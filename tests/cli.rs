@@ -444,9 +444,7 @@ fn a_caller_that_cannot_read_the_files_reads_them_through_the_supervisor() {
     let served = Served::with(Fake::new(), |rules| rules.look_gid = Some(54_321));
     served.write_log("redis", "current", b"secret\nwords\n");
     fake::make_open(&served.home.join("log"), 0o700);
-    let program = served.home.join("mcsup");
-    std::fs::copy(MCSUP, &program).unwrap();
-    fake::make_open(&program, 0o755);
+    let program = fake::program_for_all(&served.home);
     let logs = |groups: &str| {
         let mut command = command("setpriv");
         command.args(["--reuid=65534", "--regid=65534", groups]).arg(&program);

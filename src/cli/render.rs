@@ -198,7 +198,8 @@ impl<'a> Table<'a> {
                 Some(room) if cell.width > room => (cut(&cell.text, Some(room)), room),
                 Some(_) | None => (Cow::Borrowed(&*cell.text), cell.width),
             };
-            let padding = column.widest.saturating_sub(length);
+            let widest = room.map_or(column.widest, |room| column.widest.min(room));
+            let padding = widest.saturating_sub(length);
             let (before, after) = if column.is_right { (padding, 0) } else { (0, padding) };
             line.extend(repeat_n(' ', gap + before));
             if paint.is_on {
