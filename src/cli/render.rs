@@ -137,6 +137,8 @@ struct Column {
 #[derive(Debug)]
 enum Row<'a> {
     Cells(Vec<Cell<'a>>),
+    /// Never cut: the terminal wraps it.
+    Whole(Vec<Cell<'a>>),
     /// Across all columns.
     Heading(String),
 }
@@ -164,23 +166,34 @@ impl<'a> Table<'a> {
     }
 
     pub(crate) fn row(&mut self, cells: Vec<Cell<'a>>) {
+        self.widen(&cells);
+        self.rows.push(Row::Cells(cells));
+    }
+
+    /// A row that is shown to its end on the narrowest terminal.
+    pub(crate) fn whole_row(&mut self, cells: Vec<Cell<'a>>) {
+        self.widen(&cells);
+        self.rows.push(Row::Whole(cells));
+    }
+
+    fn widen(&mut self, cells: &[Cell<'a>]) {
         for (cell, column) in cells.iter().zip(&mut self.columns) {
             column.widest = column.widest.max(cell.width);
         }
-        self.rows.push(Row::Cells(cells));
     }
 
     pub(crate) fn heading(&mut self, text: String) {
         self.rows.push(Row::Heading(text));
     }
 
-    /// One line per row; with a width, no line is longer.
+    /// One line per row; with a width, no line but a whole row is longer.
     pub(crate) fn lines(&self, paint: Paint, width: Option<usize>) -> Vec<String> {
         self.rows
             .iter()
             .map(|row| match row {
                 Row::Heading(text) => paint.paint(Colour::Strong, &cut(text, width)),
                 Row::Cells(cells) => self.line(cells, paint, width),
+                Row::Whole(cells) => self.line(cells, paint, None),
             })
             .collect()
     }

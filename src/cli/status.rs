@@ -112,7 +112,12 @@ pub(crate) fn lines(status: &Status<'_>, now: Timestamp, look: Look) -> Vec<Stri
             table.heading(format!("phase {}", unit.phase));
         }
         phase = Some(&unit.phase);
-        table.row(row(unit, now, look.clock));
+        // Why a unit is not well is what people look for; a picture that is redrawn keeps its lines instead.
+        if look.clock == Clock::Spans && !is_well(unit) {
+            table.whole_row(row(unit, now, look.clock));
+        } else {
+            table.row(row(unit, now, look.clock));
+        }
     }
     lines.extend(table.lines(look.paint, look.width));
     lines
