@@ -472,11 +472,12 @@ fn a_shutdown_waits_until_the_supervisor_has_gone() {
 #[test]
 fn a_home_whose_path_is_too_long_for_a_socket_works() {
     let served = Served::new(Fake::new());
-    let long = std::iter::repeat_n("a-directory-with-a-long-name", 8)
-        .fold(empty_home(), |path, part| path.join(part));
+    let base = empty_home();
+    let long = base.join("a-directory-with-a-long-name/".repeat(8));
     std::fs::create_dir_all(&long).unwrap();
     std::os::unix::fs::symlink(served.home.join("run"), long.join("run")).unwrap();
     assert_ends(&mcsup(&long, &["status", "redis", "storage"]), 0);
+    drop(std::fs::remove_dir_all(base));
 }
 
 #[test]
