@@ -554,12 +554,6 @@ fn the_status_of_a_thousand_units_is_one_answer_of_all_of_them() {
 fn run_as(served: &Served, who: &[&str], environment: Option<(&str, &str)>, command: &[&str]) -> i32 {
     let words: Vec<&str> =
         who.iter().copied().chain(["mcsup", "--home", served.home.to_str().unwrap()]).collect();
-    let program = served.home.join("mcsup");
-    if !program.exists() {
-        // Where every user may enter.
-        std::fs::copy(env!("CARGO_BIN_EXE_mcsup"), &program).unwrap();
-        fake::make_open(&program, 0o755);
-    }
     #[expect(clippy::disallowed_methods, reason = "a client is a process of its own")]
     let mut client = std::process::Command::new("env");
     client.env_remove("MCSUP_RUN").env("PATH", format!("{}:/usr/bin:/bin", served.home.display()));
@@ -576,6 +570,7 @@ fn the_kernel_says_who_asks_and_the_rules_say_what_they_may() {
     });
     let look: &[&str] = &["why", "redis"];
     let change: &[&str] = &["stop", "redis"];
+    fake::program_for_all(&served.home);
     assert_eq!(run_as(&served, &[], None, look), 0);
     assert_eq!(run_as(&served, &[], None, change), 0);
     let unit = Some(("MCSUP_RUN", "web#1:3"));

@@ -24,6 +24,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use fake::{Fake, Served, empty_home};
 
@@ -302,28 +304,34 @@ fn events_are_told_one_a_line() {
 /// A command that goes on, and what it prints line by line.
 struct Going {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    lines: mpsc::Receiver<String>,
 }
+
+/// What a command is waited for prints at once.
+const DEADLINE: Duration = Duration::from_secs(20);
 
 impl Going {
     fn new(home: &Path, words: &[&str]) -> Self {
-        let mut command = command(MCSUP);
-        command.arg("--home").arg(home).args(words).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut child = spawn(home, words);
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (printed, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Ends with the command, or with the test.
+            output.lines().map_while(Result::ok).try_for_each(|line| printed.send(line))
+        });
         Self { child, lines }
     }
 
-    /// Reads until this line, which must come: the harness of the tests gives up on a hang.
-    fn until(&mut self, wanted: &str) -> Vec<String> {
+    /// Reads until a line that holds this, which must come.
+    fn until(&mut self, wanted: &str) {
         let mut seen = Vec::new();
         loop {
-            let mut line = String::new();
-            assert!(self.lines.read_line(&mut line).unwrap() > 0, "ended before `{wanted}`: {seen:?}");
-            seen.push(line.trim_end().to_owned());
+            let line = self.lines.recv_timeout(DEADLINE);
+            let line = line.unwrap_or_else(|error| panic!("{error} before `{wanted}`: {seen:?}"));
             if line.contains(wanted) {
-                return seen;
+                return;
             }
+            seen.push(line);
         }
     }
 }
@@ -335,6 +343,11 @@ impl Drop for Going {
     }
 }
 
+fn spawn(home: &Path, words: &[&str]) -> Child {
+    let mut command = command(MCSUP);
+    command.arg("--home").arg(home).args(words).stdout(Stdio::piped()).spawn().unwrap()
+}
+
 #[test]
 fn events_are_followed_as_they_happen() {
     use mcsup::engine::effect::Fact;
@@ -344,9 +357,11 @@ fn events_are_followed_as_they_happen() {
     let served = Served::new(fake);
     let mut events = Going::new(&served.home, &["events", "-f", "-n", "1"]);
     events.until("bug in mcsup");
-    while live.receiver_count() == 0 {
+    let is_heard = (0..10_000_000).any(|_| {
         std::thread::yield_now();
-    }
+        live.receiver_count() > 0
+    });
+    assert!(is_heard, "nobody listens to what comes");
     live.send(next).unwrap();
     events.until("shutdown began");
 }
@@ -418,22 +433,11 @@ fn several_logs_are_followed_behind_their_names() {
 fn a_reader_that_goes_away_ends_the_command_quietly() {
     let served = Served::new(Fake::new());
     served.write_log("redis", "current", &b"line\n".repeat(1_000_000));
-    let mut logs = Going::new(&served.home, &["logs", "redis"]);
-    logs.until("line");
-    let Going { child, lines } = &mut logs;
-    let mut rest = [0; 10];
-    lines.read_exact(&mut rest).unwrap();
-    // The pipe is closed by the reader's end of it.
-    drop(std::mem::replace(lines, BufReader::new(empty_pipe())));
-    assert_eq!(child.wait().unwrap().code(), Some(0));
-}
-
-/// The output of a command that printed nothing.
-fn empty_pipe() -> std::process::ChildStdout {
-    let mut child = command("true").stdout(Stdio::piped()).spawn().unwrap();
-    let pipe = child.stdout.take().unwrap();
-    child.wait().unwrap();
-    pipe
+    let mut logs = spawn(&served.home, &["logs", "redis"]);
+    let mut pipe = logs.stdout.take().unwrap();
+    pipe.read_exact(&mut [0; 10]).unwrap();
+    drop(pipe);
+    assert_eq!(logs.wait().unwrap().code(), Some(0));
 }
 
 #[test]
@@ -444,9 +448,7 @@ fn a_caller_that_cannot_read_the_files_reads_them_through_the_supervisor() {
     let served = Served::with(Fake::new(), |rules| rules.look_gid = Some(54_321));
     served.write_log("redis", "current", b"secret\nwords\n");
     fake::make_open(&served.home.join("log"), 0o700);
-    let program = served.home.join("mcsup");
-    std::fs::copy(MCSUP, &program).unwrap();
-    fake::make_open(&program, 0o755);
+    let program = fake::program_for_all(&served.home);
     let logs = |groups: &str| {
         let mut command = command("setpriv");
         command.args(["--reuid=65534", "--regid=65534", groups]).arg(&program);
@@ -470,11 +472,12 @@ fn a_shutdown_waits_until_the_supervisor_has_gone() {
 #[test]
 fn a_home_whose_path_is_too_long_for_a_socket_works() {
     let served = Served::new(Fake::new());
-    let long = std::iter::repeat_n("a-directory-with-a-long-name", 8)
-        .fold(empty_home(), |path, part| path.join(part));
+    let base = empty_home();
+    let long = base.join("a-directory-with-a-long-name/".repeat(8));
     std::fs::create_dir_all(&long).unwrap();
     std::os::unix::fs::symlink(served.home.join("run"), long.join("run")).unwrap();
     assert_ends(&mcsup(&long, &["status", "redis", "storage"]), 0);
+    drop(std::fs::remove_dir_all(base));
 }
 
 #[test]

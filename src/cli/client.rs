@@ -6,7 +6,7 @@ use std::path::Path;
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -44,7 +44,7 @@ impl Client {
     ///
     /// # Errors
     /// When nobody answers, or the answer is a problem.
-    pub(crate) async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+    pub(crate) async fn get(&self, path: &str) -> Result<Vec<u8>, Failure> {
         let response = self.send(Method::GET, path, Vec::new()).await?;
         self.whole(response).await
     }
@@ -91,10 +91,20 @@ impl Client {
         sender.send_request(request).await.map_err(|error| self.broken(error))
     }
 
-    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
+    async fn whole(&self, response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
         let status = response.status();
-        let body = http_body_util::Limited::new(response.into_body(), MOST_ANSWER_BYTES);
-        let bytes = body.collect().await.map_err(|error| self.broken(error))?.to_bytes();
+        let mut body = response.into_body();
+        let expected = body.size_hint().exact().and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
+        let mut bytes = Vec::with_capacity(expected.min(MOST_ANSWER_BYTES));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| self.broken(error))?;
+            if let Some(piece) = frame.data_ref() {
+                bytes.extend_from_slice(piece);
+            }
+            if bytes.len() > MOST_ANSWER_BYTES {
+                return Err(self.broken("an answer without an end"));
+            }
+        }
         if status.is_success() { Ok(bytes) } else { Err(problem(status, &bytes)) }
     }
 

@@ -1,6 +1,8 @@
 //! Everything that is printed goes through here.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write};
+use std::iter::repeat_n;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -118,80 +120,110 @@ pub(crate) fn local_date(at: &str) -> String {
 
 const DATE_AND_TIME: &str = "%Y-%m-%d %H:%M:%S";
 
-/// Text in columns: each as wide as its widest cell, the last one as long as it likes.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
-    rows: Vec<Row>,
-    is_right: Vec<bool>,
+/// Text in columns: each as wide as its widest cell, the last one as long as it likes. It borrows what it can: a
+/// table of a thousand units is made in a millisecond.
+#[derive(Debug)]
+pub(crate) struct Table<'a> {
+    rows: Vec<Row<'a>>,
+    columns: Vec<Column>,
 }
 
 #[derive(Debug)]
-enum Row {
-    Cells(Vec<(String, Colour)>),
+struct Column {
+    is_right: bool,
+    widest: usize,
+}
+
+#[derive(Debug)]
+enum Row<'a> {
+    Cells(Vec<Cell<'a>>),
+    /// Never cut: the terminal wraps it.
+    Whole(Vec<Cell<'a>>),
     /// Across all columns.
     Heading(String),
 }
 
-impl Table {
+#[derive(Debug)]
+pub(crate) struct Cell<'a> {
+    text: Cow<'a, str>,
+    colour: Colour,
+    /// In characters.
+    width: usize,
+}
+
+pub(crate) fn cell<'a>(text: impl Into<Cow<'a, str>>, colour: Colour) -> Cell<'a> {
+    let text = text.into();
+    Cell { width: length(&text), text, colour }
+}
+
+impl<'a> Table<'a> {
     /// With these columns; a name with a leading `>` is aligned to the right.
-    pub(crate) fn new(columns: &[&str]) -> Self {
-        let names = columns.iter().map(|name| (name.trim_start_matches('>').to_owned(), Colour::Faint));
-        Self {
-            rows: vec![Row::Cells(names.collect())],
-            is_right: columns.iter().map(|name| name.starts_with('>')).collect(),
-        }
+    pub(crate) fn new(names: &[&'a str]) -> Self {
+        let columns = names.iter().map(|name| Column { is_right: name.starts_with('>'), widest: 0 });
+        let mut table = Self { rows: Vec::new(), columns: columns.collect() };
+        table.row(names.iter().map(|name| cell(name.trim_start_matches('>'), Colour::Faint)).collect());
+        table
     }
 
-    pub(crate) fn row(&mut self, cells: Vec<(String, Colour)>) {
+    pub(crate) fn row(&mut self, cells: Vec<Cell<'a>>) {
+        self.widen(&cells);
         self.rows.push(Row::Cells(cells));
+    }
+
+    /// A row that is shown to its end on the narrowest terminal.
+    pub(crate) fn whole_row(&mut self, cells: Vec<Cell<'a>>) {
+        self.widen(&cells);
+        self.rows.push(Row::Whole(cells));
+    }
+
+    fn widen(&mut self, cells: &[Cell<'a>]) {
+        for (cell, column) in cells.iter().zip(&mut self.columns) {
+            column.widest = column.widest.max(cell.width);
+        }
     }
 
     pub(crate) fn heading(&mut self, text: String) {
         self.rows.push(Row::Heading(text));
     }
 
-    /// One line per row; with a width, no line is longer.
+    /// One line per row; with a width, no line but a whole row is longer.
     pub(crate) fn lines(&self, paint: Paint, width: Option<usize>) -> Vec<String> {
-        let mut widths = vec![0; self.is_right.len()];
-        for row in &self.rows {
-            if let Row::Cells(cells) = row {
-                for (cell, widest) in cells.iter().zip(&mut widths) {
-                    *widest = (*widest).max(length(&cell.0));
-                }
-            }
-        }
         self.rows
             .iter()
             .map(|row| match row {
                 Row::Heading(text) => paint.paint(Colour::Strong, &cut(text, width)),
-                Row::Cells(cells) => self.line(cells, &widths, paint, width),
+                Row::Cells(cells) => self.line(cells, paint, width),
+                Row::Whole(cells) => self.line(cells, paint, None),
             })
             .collect()
     }
 
-    fn line(
-        &self,
-        cells: &[(String, Colour)],
-        widths: &[usize],
-        paint: Paint,
-        width: Option<usize>,
-    ) -> String {
-        let mut line = String::new();
+    fn line(&self, cells: &[Cell<'a>], paint: Paint, width: Option<usize>) -> String {
+        let mut line = String::with_capacity(128);
         let mut used = 0;
-        for (index, (text, colour)) in cells.iter().enumerate() {
-            let is_last = index + 1 == cells.len();
+        for (index, (cell, column)) in cells.iter().zip(&self.columns).enumerate() {
             let gap = if index == 0 { 0 } else { 2 };
             let room = width.map(|width| width.saturating_sub(used + gap));
             if room == Some(0) {
                 break;
             }
-            let text = cut(text, room);
-            let padding = widths[index].saturating_sub(length(&text));
-            let (before, after) = if self.is_right[index] { (padding, 0) } else { (0, padding) };
-            let after = if is_last { 0 } else { after };
-            let painted = paint.paint(*colour, &text);
-            line += &format!("{:gap$}{:before$}{painted}{:after$}", "", "", "");
-            used += gap + before + length(&text) + after;
+            let (text, length) = match room {
+                Some(room) if cell.width > room => (cut(&cell.text, Some(room)), room),
+                Some(_) | None => (Cow::Borrowed(&*cell.text), cell.width),
+            };
+            let widest = room.map_or(column.widest, |room| column.widest.min(room));
+            let padding = widest.saturating_sub(length);
+            let (before, after) = if column.is_right { (padding, 0) } else { (0, padding) };
+            line.extend(repeat_n(' ', gap + before));
+            if paint.is_on {
+                line += &paint.paint(cell.colour, &text);
+            } else {
+                line += &text;
+            }
+            if index + 1 < cells.len() {
+                line.extend(repeat_n(' ', after));
+            }
+            used += gap + before + length + after;
         }
         line.truncate(line.trim_end_matches(' ').len());
         line
@@ -199,21 +231,24 @@ impl Table {
 }
 
 /// Control characters in a reason or a name of ours would move the cursor.
-pub(crate) fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+pub(crate) fn one_line(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) {
+        Cow::Owned(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 fn length(text: &str) -> usize {
-    text.chars().count()
+    if text.is_ascii() { text.len() } else { text.chars().count() }
 }
 
-fn cut(text: &str, room: Option<usize>) -> String {
+fn cut(text: &str, room: Option<usize>) -> Cow<'_, str> {
     match room {
         Some(room) if length(text) > room => {
-            let kept: String = text.chars().take(room.saturating_sub(1)).collect();
-            kept + "…"
+            Cow::Owned(text.chars().take(room.saturating_sub(1)).chain(['…']).collect())
         }
-        Some(_) | None => text.to_owned(),
+        Some(_) | None => Cow::Borrowed(text),
     }
 }
 
@@ -226,7 +261,7 @@ mod tests {
         let mut table = Table::new(&["UNIT", ">PID", "REASON"]);
         table.heading("core".into());
         for (unit, pid, reason) in [("a", "1", "fine"), ("longer", "4242", "a reason that is long")] {
-            table.row([unit, pid, reason].map(|text| (text.to_owned(), Colour::Plain)).to_vec());
+            table.row([unit, pid, reason].map(|text| cell(text, Colour::Plain)).into());
         }
         let plain = Paint { is_on: false };
         assert_eq!(

@@ -1,5 +1,6 @@
 //! `mcsup status`
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::api::parameters::encode;
 use crate::cli::client::{Client, block_on, read};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::render::{
-    Colour, Paint, Table, ago, is_terminal, local, one_line, out, state_colour, terminal_size,
+    Cell, Colour, Paint, Table, ago, cell, is_terminal, local, one_line, out, state_colour, terminal_size,
 };
 use crate::cli::{detail, watch};
 use crate::log::since;
@@ -111,35 +112,43 @@ pub(crate) fn lines(status: &Status<'_>, now: Timestamp, look: Look) -> Vec<Stri
             table.heading(format!("phase {}", unit.phase));
         }
         phase = Some(&unit.phase);
-        table.row(row(unit, now, look.clock));
+        // Why a unit is not well is what people look for; a picture that is redrawn keeps its lines instead.
+        if look.clock == Clock::Spans && !is_well(unit) {
+            table.whole_row(row(unit, now, look.clock));
+        } else {
+            table.row(row(unit, now, look.clock));
+        }
     }
     lines.extend(table.lines(look.paint, look.width));
     lines
 }
 
-fn row(unit: &Unit<'_>, now: Timestamp, clock: Clock) -> Vec<(String, Colour)> {
+fn row<'a>(unit: &'a Unit<'a>, now: Timestamp, clock: Clock) -> Vec<Cell<'a>> {
     let is_well = is_well(unit);
-    let colour = state_colour(&unit.state);
     let since = match clock {
         Clock::Spans => ago(&unit.since, now),
         Clock::Times => local(&unit.since, now),
     };
-    let health = match unit.health.as_deref() {
-        Some("failing") => ("failing".to_owned(), Colour::Bad),
-        Some(health) => (health.to_owned(), Colour::Plain),
-        None => ("-".to_owned(), Colour::Faint),
+    let pid = unit.pid.map_or(Cow::Borrowed("-"), |pid| Cow::Owned(pid.to_string()));
+    let restarts = match unit.restarts {
+        0 => cell("0", Colour::Faint),
+        some => cell(some.to_string(), Colour::Going),
     };
-    let restarts = if unit.restarts == 0 { Colour::Faint } else { Colour::Going };
+    let health = match unit.health.as_deref() {
+        Some("failing") => cell("failing", Colour::Bad),
+        Some(health) => cell(health, Colour::Plain),
+        None => cell("-", Colour::Faint),
+    };
     vec![
         // Not by colour alone: a mark is found by eye and by grep.
-        if is_well { (" ".to_owned(), Colour::Plain) } else { ("!".to_owned(), Colour::Bad) },
-        (unit.name.to_string(), Colour::Plain),
-        (unit.state.to_string(), colour),
-        (since, Colour::Plain),
-        (unit.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()), Colour::Plain),
-        (unit.restarts.to_string(), restarts),
+        if is_well { cell(" ", Colour::Plain) } else { cell("!", Colour::Bad) },
+        cell(&*unit.name, Colour::Plain),
+        cell(&*unit.state, state_colour(&unit.state)),
+        cell(since, Colour::Plain),
+        cell(pid, Colour::Plain),
+        restarts,
         health,
-        (one_line(&unit.reason), if is_well { Colour::Faint } else { Colour::Plain }),
+        cell(one_line(&unit.reason), if is_well { Colour::Faint } else { Colour::Plain }),
     ]
 }
 

@@ -34,6 +34,12 @@ const MOST_TO_LINE_END: u64 = 1 << 20;
 /// written at or after the time.
 const HINT_BYTES: usize = 16;
 
+/// A write this long after the last hint leaves a new one first, so a hint vouches for the bytes of this long.
+const HINT_EVERY: u64 = 1_000_000_000;
+
+/// A day of hints is 1.3 MiB.
+const MOST_INDEX_BYTES: u64 = 16 << 20;
+
 /// # Errors
 /// When a file cannot be read.
 pub fn find(dir: &LogDir, files: &[Listed], start: Start) -> io::Result<Place> {
@@ -95,21 +101,27 @@ fn find_since(dir: &LogDir, files: &[Listed], since: u64) -> io::Result<Place> {
     Ok(Place { file: index, offset })
 }
 
-/// The offset that was reached by `since`. Whatever is wrong with the hints, there is just none.
+/// Where to begin for `since`. Whatever is wrong with the hints, there is just none.
 fn hint(index: &Path, since: u64) -> Option<u64> {
     let mut bytes = Vec::new();
-    // 64 KiB hold the hints of a file of any sensible size; a broken index must not cost memory.
-    File::open(index).ok()?.take(16 << 20).read_to_end(&mut bytes).ok()?;
+    // 64 KiB hold the hints of an hour; a broken index must not cost memory.
+    File::open(index).ok()?.take(MOST_INDEX_BYTES).read_to_end(&mut bytes).ok()?;
     let number = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes);
     let mut reached = None;
     for hint in bytes.chunks_exact(HINT_BYTES) {
         let (time, offset) = (number(&hint[..8])?, number(&hint[8..])?);
         if time > since {
-            break;
+            // What the hint before vouches for was all written before that moment.
+            let is_older = |(time, _): (u64, u64)| time.saturating_add(HINT_EVERY) <= since;
+            return if reached.is_some_and(is_older) {
+                Some(offset)
+            } else {
+                reached.map(|(_, offset)| offset)
+            };
         }
-        reached = Some(offset);
+        reached = Some((time, offset));
     }
-    reached
+    reached.map(|(_, offset)| offset)
 }
 
 /// The first line start at or after `offset`; `offset` itself where a line is too long to look for its end.

@@ -125,19 +125,22 @@ fn a_unit_that_wrote_nothing_has_an_empty_log() {
 fn the_hints_lead_to_the_line_that_was_written_then() {
     let mut log = Log::new();
     log.write(b"first\nsecond\nthird\n");
-    let hints: Vec<u8> = [(1_000_u64, 0_u64), (2_000, 6), (3_000, 13)]
+    let second = 1_000_000_000;
+    let hints = [(10 * second, 0_u64), (20 * second, 6), (20 * second + second / 2, 13)];
+    let hints: Vec<u8> = hints
         .iter()
-        .flat_map(|(at, offset)| [at.to_le_bytes(), offset.to_le_bytes()].concat())
+        .flat_map(|(at, offset)| [u64::to_le_bytes(*at), offset.to_le_bytes()].concat())
         .collect();
     fs::write(log.path("current.index"), &hints).unwrap();
     let since = |since| log.read(Start { lines: None, since: Some(since) });
-    assert_eq!(since(500), "first\nsecond\nthird\n");
-    assert_eq!(since(2_000), "second\nthird\n");
-    assert_eq!(since(2_500), "second\nthird\n", "rather a line too many than one too few");
-    assert_eq!(since(9_000), "third\n");
+    assert_eq!(since(5 * second), "first\nsecond\nthird\n");
+    assert_eq!(since(10 * second + 1), "first\nsecond\nthird\n", "rather a line too many than one too few");
+    assert_eq!(since(15 * second), "second\nthird\n", "the first was written long before");
+    assert_eq!(since(20 * second), "second\nthird\n");
+    assert_eq!(since(90 * second), "third\n");
     assert_eq!(since(u64::MAX), "", "the file was last written before");
     fs::write(log.path("current.index"), b"rubbish of no length that fits").unwrap();
-    assert!(since(9_000).ends_with("third\n"), "a broken index is no more than a missing hint");
+    assert!(since(90 * second).ends_with("third\n"), "a broken index is no more than a missing hint");
 }
 
 #[test]

@@ -399,3 +399,14 @@ pub(crate) fn make_open(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
+
+/// The built `mcsup` where every user may run it. Copied by another process: a descriptor that is open for
+/// writing here would be inherited by whatever other tests start meanwhile, and the copy be busy.
+pub(crate) fn program_for_all(home: &Path) -> PathBuf {
+    let program = home.join("mcsup");
+    #[expect(clippy::disallowed_methods, reason = "a copy is made by a process of its own")]
+    let copied = std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_mcsup")).arg(&program).status();
+    assert!(copied.unwrap().success());
+    make_open(&program, 0o755);
+    program
+}
