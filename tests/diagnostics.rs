@@ -1,6 +1,8 @@
 //! What people are told about a units directory that is not fit. Each file in `tests/diagnostics`
 //! is a directory of files and the exact text that answers it; `MCSUP_BLESS=1` rewrites the answers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

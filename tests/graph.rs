@@ -1,5 +1,7 @@
 //! Order, impact and drawings of the dependency graph.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
 use mcsup::graph::{self, Format, Graph};
 use mcsup::unit::SourceFile;
 use mcsup::unit::spec::{PhaseId, UnitId, UnitSet};

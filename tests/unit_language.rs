@@ -1,5 +1,7 @@
 //! What unit files mean once they are read: defaults, copies, conditions, fingerprints.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
 use std::time::Duration;
 
 use mcsup::graph;
