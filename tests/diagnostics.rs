@@ -165,6 +165,47 @@ fn a_chain_of_a_thousand_units_has_nothing_wrong() {
     assert_eq!(loaded.set.unwrap().units.len(), 1000);
 }
 
+/// Each would take very long, were any step of the loader quadratic in the size of a file.
+#[test]
+fn a_quarter_megabyte_of_any_one_mistake_is_answered() {
+    let filled = |head: &str, piece: &dyn Fn(usize) -> String, tail: &str| {
+        let mut text = head.to_string();
+        let mut number = 0;
+        while text.len() < 256 << 10 {
+            text.push_str(&piece(number));
+            number += 1;
+        }
+        text + tail
+    };
+    let texts = [
+        filled("command: [sh]\ndepends_on: [", &|number| format!("x{number}, "), "]\n"),
+        filled("command: [sh]\ndepends_on: [", &|_| "a, ".into(), "]\n"),
+        filled("command: [sh]\n", &|number| format!("restrat{number}: 1\n"), ""),
+        filled("command: [sh]\n", &|_| "user: a\n".into(), "\tx"),
+        filled("command: [", &|_| "!t ".into(), "]\n"),
+        filled("command: [", &|_| "!t a, ".into(), "]\n"),
+        filled("command: [", &|_| "*a, ".into(), "]\n"),
+        filled("command: [", &|_| "[".into(), "]\n"),
+        filled("command: [", &|_| "'a".into(), "]\n"),
+        filled("command: ", &|_| "a ".into(), "\"\n"),
+        filled(
+            "command: [sh]\nenvironment: {",
+            &|number| format!("A{number}: '${{A{}}}', ", number + 1),
+            "}\n",
+        ),
+        filled("command: [sh]\ninstances: [", &|number| format!("{number}, "), "]\n"),
+        filled("command: [sh]\ndescription: ", &|_| "é: ".into(), "\n"),
+        filled("phases: [", &|number| format!("p{number}, "), "]\n"),
+        filled("x: &a {", &|number| format!("k{number}: v, "), "}\ny: {<<: [*a, *a, *a]}\n"),
+    ];
+    for text in texts {
+        for name in ["a.yaml", "a@.yaml", "mcsup.yaml"] {
+            let sources = [SourceFile { name: name.into(), bytes: text.clone().into_bytes() }];
+            assert!(!graph::load(&sources).diagnostics.is_empty(), "{name}: {}", &text[..60]);
+        }
+    }
+}
+
 /// Pieces of YAML and of our language, glued at random: nearer to real mistakes than random bytes.
 fn fragments() -> impl Strategy<Value = String> {
     let fragment = prop::sample::select(vec![
