@@ -1,6 +1,8 @@
 //! What people are told about a units directory that is not fit. Each file in `tests/diagnostics`
 //! is a directory of files and the exact text that answers it; `MCSUP_BLESS=1` rewrites the answers.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -161,6 +163,47 @@ fn a_chain_of_a_thousand_units_has_nothing_wrong() {
     let loaded = graph::load(&sources);
     assert_eq!(loaded.diagnostics, []);
     assert_eq!(loaded.set.unwrap().units.len(), 1000);
+}
+
+/// Each would take very long, were any step of the loader quadratic in the size of a file.
+#[test]
+fn a_quarter_megabyte_of_any_one_mistake_is_answered() {
+    let filled = |head: &str, piece: &dyn Fn(usize) -> String, tail: &str| {
+        let mut text = head.to_string();
+        let mut number = 0;
+        while text.len() < 256 << 10 {
+            text.push_str(&piece(number));
+            number += 1;
+        }
+        text + tail
+    };
+    let texts = [
+        filled("command: [sh]\ndepends_on: [", &|number| format!("x{number}, "), "]\n"),
+        filled("command: [sh]\ndepends_on: [", &|_| "a, ".into(), "]\n"),
+        filled("command: [sh]\n", &|number| format!("restrat{number}: 1\n"), ""),
+        filled("command: [sh]\n", &|_| "user: a\n".into(), "\tx"),
+        filled("command: [", &|_| "!t ".into(), "]\n"),
+        filled("command: [", &|_| "!t a, ".into(), "]\n"),
+        filled("command: [", &|_| "*a, ".into(), "]\n"),
+        filled("command: [", &|_| "[".into(), "]\n"),
+        filled("command: [", &|_| "'a".into(), "]\n"),
+        filled("command: ", &|_| "a ".into(), "\"\n"),
+        filled(
+            "command: [sh]\nenvironment: {",
+            &|number| format!("A{number}: '${{A{}}}', ", number + 1),
+            "}\n",
+        ),
+        filled("command: [sh]\ninstances: [", &|number| format!("{number}, "), "]\n"),
+        filled("command: [sh]\ndescription: ", &|_| "é: ".into(), "\n"),
+        filled("phases: [", &|number| format!("p{number}, "), "]\n"),
+        filled("x: &a {", &|number| format!("k{number}: v, "), "}\ny: {<<: [*a, *a, *a]}\n"),
+    ];
+    for text in texts {
+        for name in ["a.yaml", "a@.yaml", "mcsup.yaml"] {
+            let sources = [SourceFile { name: name.into(), bytes: text.clone().into_bytes() }];
+            assert!(!graph::load(&sources).diagnostics.is_empty(), "{name}: {}", &text[..60]);
+        }
+    }
 }
 
 /// Pieces of YAML and of our language, glued at random: nearer to real mistakes than random bytes.

@@ -282,12 +282,12 @@ pub(super) fn is_phase_name(name: &str) -> bool {
 /// Everything between units, on the unfolded set.
 pub(super) fn set(set: &UnitSet, places: &[KeyPlaces], out: &mut Vec<Diagnostic>) {
     for ((id, unit), keys) in set.ids().zip(&set.units).zip(places) {
-        dependencies(set, unit, out);
+        dependencies(set, id, unit, out);
         conflicts(set, id, unit, keys, out);
     }
 }
 
-fn dependencies(set: &UnitSet, unit: &UnitSpec, out: &mut Vec<Diagnostic>) {
+fn dependencies(set: &UnitSet, id: UnitId, unit: &UnitSpec, out: &mut Vec<Diagnostic>) {
     let phase_name =
         |unit: &UnitSpec| set.phases.get(usize::from(unit.phase.0)).map_or("", |name| name).to_string();
     for edge in &unit.depends_on {
@@ -306,9 +306,7 @@ fn dependencies(set: &UnitSet, unit: &UnitSpec, out: &mut Vec<Diagnostic>) {
                     .help("move one of the two to the other's phase"),
             );
         }
-        if unit.conflicts.contains(&edge.unit)
-            || target.conflicts.iter().any(|other| set.unit(*other) == Some(unit))
-        {
+        if unit.conflicts.binary_search(&edge.unit).is_ok() || target.conflicts.binary_search(&id).is_ok() {
             let message = format!("`{}` depends on `{}` and conflicts with it", unit.name, target.name);
             out.push(Diagnostic::error("conflict", edge.place, message).help("only one of the two can hold"));
         }
@@ -330,7 +328,7 @@ fn conflicts(set: &UnitSet, id: UnitId, unit: &UnitSpec, keys: &KeyPlaces, out: 
     for other_id in &unit.conflicts {
         let Some(other) = set.unit(*other_id).filter(|other| other.enabled && unit.enabled) else { continue };
         // Where both say so, the first says it.
-        if other.conflicts.contains(&id) && *other_id < id {
+        if *other_id < id && other.conflicts.binary_search(&id).is_ok() {
             continue;
         }
         let message = format!("`{}` and `{}` conflict, and both are enabled", unit.name, other.name);

@@ -1,5 +1,6 @@
 //! What may stand in a unit file: every key, its text and its default.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
@@ -457,8 +458,9 @@ impl FromYaml for Labels {
     }
 
     fn over(self, below: Self) -> Self {
+        let own: BTreeSet<&str> = self.0.iter().map(|(name, _)| &**name).collect();
         let mut labels = below.0;
-        labels.retain(|(name, _)| !self.0.iter().any(|(own, _)| own == name));
+        labels.retain(|(name, _)| !own.contains(&**name));
         labels.extend(self.0);
         Self(labels)
     }

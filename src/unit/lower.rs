@@ -23,6 +23,8 @@ use crate::unit::{KeyPlaces, Read};
 const BOOT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(60);
 const LOG_TOTAL_BYTES: u64 = 1 << 30;
+/// Barriers; the longest boot that was met had nine.
+const MOST_PHASES: usize = 100;
 const LOG_MAX_SIZE_BYTES: u64 = 10 << 20;
 const LOG_KEEP: u16 = 5;
 /// Time a service has to become ready; a task may take as long as it needs.
@@ -106,7 +108,14 @@ struct Phases {
 impl Phases {
     fn new(settings: &SettingsFile, is_sound: bool, diagnostics: &mut Vec<Diagnostic>) -> Self {
         let mut names: Vec<Box<str>> = Vec::new();
-        for phase in settings.phases.iter().flat_map(|phases| &phases.value) {
+        if let Some(phases) = settings.phases.as_ref().filter(|phases| phases.value.len() > MOST_PHASES) {
+            let message = format!("{} phases are more than {MOST_PHASES}", phases.value.len());
+            diagnostics.push(
+                Diagnostic::error("bad-value", phases.place, message)
+                    .help("a phase is a barrier for everybody; order single units by `depends_on`"),
+            );
+        }
+        for phase in settings.phases.iter().flat_map(|phases| &phases.value).take(MOST_PHASES) {
             if !check::is_phase_name(&phase.value.0) {
                 let message = format!("`{}` cannot name a phase", phase.value.0);
                 diagnostics.push(

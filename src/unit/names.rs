@@ -8,6 +8,7 @@ use crate::unit::file::UnitFile;
 use crate::unit::lower::id_at;
 use crate::unit::name::{BadName, UnitName};
 use crate::unit::nearest::nearest;
+use crate::unit::read::ENOUGH_SUGGESTIONS;
 use crate::unit::spec::{UnitId, UnitKind};
 
 /// One unit file with the defaults of its kind mixed in.
@@ -103,7 +104,8 @@ impl Directory {
             return Vec::new();
         }
         let known = self.members.iter().map(|member| member.name.as_str());
-        let similar = nearest(name, known.chain(self.groups.keys().map(|group| &**group)));
+        let candidates = known.chain(self.groups.keys().map(|group| &**group));
+        let similar = if diagnostics.len() < ENOUGH_SUGGESTIONS { nearest(name, candidates) } else { None };
         let help = match similar {
             Some(similar) => format!("did you mean `{similar}`?"),
             None => format!("a unit of this name would be the file `{name}.yaml` in this directory"),
@@ -122,6 +124,9 @@ impl Directory {
         self.members.get(index(unit.0)).is_some_and(|member| member.draft == draft)
     }
 }
+
+/// As many as `replicas` may make.
+const MOST_COPIES: usize = 1000;
 
 /// The units that one file makes.
 fn unfold(at: usize, draft: &Draft, members: &mut Vec<Member>, diagnostics: &mut Vec<Diagnostic>) {
@@ -146,11 +151,14 @@ fn unfold(at: usize, draft: &Draft, members: &mut Vec<Member>, diagnostics: &mut
         }
         match &unit.instances {
             Some(instances) => {
-                for (at, instance) in instances.value.iter().enumerate() {
-                    let earlier =
-                        instances.value.iter().take(at).find(|earlier| earlier.value == instance.value);
-                    if let Some(earlier) = earlier {
-                        diagnostics.push(named_twice(&instance.value.0, instance.place, earlier.place));
+                if instances.value.len() > MOST_COPIES {
+                    let message = format!("{} instances are more than {MOST_COPIES}", instances.value.len());
+                    diagnostics.push(Diagnostic::error("template", instances.place, message));
+                }
+                let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+                for instance in instances.value.iter().take(MOST_COPIES) {
+                    if let Some(earlier) = seen.insert(&instance.value.0, instance.place) {
+                        diagnostics.push(named_twice(&instance.value.0, instance.place, earlier));
                         continue;
                     }
                     let name = format!("{}{}", draft.name, instance.value.0);

@@ -121,7 +121,7 @@ impl Reader {
             return None;
         }
         let synonym = SYNONYMS.iter().find(|(other, own)| *other == entry.key && known.contains(own));
-        let (help, meant) = match (synonym, nearest(&entry.key, known.iter().copied())) {
+        let (help, meant) = match (synonym, self.nearest(&entry.key, known.iter().copied())) {
             (Some((_, own)), _) => (format!("here it is called `{own}`"), Some(*own)),
             (None, Some(own)) => (format!("did you mean `{own}`?"), Some(own)),
             (None, None) => (format!("known keys: {}", known.join(", ")), None),
@@ -130,6 +130,11 @@ impl Reader {
             Diagnostic::error("unknown-key", entry.key_place, format!("unknown key `{key}`")).help(help),
         );
         meant
+    }
+
+    /// Suggestions cost the square of a word's length; who made this many mistakes needs none.
+    fn nearest<'a>(&self, word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        if self.diagnostics.len() < ENOUGH_SUGGESTIONS { nearest(word, candidates) } else { None }
     }
 
     /// `entries` is the mapping at `place`.
@@ -154,13 +159,15 @@ impl Reader {
                     Diagnostic::error("not-yet", node.place, message).help(format!("for now: {expected}")),
                 );
             } else {
-                let help = nearest(text, names).map(|name| format!("did you mean `{name}`?"));
+                let help = self.nearest(text, names).map(|name| format!("did you mean `{name}`?"));
                 self.mismatch(node, &expected, help.as_deref());
             }
         }
         found
     }
 }
+
+pub(crate) const ENOUGH_SUGGESTIONS: usize = 200;
 
 /// Keys of the whole language that this version does not have.
 const LATER: &[&str] = &[

@@ -87,7 +87,7 @@ impl FromYaml for Duration {
     fn schema() -> Json {
         json!({
             "type": ["string", "integer"],
-            "pattern": "^(0|(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
+            "pattern": "^(0|([0-9]+(d|h|m|s|ms))+)$",
             "minimum": 0,
             "maximum": 0,
         })

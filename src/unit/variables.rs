@@ -1,9 +1,11 @@
 //! `${NAME}` in commands and values: does anything define it?
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::unit::diagnostic::{Diagnostic, Place};
 use crate::unit::names::Draft;
 use crate::unit::nearest::nearest;
-use crate::unit::read::At;
+use crate::unit::read::{At, ENOUGH_SUGGESTIONS};
 use crate::unit::spec::{InheritEnv, Piece, Template};
 
 /// Always there: from mcsup itself, and from the user that the unit runs as.
@@ -13,22 +15,22 @@ const INSTANCE: &str = "MCSUP_INSTANCE";
 pub(super) fn check(draft: &Draft, out: &mut Vec<Diagnostic>) {
     let unit = &draft.unit;
     let scope = Scope::new(draft);
-    let own: Vec<&str> = scope.own.clone();
+
     for (at, (name, value)) in unit.environment.iter().flat_map(|variables| &variables.value.0).enumerate() {
         for wanted in wanted(value) {
-            let is_earlier = own.iter().take(at).any(|earlier| *earlier == wanted);
+            let is_earlier = scope.own.get(wanted).is_some_and(|defined| *defined < at);
             if is_earlier || scope.is_passed_on(wanted) {
                 continue;
             }
             out.push(if wanted == &**name {
                 Diagnostic::error("variable-order", value.place, format!("`{name}` is defined by itself"))
                     .help(format!("pass the outer one on with `inherit_env: [{name}]`, or give a default: `${{{name}:-...}}`"))
-            } else if own.contains(&wanted) {
+            } else if scope.own.contains_key(wanted) {
                 let message = format!("`{wanted}` is defined after `{name}`, which uses it");
                 Diagnostic::error("variable-order", value.place, message)
                     .help("values may use earlier ones only: move it up")
             } else {
-                scope.unknown(wanted, value.place)
+                scope.unknown(wanted, value.place, out.len() < ENOUGH_SUGGESTIONS)
             });
         }
     }
@@ -37,16 +39,18 @@ pub(super) fn check(draft: &Draft, out: &mut Vec<Diagnostic>) {
     let stop = unit.stop.iter().filter_map(|stop| stop.value.command.as_ref());
     for word in unit.command.iter().chain(probes).chain(stop).flat_map(|command| &command.value.0) {
         for wanted in wanted(word) {
-            if !own.contains(&wanted) && !scope.is_passed_on(wanted) {
-                out.push(scope.unknown(wanted, word.place));
+            if !scope.own.contains_key(wanted) && !scope.is_passed_on(wanted) {
+                let can_suggest = out.len() < ENOUGH_SUGGESTIONS;
+                out.push(scope.unknown(wanted, word.place, can_suggest));
             }
         }
     }
 }
 
 struct Scope<'a> {
-    own: Vec<&'a str>,
-    inherited: Vec<&'a str>,
+    /// With the position of each.
+    own: BTreeMap<&'a str, usize>,
+    inherited: BTreeSet<&'a str>,
     /// Variables that only a start can know of.
     is_open: bool,
     has_instance: bool,
@@ -58,10 +62,10 @@ impl<'a> Scope<'a> {
         let inherit = unit.inherit_env.as_ref().map(|inherit| &inherit.value);
         let variables = unit.environment.iter().flat_map(|variables| &variables.value.0);
         Self {
-            own: variables.map(|(name, _)| &**name).collect(),
+            own: variables.enumerate().map(|(at, (name, _))| (&**name, at)).collect(),
             inherited: match inherit {
                 Some(InheritEnv::Names(names)) => names.iter().map(|name| &**name).collect(),
-                Some(InheritEnv::Basics | InheritEnv::Everything) | None => Vec::new(),
+                Some(InheritEnv::Basics | InheritEnv::Everything) | None => BTreeSet::new(),
             },
             // A part that could not be read may have defined anything.
             is_open: unit.env_file.is_some() || inherit == Some(&InheritEnv::Everything) || !draft.is_sound,
@@ -73,14 +77,15 @@ impl<'a> Scope<'a> {
         self.is_open
             || BASICS.contains(&name)
             || name.starts_with("LC_")
-            || self.inherited.contains(&name)
+            || self.inherited.contains(name)
             || (name == INSTANCE && self.has_instance)
     }
 
-    fn unknown(&self, name: &str, place: Place) -> Diagnostic {
+    fn unknown(&self, name: &str, place: Place, can_suggest: bool) -> Diagnostic {
         let message = format!("nothing defines `{name}` for this unit");
-        let known = self.own.iter().chain(&self.inherited).chain(BASICS).copied();
-        let help = match nearest(name, known) {
+        let known = self.own.keys().chain(&self.inherited).chain(BASICS).copied();
+        let similar = if can_suggest { nearest(name, known) } else { None };
+        let help = match similar {
             _ if name == INSTANCE => "only replicas and instances of a template have it".into(),
             Some(similar) => format!("did you mean `{similar}`?"),
             None => format!(

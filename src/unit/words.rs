@@ -1,5 +1,6 @@
 //! Commands and texts with variables in them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use serde_json::{Value as Json, json};
@@ -265,8 +266,9 @@ impl FromYaml for Environment {
     }
 
     fn over(self, below: Self) -> Self {
+        let own: BTreeSet<&str> = self.0.iter().map(|(name, _)| &**name).collect();
         let mut variables = below.0;
-        variables.retain(|(name, _)| !self.0.iter().any(|(own, _)| own == name));
+        variables.retain(|(name, _)| !own.contains(&**name));
         variables.extend(self.0);
         Self(variables)
     }

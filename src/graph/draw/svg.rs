@@ -102,7 +102,7 @@ fn unit_box(unit: &UnitSpec, place: Rectangle, svg: &mut String) {
         UnitKind::Task => (" task", 2),
     };
     let off = if unit.enabled { "" } else { " off" };
-    let note = if unit.enabled { unit.kind.to_string() } else { format!("{}, not enabled", unit.kind) };
+    let note = if unit.enabled { unit.kind.to_string() } else { "not enabled".into() };
     let title = unit.description.as_deref().unwrap_or(unit.name.as_str());
     let middle = place.x.saturating_add(place.width / 2);
     svg.push_str(&format!(

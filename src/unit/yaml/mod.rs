@@ -4,7 +4,7 @@
 mod explain;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
@@ -16,6 +16,8 @@ pub const MAX_FILE_BYTES: usize = 1 << 20;
 const ALIAS_BUDGET: usize = 10_000;
 /// Lists and mappings inside each other. A unit file needs six.
 const MAX_DEPTH: usize = 64;
+/// A file with so many mistakes is not read to its end: each costs a look at its line.
+const ENOUGH_DIAGNOSTICS: usize = 100;
 /// So much text weighs as much as a node against the alias budget.
 const TEXT_BYTES_PER_NODE: usize = 128;
 
@@ -254,7 +256,7 @@ impl<'s> Builder<'s> {
             _ => {}
         }
         self.seen = self.seen.max(span.end.byte_offset().unwrap_or(0));
-        Some(())
+        (self.diagnostics.len() < ENOUGH_DIAGNOSTICS).then_some(())
     }
 
     fn place(&self, span: Span) -> Place {
@@ -370,6 +372,7 @@ impl<'s> Builder<'s> {
             return entries;
         }
         let (merges, mut own): (Vec<_>, Vec<_>) = entries.into_iter().partition(|entry| entry.key == "<<");
+        let mut known: BTreeSet<String> = own.iter().map(|entry| entry.key.to_string()).collect();
         for merge in merges {
             let sources = match merge.value.value {
                 Value::Map(_) | Value::Scalar(_) => vec![merge.value],
@@ -379,7 +382,7 @@ impl<'s> Builder<'s> {
                 match source.value {
                     Value::Map(more) => {
                         for entry in more {
-                            if !own.iter().any(|known| known.key == entry.key) {
+                            if known.insert(entry.key.to_string()) {
                                 own.push(entry);
                             }
                         }
@@ -451,7 +454,10 @@ impl<'s> Builder<'s> {
                 .get(..index(place.start).saturating_sub(self.base))
                 .map_or(0, |before| before.matches('\n').count())
         };
-        let told = self.diagnostics.iter().any(|earlier| line_of(earlier.place) == line_of(diagnostic.place));
+        let told = self
+            .diagnostics
+            .last()
+            .is_some_and(|earlier| line_of(earlier.place) == line_of(diagnostic.place));
         if !told {
             self.diagnostics.push(diagnostic);
         }
