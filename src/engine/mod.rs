@@ -1,4 +1,15 @@
 //! DECIDE: `step(now, event) -> effects`. No I/O, no clock, no threads, no async.
+//!
+//! A step is one pass: observe the fact, propagate what is wanted, advance the units that this
+//! touched, account for it. Units that nothing touched are not visited.
+#![deny(
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type,
+    clippy::float_arithmetic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    clippy::as_conversions
+)]
 
 pub mod event;
 pub mod effect;
@@ -6,21 +17,42 @@ pub mod id;
 pub mod time;
 pub mod state;
 pub mod status;
+pub mod timers;
+mod life;
+mod desire;
+mod start;
+mod stop;
+mod health;
+mod recover;
+mod boot;
+mod request;
+mod rebuild;
+mod incident;
+mod reason;
+mod policy;
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::engine::effect::Effects;
+use crate::engine::boot::Boot;
+use crate::engine::desire::Wish;
+use crate::engine::effect::{Effect, Effects, Fact, Note};
 use crate::engine::event::Event;
-use crate::engine::status::{Overview, UnitStatus, WhyLink};
+use crate::engine::id::{RequestId, UnitId};
+use crate::engine::life::{Owners, Unit, Units};
+use crate::engine::request::Pending;
+use crate::engine::state::{StateName, StopReason, UnitState};
 use crate::engine::time::{Now, Timestamp, WallTime};
-use crate::unit::spec::{UnitId, UnitSet};
+use crate::engine::timers::{Timer, Timers};
+use crate::graph::Graph;
+use crate::unit::spec::{UnitSet, UnitSpec};
 
 /// What to do on a pair of state and event that must not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BugPolicy {
     /// Tests and simulation.
     Panic,
-    /// Production: a "bug" incident; the unit keeps its state.
+    /// Production: a fact says so; the unit keeps its state.
     Record,
 }
 
@@ -41,41 +73,305 @@ pub struct Deadlines {
 #[derive(Debug)]
 pub struct Engine {
     set: Arc<UnitSet>,
+    graph: Arc<Graph>,
     options: Options,
+    units: Units,
+    owners: Owners,
+    boot: Boot,
+    timers: Timers,
+    requests: BTreeMap<RequestId, Pending>,
+    next_run: u64,
+    next_probe: u64,
+    last_incident: u64,
+    open_incidents: u32,
+    late_facts: u64,
+    now: Now,
+    /// Who should be up, still to spread along the graph.
+    wishes: VecDeque<Wish>,
+    /// Units that must stop because something they follow restarts.
+    to_stop: VecDeque<(UnitId, StopReason)>,
+    /// Units to look at in this step.
+    dirty: BTreeSet<UnitId>,
+    /// Units that this step changed: their notes and waiting requests are looked at when it ends.
+    touched: BTreeSet<UnitId>,
+    facts: Vec<Fact>,
+    actions: Vec<Effect>,
 }
 
 impl Engine {
     /// Nothing happens before the first event, `KeeperConnected`.
     pub fn new(set: Arc<UnitSet>, options: Options) -> Self {
-        Self { set, options }
+        let graph = Arc::new(Graph::new(&set));
+        let units = Units(set.units.iter().map(|spec| Unit::new(spec.health.len())).collect());
+        let boot = Boot::new(&set);
+        Self {
+            set,
+            graph,
+            options,
+            units,
+            owners: Owners::default(),
+            boot,
+            timers: Timers::default(),
+            requests: BTreeMap::new(),
+            next_run: 1,
+            next_probe: 1,
+            last_incident: 0,
+            open_incidents: 0,
+            late_facts: 0,
+            now: Now::default(),
+            wishes: VecDeque::new(),
+            to_stop: VecDeque::new(),
+            dirty: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            facts: Vec::new(),
+            actions: Vec::new(),
+        }
     }
 
     /// One event, one pass: observe, propagate, advance, account.
     pub fn step(&mut self, now: Now, event: Event) -> Effects {
-        drop((now, event, self.options));
-        Effects::default()
+        self.now = now;
+        self.observe(event);
+        self.advance();
+        self.account()
     }
 
+    /// Deadlines are acted on when `DeadlineReached` says so, never before: a fact of the same instant goes first.
     pub fn next_deadlines(&self) -> Deadlines {
-        Deadlines::default()
+        Deadlines { mono: self.timers.next(), wall: None }
     }
 
     pub fn set(&self) -> &Arc<UnitSet> {
         &self.set
     }
 
-    pub fn status(&self, unit: UnitId) -> Option<UnitStatus> {
-        let _ = unit;
-        None
+    pub fn graph(&self) -> &Graph {
+        &self.graph
     }
 
-    pub fn overview(&self) -> Option<Overview> {
-        None
+    /// Every deadline, the next first; `None` is the boot's own.
+    pub fn timers(&self) -> impl Iterator<Item = (Timestamp, Option<UnitId>, Timer)> + '_ {
+        self.timers.iter()
     }
 
-    /// From the unit down to the cause, through the graph. Never empty for a known unit.
-    pub fn why(&self, unit: UnitId) -> Vec<WhyLink> {
-        let _ = unit;
-        Vec::new()
+    fn observe(&mut self, event: Event) {
+        match event {
+            Event::KeeperConnected(handover) => self.on_keeper_connected(*handover),
+            Event::RunSpawned { run, pid } => self.on_spawned(run, pid),
+            Event::RunFailedToSpawn { run, failure } => self.on_failed_to_spawn(run, failure),
+            Event::RunExited { run, exit, is_empty } => self.on_exited(run, exit, is_empty),
+            Event::RunEmptied { run } => self.on_emptied(run),
+            Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
+            Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
+            Event::RequestReceived { request, ask } => self.on_request(request, &ask),
+            Event::ClockStepped => {} // nothing here lives by the wall clock yet
+            Event::DeadlineReached => {
+                while let Some((owner, timer)) = self.timers.pop_due(self.now.mono) {
+                    self.on_deadline(owner, timer);
+                }
+            }
+        }
+    }
+
+    fn on_deadline(&mut self, owner: Option<UnitId>, timer: Timer) {
+        match (owner, timer) {
+            (Some(id), Timer::BackoffDelay) => self.mark(id),
+            (Some(id), Timer::StartTimeout) => self.on_start_timeout(id),
+            (Some(id), Timer::StopGrace) => self.on_grace_over(id),
+            (Some(id), Timer::KillWait) => self.on_kill_wait_over(id),
+            (Some(id), Timer::ProbeDue(index)) => self.start_probe(id, index),
+            (None, Timer::BootTimeout) => self.on_boot_timeout(),
+            (None, Timer::ShutdownTimeout) => self.kill_everything(),
+            (
+                None,
+                Timer::BackoffDelay
+                | Timer::StartTimeout
+                | Timer::StopGrace
+                | Timer::KillWait
+                | Timer::ProbeDue(_),
+            )
+            | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
+                self.bug(owner, "a deadline of nobody");
+            }
+        }
+    }
+
+    /// Steps dirty units, in unit order, until wishes, followers and units are at rest.
+    fn advance(&mut self) {
+        // A unit enters a handful of times at most; running out means two units chase each other.
+        let mut budget = self.units.0.len().saturating_mul(16).saturating_add(64);
+        loop {
+            self.propagate();
+            while let Some((id, why)) = self.to_stop.pop_front() {
+                if self.units[id].is_up() {
+                    self.begin_stop(id, why);
+                }
+            }
+            self.open_phases();
+            if !self.wishes.is_empty() || !self.to_stop.is_empty() {
+                continue;
+            }
+            let Some(id) = self.dirty.pop_first() else { break };
+            if budget == 0 {
+                self.dirty.clear();
+                return self.bug(Some(id), "the units do not come to rest");
+            }
+            budget -= 1;
+            self.advance_unit(id);
+        }
+    }
+
+    fn advance_unit(&mut self, id: UnitId) {
+        let unit = &self.units[id];
+        let is_wanted = unit.desired.is_up();
+        match unit.state {
+            UnitState::Inactive if is_wanted => self.begin(id),
+            UnitState::Inactive => {}
+            UnitState::Waiting { .. } if is_wanted => self.begin(id),
+            UnitState::Backoff { until, .. } if is_wanted => {
+                if until <= self.now.mono {
+                    self.begin(id);
+                }
+            }
+            UnitState::Waiting { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed
+                if !is_wanted =>
+            {
+                self.rest(id, UnitState::Inactive);
+            }
+            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. }
+                if !is_wanted =>
+            {
+                if !self.is_held(id) {
+                    self.begin_stop(id, StopReason::Down);
+                }
+            }
+            UnitState::Waiting { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed
+            | UnitState::Starting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Stopping { .. } => {}
+        }
+    }
+
+    /// Notes of what changed come first, then what people are told, then what is done.
+    fn account(&mut self) -> Effects {
+        self.finish_shutdown();
+        self.answer_requests();
+        let mut effects = Vec::new();
+        if let Some(note) = self.changed_boot_note() {
+            effects.push(Effect::Remember(Note::Boot(note)));
+        }
+        for id in std::mem::take(&mut self.touched) {
+            let note = self.unit_note(id);
+            if self.units[id].noted.as_deref() != Some(&note) {
+                self.units[id].noted = Some(Box::new(note.clone()));
+                effects.push(Effect::Remember(Note::Unit(id, Box::new(note))));
+            }
+        }
+        effects.extend(self.facts.drain(..).map(Effect::Record));
+        effects.append(&mut self.actions);
+        Effects(effects)
+    }
+
+    /// Puts a unit into a state: the one place where states change.
+    fn enter(&mut self, id: UnitId, state: UnitState) {
+        let from = self.units[id].state.name();
+        let to = state.name();
+        if from != to {
+            if !state::EDGES.iter().any(|(a, b, _)| (*a, *b) == (from, to)) {
+                return self.bug(Some(id), &format!("{from} -> {to} is not an edge of the table"));
+            }
+            self.units[id].since = self.now.mono;
+        }
+        self.units[id].state = state;
+        self.recount(id);
+        self.wake_neighbours(id);
+        if from != to {
+            let reason = self.reason(id).into();
+            self.facts.push(Fact::StateChanged { unit: id, from, to, reason });
+            self.on_entered(id, to);
+        }
+    }
+
+    fn on_entered(&mut self, id: UnitId, state: StateName) {
+        match state {
+            StateName::Ready | StateName::Completed => self.close_incident(id),
+            StateName::Inactive
+            | StateName::Waiting
+            | StateName::Starting
+            | StateName::Unhealthy
+            | StateName::Stopping
+            | StateName::Backoff
+            | StateName::Failed => {}
+        }
+        self.on_essential(id, state);
+    }
+
+    /// Enters a state without a run.
+    fn rest(&mut self, id: UnitId, state: UnitState) {
+        self.timers.cancel(Some(id), Timer::BackoffDelay);
+        if state == UnitState::Inactive {
+            self.units[id].is_automatic = false;
+            self.close_incident(id);
+        }
+        self.enter(id, state);
+    }
+
+    /// Looks again at whoever may have waited for this unit to change.
+    fn wake_neighbours(&mut self, id: UnitId) {
+        self.mark(id);
+        let (set, graph) = (Arc::clone(&self.set), Arc::clone(&self.graph));
+        for edge in graph.dependents(id) {
+            self.mark_if_waiting(edge.unit);
+        }
+        for other in graph.conflicts_of(id) {
+            self.mark_if_waiting(*other);
+        }
+        for edge in set.unit(id).map_or(&[][..], |spec| &spec.depends_on) {
+            if !self.units[edge.unit].desired.is_up() {
+                self.mark(edge.unit);
+            }
+        }
+    }
+
+    fn mark_if_waiting(&mut self, id: UnitId) {
+        if self.units[id].state.name() == StateName::Waiting {
+            self.mark(id);
+        }
+    }
+
+    fn mark(&mut self, id: UnitId) {
+        self.dirty.insert(id);
+        self.touched.insert(id);
+    }
+
+    fn touch(&mut self, id: UnitId) {
+        self.touched.insert(id);
+    }
+
+    fn late(&mut self) {
+        self.late_facts = self.late_facts.saturating_add(1);
+    }
+
+    fn spec(&self, id: UnitId) -> &UnitSpec {
+        #[expect(clippy::expect_used, reason = "a UnitId exists only for a unit of the set")]
+        self.set.unit(id).expect("every id is of this set")
+    }
+
+    fn bug(&mut self, unit: Option<UnitId>, what: &str) {
+        match self.options.bug_policy {
+            #[expect(clippy::panic, reason = "the policy of tests: an impossible pair must be seen at once")]
+            BugPolicy::Panic => {
+                let name = unit.map_or("the boot", |id| self.spec(id).name.as_str());
+                panic!("{name}: {what} (state {:?})", unit.map(|id| &self.units[id]))
+            }
+            BugPolicy::Record => self.facts.push(Fact::BugFound { unit, what: what.into() }),
+        }
     }
 }

@@ -84,6 +84,22 @@ pub enum UnitState {
     Completed,
 }
 
+impl UnitState {
+    pub fn name(&self) -> StateName {
+        match self {
+            Self::Inactive => StateName::Inactive,
+            Self::Waiting { .. } => StateName::Waiting,
+            Self::Starting { .. } => StateName::Starting,
+            Self::Ready { .. } => StateName::Ready,
+            Self::Unhealthy { .. } => StateName::Unhealthy,
+            Self::Stopping { .. } => StateName::Stopping,
+            Self::Backoff { .. } => StateName::Backoff,
+            Self::Failed { .. } => StateName::Failed,
+            Self::Completed => StateName::Completed,
+        }
+    }
+}
+
 /// The name of a state alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StateName {
@@ -125,6 +141,50 @@ impl StateName {
         }
     }
 }
+
+/// Every change of state that may happen; all others are bugs. The state diagram of the docs is drawn from it.
+pub const EDGES: &[(StateName, StateName, &str)] = {
+    use StateName::{Backoff, Completed, Failed, Inactive, Ready, Starting, Stopping, Unhealthy, Waiting};
+    &[
+        (Inactive, Waiting, "wanted up, something is missing"),
+        (Inactive, Starting, "wanted up"),
+        (Waiting, Starting, "nothing is missing any more"),
+        (Waiting, Inactive, "wanted down"),
+        (Starting, Ready, "started, or every probe passed"),
+        (Starting, Stopping, "wanted down, restarted, start_timeout, or a rest to sweep"),
+        (Starting, Backoff, "ended or could not start; the policy tries again"),
+        (Starting, Failed, "ended or could not start; the policy gives up"),
+        (Starting, Completed, "ended well"),
+        (Starting, Inactive, "ended by itself while wanted down"),
+        (Ready, Unhealthy, "probes fail"),
+        (Ready, Stopping, "wanted down, restarted, or a rest to sweep"),
+        (Ready, Backoff, "ended; the policy tries again"),
+        (Ready, Failed, "ended; the policy gives up"),
+        (Ready, Completed, "ended well"),
+        (Ready, Inactive, "ended by itself while wanted down"),
+        (Unhealthy, Ready, "probes pass again"),
+        (Unhealthy, Stopping, "restart by policy, wanted down, restarted, or a rest to sweep"),
+        (Unhealthy, Backoff, "ended; the policy tries again"),
+        (Unhealthy, Failed, "ended; the policy gives up"),
+        (Unhealthy, Completed, "ended well"),
+        (Unhealthy, Inactive, "ended by itself while wanted down"),
+        (Stopping, Inactive, "empty, wanted down"),
+        (Stopping, Waiting, "empty, to be started again, something is missing"),
+        (Stopping, Starting, "empty, to be started again"),
+        (Stopping, Backoff, "empty after a failure; the policy tries again"),
+        (Stopping, Failed, "empty after a failure; the policy gives up"),
+        (Stopping, Completed, "empty after ending well"),
+        (Backoff, Starting, "the delay is over, or a person started it"),
+        (Backoff, Waiting, "the delay is over, something is missing"),
+        (Backoff, Inactive, "wanted down"),
+        (Failed, Starting, "a person started it"),
+        (Failed, Waiting, "a person started it, something is missing"),
+        (Failed, Inactive, "wanted down"),
+        (Completed, Starting, "a person started it again"),
+        (Completed, Waiting, "a person started it again, something is missing"),
+        (Completed, Inactive, "wanted down"),
+    ]
+};
 
 impl fmt::Display for StateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

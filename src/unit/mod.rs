@@ -3,3 +3,4 @@
 pub mod name;
 pub mod spec;
 pub mod diagnostic;
+pub(crate) mod nearest;

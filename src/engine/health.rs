@@ -1,0 +1,331 @@
+//! Probes: when they are due, and what their answers make of a unit.
+
+use crate::engine::Engine;
+use crate::engine::effect::{Effect, Fact};
+use crate::engine::event::Verdict;
+use crate::engine::id::{ProbeRunId, UnitId};
+use crate::engine::policy;
+use crate::engine::state::{FailureCause, Health, StopReason, UnitState};
+use crate::engine::time::Timestamp;
+use crate::engine::timers::Timer;
+use crate::unit::spec::{Ready, RestartPolicy, Retries};
+use std::time::Duration;
+
+/// The first probe of a starting unit comes at once; each failed one doubles this until it is `interval`:
+/// a service that listens after 80 ms is ready after about 100, not after a whole interval.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+
+/// The recent answers of one probe of one run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProbeTrack {
+    /// The execution under way.
+    pub(crate) running: Option<ProbeRunId>,
+    started_at: Timestamp,
+    /// Executions of this run so far.
+    count: u32,
+    /// Counted answers, the newest in bit 0: 1 is a failure.
+    history: u64,
+    counted: u8,
+    errors_in_a_row: u8,
+    health: Option<Health>,
+    /// The last answer in words.
+    pub(crate) last: Option<Box<str>>,
+}
+
+impl ProbeTrack {
+    fn health(&self) -> Health {
+        self.health.unwrap_or(Health::Unknown)
+    }
+
+    fn on_pass(&mut self, retries: Retries) {
+        self.errors_in_a_row = 0;
+        self.push(false);
+        if self.failures_within(retries.of) < retries.count {
+            self.health = Some(Health::Passing);
+        }
+    }
+
+    fn on_fail(&mut self, retries: Retries) {
+        self.errors_in_a_row = 0;
+        self.push(true);
+        if self.failures_within(retries.of) >= retries.count {
+            self.health = Some(Health::Failing);
+        }
+    }
+
+    /// True when it cannot be asked any more: as many errors in a row as failures would be too many.
+    fn on_error(&mut self, retries: Retries) -> bool {
+        self.errors_in_a_row = self.errors_in_a_row.saturating_add(1);
+        let has_given_up = self.errors_in_a_row >= retries.count;
+        if has_given_up {
+            self.health = Some(Health::Unknown);
+        }
+        has_given_up
+    }
+
+    fn push(&mut self, is_failure: bool) {
+        self.history = (self.history << 1) | u64::from(is_failure);
+        self.counted = self.counted.saturating_add(1).min(64);
+    }
+
+    fn failures_within(&self, of: u8) -> u8 {
+        let window = of.min(self.counted).min(64);
+        let mask = match window {
+            64 => u64::MAX,
+            shorter => (1_u64 << shorter) - 1,
+        };
+        u8::try_from((self.history & mask).count_ones()).unwrap_or(u8::MAX)
+    }
+}
+
+impl Engine {
+    /// A run began to live: its probes start over.
+    pub(crate) fn start_probing(&mut self, id: UnitId) {
+        let now = self.now.mono;
+        let (ready, first_delays) = {
+            let spec = self.spec(id);
+            let delays: Vec<Duration> = spec
+                .health
+                .iter()
+                .map(|probe| policy::share(probe.interval, self.options.seed, spec.name.as_str(), 0))
+                .collect();
+            (spec.ready, delays)
+        };
+        self.forget_probes(id);
+        for (index, spread) in (0_u16..).zip(first_delays) {
+            let due = match ready {
+                Ready::Health => now,
+                Ready::Started => now.after(spread),
+            };
+            if due <= now {
+                self.start_probe(id, index);
+            } else {
+                self.timers.set(Some(id), Timer::ProbeDue(index), due);
+            }
+        }
+    }
+
+    /// Cancels what is under way and forgets all answers: they speak of an earlier run.
+    pub(crate) fn forget_probes(&mut self, id: UnitId) {
+        let count = self.units[id].probes.len();
+        for index in 0..u16::try_from(count).unwrap_or(u16::MAX) {
+            self.timers.cancel(Some(id), Timer::ProbeDue(index));
+        }
+        for track in &mut self.units[id].probes {
+            if let Some(probe) = track.running {
+                self.owners.probes.remove(&probe);
+                self.actions.push(Effect::CancelProbe { probe });
+            }
+            *track = ProbeTrack::default();
+        }
+        self.units[id].health = Health::Unknown;
+    }
+
+    pub(crate) fn start_probe(&mut self, id: UnitId, index: u16) {
+        let probe = ProbeRunId(self.next_probe);
+        let now = self.now.mono;
+        let Some(track) = self.units[id].probes.get_mut(usize::from(index)) else {
+            return self.bug(Some(id), "a probe is due that the unit does not have");
+        };
+        if track.running.is_some() {
+            return self.bug(Some(id), "a probe is due while it runs");
+        }
+        track.running = Some(probe);
+        track.started_at = now;
+        track.count = track.count.saturating_add(1);
+        self.next_probe += 1;
+        self.owners.probes.insert(probe, (id, index));
+        self.actions.push(Effect::StartProbe { probe, unit: id, index });
+    }
+
+    pub(crate) fn on_probe_finished(&mut self, probe: ProbeRunId, verdict: Verdict) {
+        let Some((id, index)) = self.owners.probes.remove(&probe) else {
+            return self.late();
+        };
+        self.touch(id);
+        let Some(spec) = self.spec(id).health.get(usize::from(index)) else {
+            return self.bug(Some(id), "an answer of a probe that the unit does not have");
+        };
+        let (retries, interval, start_period) = (spec.retries, spec.interval, spec.start_period);
+        let now = self.now.mono;
+        let is_forgiven = self.units[id]
+            .run
+            .as_ref()
+            .is_some_and(|run| !run.start_period_over && now.since(run.ordered_at) < start_period);
+        let Some(track) = self.units[id].probes.get_mut(usize::from(index)) else {
+            return;
+        };
+        track.running = None;
+        let mut cannot_ask = None;
+        match verdict {
+            Verdict::Pass(text) => {
+                track.on_pass(retries);
+                track.last = Some(text);
+                if let Some(run) = &mut self.units[id].run {
+                    run.start_period_over = true;
+                }
+            }
+            Verdict::Fail(text) => {
+                if !is_forgiven {
+                    track.on_fail(retries);
+                }
+                track.last = Some(text);
+            }
+            Verdict::Error(text) => {
+                if track.on_error(retries) {
+                    cannot_ask = Some(text.clone());
+                }
+                track.last = Some(text);
+            }
+        }
+        if let Some(why) = cannot_ask {
+            self.open_incident(id, &format!("cannot probe: {why}"));
+        }
+        self.plan_next_probe(id, index, interval);
+        self.weigh_health(id);
+    }
+
+    fn plan_next_probe(&mut self, id: UnitId, index: u16, interval: Duration) {
+        let is_starting = match self.units[id].state {
+            UnitState::Starting { .. } => true,
+            UnitState::Ready { .. } | UnitState::Unhealthy { .. } => false,
+            UnitState::Inactive
+            | UnitState::Waiting { .. }
+            | UnitState::Stopping { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => return self.bug(Some(id), "a probe of a unit that is not up"),
+        };
+        let Some(track) = self.units[id].probes.get(usize::from(index)) else { return };
+        let gap = if is_starting && track.health() != Health::Passing {
+            let doublings = track.count.saturating_sub(1).min(20);
+            FIRST_RETRY.saturating_mul(1_u32 << doublings).min(interval)
+        } else if track.count == 1 || is_starting {
+            // Units that became ready together would probe together for ever: the second probe comes early by a share.
+            let half = interval.checked_div(2).unwrap_or(interval);
+            half.saturating_add(policy::share(
+                half,
+                self.options.seed,
+                self.spec(id).name.as_str(),
+                u64::from(index),
+            ))
+        } else {
+            interval
+        };
+        // Never in this very step: an interval is at least a millisecond from now, however slow the answer was.
+        let due = track.started_at.after(gap).max(self.now.mono.after(Duration::from_millis(1)));
+        self.timers.set(Some(id), Timer::ProbeDue(index), due);
+    }
+
+    /// Sums the probes up; the state follows only through the table.
+    fn weigh_health(&mut self, id: UnitId) {
+        let before = self.units[id].health;
+        let mut health = Health::Passing;
+        for track in &self.units[id].probes {
+            health = match (health, track.health()) {
+                (Health::Failing, _) | (_, Health::Failing) => Health::Failing,
+                (Health::Unknown, _) | (_, Health::Unknown) => Health::Unknown,
+                (Health::Passing, Health::Passing) => Health::Passing,
+            };
+        }
+        self.units[id].health = health;
+        if health != before {
+            let why = self.probe_words(id);
+            self.facts.push(Fact::HealthChanged { unit: id, health, why });
+            self.wake_neighbours(id);
+        }
+        self.follow_health(id);
+    }
+
+    fn follow_health(&mut self, id: UnitId) {
+        let now = self.now.mono;
+        match (self.units[id].state.clone(), self.units[id].health) {
+            (UnitState::Starting { run, .. }, Health::Passing) if self.spec(id).ready == Ready::Health => {
+                self.become_ready(id, run);
+            }
+            (UnitState::Ready { run, .. }, Health::Failing) => {
+                let why = self.probe_words(id);
+                self.enter(id, UnitState::Unhealthy { run, since: now });
+                let cause = FailureCause::Unhealthy(why);
+                self.open_incident(id, &cause.to_string());
+                match self.spec(id).restart.policy {
+                    RestartPolicy::Always | RestartPolicy::OnFailure => {
+                        self.begin_stop(id, StopReason::Failed(cause));
+                    }
+                    RestartPolicy::Never => self.units[id].last_failure = Some(cause),
+                }
+            }
+            (UnitState::Unhealthy { run, .. }, Health::Passing) => self.become_ready(id, run),
+            (
+                UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. },
+                Health::Unknown | Health::Passing | Health::Failing,
+            ) => {}
+            (
+                UnitState::Inactive
+                | UnitState::Waiting { .. }
+                | UnitState::Stopping { .. }
+                | UnitState::Backoff { .. }
+                | UnitState::Failed { .. }
+                | UnitState::Completed,
+                _,
+            ) => self.bug(Some(id), "health of a unit that is not up"),
+        }
+    }
+
+    /// The words of the probe that matters most: a failing one before an unknown one before the first.
+    pub(crate) fn probe_words(&self, id: UnitId) -> Box<str> {
+        let tracks = &self.units[id].probes;
+        let of =
+            |wanted: Health| tracks.iter().find(|track| track.health() == wanted && track.last.is_some());
+        of(Health::Failing)
+            .or_else(|| of(Health::Unknown))
+            .or_else(|| tracks.first())
+            .and_then(|track| track.last.clone())
+            .unwrap_or_else(|| "not probed yet".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THREE_IN_A_ROW: Retries = Retries { count: 3, of: 3 };
+
+    fn after(answers: &str, retries: Retries) -> Health {
+        let mut track = ProbeTrack::default();
+        for answer in answers.chars() {
+            match answer {
+                '+' => track.on_pass(retries),
+                '-' => track.on_fail(retries),
+                other => assert!(track.on_error(retries) || other == '?'),
+            }
+        }
+        track.health()
+    }
+
+    #[test]
+    fn a_probe_fails_after_its_retries_in_a_row_and_passes_with_the_next_success() {
+        assert_eq!(after("", THREE_IN_A_ROW), Health::Unknown);
+        assert_eq!(after("+--", THREE_IN_A_ROW), Health::Passing);
+        assert_eq!(after("+---", THREE_IN_A_ROW), Health::Failing);
+        assert_eq!(after("+---+", THREE_IN_A_ROW), Health::Passing);
+        assert_eq!(after("--+--+--", THREE_IN_A_ROW), Health::Passing);
+        assert_eq!(after("--", THREE_IN_A_ROW), Health::Unknown);
+    }
+
+    #[test]
+    fn three_of_five_catches_flapping() {
+        let of_five = Retries { count: 3, of: 5 };
+        assert_eq!(after("+-+-", of_five), Health::Passing);
+        assert_eq!(after("+-+-+-", of_five), Health::Failing);
+        assert_eq!(after("---+", of_five), Health::Failing);
+        assert_eq!(after("---+++", of_five), Health::Passing);
+    }
+
+    #[test]
+    fn errors_never_count_as_failures() {
+        assert_eq!(after("+??", THREE_IN_A_ROW), Health::Passing);
+        assert_eq!(after("+???", THREE_IN_A_ROW), Health::Unknown);
+        assert_eq!(after("+--??-", THREE_IN_A_ROW), Health::Failing);
+    }
+}

@@ -1,0 +1,135 @@
+//! What the engine keeps of one unit.
+
+use std::collections::BTreeMap;
+use std::ops::{Index, IndexMut};
+
+use crate::engine::event::{ExitStatus, UnitNote};
+use crate::engine::health::ProbeTrack;
+use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::state::{Desired, DownSource, FailureCause, Health, UnitState};
+use crate::engine::time::Timestamp;
+
+#[derive(Debug)]
+pub(crate) struct Unit {
+    pub(crate) state: UnitState,
+    pub(crate) since: Timestamp,
+    pub(crate) desired: Desired,
+    /// The run that is not empty yet; exactly the states `Starting Ready Unhealthy Stopping` have one.
+    pub(crate) run: Option<Run>,
+    /// A person said `--only`: its stop does not wait for dependents.
+    pub(crate) leaves_dependents: bool,
+    /// The next start was decided by the restart policy, so it counts for the start limit.
+    pub(crate) is_automatic: bool,
+    pub(crate) attempt: u32,
+    pub(crate) starts: Vec<Timestamp>,
+    pub(crate) restarts: u32,
+    pub(crate) last_run: Option<RunId>,
+    pub(crate) last_ordinal: u32,
+    pub(crate) last_exit: Option<ExitStatus>,
+    pub(crate) last_failure: Option<FailureCause>,
+    pub(crate) has_passed: bool,
+    pub(crate) incident: Option<IncidentId>,
+    pub(crate) health: Health,
+    pub(crate) probes: Vec<ProbeTrack>,
+    /// Its state keeps a phase's barrier (or the boot) from opening.
+    pub(crate) holds_boot: bool,
+    /// Requests that wait for it to settle.
+    pub(crate) waiters: Vec<RequestId>,
+    /// What the keeper remembers of it.
+    pub(crate) noted: Option<Box<UnitNote>>,
+}
+
+/// One spawn, from its order until nothing of it is left.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    pub(crate) ordinal: u32,
+    pub(crate) ordered_at: Timestamp,
+    /// Known once exec succeeded.
+    pub(crate) pid: Option<u32>,
+    /// The leader's end; from then on only the rest of the run is left.
+    pub(crate) exit: Option<ExitStatus>,
+    /// It was ready once.
+    pub(crate) was_ready: bool,
+    /// A probe has passed, so `start_period` is over.
+    pub(crate) start_period_over: bool,
+}
+
+impl Unit {
+    pub(crate) fn new(probes: usize) -> Self {
+        Self {
+            state: UnitState::Inactive,
+            since: Timestamp::default(),
+            desired: Desired::Down(DownSource::Disabled),
+            run: None,
+            leaves_dependents: false,
+            is_automatic: false,
+            attempt: 0,
+            starts: Vec::new(),
+            restarts: 0,
+            last_run: None,
+            last_ordinal: 0,
+            last_exit: None,
+            last_failure: None,
+            has_passed: false,
+            incident: None,
+            health: Health::Unknown,
+            probes: std::iter::repeat_with(ProbeTrack::default).take(probes).collect(),
+            holds_boot: false,
+            waiters: Vec::new(),
+            noted: None,
+        }
+    }
+
+    /// Something of it lives (or is about to).
+    pub(crate) fn is_live(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// It lives and its end has not begun.
+    pub(crate) fn is_up(&self) -> bool {
+        match self.state {
+            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => true,
+            UnitState::Inactive
+            | UnitState::Waiting { .. }
+            | UnitState::Stopping { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => false,
+        }
+    }
+
+    /// exec succeeded and the leader lives.
+    pub(crate) fn is_running(&self) -> bool {
+        self.run.as_ref().is_some_and(|run| run.pid.is_some() && run.exit.is_none())
+    }
+}
+
+/// All units, by id.
+#[derive(Debug, Default)]
+pub(crate) struct Units(pub(crate) Vec<Unit>);
+
+impl Index<UnitId> for Units {
+    type Output = Unit;
+
+    #[expect(clippy::indexing_slicing, reason = "a UnitId exists only for a unit of the set")]
+    #[expect(clippy::as_conversions, reason = "u32 to usize is lossless on every target")]
+    fn index(&self, unit: UnitId) -> &Unit {
+        &self.0[unit.0 as usize]
+    }
+}
+
+impl IndexMut<UnitId> for Units {
+    #[expect(clippy::indexing_slicing, reason = "a UnitId exists only for a unit of the set")]
+    #[expect(clippy::as_conversions, reason = "u32 to usize is lossless on every target")]
+    fn index_mut(&mut self, unit: UnitId) -> &mut Unit {
+        &mut self.0[unit.0 as usize]
+    }
+}
+
+/// Who an answer belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Owners {
+    pub(crate) runs: BTreeMap<RunId, UnitId>,
+    pub(crate) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
+}

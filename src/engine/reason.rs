@@ -1,0 +1,217 @@
+//! The sentence that every state carries, and the chain that explains it.
+
+use crate::engine::Engine;
+use crate::engine::id::UnitId;
+use crate::engine::state::{
+    Desired, DownSource, Health, StateName, StopReason, StopStage, UnitState, WaitingOn,
+};
+use crate::engine::status::{Overview, UnitStatus, WhyLink};
+use crate::engine::time::Pretty;
+use crate::unit::spec::{Condition, PhaseId, UnitKind};
+
+impl Engine {
+    pub fn status(&self, id: UnitId) -> Option<UnitStatus> {
+        self.set.unit(id)?;
+        let unit = &self.units[id];
+        Some(UnitStatus {
+            unit: id,
+            state: unit.state.name(),
+            desired: unit.desired,
+            reason: self.reason(id),
+            run: unit.run.as_ref().map(|run| run.id),
+            ordinal: unit.last_ordinal,
+            pid: unit.run.as_ref().filter(|run| run.exit.is_none()).and_then(|run| run.pid),
+            since: unit.since,
+            restarts: unit.restarts,
+            health: (!unit.probes.is_empty()).then_some(unit.health),
+            last_exit: unit.last_exit,
+            incident: unit.incident,
+        })
+    }
+
+    pub fn overview(&self) -> Overview {
+        Overview {
+            is_booted: self.boot.is_booted,
+            phase: PhaseId(self.boot.open_phases.saturating_sub(1)),
+            is_stopping: self.boot.shutdown.is_some(),
+            open_incidents: self.open_incidents,
+            late_facts: self.late_facts,
+        }
+    }
+
+    /// From the unit down to the cause, through the graph. Never empty.
+    pub fn why(&self, id: UnitId) -> Vec<WhyLink> {
+        let mut chain = Vec::new();
+        let mut at = id;
+        for _ in 0..self.units.0.len() {
+            let unit = &self.units[at];
+            chain.push(WhyLink { unit: at, state: unit.state.name(), text: self.reason(at) });
+            match self.next_in_chain(at) {
+                Some(next) if !chain.iter().any(|link| link.unit == next) => at = next,
+                Some(_) | None => break,
+            }
+        }
+        chain
+    }
+
+    fn next_in_chain(&self, id: UnitId) -> Option<UnitId> {
+        match (&self.units[id].state, self.units[id].desired) {
+            (UnitState::Waiting { on: WaitingOn::Dependency(other) | WaitingOn::Conflict(other) }, _) => {
+                Some(*other)
+            }
+            (UnitState::Waiting { on: WaitingOn::Phase(phase) }, _) => {
+                self.holders_of(*phase).first().copied()
+            }
+            (UnitState::Stopping { why: StopReason::Follow(other), .. }, _) => Some(*other),
+            (UnitState::Inactive, Desired::Down(DownSource::Dependency)) => self.dependency_that_is_down(id),
+            (
+                UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. },
+                Desired::Down(_),
+            ) => self.holder_of(id),
+            (
+                UnitState::Inactive
+                | UnitState::Starting { .. }
+                | UnitState::Ready { .. }
+                | UnitState::Unhealthy { .. }
+                | UnitState::Stopping { .. }
+                | UnitState::Backoff { .. }
+                | UnitState::Failed { .. }
+                | UnitState::Completed,
+                _,
+            ) => None,
+        }
+    }
+
+    fn dependency_that_is_down(&self, id: UnitId) -> Option<UnitId> {
+        let edges = &self.spec(id).depends_on;
+        edges.iter().find(|edge| !self.units[edge.unit].desired.is_up()).map(|edge| edge.unit)
+    }
+
+    /// One line for a person. Never empty.
+    pub(crate) fn reason(&self, id: UnitId) -> String {
+        let unit = &self.units[id];
+        match &unit.state {
+            UnitState::Inactive => self.why_down(id),
+            UnitState::Waiting { on } => self.why_waiting(id, on),
+            UnitState::Starting { .. } => self.why_starting(id),
+            UnitState::Ready { .. } => self.why_ready(id),
+            UnitState::Unhealthy { .. } => self.probe_words(id).into(),
+            UnitState::Stopping { why, stage, .. } => self.why_stopping(id, why, *stage),
+            UnitState::Backoff { until, .. } => {
+                let cause =
+                    unit.last_failure.as_ref().map_or_else(|| "ended".to_owned(), ToString::to_string);
+                let delay = until.since(unit.since);
+                format!("{cause}; starts again after {}", Pretty(delay))
+            }
+            UnitState::Failed { cause } => cause.to_string(),
+            UnitState::Completed => unit.last_exit.map_or_else(|| "done".to_owned(), |exit| exit.to_string()),
+        }
+    }
+
+    fn why_down(&self, id: UnitId) -> String {
+        match self.units[id].desired {
+            Desired::Up(_) => "about to start".to_owned(),
+            Desired::Down(DownSource::Disabled) => "disabled".to_owned(),
+            Desired::Down(DownSource::Operator) => "stopped by an operator".to_owned(),
+            Desired::Down(DownSource::Shutdown) => "mcsup is shutting down".to_owned(),
+            Desired::Down(DownSource::Conflict) => {
+                let other =
+                    self.graph.conflicts_of(id).iter().find(|other| self.units[**other].desired.is_up());
+                match other {
+                    Some(other) => format!("conflicts with {}", self.spec(*other).name),
+                    None => "stopped by a unit it conflicts with".to_owned(),
+                }
+            }
+            Desired::Down(DownSource::Dependency) => match self.dependency_that_is_down(id) {
+                Some(other) => format!("stopped with {}, which it requires", self.spec(other).name),
+                None => "stopped with a unit that it follows".to_owned(),
+            },
+        }
+    }
+
+    fn why_waiting(&self, id: UnitId, on: &WaitingOn) -> String {
+        match on {
+            WaitingOn::Phase(phase) => format!("waits for phase {}", self.phase_name(*phase)),
+            WaitingOn::Conflict(other) => {
+                format!("waits for {} to stop: they conflict", self.spec(*other).name)
+            }
+            WaitingOn::Dependency(other) => {
+                let edge = self.spec(id).depends_on.iter().find(|edge| edge.unit == *other);
+                let wanted = match edge.map(|edge| edge.condition) {
+                    Some(Condition::Healthy) => " to be healthy",
+                    Some(Condition::Completed) => " to complete",
+                    Some(Condition::Started) | None => " to start",
+                };
+                let name = &self.spec(*other).name;
+                let target = &self.units[*other];
+                match target.state.name() {
+                    StateName::Failed => {
+                        let cause = self.cause_of(*other).map(ToString::to_string).unwrap_or_default();
+                        format!("waits for {name}{wanted}, which failed: {cause}")
+                    }
+                    StateName::Inactive if !target.desired.is_up() => {
+                        format!("waits for {name}{wanted}, which is {}", self.why_down(*other))
+                    }
+                    StateName::Waiting if self.is_hopeless(*other) => {
+                        let end = self.end_of_chain(*other).unwrap_or(*other);
+                        format!("waits for {name}{wanted}, which waits for {}", self.spec(end).name)
+                    }
+                    StateName::Inactive
+                    | StateName::Waiting
+                    | StateName::Starting
+                    | StateName::Ready
+                    | StateName::Unhealthy
+                    | StateName::Stopping
+                    | StateName::Backoff
+                    | StateName::Completed => format!("waits for {name}{wanted}"),
+                }
+            }
+        }
+    }
+
+    fn why_starting(&self, id: UnitId) -> String {
+        let unit = &self.units[id];
+        let name = &self.spec(id).name;
+        let ordinal = unit.last_ordinal;
+        match unit.run.as_ref().and_then(|run| run.pid) {
+            None => format!("starting {name}#{ordinal}"),
+            Some(_) if self.spec(id).kind == UnitKind::Task => format!("running {name}#{ordinal}"),
+            Some(_) => format!("waits for its first passing probe: {}", self.probe_words(id)),
+        }
+    }
+
+    fn why_ready(&self, id: UnitId) -> String {
+        let unit = &self.units[id];
+        if !unit.desired.is_up()
+            && let Some(holder) = self.holder_of(id)
+        {
+            return format!("stops after {}", self.spec(holder).name);
+        }
+        if unit.probes.is_empty() {
+            return "running".to_owned();
+        }
+        match unit.health {
+            Health::Passing => self.probe_words(id).into(),
+            Health::Unknown | Health::Failing => format!("running; {}", self.probe_words(id)),
+        }
+    }
+
+    fn why_stopping(&self, id: UnitId, why: &StopReason, stage: StopStage) -> String {
+        let why = match why {
+            StopReason::Down => self.why_down(id),
+            StopReason::Restart => "restart by an operator".to_owned(),
+            StopReason::Follow(other) => format!("follows {}, which restarts", self.spec(*other).name),
+            StopReason::Failed(cause) => cause.to_string(),
+            StopReason::Ended(exit) => exit.to_string(),
+        };
+        let stop = &self.spec(id).stop;
+        let grace = Pretty(stop.grace);
+        match stage {
+            StopStage::Command => format!("{why}; its stop command runs, SIGKILL after {grace}"),
+            StopStage::Signalled => format!("{why}; {} sent, SIGKILL after {grace}", stop.signal),
+            StopStage::Sweeping => format!("{why}; processes it left are told to end, SIGKILL after {grace}"),
+            StopStage::Killed => format!("{why}; SIGKILL sent"),
+            StopStage::Unkillable => format!("{why}; SIGKILL does not end it"),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The first event: a fresh boot, or the continuation of what an earlier supervisor did.
+
+use std::sync::Arc;
+
+use crate::engine::Engine;
+use crate::engine::desire::Wish;
+use crate::engine::effect::{Effect, Fact};
+use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Handover, UnitNote};
+use crate::engine::id::{RunId, UnitId};
+use crate::engine::life::Run;
+use crate::engine::state::{NotedState, StopReason, StopStage, UnitState, UpSource};
+use crate::engine::time::Timestamp;
+use crate::engine::timers::Timer;
+use crate::unit::spec::{Ready, UnitKind};
+
+impl Engine {
+    pub(crate) fn on_keeper_connected(&mut self, handover: Handover) {
+        if self.boot.has_begun {
+            return self.reconcile(handover.runs);
+        }
+        self.boot.has_begun = true;
+        let Handover { runs, mut notes } = handover;
+        let highest = runs.iter().map(|run| run.run.0);
+        let noted = notes.units.values().filter_map(|note| note.last_run.map(|run| run.0));
+        self.next_run = highest.chain(noted).max().unwrap_or(0) + 1;
+        if let Some(note) = notes.boot.take() {
+            self.restore_boot(&note);
+        }
+        let set = Arc::clone(&self.set);
+        for (id, spec) in set.ids().zip(&set.units) {
+            match notes.units.remove(&spec.name) {
+                Some(note) => self.restore_unit(id, note),
+                None if spec.enabled && self.boot.shutdown.is_none() => {
+                    self.wishes.push_back(Wish::Up(id, UpSource::Boot));
+                }
+                None => {}
+            }
+            self.mark(id);
+        }
+        let late = self.adopt(runs);
+        for id in set.ids() {
+            self.settle_without_run(id);
+            self.recount(id);
+        }
+        if self.boot.shutdown.is_some() {
+            self.wish_everything_down();
+        }
+        self.propagate();
+        for run in late {
+            self.tell(run);
+        }
+    }
+
+    fn restore_boot(&mut self, note: &BootNote) {
+        self.boot.open_phases = note.open_phases;
+        self.boot.is_booted = note.is_booted;
+        self.boot.waiting_since = note.waiting_since;
+        self.boot.shutdown = note.shutdown;
+        self.boot.incident = note.incident;
+        self.last_incident = note.last_incident;
+        self.open_incidents = u32::from(note.incident.is_some());
+        match note.shutdown {
+            Some(shutdown) => {
+                let at = shutdown.since.after(self.set.shutdown_timeout);
+                self.timers.set(None, Timer::ShutdownTimeout, at);
+            }
+            None if !note.is_booted && note.open_phases > 0 && note.incident.is_none() => {
+                let at = note.waiting_since.after(self.set.boot_timeout);
+                self.timers.set(None, Timer::BootTimeout, at);
+            }
+            None => {}
+        }
+    }
+
+    /// Everything but the state, which needs the run: `adopt` and `settle_without_run` give it.
+    fn restore_unit(&mut self, id: UnitId, note: UnitNote) {
+        let unit = &mut self.units[id];
+        unit.desired = note.desired;
+        unit.since = note.since;
+        unit.attempt = note.attempt;
+        unit.starts.clone_from(&note.starts);
+        unit.restarts = note.restarts;
+        unit.last_run = note.last_run;
+        unit.last_ordinal = note.last_ordinal;
+        unit.last_exit = note.last_exit;
+        unit.has_passed = note.has_passed;
+        unit.incident = note.incident;
+        self.open_incidents = self.open_incidents.saturating_add(u32::from(note.incident.is_some()));
+        self.last_incident = self.last_incident.max(note.incident.map_or(0, |incident| incident.0));
+        self.units[id].noted = Some(Box::new(note));
+    }
+
+    /// Gives every live run back to its unit; what ended meanwhile is returned, to be told as news.
+    fn adopt(&mut self, runs: Vec<HandedRun>) -> Vec<HandedRun> {
+        let mut news = Vec::new();
+        for handed in runs {
+            let Some(id) = self.set.find(handed.unit.as_str()) else {
+                let what = format!(
+                    "{}#{} belongs to no unit any more; it is left alone",
+                    handed.unit, handed.ordinal
+                );
+                self.facts.push(Fact::BugFound { unit: None, what: what.into() });
+                continue;
+            };
+            let is_older = self.units[id].last_run.is_some_and(|last| handed.run < last);
+            if is_older
+                && matches!(
+                    handed.condition,
+                    HandedCondition::Exited { is_empty: true, .. } | HandedCondition::FailedToSpawn(_)
+                )
+            {
+                self.actions.push(Effect::Release { run: handed.run });
+                continue;
+            }
+            let is_news = self.adopt_run(id, &handed);
+            if is_news {
+                news.push(handed);
+            }
+        }
+        news
+    }
+
+    /// True when something happened to the run that the unit does not know yet.
+    fn adopt_run(&mut self, id: UnitId, handed: &HandedRun) -> bool {
+        let note = self.units[id].noted.as_deref().map(|note| note.life.clone());
+        let pid = match handed.condition {
+            HandedCondition::Live { pid } => Some(pid),
+            HandedCondition::Spawning => None,
+            HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => None,
+        };
+        let was_ready = matches!(note, Some(NotedState::Ready | NotedState::Unhealthy));
+        let unit = &mut self.units[id];
+        unit.last_run = Some(handed.run);
+        unit.last_ordinal = unit.last_ordinal.max(handed.ordinal);
+        unit.run = Some(Run {
+            id: handed.run,
+            ordinal: handed.ordinal,
+            ordered_at: handed.spawned_at,
+            pid,
+            exit: None,
+            was_ready,
+            start_period_over: was_ready,
+        });
+        self.owners.runs.insert(handed.run, id);
+        let state = self.adopted_state(id, handed, note);
+        self.units[id].state = state;
+        self.facts.push(Fact::Adopted { unit: id, ordinal: handed.ordinal });
+        if pid.is_some() && self.units[id].is_up() {
+            self.start_probing(id);
+        }
+        match handed.condition {
+            HandedCondition::Live { .. } | HandedCondition::Spawning => false,
+            HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => true,
+        }
+    }
+
+    fn adopted_state(&mut self, id: UnitId, handed: &HandedRun, note: Option<NotedState>) -> UnitState {
+        let run = handed.run;
+        let since = self.units[id].since;
+        match note {
+            Some(NotedState::Ready | NotedState::Unhealthy) => UnitState::Ready { run, since },
+            Some(NotedState::Stopping { why, stage, deadline }) => {
+                self.resume_stop(id, run, why, stage, deadline)
+            }
+            Some(
+                NotedState::Starting
+                | NotedState::Inactive
+                | NotedState::Backoff { .. }
+                | NotedState::Failed { .. }
+                | NotedState::Completed,
+            )
+            | None => {
+                let spec = self.spec(id);
+                let is_up_at_once = spec.kind == UnitKind::Service && spec.ready == Ready::Started;
+                let is_live = matches!(handed.condition, HandedCondition::Live { .. });
+                if is_up_at_once && is_live {
+                    if let Some(current) = &mut self.units[id].run {
+                        current.was_ready = true;
+                    }
+                    return UnitState::Ready { run, since };
+                }
+                if let Some(timeout) = spec.start_timeout
+                    && !is_up_at_once
+                {
+                    self.timers.set(Some(id), Timer::StartTimeout, handed.spawned_at.after(timeout));
+                }
+                UnitState::Starting { run, since }
+            }
+        }
+    }
+
+    /// The stop goes on with the deadline it had; a stop command died with the supervisor that read its end.
+    fn resume_stop(
+        &mut self,
+        id: UnitId,
+        run: RunId,
+        why: StopReason,
+        stage: StopStage,
+        deadline: Timestamp,
+    ) -> UnitState {
+        let stage = match stage {
+            StopStage::Command => {
+                let signal = self.spec(id).stop.signal;
+                self.signal(run, signal, crate::engine::effect::SignalScope::Main);
+                self.timers.set(Some(id), Timer::StopGrace, deadline);
+                StopStage::Signalled
+            }
+            StopStage::Signalled | StopStage::Sweeping => {
+                self.timers.set(Some(id), Timer::StopGrace, deadline);
+                stage
+            }
+            StopStage::Killed => {
+                self.timers.set(Some(id), Timer::KillWait, deadline);
+                stage
+            }
+            StopStage::Unkillable => stage,
+        };
+        UnitState::Stopping { run, why, stage }
+    }
+
+    /// A unit whose note speaks of a run that the keeper does not have, or of a rest.
+    fn settle_without_run(&mut self, id: UnitId) {
+        if self.units[id].run.is_some() {
+            return;
+        }
+        let Some(life) = self.units[id].noted.as_deref().map(|note| note.life.clone()) else { return };
+        match life {
+            // Ordered and remembered, but the order never reached the keeper: it is given again.
+            NotedState::Inactive | NotedState::Starting => {}
+            NotedState::Ready | NotedState::Unhealthy => self.lost_its_run(id, None),
+            NotedState::Stopping { why, .. } => self.lost_its_run(id, Some(why)),
+            NotedState::Backoff { until } => {
+                self.units[id].is_automatic = true;
+                if until > self.now.mono {
+                    self.timers.set(Some(id), Timer::BackoffDelay, until);
+                }
+                let attempt = self.units[id].attempt.saturating_sub(1);
+                self.units[id].state = UnitState::Backoff { attempt, until };
+            }
+            NotedState::Failed { cause } => self.units[id].state = UnitState::Failed { cause },
+            NotedState::Completed => self.units[id].state = UnitState::Completed,
+        }
+    }
+
+    /// It lived, and nobody knows how it ended: its end takes the usual road, with an unknown status.
+    fn lost_its_run(&mut self, id: UnitId, why: Option<StopReason>) {
+        let run = self.units[id].last_run.unwrap_or(RunId(0));
+        let since = self.units[id].since;
+        self.units[id].last_exit = Some(ExitStatus::Unknown);
+        match why {
+            None => {
+                self.units[id].state = UnitState::Ready { run, since };
+                self.ended(id, ExitStatus::Unknown, true);
+            }
+            Some(why) => {
+                self.units[id].state =
+                    UnitState::Stopping { run, why: why.clone(), stage: StopStage::Killed };
+                match why {
+                    StopReason::Ended(exit) => self.ended(id, exit, true),
+                    StopReason::Down
+                    | StopReason::Restart
+                    | StopReason::Follow(_)
+                    | StopReason::Failed(_) => {
+                        self.after_stop(id, why);
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, handed: HandedRun) {
+        match handed.condition {
+            HandedCondition::FailedToSpawn(failure) => self.on_failed_to_spawn(handed.run, failure),
+            HandedCondition::Exited { exit, is_empty } => self.on_exited(handed.run, exit, is_empty),
+            HandedCondition::Spawning | HandedCondition::Live { .. } => {}
+        }
+    }
+
+    /// The same supervisor, another keeper: only what became of the runs is news.
+    fn reconcile(&mut self, runs: Vec<HandedRun>) {
+        let known: Vec<RunId> = runs.iter().map(|run| run.run).collect();
+        for handed in runs {
+            match handed.condition {
+                HandedCondition::Live { pid } => {
+                    let is_unspawned =
+                        self.owners.runs.get(&handed.run).is_some_and(|id| {
+                            self.units[*id].run.as_ref().is_some_and(|run| run.pid.is_none())
+                        });
+                    if is_unspawned {
+                        self.on_spawned(handed.run, pid);
+                    }
+                }
+                HandedCondition::Spawning => {}
+                HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => self.tell(handed),
+            }
+        }
+        let lost: Vec<RunId> = self.owners.runs.keys().copied().filter(|run| !known.contains(run)).collect();
+        for run in lost {
+            self.on_exited(run, ExitStatus::Unknown, true);
+        }
+    }
+
+    /// What must not be forgotten of a unit.
+    pub(crate) fn unit_note(&self, id: UnitId) -> UnitNote {
+        let unit = &self.units[id];
+        let life = match &unit.state {
+            UnitState::Waiting { .. } if unit.is_automatic => NotedState::Backoff { until: unit.since },
+            UnitState::Inactive | UnitState::Waiting { .. } => NotedState::Inactive,
+            UnitState::Starting { .. } => NotedState::Starting,
+            UnitState::Ready { .. } => NotedState::Ready,
+            UnitState::Unhealthy { .. } => NotedState::Unhealthy,
+            UnitState::Stopping { why, stage, .. } => {
+                let timer = self
+                    .timers
+                    .at(Some(id), Timer::StopGrace)
+                    .or_else(|| self.timers.at(Some(id), Timer::KillWait));
+                NotedState::Stopping {
+                    why: why.clone(),
+                    stage: *stage,
+                    deadline: timer.unwrap_or(unit.since),
+                }
+            }
+            UnitState::Backoff { until, .. } => NotedState::Backoff { until: *until },
+            UnitState::Failed { cause } => NotedState::Failed { cause: cause.clone() },
+            UnitState::Completed => NotedState::Completed,
+        };
+        UnitNote {
+            desired: unit.desired,
+            life,
+            attempt: unit.attempt,
+            starts: unit.starts.clone(),
+            restarts: unit.restarts,
+            last_run: unit.last_run,
+            last_ordinal: unit.last_ordinal,
+            last_exit: unit.last_exit,
+            has_passed: unit.has_passed,
+            incident: unit.incident,
+            since: unit.since,
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! What people ask, and the one reply that each request gets.
+
+use crate::engine::Engine;
+use crate::engine::desire::Wish;
+use crate::engine::effect::{Answer, Effect, Fact, Line, SignalScope};
+use crate::engine::event::Ask;
+use crate::engine::id::{RequestId, UnitId};
+use crate::engine::state::{DownSource, StateName, StopReason, StopStage, UnitState, UpSource};
+use crate::unit::name::UnitName;
+
+/// A request that waits for units to settle.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    goal: Goal,
+    targets: Vec<Target>,
+    /// Said of units besides those asked for.
+    extra: Vec<Line>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Up,
+    Down,
+}
+
+#[derive(Debug)]
+struct Target {
+    unit: UnitId,
+    /// Its last ordinal when the request came: a restart is done by a later one.
+    ordinal_before: u32,
+    must_be_new: bool,
+    line: Option<Line>,
+}
+
+impl Engine {
+    pub(crate) fn on_request(&mut self, request: RequestId, ask: &Ask) {
+        let mut units = Vec::new();
+        for name in ask.units() {
+            let found = self.resolve(name);
+            if found.is_empty() {
+                let answer = Answer::Unknown { unit: name.clone(), nearest: self.nearest(name) };
+                return self.actions.push(Effect::Reply { request, answer });
+            }
+            units.extend(found);
+        }
+        units.dedup();
+        self.facts.push(Fact::RequestServed { request, what: describe(ask).into() });
+        match ask {
+            Ask::Start { wait, .. } => self.ask_start(request, &units, *wait),
+            Ask::Stop { only, wait, .. } => self.ask_stop(request, &units, *only, *wait),
+            Ask::Restart { wait, .. } => self.ask_restart(request, &units, *wait),
+            Ask::Kill { signal, .. } => self.ask_kill(request, &units, *signal),
+            Ask::Shutdown { exit_code } => {
+                self.begin_shutdown(*exit_code);
+                self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });
+            }
+            Ask::ShutdownNow { exit_code } => {
+                self.begin_shutdown(*exit_code);
+                self.propagate();
+                self.kill_everything();
+                self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });
+            }
+        }
+    }
+
+    /// A unit by name, or all replicas and instances of `name@…`.
+    fn resolve(&self, name: &UnitName) -> Vec<UnitId> {
+        if let Some(id) = self.set.find(name.as_str()) {
+            return vec![id];
+        }
+        let prefix = format!("{name}@");
+        self.set.ids().filter(|id| self.spec(*id).name.as_str().starts_with(&prefix)).collect()
+    }
+
+    fn nearest(&self, name: &UnitName) -> Option<UnitName> {
+        let names = self.set.units.iter().map(|spec| spec.name.as_str());
+        let found = crate::unit::nearest::nearest(name.as_str(), names)?;
+        self.set.find(found).map(|id| self.spec(id).name.clone())
+    }
+
+    fn refuse_in_shutdown(&mut self, request: RequestId) -> bool {
+        let is_stopping = self.boot.shutdown.is_some();
+        if is_stopping {
+            let answer = Answer::Refused("mcsup is shutting down".into());
+            self.actions.push(Effect::Reply { request, answer });
+        }
+        is_stopping
+    }
+
+    fn ask_start(&mut self, request: RequestId, units: &[UnitId], wait: bool) {
+        if self.refuse_in_shutdown(request) {
+            return;
+        }
+        let targets: Vec<Target> = units.iter().map(|id| self.target(*id, false)).collect();
+        for id in units {
+            self.wake_up(*id);
+        }
+        self.wait_for(request, Goal::Up, targets, Vec::new(), wait);
+    }
+
+    /// Wanted up by a person: a rest is over, and so is that of everything it requires that had given up.
+    fn wake_up(&mut self, id: UnitId) {
+        self.wishes.push_back(Wish::Up(id, UpSource::Operator));
+        self.propagate();
+        self.leave_rest(id);
+        let mut queue = vec![id];
+        let mut seen = std::collections::BTreeSet::from([id]);
+        while let Some(at) = queue.pop() {
+            for index in 0..self.spec(at).depends_on.len() {
+                let Some(edge) = self.spec(at).depends_on.get(index).copied() else { continue };
+                if edge.required && seen.insert(edge.unit) {
+                    if self.units[edge.unit].state.name() == StateName::Failed {
+                        self.leave_rest(edge.unit);
+                    }
+                    queue.push(edge.unit);
+                }
+            }
+        }
+    }
+
+    /// A person's start does not consume the limit, and earlier failures say nothing about it.
+    fn leave_rest(&mut self, id: UnitId) {
+        match self.units[id].state {
+            UnitState::Failed { .. } | UnitState::Completed | UnitState::Backoff { .. } => {
+                self.forget_failures(id);
+                self.begin(id);
+            }
+            UnitState::Inactive | UnitState::Waiting { .. } => {
+                self.forget_failures(id);
+                self.mark(id);
+            }
+            UnitState::Starting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Stopping { .. } => self.mark(id),
+        }
+    }
+
+    fn forget_failures(&mut self, id: UnitId) {
+        let unit = &mut self.units[id];
+        unit.attempt = 0;
+        unit.is_automatic = false;
+        unit.starts.clear();
+    }
+
+    fn ask_stop(&mut self, request: RequestId, units: &[UnitId], only: bool, wait: bool) {
+        let up_before: Vec<UnitId> =
+            self.set.clone().ids().filter(|id| self.units[*id].desired.is_up()).collect();
+        let mut targets: Vec<Target> = units.iter().map(|id| self.target(*id, false)).collect();
+        for id in units {
+            self.units[*id].leaves_dependents = only;
+            self.wishes.push_back(Wish::Down(*id, DownSource::Operator));
+        }
+        self.propagate();
+        let mut extra = Vec::new();
+        for id in up_before {
+            if !self.units[id].desired.is_up() && !units.contains(&id) {
+                let names: Vec<&str> = units.iter().map(|unit| self.spec(*unit).name.as_str()).collect();
+                let text = format!("stopped too: it requires {}", names.join(" or "));
+                extra.push(Line { unit: id, is_well: true, text: text.into() });
+                targets.push(Target { line: None, ..self.target(id, false) });
+            }
+        }
+        self.wait_for(request, Goal::Down, targets, extra, wait);
+    }
+
+    fn ask_restart(&mut self, request: RequestId, units: &[UnitId], wait: bool) {
+        if self.refuse_in_shutdown(request) {
+            return;
+        }
+        let targets: Vec<Target> = units.iter().map(|id| self.target(*id, true)).collect();
+        for id in units {
+            self.wake_up(*id);
+            self.forget_failures(*id);
+            if self.units[*id].is_up() {
+                self.begin_stop(*id, StopReason::Restart);
+            }
+        }
+        self.wait_for(request, Goal::Up, targets, Vec::new(), wait);
+    }
+
+    fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: crate::unit::spec::SignalNumber) {
+        let mut lines = Vec::new();
+        for id in units {
+            let run = self.units[*id].run.as_ref().map(|run| (run.id, run.ordinal));
+            let line = match run {
+                Some((run, ordinal)) => {
+                    self.signal(run, signal, SignalScope::All);
+                    let text = format!("sent {signal} to {}#{ordinal}", self.spec(*id).name);
+                    Line { unit: *id, is_well: true, text: text.into() }
+                }
+                None => Line { unit: *id, is_well: false, text: "has no process".into() },
+            };
+            lines.push(line);
+        }
+        let answer = sum_up(lines);
+        self.actions.push(Effect::Reply { request, answer });
+    }
+
+    fn target(&self, unit: UnitId, must_be_new: bool) -> Target {
+        Target { unit, ordinal_before: self.units[unit].last_ordinal, must_be_new, line: None }
+    }
+
+    fn wait_for(
+        &mut self,
+        request: RequestId,
+        goal: Goal,
+        targets: Vec<Target>,
+        extra: Vec<Line>,
+        wait: bool,
+    ) {
+        if !wait {
+            let mut lines: Vec<Line> = targets
+                .iter()
+                .filter(|target| !extra.iter().any(|line| line.unit == target.unit))
+                .map(|target| Line { unit: target.unit, is_well: true, text: "asked for".into() })
+                .collect();
+            lines.extend(extra);
+            return self.actions.push(Effect::Reply { request, answer: Answer::Done(lines) });
+        }
+        for target in &targets {
+            self.units[target.unit].waiters.push(request);
+            self.mark(target.unit);
+        }
+        self.requests.insert(request, Pending { goal, targets, extra });
+    }
+
+    /// Replies to every request all of whose units have settled. Looks only at units that this step touched.
+    pub(crate) fn answer_requests(&mut self) {
+        if self.requests.is_empty() {
+            return;
+        }
+        let mut asked = std::collections::BTreeSet::new();
+        for id in &self.touched {
+            asked.extend(self.units[*id].waiters.iter().copied());
+        }
+        // A unit further down the chain decides whether a wait is hopeless, so all waits for starts are looked at.
+        asked.extend(
+            self.requests.iter().filter(|(_, pending)| pending.goal == Goal::Up).map(|(request, _)| *request),
+        );
+        for request in asked {
+            let Some(mut pending) = self.requests.remove(&request) else { continue };
+            for target in &mut pending.targets {
+                if target.line.is_none() {
+                    target.line = match pending.goal {
+                        Goal::Up => self.up_line(target),
+                        Goal::Down => self.down_line(target),
+                    };
+                }
+            }
+            if pending.targets.iter().any(|target| target.line.is_none()) {
+                self.requests.insert(request, pending);
+                continue;
+            }
+            for target in &pending.targets {
+                self.units[target.unit].waiters.retain(|waiter| *waiter != request);
+            }
+            let Pending { targets, extra, .. } = pending;
+            let lines = targets
+                .into_iter()
+                .filter_map(|target| target.line)
+                .map(|line| match extra.iter().find(|said| said.unit == line.unit) {
+                    Some(said) if line.is_well => said.clone(),
+                    Some(_) | None => line,
+                })
+                .collect();
+            let answer = sum_up(lines);
+            self.actions.push(Effect::Reply { request, answer });
+        }
+    }
+
+    /// What to say of a unit that was to come up; `None`: not settled yet.
+    fn up_line(&self, target: &Target) -> Option<Line> {
+        let id = target.unit;
+        let unit = &self.units[id];
+        let is_old = target.must_be_new && unit.last_ordinal == target.ordinal_before;
+        let is_well = match unit.state {
+            _ if !unit.desired.is_up() => false,
+            UnitState::Ready { .. } | UnitState::Completed if is_old => return None,
+            UnitState::Ready { .. } | UnitState::Completed => true,
+            UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy { .. } => false,
+            UnitState::Waiting { .. } if self.is_hopeless(id) => false,
+            UnitState::Waiting { .. }
+            | UnitState::Inactive
+            | UnitState::Starting { .. }
+            | UnitState::Stopping { .. } => return None,
+        };
+        let text = format!("{}: {}", unit.state.name(), self.reason(id));
+        Some(Line { unit: id, is_well, text: text.into() })
+    }
+
+    fn down_line(&self, target: &Target) -> Option<Line> {
+        let id = target.unit;
+        let unit = &self.units[id];
+        let (is_well, text) = match unit.state {
+            _ if unit.desired.is_up() => (false, "was started again meanwhile"),
+            UnitState::Inactive => (true, "stopped"),
+            UnitState::Stopping { stage: StopStage::Unkillable, .. } => (false, "cannot be killed"),
+            UnitState::Waiting { .. }
+            | UnitState::Starting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Stopping { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => return None,
+        };
+        Some(Line { unit: id, is_well, text: text.into() })
+    }
+}
+
+fn sum_up(lines: Vec<Line>) -> Answer {
+    if lines.iter().all(|line| line.is_well) { Answer::Done(lines) } else { Answer::NotWell(lines) }
+}
+
+fn describe(ask: &Ask) -> String {
+    let names: Vec<&str> = ask.units().iter().map(UnitName::as_str).collect();
+    let names = names.join(" ");
+    match ask {
+        Ask::Start { .. } => format!("start {names}"),
+        Ask::Stop { only: true, .. } => format!("stop --only {names}"),
+        Ask::Stop { only: false, .. } => format!("stop {names}"),
+        Ask::Restart { .. } => format!("restart {names}"),
+        Ask::Kill { signal, .. } => format!("kill --signal {signal} {names}"),
+        Ask::Shutdown { .. } => "shutdown".to_owned(),
+        Ask::ShutdownNow { .. } => "shutdown now".to_owned(),
+    }
+}

@@ -1,0 +1,231 @@
+//! From wanted to ready: what a start waits for, the spawn, and what its answer makes of the unit.
+
+use crate::engine::Engine;
+use crate::engine::effect::Effect;
+use crate::engine::event::SpawnFailure;
+use crate::engine::id::{RunId, UnitId};
+use crate::engine::life::Run;
+use crate::engine::state::{FailureCause, Health, StateName, StopReason, UnitState, WaitingOn};
+use crate::engine::timers::Timer;
+use crate::unit::spec::{Condition, Dependency, PhaseId, Ready, UnitKind};
+
+impl Engine {
+    /// A unit that is wanted and rests: spawn it, or say what it waits for.
+    pub(crate) fn begin(&mut self, id: UnitId) {
+        match self.blocker(id) {
+            Some(on) => {
+                let already = matches!(&self.units[id].state, UnitState::Waiting { on: old } if *old == on);
+                if !already {
+                    self.timers.cancel(Some(id), Timer::BackoffDelay);
+                    self.enter(id, UnitState::Waiting { on });
+                }
+            }
+            None => self.spawn(id),
+        }
+    }
+
+    /// The first thing that is missing: the barrier, a conflict, then dependencies in the order written.
+    fn blocker(&self, id: UnitId) -> Option<WaitingOn> {
+        let spec = self.spec(id);
+        if spec.phase.0 >= self.boot.open_phases {
+            return Some(WaitingOn::Phase(PhaseId(self.boot.open_phases.saturating_sub(1))));
+        }
+        let conflict = self.graph.conflicts_of(id).iter().find(|other| self.units[**other].is_live());
+        if let Some(other) = conflict {
+            return Some(WaitingOn::Conflict(*other));
+        }
+        spec.depends_on
+            .iter()
+            .find(|edge| !self.is_met(edge) && (edge.required || self.can_still_come(edge)))
+            .map(|edge| WaitingOn::Dependency(edge.unit))
+    }
+
+    pub(crate) fn is_met(&self, edge: &Dependency) -> bool {
+        let target = &self.units[edge.unit];
+        match edge.condition {
+            Condition::Started => match target.state {
+                UnitState::Ready { .. } | UnitState::Unhealthy { .. } => true,
+                UnitState::Starting { .. } => target.is_running(),
+                UnitState::Completed => true,
+                UnitState::Inactive
+                | UnitState::Waiting { .. }
+                | UnitState::Stopping { .. }
+                | UnitState::Backoff { .. }
+                | UnitState::Failed { .. } => false,
+            },
+            Condition::Healthy => target.state.name() == StateName::Ready && target.health == Health::Passing,
+            Condition::Completed => target.has_passed,
+        }
+    }
+
+    /// Whether an unmet dependency that is not required is worth waiting for: it is on its way, and has
+    /// not failed yet. One that failed once may go on trying without holding anybody.
+    fn can_still_come(&self, edge: &Dependency) -> bool {
+        let target = &self.units[edge.unit];
+        target.desired.is_up()
+            && match target.state {
+                UnitState::Inactive => true,
+                UnitState::Waiting { .. } => !self.is_hopeless(edge.unit),
+                UnitState::Starting { .. } | UnitState::Ready { .. } => target.attempt == 0,
+                UnitState::Stopping { .. }
+                | UnitState::Unhealthy { .. }
+                | UnitState::Backoff { .. }
+                | UnitState::Failed { .. }
+                | UnitState::Completed => false,
+            }
+    }
+
+    /// What it waits for will not come by itself: the chain ends at a unit that gave up or is down.
+    pub(crate) fn is_hopeless(&self, id: UnitId) -> bool {
+        self.end_of_chain(id).is_some_and(|end| {
+            let unit = &self.units[end];
+            match unit.state {
+                UnitState::Failed { .. } | UnitState::Completed => true,
+                UnitState::Inactive => !unit.desired.is_up(),
+                UnitState::Waiting { .. }
+                | UnitState::Starting { .. }
+                | UnitState::Ready { .. }
+                | UnitState::Unhealthy { .. }
+                | UnitState::Stopping { .. }
+                | UnitState::Backoff { .. } => false,
+            }
+        })
+    }
+
+    /// Follows `waiting on` to the unit where it ends; `None` when `id` waits for no unit.
+    pub(crate) fn end_of_chain(&self, id: UnitId) -> Option<UnitId> {
+        let mut at = id;
+        for _ in 0..self.units.0.len() {
+            match &self.units[at].state {
+                UnitState::Waiting { on: WaitingOn::Dependency(next) } => at = *next,
+                UnitState::Waiting { on: WaitingOn::Phase(_) | WaitingOn::Conflict(_) }
+                | UnitState::Inactive
+                | UnitState::Starting { .. }
+                | UnitState::Ready { .. }
+                | UnitState::Unhealthy { .. }
+                | UnitState::Stopping { .. }
+                | UnitState::Backoff { .. }
+                | UnitState::Failed { .. }
+                | UnitState::Completed => break,
+            }
+        }
+        (at != id).then_some(at)
+    }
+
+    fn spawn(&mut self, id: UnitId) {
+        let now = self.now.mono;
+        let run = RunId(self.next_run);
+        self.next_run += 1;
+        let (start_timeout, has_start_to_time) = {
+            let spec = self.spec(id);
+            (spec.start_timeout, spec.kind == UnitKind::Task || spec.ready == Ready::Health)
+        };
+        let unit = &mut self.units[id];
+        if unit.is_automatic {
+            unit.starts.push(now);
+            unit.is_automatic = false;
+        }
+        if unit.last_ordinal > 0 {
+            unit.restarts = unit.restarts.saturating_add(1);
+        }
+        unit.last_ordinal = unit.last_ordinal.saturating_add(1);
+        unit.last_run = Some(run);
+        let ordinal = unit.last_ordinal;
+        unit.run = Some(Run {
+            id: run,
+            ordinal,
+            ordered_at: now,
+            pid: None,
+            exit: None,
+            was_ready: false,
+            start_period_over: false,
+        });
+        self.owners.runs.insert(run, id);
+        self.timers.cancel(Some(id), Timer::BackoffDelay);
+        if let Some(timeout) = start_timeout
+            && has_start_to_time
+        {
+            self.timers.set(Some(id), Timer::StartTimeout, now.after(timeout));
+        }
+        self.enter(id, UnitState::Starting { run, since: now });
+        self.actions.push(Effect::Spawn { run, unit: id, ordinal });
+    }
+
+    pub(crate) fn on_spawned(&mut self, run: RunId, pid: u32) {
+        let Some(id) = self.owners.runs.get(&run).copied() else {
+            return self.late();
+        };
+        if self.units[id].run.as_ref().is_none_or(|current| current.pid.is_some()) {
+            return self.late();
+        }
+        if let Some(current) = &mut self.units[id].run {
+            current.pid = Some(pid);
+        }
+        match self.units[id].state {
+            UnitState::Starting { run, .. } => {
+                let (kind, ready) = (self.spec(id).kind, self.spec(id).ready);
+                if kind == UnitKind::Service && ready == Ready::Started {
+                    self.become_ready(id, run);
+                }
+                self.start_probing(id);
+                self.wake_neighbours(id);
+            }
+            UnitState::Stopping { .. } => self.stop_what_was_just_spawned(id),
+            UnitState::Inactive
+            | UnitState::Waiting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => self.bug(Some(id), "a spawn that nobody ordered"),
+        }
+    }
+
+    pub(crate) fn become_ready(&mut self, id: UnitId, run: RunId) {
+        self.timers.cancel(Some(id), Timer::StartTimeout);
+        if let Some(current) = &mut self.units[id].run {
+            current.was_ready = true;
+        }
+        self.units[id].last_failure = None;
+        self.enter(id, UnitState::Ready { run, since: self.now.mono });
+    }
+
+    pub(crate) fn on_failed_to_spawn(&mut self, run: RunId, failure: SpawnFailure) {
+        let Some(id) = self.owners.runs.get(&run).copied() else {
+            return self.late();
+        };
+        match self.units[id].state.clone() {
+            UnitState::Starting { .. } => {
+                self.drop_run(id);
+                self.failed(id, FailureCause::SpawnFailed(failure));
+            }
+            UnitState::Stopping { why, .. } => {
+                self.drop_run(id);
+                self.after_stop(id, why);
+            }
+            UnitState::Inactive
+            | UnitState::Waiting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => self.bug(Some(id), "a failed spawn that nobody ordered"),
+        }
+    }
+
+    pub(crate) fn on_start_timeout(&mut self, id: UnitId) {
+        match self.units[id].state {
+            UnitState::Starting { .. } => {
+                self.begin_stop(id, StopReason::Failed(FailureCause::StartTimeout));
+            }
+            UnitState::Inactive
+            | UnitState::Waiting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Stopping { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => self.bug(Some(id), "a start timeout of a unit that is not starting"),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! From up to empty: the stop command, the signal, the sweep of what is left, SIGKILL.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::engine::desire::Wish;
+use crate::engine::effect::{Effect, Fact, SignalScope};
+use crate::engine::event::ExitStatus;
+use crate::engine::id::{RunId, UnitId};
+use crate::engine::state::{DownSource, FailureCause, StopReason, StopStage, UnitState};
+use crate::engine::timers::Timer;
+use crate::unit::spec::{Follow, RestartPolicy, SignalNumber, UnitKind};
+
+/// After SIGKILL: what is still there then sits in uninterruptible sleep, and waiting longer helps nobody.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// The one way in which mcsup ends a run that lives.
+    pub(crate) fn begin_stop(&mut self, id: UnitId, why: StopReason) {
+        let Some(run) = self.units[id].run.clone() else {
+            return self.bug(Some(id), "a stop of a unit without a run");
+        };
+        self.timers.cancel(Some(id), Timer::StartTimeout);
+        self.forget_probes(id);
+        match &why {
+            StopReason::Down => {}
+            StopReason::Restart | StopReason::Follow(_) | StopReason::Failed(_) | StopReason::Ended(_) => {
+                self.tell_followers(id);
+            }
+        }
+        let (grace, signal, has_command) = {
+            let stop = &self.spec(id).stop;
+            (stop.grace, stop.signal, stop.command.is_some())
+        };
+        let is_running = run.pid.is_some();
+        if grace.is_zero() {
+            return self.kill(id, run.id, why);
+        }
+        self.timers.set(Some(id), Timer::StopGrace, self.now.mono.after(grace));
+        let stage = if matches!(why, StopReason::Ended(_)) {
+            self.signal(run.id, SignalNumber::TERM, SignalScope::All);
+            StopStage::Sweeping
+        } else if has_command && is_running {
+            self.actions.push(Effect::RunStopCommand { run: run.id, unit: id, timeout: grace });
+            StopStage::Command
+        } else {
+            if is_running {
+                self.signal(run.id, signal, SignalScope::Main);
+            }
+            StopStage::Signalled // or signalled as soon as there is a process
+        };
+        self.enter(id, UnitState::Stopping { run: run.id, why, stage });
+    }
+
+    /// What restarts tells the units that said they follow it.
+    pub(crate) fn tell_followers(&mut self, id: UnitId) {
+        let graph = Arc::clone(&self.graph);
+        for edge in graph.dependents(id) {
+            if !self.units[edge.unit].is_up() {
+                continue;
+            }
+            match edge.follow {
+                Follow::None => {}
+                Follow::Restart => self.to_stop.push_back((edge.unit, StopReason::Follow(id))),
+                Follow::Stop => self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency)),
+            }
+        }
+    }
+
+    /// The spawn was under way when the stop began; now there is something to stop.
+    pub(crate) fn stop_what_was_just_spawned(&mut self, id: UnitId) {
+        let UnitState::Stopping { run, stage, .. } = self.units[id].state else { return };
+        match stage {
+            StopStage::Command | StopStage::Signalled => {
+                let signal = self.spec(id).stop.signal;
+                self.signal(run, signal, SignalScope::Main);
+            }
+            StopStage::Sweeping => {}
+            StopStage::Killed | StopStage::Unkillable => {
+                self.signal(run, SignalNumber::KILL, SignalScope::All);
+            }
+        }
+    }
+
+    pub(crate) fn on_stop_command_finished(&mut self, run: RunId) {
+        let Some(id) = self.owners.runs.get(&run).copied() else {
+            return self.late();
+        };
+        let UnitState::Stopping { why, stage: StopStage::Command, .. } = self.units[id].state.clone() else {
+            return self.late();
+        };
+        self.touch(id);
+        if self.units[id].is_running() {
+            let signal = self.spec(id).stop.signal;
+            self.signal(run, signal, SignalScope::Main);
+        }
+        self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Signalled });
+    }
+
+    pub(crate) fn on_grace_over(&mut self, id: UnitId) {
+        match self.units[id].state.clone() {
+            UnitState::Stopping { run, why, .. } => self.kill(id, run, why),
+            UnitState::Inactive
+            | UnitState::Waiting { .. }
+            | UnitState::Starting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => self.bug(Some(id), "a grace of a unit that is not stopping"),
+        }
+    }
+
+    fn kill(&mut self, id: UnitId, run: RunId, why: StopReason) {
+        self.timers.cancel(Some(id), Timer::StopGrace);
+        self.signal(run, SignalNumber::KILL, SignalScope::All);
+        self.timers.set(Some(id), Timer::KillWait, self.now.mono.after(KILL_WAIT));
+        self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Killed });
+    }
+
+    pub(crate) fn on_kill_wait_over(&mut self, id: UnitId) {
+        let UnitState::Stopping { run, why, .. } = self.units[id].state.clone() else {
+            return self.bug(Some(id), "a kill wait of a unit that is not stopping");
+        };
+        self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Unkillable });
+        self.facts.push(Fact::Unkillable { unit: id });
+        self.open_incident(id, "SIGKILL does not end it: a process of it sits in uninterruptible sleep");
+    }
+
+    /// SIGKILL for everything that lives, at once.
+    pub(crate) fn kill_everything(&mut self) {
+        let set = Arc::clone(&self.set);
+        for id in set.ids() {
+            let Some(run) = self.units[id].run.as_ref().map(|run| run.id) else { continue };
+            match self.units[id].state.clone() {
+                UnitState::Stopping { stage: StopStage::Killed | StopStage::Unkillable, .. } => {}
+                UnitState::Stopping { why, .. } => self.kill(id, run, why),
+                UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+                    self.timers.cancel(Some(id), Timer::StartTimeout);
+                    self.forget_probes(id);
+                    self.kill(id, run, StopReason::Down);
+                }
+                UnitState::Inactive
+                | UnitState::Waiting { .. }
+                | UnitState::Backoff { .. }
+                | UnitState::Failed { .. }
+                | UnitState::Completed => self.bug(Some(id), "a run of a unit that rests"),
+            }
+        }
+    }
+
+    pub(crate) fn on_exited(&mut self, run: RunId, exit: ExitStatus, is_empty: bool) {
+        let Some(id) = self.owners.runs.get(&run).copied() else {
+            return self.late();
+        };
+        if self.units[id].run.as_ref().is_none_or(|current| current.exit.is_some()) {
+            return self.late();
+        }
+        if let Some(current) = &mut self.units[id].run {
+            current.exit = Some(exit);
+        }
+        self.units[id].last_exit = Some(exit);
+        let ordinal = self.units[id].last_ordinal;
+        self.facts.push(Fact::RunEnded { unit: id, ordinal, exit });
+        self.touch(id);
+        if is_empty {
+            return self.on_over(id);
+        }
+        match self.units[id].state.clone() {
+            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+                self.begin_stop(id, StopReason::Ended(exit));
+            }
+            UnitState::Stopping { run, why, stage: StopStage::Command | StopStage::Signalled } => {
+                self.signal(run, SignalNumber::TERM, SignalScope::All);
+                self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Sweeping });
+            }
+            UnitState::Stopping {
+                stage: StopStage::Sweeping | StopStage::Killed | StopStage::Unkillable,
+                ..
+            } => {} // its deadline is already set
+            UnitState::Inactive
+            | UnitState::Waiting { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => self.bug(Some(id), "an exit of a unit without a run"),
+        }
+    }
+
+    pub(crate) fn on_emptied(&mut self, run: RunId) {
+        let Some(id) = self.owners.runs.get(&run).copied() else {
+            return self.late();
+        };
+        if self.units[id].run.as_ref().is_none_or(|current| current.exit.is_none()) {
+            return self.late(); // its leader's exit comes first
+        }
+        self.on_over(id);
+    }
+
+    /// Nothing of the run is left: what comes next.
+    fn on_over(&mut self, id: UnitId) {
+        let Some(run) = self.units[id].run.clone() else {
+            return self.bug(Some(id), "the end of a unit without a run");
+        };
+        let exit = run.exit.unwrap_or(ExitStatus::Unknown);
+        if run.was_ready && self.now.mono.since(run.ordered_at) >= self.spec(id).restart.reset_after {
+            self.units[id].attempt = 0; // so earlier failures say nothing about the next one
+        }
+        match self.units[id].state.clone() {
+            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+                self.drop_run(id);
+                if !self.is_well_ended(id, exit) || self.spec(id).restart.policy == RestartPolicy::Always {
+                    self.tell_followers(id);
+                }
+                self.ended(id, exit, run.was_ready);
+            }
+            UnitState::Stopping { why: StopReason::Ended(_), .. } => {
+                self.drop_run(id);
+                self.ended(id, exit, run.was_ready);
+            }
+            UnitState::Stopping { why, .. } => {
+                self.drop_run(id);
+                self.after_stop(id, why);
+            }
+            UnitState::Inactive
+            | UnitState::Waiting { .. }
+            | UnitState::Backoff { .. }
+            | UnitState::Failed { .. }
+            | UnitState::Completed => self.bug(Some(id), "the end of a run of a unit that rests"),
+        }
+    }
+
+    /// The run is empty, or never came to be.
+    pub(crate) fn drop_run(&mut self, id: UnitId) {
+        self.forget_probes(id);
+        for timer in [Timer::StartTimeout, Timer::StopGrace, Timer::KillWait] {
+            self.timers.cancel(Some(id), timer);
+        }
+        if let Some(run) = self.units[id].run.take() {
+            self.owners.runs.remove(&run.id);
+            self.actions.push(Effect::Release { run: run.id });
+        }
+        self.touch(id);
+    }
+
+    /// A run that mcsup itself ended is over.
+    pub(crate) fn after_stop(&mut self, id: UnitId, why: StopReason) {
+        match why {
+            StopReason::Failed(cause) => self.failed(id, cause),
+            StopReason::Ended(exit) => self.failed(id, FailureCause::Exited(exit)),
+            StopReason::Down | StopReason::Restart | StopReason::Follow(_) => {
+                if self.spec(id).kind == UnitKind::Task {
+                    self.units[id].has_passed = false; // it was cut short
+                }
+                if self.units[id].desired.is_up() {
+                    self.begin(id);
+                } else {
+                    self.rest(id, UnitState::Inactive);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn signal(&mut self, run: RunId, signal: SignalNumber, scope: SignalScope) {
+        self.actions.push(Effect::Signal { run, signal, scope });
+    }
+}

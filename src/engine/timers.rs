@@ -1,0 +1,83 @@
+//! Deadlines as data: an ordered set, so that the next one and a cancellation cost O(log n).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::engine::id::UnitId;
+use crate::engine::time::Timestamp;
+
+/// Named by what ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    BackoffDelay,
+    StartTimeout,
+    StopGrace,
+    /// Five seconds after SIGKILL: what still lives then cannot be killed.
+    KillWait,
+    ProbeDue(u16),
+    /// Of the barrier that is waited for.
+    BootTimeout,
+    ShutdownTimeout,
+}
+
+impl fmt::Display for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BackoffDelay => f.write_str("backoff-delay"),
+            Self::StartTimeout => f.write_str("start-timeout"),
+            Self::StopGrace => f.write_str("stop-grace"),
+            Self::KillWait => f.write_str("kill-wait"),
+            Self::ProbeDue(index) => write!(f, "probe-due {index}"),
+            Self::BootTimeout => f.write_str("boot-timeout"),
+            Self::ShutdownTimeout => f.write_str("shutdown-timeout"),
+        }
+    }
+}
+
+/// Whose timer: a unit's, or (`None`) the boot's.
+type Owner = Option<UnitId>;
+
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    by_time: BTreeSet<(Timestamp, Owner, Timer)>,
+    by_owner: BTreeMap<(Owner, Timer), Timestamp>,
+}
+
+impl Timers {
+    /// Replaces the owner's earlier deadline of the same name.
+    pub(crate) fn set(&mut self, owner: Owner, timer: Timer, at: Timestamp) {
+        self.cancel(owner, timer);
+        self.by_owner.insert((owner, timer), at);
+        self.by_time.insert((at, owner, timer));
+    }
+
+    pub(crate) fn cancel(&mut self, owner: Owner, timer: Timer) {
+        if let Some(at) = self.by_owner.remove(&(owner, timer)) {
+            self.by_time.remove(&(at, owner, timer));
+        }
+    }
+
+    pub(crate) fn at(&self, owner: Owner, timer: Timer) -> Option<Timestamp> {
+        self.by_owner.get(&(owner, timer)).copied()
+    }
+
+    pub(crate) fn next(&self) -> Option<Timestamp> {
+        self.by_time.first().map(|(at, _, _)| *at)
+    }
+
+    /// Takes the earliest deadline that is not after `now`.
+    pub(crate) fn pop_due(&mut self, now: Timestamp) -> Option<(Owner, Timer)> {
+        let (at, owner, timer) = *self.by_time.first()?;
+        if at > now {
+            return None;
+        }
+        self.by_time.pop_first();
+        self.by_owner.remove(&(owner, timer));
+        Some((owner, timer))
+    }
+
+    /// All of them, the next first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Timestamp, Owner, Timer)> + '_ {
+        self.by_time.iter().copied()
+    }
+}
