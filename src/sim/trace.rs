@@ -15,6 +15,9 @@ use crate::unit::spec::UnitSet;
 /// Deadlines by whose they are (`None`: the boot's) and their name.
 pub type Deadlines = BTreeMap<(Option<UnitId>, String), Timestamp>;
 
+/// What people call each run: its unit and ordinal.
+pub type RunNames = BTreeMap<RunId, (UnitId, u32)>;
+
 /// The list of (now, event, effects), with the timers that each step set and cancelled.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Trace {
@@ -126,8 +129,8 @@ fn verbose_effect(effect: &Effect, set: &UnitSet) -> String {
 }
 
 /// One line per instant and unit: the states it went through, then what was done and said.
-pub fn compact(entries: &[Entry], set: &UnitSet) -> String {
-    let mut page = Page { set, runs: BTreeMap::new(), at: None, lines: Vec::new(), text: String::new() };
+pub fn compact(entries: &[Entry], set: &UnitSet, runs: &RunNames) -> String {
+    let mut page = Page { set, runs, at: None, lines: Vec::new(), text: String::new() };
     for entry in entries {
         match entry {
             Entry::Lost { at } => {
@@ -136,12 +139,10 @@ pub fn compact(entries: &[Entry], set: &UnitSet) -> String {
             }
             Entry::Step { now, event, effects, timers } => {
                 page.turn(now.mono);
-                if let Event::KeeperConnected(handover) = event {
-                    for run in &handover.runs {
-                        if let Some(unit) = set.find(run.unit.as_str()) {
-                            page.runs.insert(run.run, (unit, run.ordinal));
-                        }
-                    }
+                if let Event::KeeperConnected(handover) = event
+                    && handover.notes.boot.is_some()
+                {
+                    page.say(None, "supervisor back".to_owned());
                 }
                 for effect in effects {
                     page.effect(effect);
@@ -161,8 +162,7 @@ const DETAILS_AT: usize = 46;
 
 struct Page<'a> {
     set: &'a UnitSet,
-    /// To name the runs that effects speak of.
-    runs: BTreeMap<RunId, (UnitId, u32)>,
+    runs: &'a RunNames,
     at: Option<Timestamp>,
     lines: Vec<Line>,
     text: String,
@@ -225,8 +225,7 @@ impl Page<'_> {
     fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Record(fact) => self.fact(fact),
-            Effect::Spawn { run, unit, ordinal } => {
-                self.runs.insert(*run, (*unit, *ordinal));
+            Effect::Spawn { unit, ordinal, .. } => {
                 self.say(Some(*unit), format!("spawn {}#{ordinal}", name(self.set, *unit)));
             }
             Effect::RunStopCommand { run, unit, timeout } => {

@@ -17,7 +17,7 @@ use crate::sim::actor::{
 };
 use crate::sim::command::Command;
 use crate::sim::keeper::{Row, Stage, Table, pid};
-use crate::sim::trace::{Trace, timers_of};
+use crate::sim::trace::{RunNames, Trace, timers_of};
 use crate::unit::name::UnitName;
 use crate::unit::spec::{SignalNumber, UnitKind, UnitSet};
 
@@ -52,6 +52,7 @@ pub struct World {
     old_exits: BTreeMap<UnitId, Event>,
     old_spawns: BTreeMap<UnitId, Event>,
     old_probes: BTreeMap<UnitId, Event>,
+    run_names: RunNames,
     exit_code: Option<u8>,
     steps_here: u32,
     pub steps: u64,
@@ -104,6 +105,7 @@ impl World {
             old_exits: BTreeMap::new(),
             old_spawns: BTreeMap::new(),
             old_probes: BTreeMap::new(),
+            run_names: RunNames::new(),
             exit_code: None,
             steps_here: 0,
             steps: 0,
@@ -139,6 +141,28 @@ impl World {
     /// Set when the engine ordered the end.
     pub fn exit_code(&self) -> Option<u8> {
         self.exit_code
+    }
+
+    /// Every run that was ever spawned here.
+    pub fn run_names(&self) -> &RunNames {
+        &self.run_names
+    }
+
+    /// Nothing is left to happen by itself but probes.
+    pub fn is_at_rest(&self) -> bool {
+        let is_probe = |happening: &Happening| match happening {
+            Happening::ProbeAnswers(_) | Happening::Deliver(Event::ProbeFinished { .. }) => true,
+            Happening::Deliver(_)
+            | Happening::Exec(_)
+            | Happening::SpawnFails(..)
+            | Happening::ScriptedEnd(_)
+            | Happening::LeaderEnds(..)
+            | Happening::RestEnds(_)
+            | Happening::StopCommandEnds(..)
+            | Happening::Connect => false,
+        };
+        let has_timers = self.engine.as_ref().is_some_and(|engine| !timers_of(engine).is_empty());
+        self.queue.values().all(is_probe) && !has_timers
     }
 
     /// When something happens next by itself; `None` is rest.
@@ -379,7 +403,7 @@ impl World {
         }
     }
 
-    fn violate(&mut self, number: u8, text: String) {
+    pub(crate) fn violate(&mut self, number: u8, text: String) {
         self.violations.push(Violation { number, text });
     }
 
@@ -423,6 +447,7 @@ impl World {
             held_kill: None,
         };
         self.table.rows.insert(run, row);
+        self.run_names.insert(run, (unit, ordinal));
         let script = self.script(unit);
         match script.spawn {
             SpawnOutcome::Works => self.later(script.spawn_takes, Happening::Exec(run)),

@@ -39,6 +39,7 @@ impl fmt::Display for Violation {
 pub struct Auditor {
     shadow: Shadow,
     edges: BTreeMap<(StateName, StateName), u64>,
+    next_deadline: Option<Timestamp>,
     steps: u64,
 }
 
@@ -63,7 +64,7 @@ impl Look<'_> {
 
 impl Auditor {
     pub fn new(set: Arc<UnitSet>) -> Self {
-        Self { shadow: Shadow::new(set), edges: BTreeMap::new(), steps: 0 }
+        Self { shadow: Shadow::new(set), edges: BTreeMap::new(), next_deadline: None, steps: 0 }
     }
 
     /// How often each edge of the table was taken.
@@ -112,7 +113,7 @@ impl Auditor {
 
     /// 5: what comes late about something that is no longer current moves a counter and nothing else.
     fn late_facts(&mut self, look: &mut Look<'_>, effects: &[Effect]) {
-        let counted = look.engine.overview().map_or(0, |overview| overview.late_facts);
+        let counted = look.engine.overview().late_facts;
         if self.shadow.is_stale(look.event) {
             if let Some(effect) = effects.first() {
                 look.violate(5, format!("a late fact had an effect: {:?} led to {effect:?}", look.event));
@@ -189,12 +190,7 @@ impl Auditor {
     }
 
     fn after_step(&mut self, look: &mut Look<'_>, effects: &[Effect]) {
-        // 11: a deadline that is not in the future would come for ever.
-        if let Some(at) = look.engine.next_deadlines().mono
-            && at <= look.now
-        {
-            look.violate(11, format!("the next deadline {at:?} is not after {:?}", look.now));
-        }
+        self.deadline(look);
         let is_whole = self.shadow.set.units.len() <= SMALL_SET || self.steps.checked_rem(SWEEP_EVERY) == Some(0);
         let touched: BTreeSet<UnitId> =
             if is_whole { self.shadow.set.ids().collect() } else { self.touched(look.event, effects) };
@@ -203,6 +199,29 @@ impl Auditor {
         }
         if is_whole {
             self.timers(look);
+        }
+    }
+
+    /// 11: nothing is due any more once `DeadlineReached` was told, and no step makes something that is due
+    /// already. What was due before a fact came may still wait for its wake-up.
+    fn deadline(&mut self, look: &mut Look<'_>) {
+        let next = look.engine.next_deadlines().mono;
+        let was_due = self.next_deadline.is_some_and(|at| at <= look.now);
+        self.next_deadline = next;
+        let may_be_due = match look.event {
+            Event::DeadlineReached => false,
+            Event::KeeperConnected(_) => true, // it was due while nobody was there
+            Event::RunSpawned { .. }
+            | Event::RunFailedToSpawn { .. }
+            | Event::RunExited { .. }
+            | Event::RunEmptied { .. }
+            | Event::ProbeFinished { .. }
+            | Event::StopCommandFinished { .. }
+            | Event::RequestReceived { .. }
+            | Event::ClockStepped => was_due,
+        };
+        if let Some(at) = next.filter(|at| *at <= look.now && !may_be_due) {
+            look.violate(11, format!("the next deadline {at:?} is not after {:?}", look.now));
         }
     }
 
@@ -306,22 +325,28 @@ impl Auditor {
         }
     }
 
-    /// Whether a dependency that does not hold may still come by itself.
+    /// Whether a dependency that does not hold is on its way: one that failed before holds nobody who
+    /// does not require it.
     fn may_come(&self, look: &Look<'_>, dependency: &Dependency, depth: usize) -> bool {
         let id = dependency.unit;
         let Some(status) = look.engine.status(id) else { return false };
         if !status.desired.is_up() || depth > self.shadow.set.units.len() {
             return false;
         }
+        let has_failed = self.shadow.unit(id).is_some_and(|unit| unit.note.as_ref().is_some_and(|note| note.attempt > 0));
         match status.state {
-            StateName::Starting | StateName::Ready | StateName::Unhealthy | StateName::Stopping => true,
-            StateName::Backoff => true,
+            StateName::Starting | StateName::Ready => !has_failed,
             StateName::Waiting => self.shadow.spec(id).is_some_and(|spec| {
                 spec.depends_on.iter().filter(|needed| needed.required).all(|needed| {
                     self.holds(look, needed) || self.may_come(look, needed, depth.saturating_add(1))
                 })
             }),
-            StateName::Inactive | StateName::Failed | StateName::Completed => false,
+            StateName::Unhealthy
+            | StateName::Stopping
+            | StateName::Backoff
+            | StateName::Inactive
+            | StateName::Failed
+            | StateName::Completed => false,
         }
     }
 
@@ -361,7 +386,8 @@ impl Auditor {
     }
 
     fn is_settled(&self, engine: &Engine) -> bool {
-        let is_booted = engine.overview().is_some_and(|overview| overview.is_booted && !overview.is_stopping);
+        let overview = engine.overview();
+        let is_booted = overview.is_booted && !overview.is_stopping;
         is_booted
             && self.shadow.set.ids().zip(&self.shadow.set.units).all(|(id, spec)| {
                 let retries = spec.restart.limit.is_some_and(|limit| limit.then != OnLimit::Fail);
