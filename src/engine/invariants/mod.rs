@@ -165,11 +165,20 @@ impl Auditor {
             | NotedState::Completed => false,
         };
         let is_down_well = !note.desired.is_up() && run.is_none();
-        // What it follows or requires may have changed meanwhile, and take it along.
-        let stands_alone = spec.depends_on.iter().all(|dependency| {
-            dependency.follow == Follow::None && noted(dependency.unit).is_some_and(|note| note.desired.is_up())
-        });
-        is_down_well || (note.desired.is_up() && is_up_well && stands_alone)
+        is_down_well || (note.desired.is_up() && is_up_well && self.stands_alone(handover, id, 0))
+    }
+
+    /// Nothing that it follows or requires, near or far, may have changed meanwhile and take it along.
+    fn stands_alone(&self, handover: &Handover, id: UnitId, depth: usize) -> bool {
+        let Some(spec) = self.shadow.spec(id).filter(|_| depth <= self.shadow.set.units.len()) else {
+            return false;
+        };
+        spec.depends_on.iter().all(|dependency| {
+            let note = self.shadow.spec(dependency.unit).and_then(|spec| handover.notes.units.get(&spec.name));
+            dependency.follow == Follow::None
+                && note.is_some_and(|note| note.desired.is_up())
+                && self.stands_alone(handover, dependency.unit, depth.saturating_add(1))
+        })
     }
 
     /// 17: each request gets exactly one reply; at once where nobody waits.
@@ -191,7 +200,9 @@ impl Auditor {
 
     fn after_step(&mut self, look: &mut Look<'_>, effects: &[Effect]) {
         self.deadline(look);
-        let is_whole = self.shadow.set.units.len() <= SMALL_SET || self.steps.checked_rem(SWEEP_EVERY) == Some(0);
+        let is_whole = self.shadow.set.units.len() <= SMALL_SET
+            || self.steps.checked_rem(SWEEP_EVERY) == Some(0)
+            || matches!(look.event, Event::KeeperConnected(_));
         let touched: BTreeSet<UnitId> =
             if is_whole { self.shadow.set.ids().collect() } else { self.touched(look.event, effects) };
         for unit in touched {
@@ -312,11 +323,17 @@ impl Auditor {
     fn holds(&self, look: &Look<'_>, dependency: &Dependency) -> bool {
         let id = dependency.unit;
         match dependency.condition {
-            Condition::Started => {
-                let runs = self.shadow.live_run(id).is_some_and(|(_, run)| run.stage == shadow::Stage::Live);
-                runs || self.shadow.state(id) == StateName::Completed
-                    || self.shadow.unit(id).is_some_and(|unit| unit.has_passed)
-            }
+            Condition::Started => match self.shadow.state(id) {
+                StateName::Ready | StateName::Unhealthy | StateName::Completed => true,
+                StateName::Starting => {
+                    self.shadow.live_run(id).is_some_and(|(_, run)| run.stage == shadow::Stage::Live)
+                }
+                StateName::Inactive
+                | StateName::Waiting
+                | StateName::Stopping
+                | StateName::Backoff
+                | StateName::Failed => false,
+            },
             Condition::Healthy => look.engine.status(id).is_some_and(|status| {
                 status.state == StateName::Ready
                     && status.health.is_none_or(|health| health == crate::engine::state::Health::Passing)

@@ -203,7 +203,7 @@ impl Auditor {
     }
 
     /// 10: the delay fits the attempt, and attempts do not shrink by themselves.
-    fn backoff(&self, look: &mut Look<'_>, id: UnitId) {
+    fn backoff(&mut self, look: &mut Look<'_>, id: UnitId) {
         let (Some(spec), Some(unit)) = (self.shadow.spec(id), self.shadow.unit(id)) else { return };
         let Some((attempt, until)) = unit.note.as_ref().and_then(|note| match note.life {
             NotedState::Backoff { until } => Some((note.attempt, until)),
@@ -217,12 +217,19 @@ impl Auditor {
         }) else {
             return look.violate(10, format!("{} is in backoff and the keeper was not told", spec.name));
         };
+        let delay = until.since(look.now);
+        if let Some(OnLimit::Retry(pause)) = spec.restart.limit.map(|limit| limit.then)
+            && delay >= pause
+        {
+            // The pause of a full window: it and the backoff start over.
+            if let Some(unit) = self.shadow.unit_mut(id) {
+                unit.automatic_starts.clear();
+                unit.is_pausing = true;
+            }
+            return;
+        }
         if let Some(last) = unit.last_attempt.filter(|last| *last > attempt) {
             look.violate(10, format!("{}: attempt {attempt} comes after attempt {last}", spec.name));
-        }
-        let delay = until.since(look.now);
-        if spec.restart.limit.is_some_and(|limit| limit.then == OnLimit::Retry(delay)) {
-            return;
         }
         let backoff = &spec.restart.backoff;
         let (low, _) = bounds(backoff, attempt.saturating_sub(1));

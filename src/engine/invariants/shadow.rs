@@ -9,7 +9,7 @@ use crate::engine::event::{Ask, Event, HandedCondition, Handover, UnitNote};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::Timestamp;
-use crate::unit::spec::{Dependency, UnitSet, UnitSpec};
+use crate::unit::spec::{Dependency, UnitKind, UnitSet, UnitSpec};
 
 /// One spawn as seen from outside.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub(super) struct Unit {
     pub(super) comes_from_backoff: bool,
     /// The exponent of its last backoff. `None`: since then something happened that may start it over.
     pub(super) last_attempt: Option<u32>,
+    /// Its backoff is the pause of a full window, after which everything starts over.
+    pub(super) is_pausing: bool,
     pub(super) note: Option<UnitNote>,
 }
 
@@ -80,6 +82,7 @@ impl Shadow {
             automatic_starts: VecDeque::new(),
             comes_from_backoff: false,
             last_attempt: None,
+            is_pausing: false,
             note: None,
         };
         let mut dependents: Vec<Vec<(UnitId, Dependency)>> = set.units.iter().map(|_| Vec::new()).collect();
@@ -358,15 +361,19 @@ impl Shadow {
 
     fn carry_fact(&mut self, fact: &Fact) {
         match fact {
-            Fact::StateChanged { unit: id, to, .. } => {
+            Fact::StateChanged { unit: id, from, to, .. } => {
+                let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
                 let Some(unit) = self.unit_mut(*id) else { return };
                 unit.state = *to;
+                // A task that was stopped was cut short.
+                unit.has_passed &= !(is_task && *from == StateName::Stopping);
                 match to {
                     StateName::Completed => unit.has_passed = true,
                     StateName::Backoff => {
                         unit.has_passed = false;
                         unit.comes_from_backoff = true;
-                        unit.last_attempt = unit.note.as_ref().map(|note| note.attempt);
+                        let is_pausing = std::mem::take(&mut unit.is_pausing);
+                        unit.last_attempt = unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
                     }
                     StateName::Failed => {
                         unit.has_passed = false;

@@ -1,0 +1,85 @@
+//! Plays every file of `tests/scenarios` and compares what came of it with what the file expects.
+//!
+//! `MCSUP_BLESS=1 cargo test --test scenarios` rewrites the expected parts: read the difference before
+//! you keep it. `MCSUP_SCENARIO=part_of_a_name` plays some of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mcsup::sim::scenario::Scenario;
+use mcsup::unit::spec::UnitSet;
+
+fn scenario_files() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let wanted = std::env::var("MCSUP_SCENARIO").unwrap_or_default();
+    let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "txt") && path.to_string_lossy().contains(&wanted))
+        .collect();
+    files.sort();
+    files
+}
+
+fn load(scenario: &Scenario) -> Result<Arc<UnitSet>, String> {
+    let files: Vec<mcsup::unit::SourceFile> = scenario
+        .files
+        .iter()
+        .map(|(name, text)| mcsup::unit::SourceFile::new(name, text.as_bytes().to_vec()))
+        .collect();
+    let loaded = mcsup::unit::load(&files);
+    loaded.set.map(Arc::new).ok_or_else(|| format!("{:#?}", loaded.diagnostics))
+}
+
+/// What is wrong with one file; blesses it where that is asked for.
+fn play(path: &Path) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let scenario = Scenario::parse(&text)?;
+    if scenario.blocks.is_empty() {
+        return Err("no commands".to_owned());
+    }
+    let (parts, world) = scenario.play(&load(&scenario)?);
+    let actual = scenario.with_expected(&parts);
+    if std::env::var_os("MCSUP_BLESS").is_some() {
+        std::fs::write(path, &actual).unwrap();
+    }
+    if let Some(violation) = world.violations.first() {
+        return Err(format!("{violation}\n{actual}"));
+    }
+    if actual == text || std::env::var_os("MCSUP_BLESS").is_some() {
+        return Ok(());
+    }
+    Err(difference(&text, &actual))
+}
+
+/// The first line that differs, with the three before it.
+fn difference(expected: &str, actual: &str) -> String {
+    let expected: Vec<&str> = expected.lines().collect();
+    let actual: Vec<&str> = actual.lines().collect();
+    let at = expected.iter().zip(&actual).take_while(|(a, b)| a == b).count();
+    let context = &expected[at.saturating_sub(3)..at];
+    let line = |list: &[&str]| list.get(at).map_or("(the end)".to_owned(), ToString::to_string);
+    format!("{}\n- {}\n+ {}", context.join("\n"), line(&expected), line(&actual))
+}
+
+#[test]
+fn every_scenario_ends_as_its_file_says() {
+    let files = scenario_files();
+    let failures: Vec<String> = files
+        .iter()
+        .filter_map(|path| {
+            let name = path.file_stem()?.to_string_lossy().into_owned();
+            play(path).err().map(|error| format!("{name}: {error}"))
+        })
+        .collect();
+    println!("{} scenarios", files.len());
+    assert!(failures.is_empty(), "{} of {}:\n\n{}", failures.len(), files.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn every_scenario_says_why_it_is_there() {
+    for path in scenario_files() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{} begins with no comment", path.display());
+    }
+}
