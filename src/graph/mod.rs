@@ -9,7 +9,24 @@
     clippy::panic
 )]
 
+mod order;
+mod cycle;
+mod impact;
+mod draw;
+
+use crate::unit::diagnostic::index;
 use crate::unit::spec::{Condition, Follow, PhaseId, UnitId, UnitSet};
+use crate::unit::{self, Loaded, SourceFile};
+
+pub use draw::Format;
+pub use impact::Impact;
+
+/// Reads everything a units directory says, and all that is wrong with it, cycles included.
+pub fn load(sources: &[SourceFile]) -> Loaded {
+    let mut read = unit::read_all(sources);
+    read.diagnostics.extend(cycle::cycles(&read.set));
+    read.finish()
+}
 
 /// The edges of a `UnitSet` seen from their other end. Built once per generation; every question
 /// the engine asks in a step is a slice that is already there.
@@ -86,5 +103,5 @@ fn boxed<T>(lists: Vec<Vec<T>>) -> Vec<Box<[T]>> {
 
 /// Past every index where the number does not fit, so that a lookup finds nothing.
 fn unit_index(unit: UnitId) -> usize {
-    usize::try_from(unit.0).unwrap_or(usize::MAX)
+    index(unit.0)
 }

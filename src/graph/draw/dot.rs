@@ -1,0 +1,42 @@
+//! For Graphviz.
+
+use crate::graph::Graph;
+use crate::graph::draw::{condition_name, conflicts, phases};
+use crate::unit::spec::{UnitKind, UnitSet};
+
+pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
+    let mut text = String::from(
+        "digraph mcsup {\n  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];\n  edge [fontname=\"sans-serif\", fontsize=10];\n",
+    );
+    for (phase, name) in phases(set) {
+        text.push_str(&format!("  subgraph \"cluster_{name}\" {{\n    label=\"{name}\";\n"));
+        for unit in graph.units_of(phase).iter().filter_map(|id| set.unit(*id)) {
+            let style = match (unit.enabled, unit.kind) {
+                (true, UnitKind::Service) => "",
+                (true, UnitKind::Task) => " [style=solid]",
+                (false, UnitKind::Service | UnitKind::Task) => " [style=\"rounded,dashed\", fontcolor=gray]",
+            };
+            text.push_str(&format!("    \"{}\"{style};\n", unit.name));
+        }
+        text.push_str("  }\n");
+    }
+    for unit in &set.units {
+        for edge in &unit.depends_on {
+            let Some(target) = set.unit(edge.unit) else { continue };
+            let style = if edge.required { "" } else { ", style=dashed" };
+            let label = condition_name(edge.condition);
+            text.push_str(&format!(
+                "  \"{}\" -> \"{}\" [label=\"{label}\"{style}];\n",
+                target.name, unit.name
+            ));
+        }
+    }
+    for (one, two) in conflicts(graph, set).filter_map(|(one, two)| Some((set.unit(one)?, set.unit(two)?))) {
+        text.push_str(&format!(
+            "  \"{}\" -> \"{}\" [dir=none, color=red, style=dotted, label=\"conflicts\", constraint=false];\n",
+            one.name, two.name
+        ));
+    }
+    text.push_str("}\n");
+    text
+}

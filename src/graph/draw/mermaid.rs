@@ -1,0 +1,40 @@
+//! For Mermaid, which Markdown viewers draw.
+
+use crate::graph::Graph;
+use crate::graph::draw::{condition_name, conflicts, phases};
+use crate::unit::spec::{UnitId, UnitKind, UnitSet};
+
+pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
+    let mut text = String::from("flowchart LR\n");
+    for (phase, name) in phases(set) {
+        text.push_str(&format!("  subgraph p{}[\"{name}\"]\n", phase.0));
+        for (id, unit) in graph.units_of(phase).iter().filter_map(|id| Some((*id, set.unit(*id)?))) {
+            let (open, close) = match unit.kind {
+                UnitKind::Service => ("(", ")"),
+                UnitKind::Task => ("[", "]"),
+            };
+            let class = if unit.enabled { "" } else { ":::disabled" };
+            text.push_str(&format!("    {}{open}\"{}\"{close}{class}\n", node(id), unit.name));
+        }
+        text.push_str("  end\n");
+    }
+    for (id, unit) in set.ids().zip(&set.units) {
+        for edge in &unit.depends_on {
+            let arrow = if edge.required { "-->" } else { "-.->" };
+            let label = condition_name(edge.condition);
+            text.push_str(&format!("  {} {arrow}|{label}| {}\n", node(edge.unit), node(id)));
+        }
+    }
+    for (one, two) in conflicts(graph, set) {
+        text.push_str(&format!("  {} x--x|conflicts| {}\n", node(one), node(two)));
+    }
+    if set.units.iter().any(|unit| !unit.enabled) {
+        text.push_str("  classDef disabled stroke-dasharray: 4 3,color:#888\n");
+    }
+    text
+}
+
+/// Names may be words of Mermaid itself, such as `end`; numbers never are.
+fn node(unit: UnitId) -> String {
+    format!("u{}", unit.0)
+}

@@ -1,0 +1,463 @@
+//! What may stand in a unit file: every key, its text and its default.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::unit::diagnostic::{Diagnostic, Place};
+use crate::unit::nearest::nearest;
+use crate::unit::probe::Health;
+use crate::unit::read::{At, FromYaml, Reader, closed_object, mapping, words};
+use crate::unit::spec::{
+    Condition, Follow, InheritEnv, OnLimit, Ready, Resource, RestartPolicy, SignalNumber, UnitKind, WhenFull,
+};
+use crate::unit::value::{Account, Copies, Kept, OomScore, PerMille, Size, Starts, Text, Timeout, Word};
+use crate::unit::words::{Command, Environment};
+use crate::unit::yaml::{Node, Value};
+
+mapping! {
+    /// A unit of mcsup. The file's name without `.yaml` is the unit's name.
+    UnitFile {
+        /// What it is, for people.
+        description: Text;
+        /// `service`: a process kept up. `task`: runs once per boot or on demand, to completion.
+        kind: UnitKind = "service";
+        /// A phase of mcsup.yaml; its `default_phase` when left out.
+        phase: Word;
+        /// False: the next phase does not wait for this unit.
+        blocks_phase: bool = true;
+        /// False: not started at boot; a person may still start it.
+        enabled: bool = true;
+        /// True: when its policy has given up or it completed, mcsup stops everything and exits with its status.
+        essential: bool = false;
+        /// Program and arguments: a list, or one text split as a shell splits words. Never run by a shell.
+        [required] command: Command;
+        /// Runs as this user (a name or a number); needs root.
+        user: Account;
+        /// Default: the user's group.
+        group: Account;
+        /// More groups; none but these.
+        supplementary_groups: Vec<At<Account>>;
+        /// Default: the units directory for `mcsup up DIR`, `/` for the system instance.
+        working_dir: Word;
+        /// Variables as raw text; values may use `${NAME}` and `${NAME:-default}` of earlier ones.
+        environment: Environment;
+        /// Files with further NAME=value lines, read at every start.
+        env_file: Vec<At<Word>>;
+        /// Variables of mcsup that are passed on besides PATH, LANG, LC_* and TZ; true for all.
+        inherit_env: InheritEnv;
+        /// Units that come first: a list of names, or a mapping of name to condition.
+        depends_on: DependsOn;
+        /// Units that may not be up together with this one.
+        conflicts: Vec<At<Word>>;
+        /// When it counts as ready: `started` or `health`. Default `health` if it has a probe.
+        ready: Ready;
+        /// Time from start to ready (service; default 1m) or to the end (task; default unlimited).
+        start_timeout: Timeout;
+        /// One probe, or a list of probes that must all pass.
+        health: Health;
+        /// What happens when its process ends. Default policy: always for services, on-failure for tasks.
+        restart: Restart;
+        /// How it is stopped.
+        stop: StopFile;
+        /// Resource limits, see getrlimit(2).
+        limits: Limits;
+        /// -1000 (never the first to be killed when memory runs out) to 1000.
+        oom_score_adjust: OomScore;
+        /// So many copies, named web@1, web@2, ...; `web` alone names all of them. 1 keeps the plain name.
+        replicas: Copies;
+        /// In a file `web@.yaml`: the copies by name; ${MCSUP_INSTANCE} says which one.
+        instances: Vec<At<Word>>;
+        /// What becomes of its output.
+        log: LogFile;
+        /// True: a change to it waits for approval.
+        protected: bool = false;
+        /// Where people read what to do when it fails; shown only.
+        runbook: Word;
+        /// Free words for people and tools.
+        labels: Labels;
+    }
+}
+
+/// A unit file's keys as defaults: those that make no sense for many units are refused.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Defaults(pub(crate) UnitFile);
+
+/// They name one unit, or its place among the others.
+const NOT_DEFAULTS: &[&str] =
+    &["command", "kind", "description", "depends_on", "conflicts", "replicas", "instances", "runbook"];
+
+impl FromYaml for Defaults {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let entries = reader.entries(node, "a mapping of unit keys")?;
+        for entry in entries.iter().filter(|entry| NOT_DEFAULTS.contains(&&*entry.key)) {
+            let message = format!("`{}` cannot have a default", entry.key);
+            reader.bad_value(entry.key_place, message, "write it in each unit file");
+        }
+        UnitFile::read_partly(node, reader).map(Self)
+    }
+
+    fn schema() -> Json {
+        let Json::Object(mut unit) = UnitFile::schema() else { return Json::Bool(true) };
+        let properties = match unit.remove("properties") {
+            Some(Json::Object(properties)) => properties,
+            Some(_) | None => Map::new(),
+        };
+        let kept = properties.into_iter().filter(|(key, _)| !NOT_DEFAULTS.contains(&key.as_str())).collect();
+        closed_object("What holds for units of this kind that do not say otherwise.", kept, &[])
+    }
+}
+
+words!(UnitKind { "service" => Self::Service, "task" => Self::Task });
+words!(Condition { "started" => Self::Started, "healthy" => Self::Healthy, "completed" => Self::Completed });
+words!(Follow { "none" => Self::None, "restart" => Self::Restart, "stop" => Self::Stop });
+words!(RestartPolicy { "always" => Self::Always, "on-failure" => Self::OnFailure, "never" => Self::Never });
+words!(WhenFull { "drop" => Self::Drop, "block" => Self::Block });
+
+impl FromYaml for Ready {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        if let Value::Map(entries) = &node.value
+            && let Some(entry) = entries.iter().find(|entry| matches!(&*entry.key, "log" | "fd"))
+        {
+            let message = format!("`ready: {{{}}}` is not in this version of mcsup", entry.key);
+            reader.report(
+                Diagnostic::error("not-yet", entry.key_place, message).help("for now: `started` or `health`"),
+            );
+            return None;
+        }
+        reader.word(node, &[("started", Self::Started), ("health", Self::Health)])
+    }
+
+    fn schema() -> Json {
+        json!({"enum": ["started", "health"]})
+    }
+}
+
+impl FromYaml for InheritEnv {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Scalar(_) => {
+                bool::read(node, reader).map(|all| if all { Self::Everything } else { Self::Basics })
+            }
+            Value::List(_) | Value::Map(_) => {
+                let names = Vec::<At<Word>>::read(node, reader)?;
+                Some(Self::Names(names.into_iter().map(|name| name.value.0).collect()))
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({"anyOf": [{"type": "boolean"}, {"type": "array", "items": Word::schema()}]})
+    }
+}
+
+/// What a unit depends on, in the order written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DependsOn(pub(crate) Vec<(Box<str>, Place, Edge)>);
+
+mapping! {
+    /// How a unit depends on another.
+    Edge {
+        /// What to wait for. Default: `healthy` where the other has a probe, `completed` for a task, else `started`.
+        condition: Condition;
+        /// False: waits while it can still come, goes on without it.
+        required: bool = true;
+        /// What a restart of the other does to this unit.
+        follow: Follow = "none";
+    }
+}
+
+impl FromYaml for DependsOn {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Map(entries) => {
+                let edges = entries.iter().filter_map(|entry| {
+                    let edge = match &entry.value.value {
+                        Value::Map(_) => At::<Edge>::entry(entry, reader)?.value,
+                        Value::Scalar(_) | Value::List(_) => {
+                            Edge { condition: Some(At::entry(entry, reader)?), ..Edge::default() }
+                        }
+                    };
+                    Some((entry.key.as_ref().into(), entry.key_place, edge))
+                });
+                Some(Self(edges.collect()))
+            }
+            Value::List(_) | Value::Scalar(_) => {
+                let names = Vec::<At<Word>>::read(node, reader)?;
+                Some(Self(
+                    names.into_iter().map(|name| (name.value.0, name.place, Edge::default())).collect(),
+                ))
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        let edge = json!({"anyOf": [Condition::schema(), Edge::schema()]});
+        let names = Vec::<At<Word>>::schema();
+        json!({"anyOf": [names, {"type": "object", "additionalProperties": edge}]})
+    }
+}
+
+/// `restart`: a policy alone, or all of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Restart(pub(crate) RestartFile);
+
+mapping! {
+    /// When and how soon a unit is started again.
+    RestartFile {
+        /// `always`, `on-failure` or `never`.
+        policy: RestartPolicy;
+        /// The delay before an automatic start.
+        backoff: BackoffFile;
+        /// Up this long: the backoff starts over.
+        reset_after: Duration = "10m";
+        /// Gives up after so many starts; without it, retries for ever at `backoff.max`.
+        limit: LimitFile;
+    }
+}
+
+mapping! {
+    /// The delay before automatic start n, from 0, is `initial * factor^n`, at most `max`, spread by `jitter`.
+    BackoffFile {
+        /// The first delay.
+        initial: Duration = "100ms";
+        /// The longest delay.
+        max: Duration = "30s";
+        /// Growth from one start to the next; at least 1.
+        factor: PerMille = 2;
+        /// Spread to both sides as a part of the delay, 0 to 1.
+        jitter: PerMille = 0.1;
+    }
+}
+
+mapping! {
+    /// At most `starts` automatic starts in any window of `within`.
+    LimitFile {
+        /// 1 to 10000.
+        [required] starts: Starts;
+        /// Length of the window.
+        [required] within: Duration;
+        /// `fail` for good, or `{retry: 5m}`: try again after that long.
+        then: Then = "fail";
+    }
+}
+
+impl FromYaml for Restart {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => RestartFile::read(node, reader).map(Self),
+            Value::Scalar(_) | Value::List(_) => {
+                let value = RestartPolicy::read(node, reader)?;
+                let policy = Some(At { key: node.place, place: node.place, value });
+                Some(Self(RestartFile { policy, ..RestartFile::default() }))
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({"anyOf": [RestartPolicy::schema(), RestartFile::schema()]})
+    }
+
+    fn over(self, below: Self) -> Self {
+        Self(self.0.over(below.0))
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Then(pub(crate) OnLimit);
+
+mapping! {
+    /// Not for good.
+    RetryMap {
+        /// Try again after this long, with an empty window.
+        [required] retry: Duration;
+    }
+}
+
+impl FromYaml for Then {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => Some(Self(OnLimit::Retry(RetryMap::read(node, reader)?.retry?.value))),
+            Value::Scalar(scalar) if scalar.text == "fail" => Some(Self(OnLimit::Fail)),
+            Value::Scalar(_) | Value::List(_) => {
+                reader.mismatch(node, "`fail` or `{retry: 5m}`", None);
+                None
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({"anyOf": [{"const": "fail"}, RetryMap::schema()]})
+    }
+}
+
+mapping! {
+    /// A stop is: `command` if there is one, then `signal`, then SIGKILL to all that is left after `grace`.
+    StopFile {
+        /// The signal that asks the main process to end.
+        signal: SignalNumber = "SIGTERM";
+        /// Time between the signal and SIGKILL; 0 kills at once.
+        grace: Duration = "10s";
+        /// Runs first; the signal follows when it has ended and the process has not.
+        command: Command;
+    }
+}
+
+mapping! {
+    /// What becomes of stdout and stderr.
+    LogFile {
+        /// Rotated at a line end when larger.
+        max_size: Size = "10M";
+        /// Rotated also when older than this.
+        max_age: Duration;
+        /// Old files that are kept.
+        keep: Kept = 5;
+        /// When the log cannot be written: `drop` bytes and count them, or `block` the writer.
+        when_full: WhenFull = "drop";
+    }
+}
+
+/// Resource limits by their POSIX names.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Limits(pub(crate) Vec<(Resource, At<Rlimit>)>);
+
+/// Every rlimit of Linux with what it counts.
+pub(crate) const RESOURCES: &[(&str, Resource, &str)] = &[
+    ("as", Resource::As, "Address space in bytes."),
+    ("core", Resource::Core, "Size of a core file in bytes."),
+    ("cpu_time", Resource::CpuTime, "Processor time in seconds."),
+    ("data", Resource::Data, "Data segment in bytes."),
+    ("fsize", Resource::Fsize, "Largest file that may be written, in bytes."),
+    ("locks", Resource::Locks, "File locks."),
+    ("memlock", Resource::Memlock, "Memory that may be locked, in bytes."),
+    ("msgqueue", Resource::Msgqueue, "POSIX message queues in bytes."),
+    ("nice", Resource::Nice, "20 minus the lowest nice value that may be set."),
+    ("nofile", Resource::Nofile, "Open files."),
+    ("nproc", Resource::Nproc, "Processes of the user."),
+    ("rss", Resource::Rss, "Resident memory in bytes; Linux ignores it."),
+    ("rtprio", Resource::Rtprio, "Highest realtime priority."),
+    ("rttime", Resource::Rttime, "Realtime processor time without a pause, in microseconds."),
+    ("sigpending", Resource::Sigpending, "Queued signals."),
+    ("stack", Resource::Stack, "Stack in bytes."),
+];
+
+impl FromYaml for Limits {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let names: Vec<&'static str> = RESOURCES.iter().map(|(name, ..)| *name).collect();
+        let mut limits = Vec::new();
+        for entry in reader.entries(node, "a mapping of limits")? {
+            match RESOURCES.iter().find(|(name, ..)| *name == entry.key) {
+                Some((_, resource, _)) => {
+                    limits.extend(At::<Rlimit>::entry(entry, reader).map(|limit| (*resource, limit)));
+                }
+                None => reader.unknown_key(entry, &names),
+            }
+        }
+        Some(Self(limits))
+    }
+
+    fn schema() -> Json {
+        let properties = RESOURCES.iter().map(|(name, _, about)| {
+            ((*name).into(), crate::unit::read::described(Rlimit::schema(), about, None))
+        });
+        closed_object("Resource limits.", properties.collect(), &[])
+    }
+
+    fn over(self, below: Self) -> Self {
+        let mut limits = below.0;
+        limits.retain(|(resource, _)| !self.0.iter().any(|(own, _)| own == resource));
+        limits.extend(self.0);
+        Self(limits)
+    }
+}
+
+/// Soft and hard limit; `None` is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rlimit {
+    pub(crate) soft: Option<u64>,
+    pub(crate) hard: Option<u64>,
+}
+
+/// One bound of a limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound(Option<u64>);
+
+mapping! {
+    /// Soft and hard limit apart.
+    RlimitMap {
+        /// What holds; the process may raise it up to the hard limit.
+        [required] soft: Bound;
+        /// What can never be exceeded.
+        [required] hard: Bound;
+    }
+}
+
+impl FromYaml for Bound {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let expected = "a number, a size such as `512M`, or `unlimited`";
+        let text = &reader.scalar(node, expected)?.text;
+        if text == "unlimited" {
+            return Some(Self(None));
+        }
+        let bound = crate::unit::amount::size(text).ok();
+        if bound.is_none() {
+            let help = nearest(text, ["unlimited"]).map(|word| format!("did you mean `{word}`?"));
+            reader.mismatch(node, expected, help.as_deref());
+        }
+        bound.map(|bound| Self(Some(bound)))
+    }
+
+    fn schema() -> Json {
+        json!({"anyOf": [Size::schema(), {"const": "unlimited"}]})
+    }
+}
+
+impl FromYaml for Rlimit {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::Map(_) => {
+                let map = RlimitMap::read(node, reader)?;
+                let (Bound(soft), Bound(hard)) = (map.soft?.value, map.hard?.value);
+                if hard.is_some_and(|hard| soft.is_none_or(|soft| soft > hard)) {
+                    let message = "the soft limit is above the hard one";
+                    reader.bad_value(node.place, message, "make `soft` at most `hard`");
+                    return None;
+                }
+                Some(Self { soft, hard })
+            }
+            Value::Scalar(_) | Value::List(_) => {
+                let Bound(bound) = Bound::read(node, reader)?;
+                Some(Self { soft: bound, hard: bound })
+            }
+        }
+    }
+
+    fn schema() -> Json {
+        json!({"anyOf": [Bound::schema(), RlimitMap::schema()]})
+    }
+}
+
+/// Words for people and tools, in the order written.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Labels(pub(crate) Vec<(Box<str>, Box<str>)>);
+
+impl FromYaml for Labels {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let entries = reader.entries(node, "a mapping of labels")?;
+        let labels = entries
+            .iter()
+            .filter_map(|entry| Some((entry.key.as_ref().into(), At::<Text>::entry(entry, reader)?.value.0)));
+        Some(Self(labels.collect()))
+    }
+
+    fn schema() -> Json {
+        json!({"type": "object", "additionalProperties": Text::schema()})
+    }
+
+    fn over(self, below: Self) -> Self {
+        let mut labels = below.0;
+        labels.retain(|(name, _)| !self.0.iter().any(|(own, _)| own == name));
+        labels.extend(self.0);
+        Self(labels)
+    }
+}

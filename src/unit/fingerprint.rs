@@ -1,0 +1,302 @@
+//! A number for what a unit is: equal for equal effective definitions, whatever the order of keys,
+//! the comments, the file's place or the other units. Stable across versions of the compiler, so
+//! that it can be kept on disk.
+
+use std::time::Duration;
+
+use crate::unit::spec::{
+    Dependency, Fingerprint, InheritEnv, LogSpec, OnLimit, Piece, ProbeKind, ProbeSpec, ResourceLimit,
+    RestartSpec, Template, UnitId, UnitSet, UnitSpec,
+};
+
+pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
+    // Taken apart by name, so that a new field asks to be counted here.
+    let UnitSpec {
+        name,
+        kind,
+        description,
+        phase,
+        blocks_phase,
+        enabled,
+        essential,
+        protected,
+        command,
+        user,
+        group,
+        supplementary_groups,
+        working_dir,
+        environment,
+        env_file,
+        inherit_env,
+        depends_on,
+        conflicts,
+        ready,
+        start_timeout,
+        health,
+        restart,
+        stop,
+        limits,
+        oom_score_adjust,
+        log,
+        instance,
+        runbook,
+        labels,
+        fingerprint: _,
+        place: _,
+    } = unit;
+    let mut hash = Hash::default();
+    hash.text(name.as_str());
+    hash.text(&kind.to_string());
+    hash.optional(description.as_deref());
+    // The phase by name: an inserted phase moves the numbers of all that follow.
+    hash.text(set.phases.get(usize::from(phase.0)).map_or("", |name| name));
+    hash.flags(&[*blocks_phase, *enabled, *essential, *protected]);
+    hash.templates(command);
+    hash.optional(user.as_deref());
+    hash.optional(group.as_deref());
+    hash.texts(supplementary_groups);
+    hash.optional(working_dir.as_deref());
+    hash.environment(environment);
+    hash.texts(env_file);
+    hash.inherit_env(inherit_env);
+    hash.number(depends_on.len());
+    depends_on.iter().for_each(|edge| hash.dependency(edge, set));
+    hash.number(conflicts.len());
+    conflicts.iter().for_each(|other| hash.unit(*other, set));
+    hash.text(&format!("{ready:?}"));
+    hash.optional_duration(*start_timeout);
+    hash.number(health.len());
+    health.iter().for_each(|probe| hash.probe(probe));
+    hash.restart(restart);
+    hash.number(stop.signal.0);
+    hash.duration(stop.grace);
+    hash.number(stop.command.is_some());
+    hash.templates(stop.command.as_deref().unwrap_or_default());
+    hash.limits(limits);
+    hash.optional(oom_score_adjust.map(|score| score.to_string()).as_deref());
+    hash.log(log);
+    hash.optional(instance.as_deref());
+    hash.optional(runbook.as_deref());
+    hash.labels(labels);
+    Fingerprint(hash.finish())
+}
+
+/// FNV-1a over a length-prefixed encoding, with a last mixing so that near texts lie far apart.
+struct Hash(u64);
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self(0xCBF2_9CE4_8422_2325)
+    }
+}
+
+/// What is written as eight bytes.
+trait Number {
+    fn wide(self) -> u64;
+}
+
+macro_rules! numbers {
+    ($($type:ty),+) => { $(impl Number for $type {
+        fn wide(self) -> u64 {
+            u64::from(self)
+        }
+    })+ };
+}
+
+numbers!(bool, u8, u16, u32, u64);
+
+impl Number for usize {
+    fn wide(self) -> u64 {
+        u64::try_from(self).unwrap_or(u64::MAX)
+    }
+}
+
+impl Hash {
+    fn bytes(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+    }
+
+    fn finish(self) -> u64 {
+        let mixed = (self.0 ^ (self.0 >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+        mixed ^ (mixed >> 33)
+    }
+
+    fn number(&mut self, number: impl Number) {
+        self.bytes(&number.wide().to_le_bytes());
+    }
+
+    fn flags(&mut self, flags: &[bool]) {
+        flags.iter().for_each(|flag| self.number(*flag));
+    }
+
+    fn text(&mut self, text: &str) {
+        self.number(text.len());
+        self.bytes(text.as_bytes());
+    }
+
+    fn texts(&mut self, texts: &[Box<str>]) {
+        self.number(texts.len());
+        texts.iter().for_each(|text| self.text(text));
+    }
+
+    fn optional(&mut self, text: Option<&str>) {
+        self.number(text.is_some());
+        self.text(text.unwrap_or_default());
+    }
+
+    fn optional_number(&mut self, number: Option<u64>) {
+        self.number(number.is_some());
+        self.number(number.unwrap_or_default());
+    }
+
+    fn duration(&mut self, duration: Duration) {
+        self.number(duration.as_secs());
+        self.number(duration.subsec_nanos());
+    }
+
+    fn optional_duration(&mut self, duration: Option<Duration>) {
+        self.number(duration.is_some());
+        self.duration(duration.unwrap_or_default());
+    }
+
+    fn templates(&mut self, templates: &[Template]) {
+        self.number(templates.len());
+        templates.iter().for_each(|template| self.template(template));
+    }
+
+    fn template(&mut self, template: &Template) {
+        match template {
+            Template::Plain(text) => {
+                self.number(0_u8);
+                self.text(text);
+            }
+            Template::Pieces(pieces) => {
+                self.number(pieces.len());
+                for piece in pieces {
+                    match piece {
+                        Piece::Text(text) => {
+                            self.number(0_u8);
+                            self.text(text);
+                        }
+                        Piece::Variable { name, default } => {
+                            self.number(1_u8);
+                            self.text(name);
+                            self.optional(default.as_deref());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sorted: which variable stands first changes nothing, as each may use only earlier ones.
+    fn environment(&mut self, variables: &[(Box<str>, Template)]) {
+        let mut sorted: Vec<_> = variables.iter().collect();
+        sorted.sort_by(|(one, _), (two, _)| one.cmp(two));
+        self.number(sorted.len());
+        for (name, value) in sorted {
+            self.text(name);
+            self.template(value);
+        }
+    }
+
+    fn inherit_env(&mut self, inherit: &InheritEnv) {
+        match inherit {
+            InheritEnv::Basics => self.number(0_u8),
+            InheritEnv::Everything => self.number(1_u8),
+            InheritEnv::Names(names) => {
+                self.number(2_u8);
+                let mut names = names.clone();
+                names.sort();
+                self.texts(&names);
+            }
+        }
+    }
+
+    fn restart(&mut self, restart: &RestartSpec) {
+        let RestartSpec { policy, backoff, reset_after, limit } = restart;
+        self.text(&format!("{policy:?}"));
+        self.duration(backoff.initial);
+        self.duration(backoff.max);
+        self.number(backoff.factor_permille);
+        self.number(backoff.jitter_permille);
+        self.duration(*reset_after);
+        self.number(limit.is_some());
+        if let Some(limit) = limit {
+            self.number(limit.starts);
+            self.duration(limit.within);
+            self.optional_duration(match limit.then {
+                OnLimit::Fail => None,
+                OnLimit::Retry(after) => Some(after),
+            });
+        }
+    }
+
+    fn limits(&mut self, limits: &[ResourceLimit]) {
+        self.number(limits.len());
+        for limit in limits {
+            self.text(&format!("{:?}", limit.resource));
+            self.optional_number(limit.soft);
+            self.optional_number(limit.hard);
+        }
+    }
+
+    fn log(&mut self, log: &LogSpec) {
+        let LogSpec { max_size_bytes, max_age, keep, when_full } = log;
+        self.number(*max_size_bytes);
+        self.optional_duration(*max_age);
+        self.number(*keep);
+        self.text(&format!("{when_full:?}"));
+    }
+
+    fn labels(&mut self, labels: &[(Box<str>, Box<str>)]) {
+        let mut sorted: Vec<_> = labels.iter().collect();
+        sorted.sort();
+        self.number(sorted.len());
+        for (key, value) in sorted {
+            self.text(key);
+            self.text(value);
+        }
+    }
+
+    /// Other units by name: ids move when a file comes or goes.
+    fn unit(&mut self, id: UnitId, set: &UnitSet) {
+        self.text(set.unit(id).map_or("", |unit| unit.name.as_str()));
+    }
+
+    fn dependency(&mut self, edge: &Dependency, set: &UnitSet) {
+        let Dependency { unit, condition, required, follow, place: _ } = edge;
+        self.unit(*unit, set);
+        self.text(&format!("{condition:?}"));
+        self.number(*required);
+        self.text(&format!("{follow:?}"));
+    }
+
+    fn probe(&mut self, probe: &ProbeSpec) {
+        let ProbeSpec { kind, interval, timeout, retries, start_period } = probe;
+        match kind {
+            ProbeKind::Exec { command } => {
+                self.number(0_u8);
+                self.templates(command);
+            }
+            ProbeKind::Tcp { host, port } => {
+                self.number(1_u8);
+                self.text(host);
+                self.number(*port);
+            }
+            ProbeKind::Http { host, port, path } => {
+                self.number(2_u8);
+                self.text(host);
+                self.number(*port);
+                self.text(path);
+            }
+        }
+        self.duration(*interval);
+        self.duration(*timeout);
+        self.number(retries.count);
+        self.number(retries.of);
+        self.duration(*start_period);
+    }
+}
