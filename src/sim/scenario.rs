@@ -199,7 +199,7 @@ impl Stage {
 
     fn line(&mut self, words: &str) {
         // Writing into a string cannot fail.
-        writeln!(self.text, "{:<8}{words}", clock(self.world.now())).unwrap_or_default();
+        writeln!(self.text, "{:<7} {words}", clock(self.world.now())).unwrap_or_default();
     }
 
     fn status(&mut self, id: UnitId) {

@@ -27,7 +27,8 @@ pub struct Trace {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
-    Step { now: Now, event: Event, effects: Vec<Effect>, timers: Vec<TimerChange> },
+    /// `carried`: how many of the effects were carried out before the supervisor was lost.
+    Step { now: Now, event: Event, effects: Vec<Effect>, carried: usize, timers: Vec<TimerChange> },
     /// The supervisor died here.
     Lost { at: Timestamp },
 }
@@ -36,6 +37,7 @@ pub enum Entry {
 pub struct TimerChange {
     pub unit: Option<UnitId>,
     pub name: String,
+    pub before: Option<Timestamp>,
     /// `None`: cancelled before it was due.
     pub at: Option<Timestamp>,
 }
@@ -50,20 +52,28 @@ pub fn timers_of(engine: &Engine) -> Deadlines {
 }
 
 impl Trace {
-    pub fn step(&mut self, now: Now, event: Event, effects: Vec<Effect>, deadlines: Deadlines) {
+    pub fn step(
+        &mut self,
+        now: Now,
+        event: Event,
+        effects: Vec<Effect>,
+        carried: usize,
+        deadlines: Deadlines,
+    ) {
         let mut timers = Vec::new();
         for ((unit, name), at) in &self.deadlines {
             if !deadlines.contains_key(&(*unit, name.clone())) && *at > now.mono {
-                timers.push(TimerChange { unit: *unit, name: name.clone(), at: None });
+                timers.push(TimerChange { unit: *unit, name: name.clone(), before: Some(*at), at: None });
             }
         }
         for ((unit, name), at) in &deadlines {
-            if self.deadlines.get(&(*unit, name.clone())) != Some(at) {
-                timers.push(TimerChange { unit: *unit, name: name.clone(), at: Some(*at) });
+            let before = self.deadlines.get(&(*unit, name.clone())).copied();
+            if before != Some(*at) {
+                timers.push(TimerChange { unit: *unit, name: name.clone(), before, at: Some(*at) });
             }
         }
         self.deadlines = deadlines;
-        self.entries.push(Entry::Step { now, event, effects, timers });
+        self.entries.push(Entry::Step { now, event, effects, carried, timers });
     }
 
     pub fn lost(&mut self, at: Timestamp) {
@@ -130,21 +140,23 @@ fn verbose_effect(effect: &Effect, set: &UnitSet) -> String {
 
 /// One line per instant and unit: the states it went through, then what was done and said.
 pub fn compact(entries: &[Entry], set: &UnitSet, runs: &RunNames) -> String {
-    let mut page = Page { set, runs, at: None, lines: Vec::new(), text: String::new() };
+    let mut page =
+        Page { set, runs, at: None, lines: Vec::new(), timers: BTreeMap::new(), text: String::new() };
     for entry in entries {
         match entry {
             Entry::Lost { at } => {
                 page.turn(*at);
                 page.say(None, "supervisor lost".to_owned());
+                page.print(); // what comes at the same instant is another life
             }
-            Entry::Step { now, event, effects, timers } => {
+            Entry::Step { now, event, effects, carried, timers } => {
                 page.turn(now.mono);
                 if let Event::KeeperConnected(handover) = event
                     && handover.notes.boot.is_some()
                 {
                     page.say(None, "supervisor back".to_owned());
                 }
-                for effect in effects {
+                for effect in effects.iter().take(*carried) {
                     page.effect(effect);
                 }
                 for change in timers {
@@ -165,6 +177,8 @@ struct Page<'a> {
     runs: &'a RunNames,
     at: Option<Timestamp>,
     lines: Vec<Line>,
+    /// Of this instant: each timer before and after; what comes and goes within it is not shown.
+    timers: BTreeMap<(Option<UnitId>, String), (Option<Timestamp>, Option<Timestamp>)>,
     text: String,
 }
 
@@ -184,13 +198,22 @@ impl Page<'_> {
 
     fn print(&mut self) {
         let Some(at) = self.at else { return };
+        for ((unit, name), (before, after)) in std::mem::take(&mut self.timers) {
+            match after {
+                Some(after) if before != Some(after) => {
+                    self.say(unit, format!("timer {name} at {}", clock(after)));
+                }
+                None if before.is_some() => self.say(unit, format!("timer {name} cancelled")),
+                Some(_) | None => {}
+            }
+        }
         for line in std::mem::take(&mut self.lines) {
             let states: Vec<&str> = line.states.iter().map(|state| state.as_str()).collect();
             let unit = line.unit.map_or_else(String::new, |unit| name(self.set, unit));
-            let head = format!("{:<8}{unit} {}", clock(at), states.join(" -> "));
+            let head = format!("{:<7} {unit} {}", clock(at), states.join(" -> "));
             let details = line.details.join("; ");
             let line = if line.unit.is_none() {
-                format!("{:<8}{details}", clock(at))
+                format!("{:<7} {details}", clock(at))
             } else {
                 format!("{head:<DETAILS_AT$} {details}")
             };
@@ -290,11 +313,8 @@ impl Page<'_> {
     }
 
     fn timer(&mut self, change: &TimerChange) {
-        let said = match change.at {
-            Some(at) => format!("timer {} at {}", change.name, clock(at)),
-            None => format!("timer {} cancelled", change.name),
-        };
-        self.say(change.unit, said);
+        let slot = self.timers.entry((change.unit, change.name.clone())).or_insert((change.before, None));
+        slot.1 = change.at;
     }
 }
 

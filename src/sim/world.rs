@@ -386,7 +386,7 @@ impl World {
         let Some(engine) = self.engine.as_mut() else { return };
         let stepped = catch_unwind(AssertUnwindSafe(|| engine.step(now, event.clone())));
         let Ok(effects) = stepped else {
-            self.trace.step(now, event, Vec::new(), BTreeMap::new());
+            self.trace.step(now, event, Vec::new(), 0, BTreeMap::new());
             self.violate(0, "the engine panicked".to_owned());
             return;
         };
@@ -394,7 +394,7 @@ impl World {
         let crash = self.armed_crash.filter(|_| !effects.is_empty());
         let carried = crash.map_or(effects.len(), |(count, _)| effects.len().min(usize::from(count)));
         self.violations.extend(self.auditor.observe(now, &event, &effects, carried, engine));
-        self.trace.step(now, event, effects.clone(), timers_of(engine));
+        self.trace.step(now, event, effects.clone(), carried, timers_of(engine));
         for effect in effects.into_iter().take(carried) {
             self.carry_out(effect);
         }
