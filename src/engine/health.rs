@@ -256,6 +256,7 @@ impl Engine {
                 }
             }
             (UnitState::Unhealthy { run, .. }, Health::Passing) => self.become_ready(id, run),
+            (UnitState::Ready { .. }, Health::Passing) => self.close_incident(id), // it can be asked again
             (
                 UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. },
                 Health::Unknown | Health::Passing | Health::Failing,
