@@ -111,6 +111,7 @@ impl History {
         for command in self.calming() {
             world.apply(&command);
         }
+        world.disarm();
         let bound = self.bound();
         let limit = world.now().after(bound);
         let mut look_at = world.now();

@@ -309,6 +309,7 @@ impl World {
         match happening {
             Happening::Deliver(event) => {
                 if self.engine.is_some() {
+                    self.keep_for_later(&event);
                     self.step(event);
                 }
             }
@@ -338,6 +339,35 @@ impl World {
             }
             Happening::Connect => self.connect(),
         }
+    }
+
+    /// What was told once may be told again, late.
+    fn keep_for_later(&mut self, event: &Event) {
+        match event {
+            Event::RunSpawned { run, .. } => {
+                if let Some((unit, _)) = self.run_names.get(run) {
+                    self.old_spawns.insert(*unit, event.clone());
+                }
+            }
+            Event::RunExited { run, .. } => {
+                if let Some((unit, _)) = self.run_names.get(run) {
+                    self.old_exits.insert(*unit, event.clone());
+                }
+            }
+            Event::KeeperConnected(_)
+            | Event::ProbeFinished { .. } // kept when it is answered
+            | Event::RunFailedToSpawn { .. }
+            | Event::RunEmptied { .. }
+            | Event::StopCommandFinished { .. }
+            | Event::RequestReceived { .. }
+            | Event::ClockStepped
+            | Event::DeadlineReached => {}
+        }
+    }
+
+    /// Forgets a crash that was to come with the next step.
+    pub(crate) fn disarm(&mut self) {
+        self.armed_crash = None;
     }
 
     fn connect(&mut self) {
@@ -468,7 +498,6 @@ impl World {
         let unit = row.unit;
         let early = std::mem::take(&mut row.early_signals);
         let event = Event::RunSpawned { run, pid: pid(run) };
-        self.old_spawns.insert(unit, event.clone());
         self.report(event);
         self.plan_end(run);
         for (signal, scope) in early {
@@ -525,7 +554,6 @@ impl World {
         let leaves = at.and_then(|at| self.scripts.get(at)).and_then(|script| script.leaves);
         row.leftover = leaves;
         let event = Event::RunExited { run, exit, is_empty: leaves.is_none() };
-        self.old_exits.insert(unit, event.clone());
         self.report(event);
         if let Some(after) = leaves.and_then(|left| left.ends_after) {
             self.later(after, Happening::RestEnds(run));

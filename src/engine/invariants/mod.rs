@@ -89,8 +89,10 @@ impl Auditor {
     ) -> Vec<Violation> {
         let mut look = Look { now: now.mono, event, engine, found: Vec::new() };
         self.steps = self.steps.saturating_add(1);
-        self.late_facts(&mut look, effects);
-        self.shadow.learn(now.mono, event);
+        let is_stale = self.late_facts(&mut look, effects);
+        if !is_stale {
+            self.shadow.learn(now.mono, event);
+        }
         if let Event::KeeperConnected(handover) = event {
             self.adoption(&mut look, handover, effects);
         }
@@ -112,9 +114,10 @@ impl Auditor {
     }
 
     /// 5: what comes late about something that is no longer current moves a counter and nothing else.
-    fn late_facts(&mut self, look: &mut Look<'_>, effects: &[Effect]) {
+    fn late_facts(&mut self, look: &mut Look<'_>, effects: &[Effect]) -> bool {
         let counted = look.engine.overview().late_facts;
-        if self.shadow.is_stale(look.event) {
+        let is_stale = self.shadow.is_stale(look.event);
+        if is_stale {
             if let Some(effect) = effects.first() {
                 look.violate(5, format!("a late fact had an effect: {:?} led to {effect:?}", look.event));
             }
@@ -123,6 +126,7 @@ impl Auditor {
             }
         }
         self.shadow.late_facts = counted;
+        is_stale
     }
 
     /// 18: what was as desired when the supervisor was lost is not touched by the next one.

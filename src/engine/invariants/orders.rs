@@ -6,7 +6,7 @@ use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::id::{PhaseId, RunId, UnitId};
 use crate::engine::invariants::shadow::Stage;
 use crate::engine::invariants::{Auditor, Look};
-use crate::engine::state::{DownSource, NotedState, StateName};
+use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::{Pretty, nanos};
 use crate::unit::spec::{Backoff, Condition, OnLimit, SignalNumber};
 
@@ -41,7 +41,8 @@ impl Auditor {
         match fact {
             Fact::StateChanged { unit, from, to, .. } => {
                 self.edge(look, *unit, *from, *to);
-                if *to == StateName::Backoff {
+                let stays = look.engine.status(*unit).is_some_and(|status| status.state == StateName::Backoff);
+                if *to == StateName::Backoff && stays {
                     self.backoff(look, *unit);
                 }
             }
@@ -162,6 +163,7 @@ impl Auditor {
         let is_after_grace = found.stop_began.is_some_and(|began| look.now >= began.after(grace));
         let is_said = self.shadow.is_kill_all
             || found.kill_asked
+            || found.stage == Stage::Ordered // there is nobody yet who could heed another signal
             || spec.stop.signal == SignalNumber::KILL
             || grace.is_zero();
         let timeout = self.shadow.set.shutdown_timeout;
@@ -182,13 +184,7 @@ impl Auditor {
         let Some(unit) = self.shadow.unit(id) else { return };
         let is_first = found.stop_began.is_none() && found.stage != Stage::LeaderGone;
         let is_said = unit.is_spared_order || found.kill_asked || self.shadow.is_kill_all;
-        let by_person = look.engine.status(id).is_some_and(|status| match status.desired {
-            crate::engine::state::Desired::Down(
-                DownSource::Operator | DownSource::Dependency | DownSource::Shutdown,
-            ) => true,
-            crate::engine::state::Desired::Down(DownSource::Disabled | DownSource::Conflict)
-            | crate::engine::state::Desired::Up(_) => false,
-        });
+        let by_person = self.shadow.shutdown_since.is_some() || self.shadow.is_stopped_by_person(id);
         if !is_first || is_said || !by_person {
             return;
         }

@@ -247,6 +247,23 @@ impl Shadow {
         }
     }
 
+    /// A person stopped it, or something that it requires, near or far.
+    pub(super) fn is_stopped_by_person(&self, id: UnitId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut queue = vec![id];
+        while let Some(at) = queue.pop() {
+            if !seen.insert(at) {
+                continue;
+            }
+            if self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
+                return true;
+            }
+            let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
+            queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
+        }
+        false
+    }
+
     /// The units and all that they need, which a start of them may start too.
     fn with_needs(&self, named: Vec<UnitId>) -> BTreeSet<UnitId> {
         let mut all = BTreeSet::new();
