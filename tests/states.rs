@@ -32,7 +32,10 @@ fn the_diagram_in_the_docs_is_the_declared_table() {
 #[test]
 fn every_state_can_be_entered_and_left() {
     for state in StateName::ALL {
-        assert!(state == StateName::Inactive || EDGES.iter().any(|(_, to, _)| *to == state), "{state} is never entered");
+        assert!(
+            state == StateName::Inactive || EDGES.iter().any(|(_, to, _)| *to == state),
+            "{state} is never entered"
+        );
         assert!(EDGES.iter().any(|(from, _, _)| *from == state), "{state} is never left");
     }
 }

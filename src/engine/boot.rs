@@ -138,7 +138,7 @@ impl Engine {
     }
 
     pub(crate) fn on_boot_timeout(&mut self) {
-        let phase = PhaseId(self.boot.open_phases.saturating_sub(1));
+        let phase = self.last_open_phase();
         let holders = self.holders_of(phase);
         if self.boot.incident.is_none() {
             let names: Vec<&str> = holders.iter().map(|id| self.spec(*id).name.as_str()).collect();
@@ -155,6 +155,11 @@ impl Engine {
             self.open_incidents = self.open_incidents.saturating_sub(1);
             self.facts.push(Fact::IncidentClosed { incident, unit: None });
         }
+    }
+
+    /// The phase whose barrier towards the next one is waited for.
+    pub(crate) fn last_open_phase(&self) -> PhaseId {
+        PhaseId(self.boot.open_phases.saturating_sub(1))
     }
 
     /// The units that keep the barrier after `phase` shut.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::engine::Engine;
 use crate::engine::id::{PhaseId, UnitId};
 use crate::engine::state::{Desired, DownSource, StopStage, UnitState, UpSource};
+use crate::unit::spec::Follow;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Wish {
@@ -48,7 +49,8 @@ impl Engine {
             }
         }
         for edge in graph.dependents(id) {
-            if self.units[edge.unit].desired == Desired::Down(DownSource::Dependency)
+            if edge.follow != Follow::Stop
+                && self.units[edge.unit].desired == Desired::Down(DownSource::Dependency)
                 && self.would_be_complete(edge.unit)
             {
                 // It was stopped only because this one was; so it comes back with it.
@@ -93,7 +95,7 @@ impl Engine {
     }
 
     /// Everything it requires is wanted up.
-    fn would_be_complete(&self, id: UnitId) -> bool {
+    pub(crate) fn would_be_complete(&self, id: UnitId) -> bool {
         self.spec(id).depends_on.iter().all(|edge| !edge.required || self.units[edge.unit].desired.is_up())
     }
 

@@ -110,6 +110,8 @@ pub struct UnitNote {
     /// Its last finished run passed (tasks; condition `completed`).
     pub has_passed: bool,
     pub incident: Option<IncidentId>,
+    /// It was stopped with `--only`: dependents that require it may live on.
+    pub leaves_dependents: bool,
     pub since: Timestamp,
 }
 

@@ -256,7 +256,11 @@ impl Engine {
                 }
             }
             (UnitState::Unhealthy { run, .. }, Health::Passing) => self.become_ready(id, run),
-            (UnitState::Ready { .. }, Health::Passing) => self.close_incident(id), // it can be asked again
+            (UnitState::Ready { .. }, Health::Passing) => {
+                if self.timers.at(Some(id), Timer::Settle).is_none() {
+                    self.watch_it_settle(id); // it can be asked again
+                }
+            }
             (
                 UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. },
                 Health::Unknown | Health::Passing | Health::Failing,

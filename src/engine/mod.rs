@@ -181,6 +181,7 @@ impl Engine {
             (Some(id), Timer::StopGrace) => self.on_grace_over(id),
             (Some(id), Timer::KillWait) => self.on_kill_wait_over(id),
             (Some(id), Timer::ProbeDue(index)) => self.start_probe(id, index),
+            (Some(id), Timer::Settle) => self.close_incident(id),
             (None, Timer::BootTimeout) => self.on_boot_timeout(),
             (None, Timer::ShutdownTimeout) => self.kill_everything(),
             (
@@ -189,7 +190,8 @@ impl Engine {
                 | Timer::StartTimeout
                 | Timer::StopGrace
                 | Timer::KillWait
-                | Timer::ProbeDue(_),
+                | Timer::ProbeDue(_)
+                | Timer::Settle,
             )
             | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
                 self.bug(owner, "a deadline of nobody");
@@ -302,11 +304,12 @@ impl Engine {
 
     fn on_entered(&mut self, id: UnitId, state: StateName) {
         match state {
-            StateName::Ready | StateName::Completed => self.close_incident(id),
+            StateName::Completed => self.close_incident(id),
+            StateName::Ready => self.watch_it_settle(id),
+            StateName::Unhealthy => self.timers.cancel(Some(id), Timer::Settle),
             StateName::Inactive
             | StateName::Waiting
             | StateName::Starting
-            | StateName::Unhealthy
             | StateName::Stopping
             | StateName::Backoff
             | StateName::Failed => {}

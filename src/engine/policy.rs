@@ -38,13 +38,10 @@ pub(crate) fn forget_old_starts(starts: &mut Vec<Timestamp>, limit: Option<&Star
     }
 }
 
-/// Whether a start at `at` would be one too many; then also the first instant with room again.
-pub(crate) fn over_limit(starts: &[Timestamp], limit: &StartLimit, at: Timestamp) -> Option<Timestamp> {
-    let allowed = usize::try_from(limit.starts).unwrap_or(usize::MAX);
-    let inside: Vec<Timestamp> =
-        starts.iter().copied().filter(|start| at.since(*start) < limit.within).collect();
-    let oldest_that_must_leave = inside.len().checked_sub(allowed)?;
-    inside.get(oldest_that_must_leave).map(|start| start.after(limit.within))
+/// Whether a start at `at` would be one too many.
+pub(crate) fn is_over_limit(starts: &[Timestamp], limit: &StartLimit, at: Timestamp) -> bool {
+    let inside = starts.iter().filter(|start| at.since(**start) < limit.within).count();
+    u32::try_from(inside).unwrap_or(u32::MAX) >= limit.starts
 }
 
 /// A fraction of `span` that depends only on the names given: spreads what would otherwise come at once.
@@ -124,9 +121,9 @@ mod tests {
     fn a_window_is_full_after_its_starts_and_has_room_when_the_oldest_leaves() {
         let limit = StartLimit { starts: 2, within: Duration::from_nanos(10), then: OnLimit::Fail };
         let starts = [Timestamp(1), Timestamp(5)];
-        assert_eq!(over_limit(&starts, &limit, Timestamp(6)), Some(Timestamp(11)));
-        assert_eq!(over_limit(&starts, &limit, Timestamp(11)), None);
-        assert_eq!(over_limit(&starts[..1], &limit, Timestamp(6)), None);
+        assert!(is_over_limit(&starts, &limit, Timestamp(6)));
+        assert!(!is_over_limit(&starts, &limit, Timestamp(11)));
+        assert!(!is_over_limit(&starts[..1], &limit, Timestamp(6)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::engine::state::{
 };
 use crate::engine::status::{Overview, UnitStatus, WhyLink};
 use crate::engine::time::Pretty;
-use crate::unit::spec::{Condition, PhaseId, UnitKind};
+use crate::unit::spec::{Condition, UnitKind};
 
 impl Engine {
     pub fn status(&self, id: UnitId) -> Option<UnitStatus> {
@@ -32,7 +32,7 @@ impl Engine {
     pub fn overview(&self) -> Overview {
         Overview {
             is_booted: self.boot.is_booted,
-            phase: PhaseId(self.boot.open_phases.saturating_sub(1)),
+            phase: self.last_open_phase(),
             is_stopping: self.boot.shutdown.is_some(),
             open_incidents: self.open_incidents,
             late_facts: self.late_facts,
@@ -59,8 +59,8 @@ impl Engine {
             (UnitState::Waiting { on: WaitingOn::Dependency(other) | WaitingOn::Conflict(other) }, _) => {
                 Some(*other)
             }
-            (UnitState::Waiting { on: WaitingOn::Phase(phase) }, _) => {
-                self.holders_of(*phase).first().copied()
+            (UnitState::Waiting { on: WaitingOn::Barrier }, _) => {
+                self.holders_of(self.last_open_phase()).first().copied()
             }
             (UnitState::Stopping { why: StopReason::Follow(other), .. }, _) => Some(*other),
             (UnitState::Inactive, Desired::Down(DownSource::Dependency)) => self.dependency_that_is_down(id),
@@ -131,7 +131,7 @@ impl Engine {
 
     fn why_waiting(&self, id: UnitId, on: &WaitingOn) -> String {
         match on {
-            WaitingOn::Phase(phase) => format!("waits for phase {}", self.phase_name(*phase)),
+            WaitingOn::Barrier => format!("waits for phase {}", self.phase_name(self.last_open_phase())),
             WaitingOn::Conflict(other) => {
                 format!("waits for {} to stop: they conflict", self.spec(*other).name)
             }
@@ -208,6 +208,9 @@ impl Engine {
         let grace = Pretty(stop.grace);
         match stage {
             StopStage::Command => format!("{why}; its stop command runs, SIGKILL after {grace}"),
+            StopStage::Signalled if self.units[id].run.as_ref().is_some_and(|run| run.pid.is_none()) => {
+                format!("{why}; {} as soon as it runs", stop.signal)
+            }
             StopStage::Signalled => format!("{why}; {} sent, SIGKILL after {grace}", stop.signal),
             StopStage::Sweeping => format!("{why}; processes it left are told to end, SIGKILL after {grace}"),
             StopStage::Killed => format!("{why}; SIGKILL sent"),

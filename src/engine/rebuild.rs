@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::desire::Wish;
-use crate::engine::effect::{Effect, Fact};
+use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Handover, UnitNote};
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::life::Run;
-use crate::engine::state::{NotedState, StopReason, StopStage, UnitState, UpSource};
+use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
-use crate::unit::spec::{Ready, UnitKind};
+use crate::unit::spec::{Follow, Ready, SignalNumber, UnitKind};
 
 impl Engine {
     pub(crate) fn on_keeper_connected(&mut self, handover: Handover) {
@@ -42,6 +42,7 @@ impl Engine {
             self.settle_without_run(id);
             self.recount(id);
         }
+        self.finish_half_noted_wishes();
         if self.boot.shutdown.is_some() {
             self.wish_everything_down();
         }
@@ -85,6 +86,7 @@ impl Engine {
         unit.last_exit = note.last_exit;
         unit.has_passed = note.has_passed;
         unit.incident = note.incident;
+        unit.leaves_dependents = note.leaves_dependents;
         self.open_incidents = self.open_incidents.saturating_add(u32::from(note.incident.is_some()));
         self.last_incident = self.last_incident.max(note.incident.map_or(0, |incident| incident.0));
         self.units[id].noted = Some(Box::new(note));
@@ -145,6 +147,7 @@ impl Engine {
         let state = self.adopted_state(id, handed, note);
         self.units[id].state = state;
         self.facts.push(Fact::Adopted { unit: id, ordinal: handed.ordinal });
+        self.watch_it_settle(id);
         if pid.is_some() && self.units[id].is_up() {
             self.start_probing(id);
         }
@@ -198,18 +201,21 @@ impl Engine {
         stage: StopStage,
         deadline: Timestamp,
     ) -> UnitState {
+        // The note came before the signal, so nobody knows whether it was sent: twice is harmless, never is not.
         let stage = match stage {
-            StopStage::Command => {
+            StopStage::Command | StopStage::Signalled => {
                 let signal = self.spec(id).stop.signal;
-                self.signal(run, signal, crate::engine::effect::SignalScope::Main);
+                self.signal(run, signal, SignalScope::Main);
                 self.timers.set(Some(id), Timer::StopGrace, deadline);
                 StopStage::Signalled
             }
-            StopStage::Signalled | StopStage::Sweeping => {
+            StopStage::Sweeping => {
+                self.signal(run, SignalNumber::TERM, SignalScope::All);
                 self.timers.set(Some(id), Timer::StopGrace, deadline);
                 stage
             }
             StopStage::Killed => {
+                self.signal(run, SignalNumber::KILL, SignalScope::All);
                 self.timers.set(Some(id), Timer::KillWait, deadline);
                 stage
             }
@@ -266,6 +272,35 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// A supervisor may have ended between two notes of one step: a stop that reached a unit reaches its
+    /// dependents, and a unit that went down with another comes back when nothing keeps it down.
+    fn finish_half_noted_wishes(&mut self) {
+        let graph = Arc::clone(&self.graph);
+        for id in Arc::clone(&self.set).ids() {
+            match self.units[id].desired {
+                Desired::Down(DownSource::Operator | DownSource::Dependency | DownSource::Conflict) => {
+                    let is_revived = self.units[id].desired == Desired::Down(DownSource::Dependency)
+                        && self.would_be_complete(id);
+                    if is_revived && !self.follows_a_stop(id) {
+                        self.wishes.push_back(Wish::Up(id, UpSource::Dependent));
+                    } else if !self.units[id].leaves_dependents {
+                        for edge in graph.dependents(id) {
+                            if edge.required && self.units[edge.unit].desired.is_up() {
+                                self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency));
+                            }
+                        }
+                    }
+                }
+                Desired::Down(DownSource::Disabled | DownSource::Shutdown) | Desired::Up(_) => {}
+            }
+        }
+    }
+
+    /// `follow: stop` keeps it down although what it requires is up again.
+    fn follows_a_stop(&self, id: UnitId) -> bool {
+        self.spec(id).depends_on.iter().any(|edge| edge.follow == Follow::Stop)
     }
 
     fn tell(&mut self, handed: HandedRun) {
@@ -335,6 +370,7 @@ impl Engine {
             last_exit: unit.last_exit,
             has_passed: unit.has_passed,
             incident: unit.incident,
+            leaves_dependents: unit.leaves_dependents,
             since: unit.since,
         }
     }

@@ -68,7 +68,7 @@ impl Engine {
         self.units[id].attempt = attempt.saturating_add(1);
         policy::forget_old_starts(&mut self.units[id].starts, restart.limit.as_ref(), now);
         if let Some(limit) = &restart.limit
-            && let Some(room) = policy::over_limit(&self.units[id].starts, limit, until)
+            && policy::is_over_limit(&self.units[id].starts, limit, until)
         {
             let starts = limit.starts;
             match limit.then {
@@ -77,8 +77,9 @@ impl Engine {
                     return self.give_up(id, cause);
                 }
                 OnLimit::Retry(pause) => {
-                    until = now.after(pause).max(room);
+                    until = now.after(pause);
                     self.units[id].attempt = 0;
+                    self.units[id].starts.clear();
                 }
             }
         }

@@ -5,7 +5,7 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Answer, Effect, Fact, Line, SignalScope};
 use crate::engine::event::Ask;
 use crate::engine::id::{RequestId, UnitId};
-use crate::engine::state::{DownSource, StateName, StopReason, StopStage, UnitState, UpSource};
+use crate::engine::state::{Desired, DownSource, StateName, StopReason, StopStage, UnitState, UpSource};
 use crate::unit::name::UnitName;
 
 /// A request that waits for units to settle.
@@ -92,10 +92,40 @@ impl Engine {
             return;
         }
         let targets: Vec<Target> = units.iter().map(|id| self.target(*id, false)).collect();
+        let before = self.wanted_up();
         for id in units {
             self.wake_up(*id);
         }
-        self.wait_for(request, Goal::Up, targets, Vec::new(), wait);
+        let extra = self.touched_besides(units, &before);
+        self.wait_for(request, Goal::Up, targets, extra, wait);
+    }
+
+    fn wanted_up(&self) -> Vec<bool> {
+        self.units.0.iter().map(|unit| unit.desired.is_up()).collect()
+    }
+
+    /// One line for each unit whose desire the request changed although nobody named it.
+    fn touched_besides(&self, units: &[UnitId], wanted_before: &[bool]) -> Vec<Line> {
+        let names: Vec<&str> = units.iter().map(|unit| self.spec(*unit).name.as_str()).collect();
+        let names = names.join(" or ");
+        let mut lines = Vec::new();
+        for (id, was_up) in self.set.ids().zip(wanted_before.iter().copied()) {
+            if self.units[id].desired.is_up() == was_up || units.contains(&id) {
+                continue;
+            }
+            let text = match self.units[id].desired {
+                Desired::Up(_) => format!("started too: needed with {names}"),
+                Desired::Down(DownSource::Conflict) => format!("stopped: conflicts with {names}"),
+                Desired::Down(
+                    DownSource::Dependency
+                    | DownSource::Disabled
+                    | DownSource::Operator
+                    | DownSource::Shutdown,
+                ) => format!("stopped too: it requires {names}"),
+            };
+            lines.push(Line { unit: id, is_well: true, text: text.into() });
+        }
+        lines
     }
 
     /// Wanted up by a person: a rest is over, and so is that of everything it requires that had given up.
@@ -144,23 +174,15 @@ impl Engine {
     }
 
     fn ask_stop(&mut self, request: RequestId, units: &[UnitId], only: bool, wait: bool) {
-        let up_before: Vec<UnitId> =
-            self.set.clone().ids().filter(|id| self.units[*id].desired.is_up()).collect();
+        let before = self.wanted_up();
         let mut targets: Vec<Target> = units.iter().map(|id| self.target(*id, false)).collect();
         for id in units {
             self.units[*id].leaves_dependents = only;
             self.wishes.push_back(Wish::Down(*id, DownSource::Operator));
         }
         self.propagate();
-        let mut extra = Vec::new();
-        for id in up_before {
-            if !self.units[id].desired.is_up() && !units.contains(&id) {
-                let names: Vec<&str> = units.iter().map(|unit| self.spec(*unit).name.as_str()).collect();
-                let text = format!("stopped too: it requires {}", names.join(" or "));
-                extra.push(Line { unit: id, is_well: true, text: text.into() });
-                targets.push(Target { line: None, ..self.target(id, false) });
-            }
-        }
+        let extra = self.touched_besides(units, &before);
+        targets.extend(extra.iter().map(|line| self.target(line.unit, false)));
         self.wait_for(request, Goal::Down, targets, extra, wait);
     }
 
@@ -169,14 +191,20 @@ impl Engine {
             return;
         }
         let targets: Vec<Target> = units.iter().map(|id| self.target(*id, true)).collect();
-        for id in units {
-            self.wake_up(*id);
-            self.forget_failures(*id);
-            if self.units[*id].is_up() {
-                self.begin_stop(*id, StopReason::Restart);
-            }
+        let before = self.wanted_up();
+        // A restart of what has no run is a start; only what is up now is stopped, all of it before anything starts.
+        let (up, resting): (Vec<UnitId>, Vec<UnitId>) = units.iter().partition(|id| self.units[**id].is_up());
+        for id in up {
+            self.wishes.push_back(Wish::Up(id, UpSource::Operator));
+            self.forget_failures(id);
+            self.begin_stop(id, StopReason::Restart);
         }
-        self.wait_for(request, Goal::Up, targets, Vec::new(), wait);
+        for id in resting {
+            self.wake_up(id);
+        }
+        self.propagate();
+        let extra = self.touched_besides(units, &before);
+        self.wait_for(request, Goal::Up, targets, extra, wait);
     }
 
     fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: crate::unit::spec::SignalNumber) {
@@ -210,12 +238,8 @@ impl Engine {
         wait: bool,
     ) {
         if !wait {
-            let mut lines: Vec<Line> = targets
-                .iter()
-                .filter(|target| !extra.iter().any(|line| line.unit == target.unit))
-                .map(|target| Line { unit: target.unit, is_well: true, text: "asked for".into() })
-                .collect();
-            lines.extend(extra);
+            let asked = |target: &Target| Line { unit: target.unit, is_well: true, text: "asked for".into() };
+            let lines = with_extra(targets.iter().map(asked).collect(), extra);
             return self.actions.push(Effect::Reply { request, answer: Answer::Done(lines) });
         }
         for target in &targets {
@@ -256,15 +280,8 @@ impl Engine {
                 self.units[target.unit].waiters.retain(|waiter| *waiter != request);
             }
             let Pending { targets, extra, .. } = pending;
-            let lines = targets
-                .into_iter()
-                .filter_map(|target| target.line)
-                .map(|line| match extra.iter().find(|said| said.unit == line.unit) {
-                    Some(said) if line.is_well => said.clone(),
-                    Some(_) | None => line,
-                })
-                .collect();
-            let answer = sum_up(lines);
+            let answer =
+                sum_up(with_extra(targets.into_iter().filter_map(|target| target.line).collect(), extra));
             self.actions.push(Effect::Reply { request, answer });
         }
     }
@@ -307,6 +324,18 @@ impl Engine {
         };
         Some(Line { unit: id, is_well, text: text.into() })
     }
+}
+
+/// What is said besides replaces a good line of the same unit, and is added where there is none.
+fn with_extra(mut lines: Vec<Line>, extra: Vec<Line>) -> Vec<Line> {
+    for said in extra {
+        match lines.iter_mut().find(|line| line.unit == said.unit) {
+            Some(line) if line.is_well => *line = said,
+            Some(_) => {}
+            None => lines.push(said),
+        }
+    }
+    lines
 }
 
 fn sum_up(lines: Vec<Line>) -> Answer {

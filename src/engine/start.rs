@@ -7,7 +7,7 @@ use crate::engine::id::{RunId, UnitId};
 use crate::engine::life::Run;
 use crate::engine::state::{FailureCause, Health, StateName, StopReason, UnitState, WaitingOn};
 use crate::engine::timers::Timer;
-use crate::unit::spec::{Condition, Dependency, PhaseId, Ready, UnitKind};
+use crate::unit::spec::{Condition, Dependency, Ready, UnitKind};
 
 impl Engine {
     /// A unit that is wanted and rests: spawn it, or say what it waits for.
@@ -28,7 +28,7 @@ impl Engine {
     fn blocker(&self, id: UnitId) -> Option<WaitingOn> {
         let spec = self.spec(id);
         if spec.phase.0 >= self.boot.open_phases {
-            return Some(WaitingOn::Phase(PhaseId(self.boot.open_phases.saturating_sub(1))));
+            return Some(WaitingOn::Barrier);
         }
         let conflict = self.graph.conflicts_of(id).iter().find(|other| self.units[**other].is_live());
         if let Some(other) = conflict {
@@ -98,7 +98,7 @@ impl Engine {
         for _ in 0..self.units.0.len() {
             match &self.units[at].state {
                 UnitState::Waiting { on: WaitingOn::Dependency(next) } => at = *next,
-                UnitState::Waiting { on: WaitingOn::Phase(_) | WaitingOn::Conflict(_) }
+                UnitState::Waiting { on: WaitingOn::Barrier | WaitingOn::Conflict(_) }
                 | UnitState::Inactive
                 | UnitState::Starting { .. }
                 | UnitState::Ready { .. }

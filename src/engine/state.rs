@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::engine::event::{ExitStatus, SpawnFailure};
-use crate::engine::id::{PhaseId, RunId, UnitId};
+use crate::engine::id::{RunId, UnitId};
 use crate::engine::time::Timestamp;
 
 /// Who should be up, and who said so.
@@ -195,8 +195,8 @@ impl fmt::Display for StateName {
 /// What a waiting unit waits for; always something real that is unmet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WaitingOn {
-    /// The barrier of an earlier phase.
-    Phase(PhaseId),
+    /// The first barrier that is still shut; it lies before this unit's phase.
+    Barrier,
     Dependency(UnitId),
     /// A unit that conflicts with it is not down yet.
     Conflict(UnitId),

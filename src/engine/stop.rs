@@ -22,6 +22,7 @@ impl Engine {
             return self.bug(Some(id), "a stop of a unit without a run");
         };
         self.timers.cancel(Some(id), Timer::StartTimeout);
+        self.timers.cancel(Some(id), Timer::Settle);
         self.forget_probes(id);
         match &why {
             StopReason::Down => {}
@@ -72,15 +73,19 @@ impl Engine {
     pub(crate) fn stop_what_was_just_spawned(&mut self, id: UnitId) {
         let UnitState::Stopping { run, stage, .. } = self.units[id].state else { return };
         match stage {
-            StopStage::Command | StopStage::Signalled => {
-                let signal = self.spec(id).stop.signal;
-                self.signal(run, signal, SignalScope::Main);
-            }
+            StopStage::Command | StopStage::Signalled => self.send_stop_signal(id, run),
             StopStage::Sweeping => {}
             StopStage::Killed | StopStage::Unkillable => {
                 self.signal(run, SignalNumber::KILL, SignalScope::All);
             }
         }
+    }
+
+    /// The grace is what lies between this signal and SIGKILL, however late the signal comes.
+    fn send_stop_signal(&mut self, id: UnitId, run: RunId) {
+        let (signal, grace) = (self.spec(id).stop.signal, self.spec(id).stop.grace);
+        self.signal(run, signal, SignalScope::Main);
+        self.timers.set(Some(id), Timer::StopGrace, self.now.mono.after(grace));
     }
 
     pub(crate) fn on_stop_command_finished(&mut self, run: RunId) {
@@ -92,8 +97,7 @@ impl Engine {
         };
         self.touch(id);
         if self.units[id].is_running() {
-            let signal = self.spec(id).stop.signal;
-            self.signal(run, signal, SignalScope::Main);
+            self.send_stop_signal(id, run);
         }
         self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Signalled });
     }
@@ -138,6 +142,7 @@ impl Engine {
                 UnitState::Stopping { why, .. } => self.kill(id, run, why),
                 UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
                     self.timers.cancel(Some(id), Timer::StartTimeout);
+                    self.timers.cancel(Some(id), Timer::Settle);
                     self.forget_probes(id);
                     self.kill(id, run, StopReason::Down);
                 }
@@ -233,7 +238,7 @@ impl Engine {
     /// The run is empty, or never came to be.
     pub(crate) fn drop_run(&mut self, id: UnitId) {
         self.forget_probes(id);
-        for timer in [Timer::StartTimeout, Timer::StopGrace, Timer::KillWait] {
+        for timer in [Timer::StartTimeout, Timer::StopGrace, Timer::KillWait, Timer::Settle] {
             self.timers.cancel(Some(id), timer);
         }
         if let Some(run) = self.units[id].run.take() {

@@ -15,6 +15,8 @@ pub enum Timer {
     /// Five seconds after SIGKILL: what still lives then cannot be killed.
     KillWait,
     ProbeDue(u16),
+    /// Of a unit that is ready again while its incident is open.
+    Settle,
     /// Of the barrier that is waited for.
     BootTimeout,
     ShutdownTimeout,
@@ -28,6 +30,7 @@ impl fmt::Display for Timer {
             Self::StopGrace => f.write_str("stop-grace"),
             Self::KillWait => f.write_str("kill-wait"),
             Self::ProbeDue(index) => write!(f, "probe-due {index}"),
+            Self::Settle => f.write_str("settle"),
             Self::BootTimeout => f.write_str("boot-timeout"),
             Self::ShutdownTimeout => f.write_str("shutdown-timeout"),
         }

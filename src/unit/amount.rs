@@ -36,7 +36,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
     if smallest == u64::MAX { Err(NOT_A_DURATION) } else { Ok(Duration::from_millis(total)) }
 }
 
-const NOT_A_DURATION: &str = "not a duration such as `250ms`, `5s` or `1m30s`";
+const NOT_A_DURATION: &str = "durations are written `250ms`, `5s`, `1m30s`, `2h` or `1d`";
 const DURATION_UNITS: &[(&str, u64)] =
     &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 /// Keeps every sum of two durations far from the end of `u64` nanoseconds.
@@ -50,7 +50,7 @@ pub(crate) fn size(text: &str) -> Result<u64, &'static str> {
     let (number, unit) = split_digits(text);
     let factor = SIZE_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
     let (Ok(number), Some(factor)) = (number.parse::<u64>(), factor) else {
-        return Err("not a size such as `512K`, `10M` or `2G`");
+        return Err("sizes are written `512K`, `10M`, `2G` or as plain bytes; K is 1024");
     };
     number.checked_mul(factor).ok_or("larger than 16 EiB")
 }
@@ -62,14 +62,14 @@ const SIZE_UNITS: &[(&str, u64)] = &[("", 1), ("K", 1 << 10), ("M", 1 << 20), ("
 /// # Errors
 /// With a sentence that says what is wrong.
 pub(crate) fn permille(text: &str) -> Result<u32, &'static str> {
-    const NOT_A_NUMBER: &str = "not a number such as `2` or `1.5`";
+    const NOT_A_NUMBER: &str = "numbers are written `2`, `1.5` or `0.125`";
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
     if !digits(whole) || !digits(fraction) {
         return Err(NOT_A_NUMBER);
     }
     if fraction.len() > 3 {
-        return Err("more than three digits after the point");
+        return Err("at most three digits may stand after the point");
     }
     let thousandths = format!("{fraction:0<3}").parse::<u32>().map_err(|_not_digits| NOT_A_NUMBER)?;
     whole

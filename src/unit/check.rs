@@ -173,7 +173,7 @@ fn check_restart(file: &RestartFile, restart: &RestartSpec, out: &mut Vec<Diagno
         let at_least = Duration::from_nanos(u64::try_from(fastest).unwrap_or(u64::MAX));
         let starts = limit.starts;
         let message = format!(
-            "this limit can never fire: with this backoff, {} starts take at least {}, and only {} are looked back on",
+            "this limit can never fire: with this backoff, {} starts take at least {}, and the window is {}",
             u64::from(starts).saturating_add(1),
             show(at_least),
             show(limit.within)

@@ -94,7 +94,7 @@ impl FromYaml for Defaults {
             let message = format!("`{}` cannot have a default", entry.key);
             reader.bad_value(entry.key_place, message, "write it in each unit file");
         }
-        UnitFile::read_partly(node, reader).map(Self)
+        UnitFile::read_partly(node, reader).map(|(unit, _)| Self(unit))
     }
 
     fn schema() -> Json {
@@ -350,7 +350,9 @@ impl FromYaml for Limits {
                 Some((_, resource, _)) => {
                     limits.extend(At::<Rlimit>::entry(entry, reader).map(|limit| (*resource, limit)));
                 }
-                None => reader.unknown_key(entry, &names),
+                None => {
+                    reader.unknown_key(entry, &names);
+                }
             }
         }
         Some(Self(limits))

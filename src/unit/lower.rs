@@ -40,9 +40,9 @@ const RESET_AFTER: Duration = Duration::from_secs(10 * 60);
 const STOP_GRACE: Duration = Duration::from_secs(10);
 
 /// Everything in effect, with what is wrong in it; the set is only for use when nothing is.
-pub(super) fn lower(settings: &SettingsFile, mut directory: Directory) -> Read {
+pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut directory: Directory) -> Read {
     let mut diagnostics = std::mem::take(&mut directory.diagnostics);
-    let phases = Phases::new(settings, &mut diagnostics);
+    let phases = Phases::new(settings, are_settings_sound, &mut diagnostics);
     let mut bodies = Vec::with_capacity(directory.drafts.len());
     for (at, draft) in directory.drafts.iter().enumerate() {
         let mut body = body(draft, &phases, &mut diagnostics);
@@ -99,10 +99,12 @@ fn total(settings: &SettingsFile) -> u64 {
 struct Phases {
     names: Vec<Box<str>>,
     default: PhaseId,
+    /// False: mcsup.yaml could not be read, and may name any phase.
+    is_sound: bool,
 }
 
 impl Phases {
-    fn new(settings: &SettingsFile, diagnostics: &mut Vec<Diagnostic>) -> Self {
+    fn new(settings: &SettingsFile, is_sound: bool, diagnostics: &mut Vec<Diagnostic>) -> Self {
         let mut names: Vec<Box<str>> = Vec::new();
         for phase in settings.phases.iter().flat_map(|phases| &phases.value) {
             if !check::is_phase_name(&phase.value.0) {
@@ -128,7 +130,8 @@ impl Phases {
             names.push("main".into());
         }
         let last = names.len().saturating_sub(1);
-        let mut phases = Self { names, default: PhaseId(u16::try_from(last).unwrap_or(u16::MAX)) };
+        let default = PhaseId(u16::try_from(last).unwrap_or(u16::MAX));
+        let mut phases = Self { names, default, is_sound };
         if let Some(default) = &settings.default_phase {
             phases.default = phases.find(&default.value.0, default.place, diagnostics);
         }
@@ -139,7 +142,9 @@ impl Phases {
         match self.names.iter().position(|phase| &**phase == name) {
             Some(at) => PhaseId(u16::try_from(at).unwrap_or(u16::MAX)),
             None => {
-                diagnostics.push(check::unknown_phase(name, place, &self.names));
+                if self.is_sound {
+                    diagnostics.push(check::unknown_phase(name, place, &self.names));
+                }
                 self.default
             }
         }

@@ -113,6 +113,7 @@ impl Read {
 pub(crate) fn read_all(sources: &[SourceFile]) -> Read {
     let mut diagnostics = Vec::new();
     let settings = read_settings(sources, &mut diagnostics);
+    let are_settings_sound = diagnostics.is_empty();
     let mut drafts = Vec::new();
     let mut unreadable = BTreeSet::new();
     for (at, source) in sources.iter().enumerate() {
@@ -126,7 +127,7 @@ pub(crate) fn read_all(sources: &[SourceFile]) -> Read {
             }
         }
     }
-    lower::lower(&settings, Directory::new(drafts, unreadable, diagnostics))
+    lower::lower(&settings, are_settings_sound, Directory::new(drafts, unreadable, diagnostics))
 }
 
 fn read_settings(sources: &[SourceFile], diagnostics: &mut Vec<Diagnostic>) -> SettingsFile {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::unit::check::named_twice;
 use crate::unit::diagnostic::{Diagnostic, Place, index};
 use crate::unit::file::UnitFile;
 use crate::unit::lower::id_at;
@@ -145,7 +146,13 @@ fn unfold(at: usize, draft: &Draft, members: &mut Vec<Member>, diagnostics: &mut
         }
         match &unit.instances {
             Some(instances) => {
-                for instance in &instances.value {
+                for (at, instance) in instances.value.iter().enumerate() {
+                    let earlier =
+                        instances.value.iter().take(at).find(|earlier| earlier.value == instance.value);
+                    if let Some(earlier) = earlier {
+                        diagnostics.push(named_twice(&instance.value.0, instance.place, earlier.place));
+                        continue;
+                    }
                     let name = format!("{}{}", draft.name, instance.value.0);
                     add(name, &instance.value.0, instance.place, diagnostics);
                 }

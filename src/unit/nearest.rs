@@ -1,18 +1,29 @@
 //! The nearest valid word for a mistyped one.
 
 /// The candidate that is within a third of the word's length of edits (at least one, at most
-/// three), the nearest first; `None` when nothing is near enough to be meant.
+/// three), the nearest first, else the first that begins with the word; `None` when nothing is
+/// near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed: Vec<char> = word.chars().take(LONGEST).collect();
     let allowed = typed.len().div_ceil(3).clamp(1, 3);
-    candidates
+    let mut begun = None;
+    let near = candidates
         .into_iter()
+        .inspect(|candidate| {
+            if word.len() >= SHORTEST_START && candidate.starts_with(word) {
+                begun = begun.or(Some(*candidate));
+            }
+        })
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= allowed)
         .map(|candidate| (distance(&typed, candidate), candidate))
         .filter(|(edits, _)| *edits <= allowed)
         .min_by_key(|(edits, _)| *edits)
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    near.or(begun)
 }
+
+/// A word cut short is meant too, but one or two letters say nothing.
+const SHORTEST_START: usize = 3;
 
 /// Names are at most 64 characters; nothing longer is worth the square of its length.
 const LONGEST: usize = 72;
@@ -52,6 +63,7 @@ mod tests {
         assert_eq!(nearest("restrat", words), Some("restart"));
         assert_eq!(nearest("comand", words), Some("command"));
         assert_eq!(nearest("conflict", words), Some("conflicts"));
+        assert_eq!(nearest("repl", words), Some("replicas"));
         assert_eq!(nearest("volumes", words), None);
         assert_eq!(nearest("", words), None);
     }

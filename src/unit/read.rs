@@ -109,7 +109,8 @@ impl Reader {
         }
     }
 
-    pub(crate) fn unknown_key(&mut self, entry: &Entry<'_>, known: &[&'static str]) {
+    /// Answers which known key was probably meant.
+    pub(crate) fn unknown_key(&mut self, entry: &Entry<'_>, known: &[&'static str]) -> Option<&'static str> {
         let key = shorten(&entry.key);
         if LATER.contains(&&*entry.key) {
             let message = format!("`{key}` is not in this version of mcsup");
@@ -117,20 +118,25 @@ impl Reader {
                 Diagnostic::error("not-yet", entry.key_place, message)
                     .help("remove it until a later version brings it"),
             );
-            return;
+            return None;
         }
         let synonym = SYNONYMS.iter().find(|(other, own)| *other == entry.key && known.contains(own));
-        let help = match (synonym, nearest(&entry.key, known.iter().copied())) {
-            (Some((_, own)), _) => format!("here it is called `{own}`"),
-            (None, Some(own)) => format!("did you mean `{own}`?"),
-            (None, None) => format!("known keys: {}", known.join(", ")),
+        let (help, meant) = match (synonym, nearest(&entry.key, known.iter().copied())) {
+            (Some((_, own)), _) => (format!("here it is called `{own}`"), Some(*own)),
+            (None, Some(own)) => (format!("did you mean `{own}`?"), Some(own)),
+            (None, None) => (format!("known keys: {}", known.join(", ")), None),
         };
         self.report(
             Diagnostic::error("unknown-key", entry.key_place, format!("unknown key `{key}`")).help(help),
         );
+        meant
     }
 
-    pub(crate) fn missing_key(&mut self, place: Place, key: &str) {
+    /// `entries` is the mapping at `place`.
+    pub(crate) fn missing_key(&mut self, place: Place, entries: &[Entry<'_>], key: &str) {
+        // A mapping over many lines is shown by its first key.
+        let is_block = entries.first().is_some_and(|first| first.key_place.start == place.start);
+        let place = entries.first().filter(|_| is_block).map_or(place, |first| first.key_place);
         let of = if self.key.is_empty() { String::new() } else { format!(" in `{}`", self.key) };
         self.report(Diagnostic::error("missing-key", place, format!("`{key}` is missing{of}")));
     }
@@ -319,19 +325,20 @@ macro_rules! mapping {
             pub(crate) const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
             const REQUIRED: &'static [&'static str] = &[$($($crate::unit::read::required!($flag $field),)?)*];
 
-            /// Reads without asking for the required keys.
+            /// Reads without asking for the required keys; answers also which keys were probably meant.
             pub(crate) fn read_partly(
                 node: &$crate::unit::yaml::Node<'_>,
                 reader: &mut $crate::unit::read::Reader,
-            ) -> Option<Self> {
+            ) -> Option<(Self, Vec<&'static str>)> {
                 let mut read = Self::default();
+                let mut meant = Vec::new();
                 for entry in reader.entries(node, "a mapping")? {
                     match &*entry.key {
                         $( stringify!($field) => read.$field = $crate::unit::read::At::entry(entry, reader), )*
-                        _ => reader.unknown_key(entry, Self::KEYS),
+                        _ => meant.extend(reader.unknown_key(entry, Self::KEYS)),
                     }
                 }
-                Some(read)
+                Some((read, meant))
             }
         }
 
@@ -340,15 +347,12 @@ macro_rules! mapping {
                 node: &$crate::unit::yaml::Node<'_>,
                 reader: &mut $crate::unit::read::Reader,
             ) -> Option<Self> {
-                let read = Self::read_partly(node, reader)?;
+                let (read, meant) = Self::read_partly(node, reader)?;
                 let entries = reader.entries(node, "a mapping")?;
-                let missing: Vec<&str> = Self::REQUIRED
-                    .iter()
-                    .copied()
-                    .filter(|key| !entries.iter().any(|entry| entry.key == *key))
-                    .collect();
-                for key in missing {
-                    reader.missing_key(node.place, key);
+                let is_missing =
+                    |key: &str| !meant.contains(&key) && !entries.iter().any(|entry| entry.key == key);
+                for key in Self::REQUIRED.iter().copied().filter(|key| is_missing(key)) {
+                    reader.missing_key(node.place, entries, key);
                 }
                 Some(read)
             }

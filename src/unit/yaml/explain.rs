@@ -3,7 +3,7 @@
 
 use granit_parser::ErrorKind;
 
-use crate::unit::diagnostic::{Diagnostic, Place, saturated};
+use crate::unit::diagnostic::{Diagnostic, Place, index, saturated};
 use crate::unit::yaml::shorten;
 
 /// Where and amid what the parser gave up. Offsets count in `text`.
@@ -59,6 +59,18 @@ impl Trouble<'_> {
         {
             return self.tab();
         }
+        let line_of = |offset: usize| self.line_at(offset).0;
+        if let Some(open) = self.open
+            && line_of(index(open.start).saturating_sub(self.base)) < line_of(self.offset)
+        {
+            let bracket = Place { end: open.start.saturating_add(1), ..open };
+            return Diagnostic::error(
+                "yaml-bracket",
+                bracket,
+                "this bracket is not closed before the next key",
+            )
+            .related(self.spot(self.offset, 1), "YAML noticed it only here");
+        }
         let (start, value) = self.value();
         let place = self.spot(start, value.len());
         match value.chars().next() {
@@ -68,7 +80,10 @@ impl Trouble<'_> {
             Some(c @ ('@' | '`' | '%')) => Diagnostic::error(
                 "yaml-reserved",
                 place,
-                format!("`{c}` may not start a plain value in YAML"),
+                match c {
+                    '`' => "a backtick may not start a plain value in YAML".into(),
+                    c => format!("`{c}` may not start a plain value in YAML"),
+                },
             )
             .help(format!("quote it: {}", quoted(value))),
             Some('"' | '\'') if self.offset >= start => self.after_quote(kind, start, value),
@@ -175,7 +190,7 @@ impl Trouble<'_> {
 
 /// An alias of nothing, which is most often a cron line or a glob.
 pub(super) fn unknown_alias(text: &str, base: usize, place: Place, name: &str) -> Diagnostic {
-    let offset = crate::unit::diagnostic::index(place.start).saturating_sub(base);
+    let offset = index(place.start).saturating_sub(base);
     let (start, value) = value_at(text, offset);
     if value.starts_with('*') && start == offset {
         let end = place.start.saturating_add(saturated(value.len()));
@@ -186,7 +201,7 @@ pub(super) fn unknown_alias(text: &str, base: usize, place: Place, name: &str) -
 
 /// The help line for the value at `place`.
 pub(super) fn quote_help(text: &str, base: usize, place: Place) -> String {
-    let offset = crate::unit::diagnostic::index(place.start).saturating_sub(base);
+    let offset = index(place.start).saturating_sub(base);
     let (_, value) = value_at(text, offset);
     format!("quote it: {}", quoted(value))
 }
@@ -227,7 +242,7 @@ fn value_at(text: &str, offset: usize) -> (usize, &str) {
     }
     let rest = line.get(start..).unwrap_or("");
     if !rest.starts_with(['"', '\'', '[', '{'])
-        && let Some(colon) = rest.find(": ")
+        && let Some(colon) = rest.find(": ").into_iter().chain(rest.find(":\t")).min()
     {
         start = start.saturating_add(colon).saturating_add(2);
     }

@@ -384,6 +384,8 @@ impl<'s> Builder<'s> {
                             }
                         }
                     }
+                    // What stands in for an alias that was refused already.
+                    Value::Scalar(scalar) if scalar.style == Style::Quoted && scalar.text.is_empty() => {}
                     Value::Scalar(_) | Value::List(_) => self.diagnostics.push(
                         Diagnostic::error(
                             "yaml-merge",
