@@ -15,7 +15,9 @@ fn scenario_files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(directory)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|end| end == "txt") && path.to_string_lossy().contains(&wanted))
+        .filter(|path| {
+            path.extension().is_some_and(|end| end == "txt") && path.to_string_lossy().contains(&wanted)
+        })
         .collect();
     files.sort();
     files

@@ -46,7 +46,10 @@ fn fail(history: &History, failure: &Failure) {
     println!("--- which ends with: {}", again.map_or("nothing".to_owned(), |it| it.violation.to_string()));
 }
 
-#[expect(clippy::disallowed_methods, reason = "a soak is measured by the clock on the wall; no result depends on it")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a soak is measured by the clock on the wall; no result depends on it"
+)]
 fn wall_clock() -> Instant {
     Instant::now()
 }
@@ -56,7 +59,8 @@ fn every_seed_keeps_every_promise() {
     let mut edges = Edges::new();
     let mut steps = 0;
     let begun = wall_clock();
-    let fixed = include_str!("seeds.txt").lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
+    let fixed =
+        include_str!("seeds.txt").lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
     let mut first = number("MCSUP_SEED").unwrap_or(0);
     let mut count = number("MCSUP_SEEDS").unwrap_or(if number("MCSUP_SEED").is_some() { 1 } else { SEEDS });
     if let Some(minutes) = number("MCSUP_SOAK_MINUTES") {
@@ -68,7 +72,9 @@ fn every_seed_keeps_every_promise() {
             count += 1;
         }
     } else {
-        println!("SEED={first} SEEDS={count}: MCSUP_SEED={first} MCSUP_SEEDS={count} cargo test --test simulation");
+        println!(
+            "SEED={first} SEEDS={count}: MCSUP_SEED={first} MCSUP_SEEDS={count} cargo test --test simulation"
+        );
         for seed in fixed.chain(first..first + count) {
             steps += live(seed, &mut edges);
         }

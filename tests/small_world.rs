@@ -107,7 +107,8 @@ fn play(set: &Arc<UnitSet>, host: &[Command], moves: &[Option<Command>], order: 
 
 fn every_order_of(set: &Arc<UnitSet>) {
     let host: Vec<Command> = HOST.iter().map(|text| command(text).unwrap()).collect();
-    let moves: Vec<Option<Command>> = MOVES.iter().map(|text| text.map(|text| command(text).unwrap())).collect();
+    let moves: Vec<Option<Command>> =
+        MOVES.iter().map(|text| text.map(|text| command(text).unwrap())).collect();
     let depth = depth();
     let orders = MOVES.len().pow(depth);
     for number in 0..orders {

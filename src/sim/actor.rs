@@ -43,7 +43,10 @@ pub enum ProbeAnswer {
     /// Longer than any timeout.
     Hang,
     /// In turn: this many failures, then this many passes.
-    Flap { fail: u8, pass: u8 },
+    Flap {
+        fail: u8,
+        pass: u8,
+    },
 }
 
 /// What a leader leaves behind when it ends.
@@ -170,6 +173,7 @@ pub const STEPS: [SpawnStep; 14] = [
 
 /// A failure as the keeper words it.
 pub fn spawn_failure(step: SpawnStep, errno: i32) -> SpawnFailure {
-    let cause = ERRNOS.iter().find(|(_, number, _)| *number == errno).map_or("failed", |(_, _, words)| *words);
+    let cause =
+        ERRNOS.iter().find(|(_, number, _)| *number == errno).map_or("failed", |(_, _, words)| *words);
     SpawnFailure { step, errno, cause: cause.into() }
 }

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use crate::engine::event::{Ask, ExitStatus};
 use crate::engine::time::Pretty;
-use crate::sim::actor::{
-    ERRNOS, Leftover, ProbeAnswer, SpawnOutcome, StopCommand, StopCommandScript, Trait,
-};
+use crate::sim::actor::{ERRNOS, Leftover, ProbeAnswer, SpawnOutcome, StopCommand, StopCommandScript, Trait};
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 

@@ -133,7 +133,8 @@ impl History {
         };
         let missing = world.auditor().unsettled(engine);
         if let Some(first) = missing.first() {
-            let text = format!("not settled {} after the calm: {first} ({} in all)", Pretty(bound), missing.len());
+            let text =
+                format!("not settled {} after the calm: {first} ({} in all)", Pretty(bound), missing.len());
             world.violate(19, text);
         }
     }
@@ -205,7 +206,8 @@ fn replay(world: &mut World) {
             Entry::Step { now, event, effects, .. } => {
                 let again = engine.step(*now, event.clone());
                 if again.0 != *effects {
-                    differs = Some(format!("at {:?} the same {event:?} gave {again:?}, not {effects:?}", now.mono));
+                    differs =
+                        Some(format!("at {:?} the same {event:?} gave {again:?}, not {effects:?}", now.mono));
                     break;
                 }
             }

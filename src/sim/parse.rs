@@ -99,9 +99,9 @@ impl<'a> Words<'a> {
     fn duration_option(&mut self, name: &str) -> Result<Option<Duration>, String> {
         match self.option(name) {
             None => Ok(None),
-            Some(word) => duration(word)
-                .map(Some)
-                .ok_or_else(|| format!("`{word}` in `{}` is no duration", self.text)),
+            Some(word) => {
+                duration(word).map(Some).ok_or_else(|| format!("`{word}` in `{}` is no duration", self.text))
+            }
         }
     }
 
@@ -248,7 +248,8 @@ fn spawn_fails(words: &mut Words<'_>) -> Result<Trait, String> {
 
 fn probe(words: &mut Words<'_>) -> Result<ProbeAnswer, String> {
     if let Some(counts) = words.option("flap") {
-        let parsed = counts.split_once('/').and_then(|(fail, pass)| Some((fail.parse().ok()?, pass.parse().ok()?)));
+        let parsed =
+            counts.split_once('/').and_then(|(fail, pass)| Some((fail.parse().ok()?, pass.parse().ok()?)));
         let (fail, pass) = parsed.ok_or_else(|| format!("`flap={counts}` is not flap=N/M"))?;
         return Ok(ProbeAnswer::Flap { fail, pass });
     }
@@ -280,15 +281,50 @@ mod tests {
     #[test]
     fn every_command_is_read_back_as_it_is_written() {
         let texts = [
-            "boot", "wake", "start a b --no-wait", "stop a --only", "restart a", "kill a", "kill a SIGHUP",
-            "shutdown", "shutdown code=3", "shutdown-now", "exit a#2 code=1", "exit a signal=SIGSEGV",
-            "exit a unknown", "empty a", "clock +1h", "clock -1m30s", "crash supervisor",
-            "crash supervisor after=2 for=3s", "late exit a", "late spawn a", "late probe a", "link-takes 5ms",
-            "wakes-late 3ms", "cancelled-probes-answer on", "spawn-takes a 10ms", "spawn-works a",
-            "spawn-hangs a", "spawn-fails a exec ENOENT", "ends a after=5s code=1", "stays-up a",
-            "ready-after a 2s", "probe a pass", "probe a error", "probe a flap=2/1", "probe-takes a 50ms",
-            "stops-in a 3s", "ignores-term a", "heeds-term a", "unkillable a", "killable a",
-            "leaves-child a for=2s ignoring-term", "leaves-nothing a", "stop-command a fails takes=1s", "calm a",
+            "boot",
+            "wake",
+            "start a b --no-wait",
+            "stop a --only",
+            "restart a",
+            "kill a",
+            "kill a SIGHUP",
+            "shutdown",
+            "shutdown code=3",
+            "shutdown-now",
+            "exit a#2 code=1",
+            "exit a signal=SIGSEGV",
+            "exit a unknown",
+            "empty a",
+            "clock +1h",
+            "clock -1m30s",
+            "crash supervisor",
+            "crash supervisor after=2 for=3s",
+            "late exit a",
+            "late spawn a",
+            "late probe a",
+            "link-takes 5ms",
+            "wakes-late 3ms",
+            "cancelled-probes-answer on",
+            "spawn-takes a 10ms",
+            "spawn-works a",
+            "spawn-hangs a",
+            "spawn-fails a exec ENOENT",
+            "ends a after=5s code=1",
+            "stays-up a",
+            "ready-after a 2s",
+            "probe a pass",
+            "probe a error",
+            "probe a flap=2/1",
+            "probe-takes a 50ms",
+            "stops-in a 3s",
+            "ignores-term a",
+            "heeds-term a",
+            "unkillable a",
+            "killable a",
+            "leaves-child a for=2s ignoring-term",
+            "leaves-nothing a",
+            "stop-command a fails takes=1s",
+            "calm a",
         ];
         for text in texts {
             assert_eq!(command(text).map(|parsed| parsed.to_string()), Ok(text.to_owned()));

@@ -179,16 +179,23 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
 }
 
 fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSpec {
-    let policies = [RestartPolicy::Always, RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
+    let policies =
+        [RestartPolicy::Always, RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
     let policy = match kind {
         UnitKind::Service => random.pick(&policies).copied().unwrap_or(plain.policy),
-        UnitKind::Task => random.pick(&[RestartPolicy::OnFailure, RestartPolicy::Never]).copied().unwrap_or(plain.policy),
+        UnitKind::Task => {
+            random.pick(&[RestartPolicy::OnFailure, RestartPolicy::Never]).copied().unwrap_or(plain.policy)
+        }
     };
     let initial = random.millis(0, 2000);
     let limit = random.chance(300).then(|| StartLimit {
         starts: u32::try_from(random.between(1, 6)).unwrap_or(1),
         within: Duration::from_secs(random.between(60, 3600)),
-        then: if random.chance(500) { OnLimit::Fail } else { OnLimit::Retry(Duration::from_secs(random.between(5, 300))) },
+        then: if random.chance(500) {
+            OnLimit::Fail
+        } else {
+            OnLimit::Retry(Duration::from_secs(random.between(5, 300)))
+        },
     });
     RestartSpec {
         policy,
@@ -308,7 +315,11 @@ pub fn chaos(profile: &Profile, set: &UnitSet, random: &mut Random) -> Vec<(Time
     if random.chance(60)
         && let Some((at, _)) = random.pick(&commands).cloned()
     {
-        let ask = if random.chance(800) { Ask::Shutdown { exit_code: 0 } } else { Ask::ShutdownNow { exit_code: 3 } };
+        let ask = if random.chance(800) {
+            Ask::Shutdown { exit_code: 0 }
+        } else {
+            Ask::ShutdownNow { exit_code: 3 }
+        };
         let place = commands.partition_point(|(time, _)| *time <= at);
         commands.insert(place, (at, Command::Ask(ask)));
     }
@@ -320,7 +331,9 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
     let behave = |what: Trait| Command::Behave { unit: name.clone(), what };
     match trouble {
         Trouble::Exit => Command::Exit { unit: name, ordinal: None, exit: exit(random) },
-        Trouble::Start => Command::Ask(Ask::Start { units: names(name, set, random), wait: random.chance(800) }),
+        Trouble::Start => {
+            Command::Ask(Ask::Start { units: names(name, set, random), wait: random.chance(800) })
+        }
         Trouble::Stop => Command::Ask(Ask::Stop {
             units: names(name, set, random),
             only: random.chance(200),
@@ -347,7 +360,9 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
             ignores_term: random.chance(400),
         }))),
         Trouble::StopCommand => behave(stop_command_trait(random)),
-        Trouble::Life => behave(Trait::Ends(random.chance(700).then(|| (random.millis(0, 20_000), exit(random))))),
+        Trouble::Life => {
+            behave(Trait::Ends(random.chance(700).then(|| (random.millis(0, 20_000), exit(random)))))
+        }
         Trouble::Crash => Command::Crash {
             carried: random.chance(600).then(|| u16::try_from(random.below(6)).unwrap_or(0)),
             down: if random.chance(500) { Duration::ZERO } else { random.millis(0, 30_000) },

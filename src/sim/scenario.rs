@@ -307,11 +307,10 @@ mod tests {
     fn a_file_falls_into_definitions_commands_and_expected_parts() {
         let scenario = Scenario::parse(FILE).unwrap();
         let files: Vec<(&str, &str)> = scenario.files.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
-        assert_eq!(files, [
-            ("mcsup.yaml", "phases: [a]\n"),
-            ("one.yaml", "{command: x}\n"),
-            ("two.yaml", "\ncommand: y\n")
-        ]);
+        assert_eq!(
+            files,
+            [("mcsup.yaml", "phases: [a]\n"), ("one.yaml", "{command: x}\n"), ("two.yaml", "\ncommand: y\n")]
+        );
         assert_eq!(scenario.blocks.len(), 2);
         assert_eq!(scenario.blocks[1].steps.len(), 4);
         assert_eq!(scenario.blocks[1].expected, "6s      more\n");

@@ -85,8 +85,7 @@ fn without(history: &History, gone: UnitId) -> History {
         return history.clone();
     };
     let name = set.units.remove(at).name;
-    let moved: BTreeMap<UnitId, UnitId> =
-        history.set.ids().filter(|id| *id != gone).zip(set.ids()).collect();
+    let moved: BTreeMap<UnitId, UnitId> = history.set.ids().filter(|id| *id != gone).zip(set.ids()).collect();
     for unit in &mut set.units {
         unit.depends_on.retain(|edge| edge.unit != gone);
         for edge in &mut unit.depends_on {

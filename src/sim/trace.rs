@@ -122,7 +122,9 @@ pub fn verbose(entries: &[Entry], set: &UnitSet) -> String {
 
 fn verbose_effect(effect: &Effect, set: &UnitSet) -> String {
     match effect {
-        Effect::Spawn { unit, ordinal, run } => format!("Spawn {}#{ordinal} (run {})", name(set, *unit), run.0),
+        Effect::Spawn { unit, ordinal, run } => {
+            format!("Spawn {}#{ordinal} (run {})", name(set, *unit), run.0)
+        }
         Effect::Record(Fact::StateChanged { unit, from, to, reason }) => {
             format!("{} {from} -> {to} ({reason})", name(set, *unit))
         }
@@ -159,7 +161,8 @@ pub fn compact(entries: &[Entry], set: &UnitSet, runs: &RunNames) -> String {
                 for effect in effects.iter().take(*carried) {
                     page.effect(effect);
                 }
-                for change in timers {
+                let is_whole = *carried == effects.len();
+                for change in timers.iter().filter(|_| is_whole) {
                     page.timer(change);
                 }
             }
@@ -292,11 +295,16 @@ impl Page<'_> {
             Fact::RunEnded { unit, ordinal, exit } => {
                 self.say(Some(*unit), format!("{}#{ordinal} {exit}", name(set, *unit)));
             }
-            Fact::PhaseOpened { phase } => self.say(None, format!("phase {} opens", phase_name(set, phase.0))),
+            Fact::PhaseOpened { phase } => {
+                self.say(None, format!("phase {} opens", phase_name(set, phase.0)))
+            }
             Fact::Booted => self.say(None, "booted".to_owned()),
             Fact::PhaseHeld { phase, holders } => {
                 let holders: Vec<String> = holders.iter().map(|unit| name(set, *unit)).collect();
-                self.say(None, format!("phase {} is held by {}", phase_name(set, phase.0), holders.join(", ")));
+                self.say(
+                    None,
+                    format!("phase {} is held by {}", phase_name(set, phase.0), holders.join(", ")),
+                );
             }
             Fact::IncidentOpened { incident, unit, cause } => {
                 self.say(*unit, format!("incident {incident} opened: {cause}"));

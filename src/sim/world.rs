@@ -235,7 +235,10 @@ impl World {
                 if self.engine.is_some() {
                     let request = RequestId(self.next_request);
                     self.next_request = self.next_request.saturating_add(1);
-                    self.later(Duration::ZERO, Happening::Deliver(Event::RequestReceived { request, ask: ask.clone() }));
+                    self.later(
+                        Duration::ZERO,
+                        Happening::Deliver(Event::RequestReceived { request, ask: ask.clone() }),
+                    );
                 }
             }
             Command::Exit { unit, ordinal, exit } => self.end_by_hand(unit, *ordinal, *exit),
@@ -251,15 +254,22 @@ impl World {
             }
             Command::Clock { forward, by } => {
                 let by = nanos(*by);
-                self.wall_start =
-                    if *forward { self.wall_start.saturating_add(by) } else { self.wall_start.saturating_sub(by) };
+                self.wall_start = if *forward {
+                    self.wall_start.saturating_add(by)
+                } else {
+                    self.wall_start.saturating_sub(by)
+                };
                 self.later(Duration::ZERO, Happening::Deliver(Event::ClockStepped));
             }
             Command::Crash { carried: None, down } => self.lose_supervisor(*down),
             Command::Crash { carried: Some(carried), down } => self.armed_crash = Some((*carried, *down)),
             Command::LateExit { unit } => self.again(|world, unit| world.old_exits.get(&unit).cloned(), unit),
-            Command::LateSpawn { unit } => self.again(|world, unit| world.old_spawns.get(&unit).cloned(), unit),
-            Command::LateProbe { unit } => self.again(|world, unit| world.old_probes.get(&unit).cloned(), unit),
+            Command::LateSpawn { unit } => {
+                self.again(|world, unit| world.old_spawns.get(&unit).cloned(), unit)
+            }
+            Command::LateProbe { unit } => {
+                self.again(|world, unit| world.old_probes.get(&unit).cloned(), unit)
+            }
             Command::LinkTakes(delay) => self.link_takes = *delay,
             Command::WakesLate(delay) => self.wakes_late = *delay,
             Command::CancelledProbesAnswer(on) => self.cancelled_probes_answer = *on,
@@ -610,7 +620,11 @@ impl World {
                 let round = u64::from(fail).saturating_add(u64::from(pass));
                 let at = turn.checked_rem(round).unwrap_or(0);
                 *turn = turn.saturating_add(1);
-                if at < u64::from(fail) { Verdict::Fail("wrong answer".into()) } else { Verdict::Pass("ok".into()) }
+                if at < u64::from(fail) {
+                    Verdict::Fail("wrong answer".into())
+                } else {
+                    Verdict::Pass("ok".into())
+                }
             }
         }
     }

@@ -178,7 +178,8 @@ impl Auditor {
             return false;
         };
         spec.depends_on.iter().all(|dependency| {
-            let note = self.shadow.spec(dependency.unit).and_then(|spec| handover.notes.units.get(&spec.name));
+            let note =
+                self.shadow.spec(dependency.unit).and_then(|spec| handover.notes.units.get(&spec.name));
             dependency.follow == Follow::None
                 && note.is_some_and(|note| note.desired.is_up())
                 && self.stands_alone(handover, dependency.unit, depth.saturating_add(1))
@@ -309,7 +310,11 @@ impl Auditor {
         let missing = spec.depends_on.iter().filter(|dependency| !self.holds(look, dependency));
         unmet.extend(missing.map(|dependency| self.shadow.name(dependency.unit)));
         let rivals = self.shadow.set.ids().filter(|other| self.are_rivals(id, *other));
-        unmet.extend(rivals.filter(|other| self.shadow.live_run(*other).is_some()).map(|other| self.shadow.name(other)));
+        unmet.extend(
+            rivals
+                .filter(|other| self.shadow.live_run(*other).is_some())
+                .map(|other| self.shadow.name(other)),
+        );
         if unmet.is_empty() {
             look.violate(17, format!("{} waits ({reason}) and nothing is missing", self.shadow.name(id)));
         } else if !unmet.iter().any(|name| reason.contains(name.as_str())) {
@@ -319,7 +324,8 @@ impl Auditor {
     }
 
     pub(super) fn are_rivals(&self, one: UnitId, other: UnitId) -> bool {
-        let names = |a: UnitId, b: UnitId| self.shadow.spec(a).is_some_and(|spec| spec.conflicts.contains(&b));
+        let names =
+            |a: UnitId, b: UnitId| self.shadow.spec(a).is_some_and(|spec| spec.conflicts.contains(&b));
         names(one, other) || names(other, one)
     }
 
@@ -354,7 +360,8 @@ impl Auditor {
         if !status.desired.is_up() || depth > self.shadow.set.units.len() {
             return false;
         }
-        let has_failed = self.shadow.unit(id).is_some_and(|unit| unit.note.as_ref().is_some_and(|note| note.attempt > 0));
+        let has_failed =
+            self.shadow.unit(id).is_some_and(|unit| unit.note.as_ref().is_some_and(|note| note.attempt > 0));
         match status.state {
             StateName::Starting | StateName::Ready => !has_failed,
             StateName::Waiting => self.shadow.spec(id).is_some_and(|spec| {
@@ -376,7 +383,8 @@ impl Auditor {
         let mut stopping: BTreeSet<UnitId> = BTreeSet::new();
         let mut count = 0_usize;
         for (_, unit, timer) in look.engine.timers().collect::<Vec<_>>() {
-            count = count.saturating_add(1);
+            // An incident that is about to close is the one thing that a settled set still waits for.
+            count = count.saturating_add(usize::from(timer != Timer::Settle));
             let Some(id) = unit else { continue };
             let state = self.shadow.state(id);
             let belongs = match timer {
@@ -386,6 +394,7 @@ impl Auditor {
                 Timer::ProbeDue(_) => {
                     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy)
                 }
+                Timer::Settle => state == StateName::Ready,
                 Timer::BootTimeout | Timer::ShutdownTimeout => false,
             };
             if !belongs {
@@ -413,9 +422,13 @@ impl Auditor {
             && self.shadow.set.ids().zip(&self.shadow.set.units).all(|(id, spec)| {
                 let retries = spec.restart.limit.is_some_and(|limit| limit.then != OnLimit::Fail);
                 let is_still = match self.shadow.state(id) {
-                    StateName::Inactive | StateName::Ready | StateName::Completed | StateName::Waiting => true,
+                    StateName::Inactive | StateName::Ready | StateName::Completed | StateName::Waiting => {
+                        true
+                    }
                     StateName::Failed => !retries,
-                    StateName::Starting | StateName::Unhealthy | StateName::Stopping | StateName::Backoff => false,
+                    StateName::Starting | StateName::Unhealthy | StateName::Stopping | StateName::Backoff => {
+                        false
+                    }
                 };
                 is_still && spec.health.is_empty()
             })
@@ -437,7 +450,8 @@ impl Auditor {
                 missing.push(format!("{} is {} ({})", self.shadow.name(id), status.state, status.reason));
             }
         }
-        missing.extend(self.shadow.pending.iter().map(|request| format!("request {} has no reply", request.0)));
+        missing
+            .extend(self.shadow.pending.iter().map(|request| format!("request {} has no reply", request.0)));
         missing
     }
 

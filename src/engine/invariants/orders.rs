@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::engine::effect::{Effect, Fact, SignalScope};
+use crate::engine::event::Event;
 use crate::engine::id::{PhaseId, RunId, UnitId};
 use crate::engine::invariants::shadow::Stage;
 use crate::engine::invariants::{Auditor, Look};
@@ -28,7 +29,8 @@ impl Auditor {
             Effect::StartProbe { unit, index, .. } => self.start_probe(look, *unit, *index),
             Effect::Reply { request, .. } => {
                 if !self.shadow.pending.contains(request) {
-                    let fact = if self.shadow.answered.contains(request) { "twice" } else { "without being asked" };
+                    let fact =
+                        if self.shadow.answered.contains(request) { "twice" } else { "without being asked" };
                     look.violate(17, format!("request {} is answered {fact}", request.0));
                 }
             }
@@ -41,7 +43,8 @@ impl Auditor {
         match fact {
             Fact::StateChanged { unit, from, to, .. } => {
                 self.edge(look, *unit, *from, *to);
-                let stays = look.engine.status(*unit).is_some_and(|status| status.state == StateName::Backoff);
+                let stays =
+                    look.engine.status(*unit).is_some_and(|status| status.state == StateName::Backoff);
                 if *to == StateName::Backoff && stays {
                     self.backoff(look, *unit);
                 }
@@ -96,7 +99,9 @@ impl Auditor {
             if self.holds(look, dependency) {
                 continue;
             }
-            if dependency.required || self.may_come(look, dependency, 0) {
+            // A person who starts both starts both: nobody waits for what the same request runs again.
+            let is_asked = matches!(look.event, Event::RequestReceived { .. });
+            if dependency.required || (!is_asked && self.may_come(look, dependency, 0)) {
                 let needed = self.shadow.name(dependency.unit);
                 let condition = dependency.condition;
                 look.violate(3, format!("{} is spawned and {needed} is not {condition:?}", spec.name));
@@ -106,7 +111,10 @@ impl Auditor {
             self.are_rivals(id, *other) && *other != id && self.shadow.live_run(*other).is_some()
         });
         if let Some(rival) = rival {
-            look.violate(3, format!("{} is spawned and conflicts with {}", spec.name, self.shadow.name(rival)));
+            look.violate(
+                3,
+                format!("{} is spawned and conflicts with {}", spec.name, self.shadow.name(rival)),
+            );
         }
     }
 
@@ -118,14 +126,17 @@ impl Auditor {
         let before = unit.automatic_starts.iter().filter(is_inside).count();
         if before >= usize::try_from(limit.starts).unwrap_or(usize::MAX) {
             let within = Pretty(limit.within);
-            look.violate(9, format!("{} has {before} automatic starts within {within} already", self.shadow.name(id)));
+            look.violate(
+                9,
+                format!("{} has {before} automatic starts within {within} already", self.shadow.name(id)),
+            );
         }
     }
 
-    /// 3, for the barrier itself: everything before it that blocks is there.
+    /// 3, for the barrier itself: what blocks it in the phase before is there. Earlier barriers are latched.
     fn barrier(&self, look: &mut Look<'_>, phase: PhaseId) {
         for (id, spec) in self.shadow.set.ids().zip(&self.shadow.set.units) {
-            if spec.phase >= phase || !spec.blocks_phase {
+            if spec.phase.0.saturating_add(1) != phase.0 || !spec.blocks_phase {
                 continue;
             }
             let Some(status) = look.engine.status(id) else { continue };
@@ -160,14 +171,16 @@ impl Auditor {
     fn kill(&self, look: &mut Look<'_>, run: RunId, id: UnitId) {
         let (Some(found), Some(spec)) = (self.shadow.runs.get(&run), self.shadow.spec(id)) else { return };
         let grace = spec.stop.grace;
-        let is_after_grace = found.stop_began.is_some_and(|began| look.now >= began.after(grace));
+        let is_after_grace = found.stop_began.is_some_and(|began| look.now >= began.after(grace))
+            || found.noted_deadline.is_some_and(|deadline| look.now >= deadline);
         let is_said = self.shadow.is_kill_all
             || found.kill_asked
             || found.stage == Stage::Ordered // there is nobody yet who could heed another signal
             || spec.stop.signal == SignalNumber::KILL
             || grace.is_zero();
         let timeout = self.shadow.set.shutdown_timeout;
-        let is_shutdown_over = self.shadow.shutdown_since.is_some_and(|since| look.now >= since.after(timeout));
+        let is_shutdown_over =
+            self.shadow.shutdown_since.is_some_and(|since| look.now >= since.after(timeout));
         if !is_after_grace && !is_said && !is_shutdown_over {
             let began = found.stop_began.map(|at| look.now.since(at));
             let since = began.map_or_else(
@@ -193,7 +206,10 @@ impl Auditor {
             let needs_it = edge.required && edge.condition != Condition::Completed && !is_given_up;
             if needs_it && self.shadow.live_run(*dependent).is_some() {
                 let other = self.shadow.name(*dependent);
-                look.violate(4, format!("{} is stopped while {other} requires it and lives", self.shadow.name(id)));
+                look.violate(
+                    4,
+                    format!("{} is stopped while {other} requires it and lives", self.shadow.name(id)),
+                );
             }
         }
     }
@@ -215,7 +231,7 @@ impl Auditor {
         };
         let delay = until.since(look.now);
         if let Some(OnLimit::Retry(pause)) = spec.restart.limit.map(|limit| limit.then)
-            && delay >= pause
+            && delay == pause
         {
             // The pause of a full window: it and the backoff start over.
             if let Some(unit) = self.shadow.unit_mut(id) {

@@ -9,7 +9,7 @@ use crate::engine::event::{Ask, Event, HandedCondition, Handover, UnitNote};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::Timestamp;
-use crate::unit::spec::{Dependency, UnitKind, UnitSet, UnitSpec};
+use crate::unit::spec::{Dependency, SignalNumber, UnitKind, UnitSet, UnitSpec};
 
 /// One spawn as seen from outside.
 #[derive(Clone, Debug)]
@@ -19,7 +19,9 @@ pub(super) struct Run {
     pub(super) ordered_at: Timestamp,
     /// When its stop began: the stop command or the first stop signal.
     pub(super) stop_began: Option<Timestamp>,
-    /// A person said kill.
+    /// When a stop that was remembered before the supervisor was lost ends in SIGKILL.
+    pub(super) noted_deadline: Option<Timestamp>,
+    /// A person said kill, or it was killed already.
     pub(super) kill_asked: bool,
 }
 
@@ -202,8 +204,7 @@ impl Shadow {
     }
 
     fn learn_ask(&mut self, now: Timestamp, ask: &Ask) {
-        let named: Vec<UnitId> =
-            ask.units().iter().filter_map(|name| self.set.find(name.as_str())).collect();
+        let named: Vec<UnitId> = ask.units().iter().filter_map(|name| self.set.find(name.as_str())).collect();
         if named.len() < ask.units().len() {
             return; // an unknown name: nothing of it is done
         }
@@ -286,7 +287,9 @@ impl Shadow {
             let stage = match &handed.condition {
                 HandedCondition::Spawning => Stage::Ordered,
                 HandedCondition::Live { .. } => Stage::Live,
-                HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { is_empty: true, .. } => Stage::Over,
+                HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { is_empty: true, .. } => {
+                    Stage::Over
+                }
                 HandedCondition::Exited { is_empty: false, .. } => Stage::LeaderGone,
             };
             let known = before.get(&handed.run);
@@ -295,6 +298,16 @@ impl Shadow {
                 stage,
                 ordered_at: handed.spawned_at,
                 stop_began: known.and_then(|run| run.stop_began),
+                noted_deadline: handover.notes.units.get(&handed.unit).and_then(|note| match note.life {
+                    NotedState::Stopping { deadline, .. } => Some(deadline),
+                    NotedState::Inactive
+                    | NotedState::Starting
+                    | NotedState::Ready
+                    | NotedState::Unhealthy
+                    | NotedState::Backoff { .. }
+                    | NotedState::Failed { .. }
+                    | NotedState::Completed => None,
+                }),
                 kill_asked: known.is_some_and(|run| run.kill_asked),
             };
             self.runs.insert(handed.run, run);
@@ -335,9 +348,12 @@ impl Shadow {
             Effect::Record(fact) => self.carry_fact(fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
             Effect::RunStopCommand { run, .. } => self.begin_stop(now, *run),
-            Effect::Signal { run, .. } => {
+            Effect::Signal { run, signal, .. } => {
                 if !is_kill_ask {
                     self.begin_stop(now, *run);
+                }
+                if let Some(run) = self.runs.get_mut(run) {
+                    run.kill_asked |= *signal == SignalNumber::KILL;
                 }
             }
             Effect::Release { run } => {
@@ -364,8 +380,14 @@ impl Shadow {
     }
 
     fn carry_spawn(&mut self, now: Timestamp, run: RunId, id: UnitId) {
-        let fresh =
-            Run { unit: id, stage: Stage::Ordered, ordered_at: now, stop_began: None, kill_asked: false };
+        let fresh = Run {
+            unit: id,
+            stage: Stage::Ordered,
+            ordered_at: now,
+            stop_began: None,
+            noted_deadline: None,
+            kill_asked: false,
+        };
         self.runs.insert(run, fresh);
         self.highest_run = self.highest_run.max(run.0);
         if let Some(unit) = self.unit_mut(id) {
@@ -390,7 +412,8 @@ impl Shadow {
                         unit.has_passed = false;
                         unit.comes_from_backoff = true;
                         let is_pausing = std::mem::take(&mut unit.is_pausing);
-                        unit.last_attempt = unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
+                        unit.last_attempt =
+                            unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
                     }
                     StateName::Failed => {
                         unit.has_passed = false;
