@@ -1,6 +1,8 @@
 //! Generated histories against a small model that knows only what a person would say: who should be up.
 //! It knows no states, no timers and no order, so it cannot repeat the engine's mistakes.
 
+#![expect(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;

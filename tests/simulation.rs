@@ -8,6 +8,8 @@
 //! MCSUP_SOAK_MINUTES=60 cargo test --test simulation           from a new seed, for as long
 //! ```
 
+#![expect(clippy::print_stdout, reason = "a run names its seed and how to repeat it")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -43,7 +45,10 @@ fn fail(history: &History, failure: &Failure) {
     let small = shrink(history, failure.violation.number);
     let again = small.live().failure;
     println!("--- shrunk, for tests/scenarios:\n{}", small.scenario());
-    println!("--- which ends with: {}", again.map_or("nothing".to_owned(), |it| it.violation.to_string()));
+    println!(
+        "--- which ends with: {}",
+        again.map_or_else(|| "nothing".to_owned(), |it| it.violation.to_string())
+    );
 }
 
 #[expect(
@@ -62,10 +67,12 @@ fn every_seed_keeps_every_promise() {
     let fixed =
         include_str!("seeds.txt").lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
     let mut first = number("MCSUP_SEED").unwrap_or(0);
-    let mut count = number("MCSUP_SEEDS").unwrap_or(if number("MCSUP_SEED").is_some() { 1 } else { SEEDS });
+    let usual = if number("MCSUP_SEED").is_some() { 1 } else { SEEDS };
+    let mut count = number("MCSUP_SEEDS").unwrap_or(usual);
     if let Some(minutes) = number("MCSUP_SOAK_MINUTES") {
         let since_epoch = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-        first = number("MCSUP_SEED").unwrap_or(u64::try_from(since_epoch.as_millis()).unwrap_or(0));
+        let fresh = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
+        first = number("MCSUP_SEED").unwrap_or(fresh);
         count = 0;
         while begun.elapsed() < Duration::from_secs(60 * minutes) {
             steps += live(first + count, &mut edges);

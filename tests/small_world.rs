@@ -3,6 +3,12 @@
 //!
 //! `MCSUP_DEPTH=6 cargo test --release --test small_world` goes deeper than the ordinary 4.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a set-up that fails is a test that fails; what was played is told"
+)]
+
 use std::sync::Arc;
 use std::time::Duration;
 

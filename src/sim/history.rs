@@ -115,8 +115,7 @@ impl History {
         let bound = self.bound();
         let limit = world.now().after(bound);
         let mut look_at = world.now();
-        loop {
-            let Some(next) = world.next_happening().filter(|at| *at <= limit) else { break };
+        while let Some(next) = world.next_happening().filter(|at| *at <= limit) {
             // Looking is dear: between looks a second passes, or what comes next.
             look_at = next.max(look_at.after(Duration::from_secs(1)));
             world.run_until(look_at);

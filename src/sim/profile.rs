@@ -163,7 +163,8 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     unit.phase = PhaseId(u16::try_from(phase).unwrap_or(0));
     unit.blocks_phase = !random.chance(150);
     unit.enabled = !random.chance(80);
-    unit.start_timeout = if random.chance(800) { Some(random.millis(500, 60_000)) } else { None };
+    let may_take_for_ever = unit.kind == UnitKind::Task && random.chance(300);
+    unit.start_timeout = (!may_take_for_ever).then(|| random.millis(500, 60_000));
     if unit.kind == UnitKind::Service && random.chance(500) {
         unit.health = (0..random.between(1, 2)).map(|_| probe(random)).collect();
         unit.ready = if random.chance(800) { Ready::Health } else { Ready::Started };

@@ -283,13 +283,12 @@ fn files(lines: &[&str]) -> Vec<(String, String)> {
 pub fn write(head: &str, commands: &[(Timestamp, Command)]) -> String {
     let mut text = head.to_owned();
     for (at, command) in commands {
-        match command {
-            Command::Boot => text.push_str("boot\n"),
-            other => {
-                let at = Pretty(Duration::from_nanos(at.0));
-                // Writing into a string cannot fail.
-                writeln!(text, "at {at} {other}").unwrap_or_default();
-            }
+        if *command == Command::Boot {
+            text.push_str("boot\n");
+        } else {
+            let at = Pretty(Duration::from_nanos(at.0));
+            // Writing into a string cannot fail.
+            writeln!(text, "at {at} {command}").unwrap_or_default();
         }
     }
     text.push_str("run-to-rest\n----\n");
@@ -297,6 +296,7 @@ pub fn write(head: &str, commands: &[(Timestamp, Command)]) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "an index that is wrong is a test that fails")]
 mod tests {
     use super::*;
 

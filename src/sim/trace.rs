@@ -181,9 +181,12 @@ struct Page<'a> {
     at: Option<Timestamp>,
     lines: Vec<Line>,
     /// Of this instant: each timer before and after; what comes and goes within it is not shown.
-    timers: BTreeMap<(Option<UnitId>, String), (Option<Timestamp>, Option<Timestamp>)>,
+    timers: BTreeMap<(Option<UnitId>, String), Moved>,
     text: String,
 }
+
+/// A timer before and after an instant.
+type Moved = (Option<Timestamp>, Option<Timestamp>);
 
 struct Line {
     unit: Option<UnitId>,
@@ -296,7 +299,7 @@ impl Page<'_> {
                 self.say(Some(*unit), format!("{}#{ordinal} {exit}", name(set, *unit)));
             }
             Fact::PhaseOpened { phase } => {
-                self.say(None, format!("phase {} opens", phase_name(set, phase.0)))
+                self.say(None, format!("phase {} opens", phase_name(set, phase.0)));
             }
             Fact::Booted => self.say(None, "booted".to_owned()),
             Fact::PhaseHeld { phase, holders } => {
