@@ -6,6 +6,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == mcsup::keeper::VERB => mcsup::keeper::main(),
+        Some(verb) if verb == mcsup::cli::supervise::VERB => mcsup::cli::supervise::main(),
         _ => mcsup::cli::run(),
     }
 }

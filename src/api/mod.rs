@@ -1,1 +1,52 @@
-//! The control API: HTTP/1.1 and JSON over the unix socket.
+//! The control API: HTTP/1.1 and JSON over the unix socket, described by OpenAPI.
+//!
+//! Nothing here knows the engine's insides: every request becomes one message to the supervisor's
+//! loop through [`Handle`], and its one answer becomes the response.
+
+pub mod dto;
+pub mod problem;
+pub mod parameters;
+mod sys;
+pub mod caller;
+pub mod body;
+mod status;
+mod actions;
+mod events;
+mod logs;
+pub mod routes;
+pub mod openapi;
+pub mod server;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use crate::supervisor::handle::Handle;
+
+pub use server::{serve, serve_until};
+
+/// What the routes need to know besides the loop.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The directory that holds one directory of logs per unit.
+    pub log_dir: PathBuf,
+    pub rules: caller::Rules,
+}
+
+impl Context {
+    /// With the rules of the running process: its own user may change things, the group `mcsup`
+    /// may look.
+    pub fn new(log_dir: PathBuf) -> Self {
+        Self { log_dir, rules: caller::Rules::of_this_process() }
+    }
+}
+
+/// What every route is given.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub handle: Handle,
+    pub context: Arc<Context>,
+    /// One permit for each reader of logs, as each holds a thread.
+    pub log_readers: Arc<Semaphore>,
+}

@@ -1,33 +1,99 @@
-//! What people type.
+//! What people type: one file per command, and the tree that holds them.
 
+pub(crate) mod exit;
+pub(crate) mod render;
+pub mod render_diagnostics;
+pub(crate) mod client;
+pub(crate) mod up;
+pub mod supervise;
 pub mod check;
 pub mod graph;
 pub mod schema;
-pub(crate) mod render;
-pub mod render_diagnostics;
+pub(crate) mod status;
+pub(crate) mod detail;
+pub(crate) mod watch;
+pub(crate) mod act;
+pub(crate) mod logs;
+pub(crate) mod events;
+pub(crate) mod why;
+pub(crate) mod shutdown;
+pub(crate) mod completions;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
+/// Mission Control for one machine: a supervisor that proves its services work.
 #[derive(Debug, Parser)]
-#[command(name = "mcsup", version, about)]
-struct Mcsup {
+#[command(
+    name = "mcsup",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Exit status: 0 done, 1 the thing asked about is not well, 2 usage, 3 no supervisor, \
+                  4 not permitted, 5 timed out.\n\nExample:\n  mcsup status redis"
+)]
+struct Cli {
+    /// One directory with units, state, run and log in it; goes before MCSUP_HOME
+    #[arg(long, global = true, value_name = "DIR")]
+    home: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::UpArgs),
+    Init(up::InitArgs),
     Check(check::CheckArgs),
     Graph(graph::GraphArgs),
+    Status(status::Args),
+    Start(act::StartArgs),
+    Stop(act::StopArgs),
+    Restart(act::RestartArgs),
+    Kill(act::KillArgs),
+    Logs(logs::Args),
+    Events(events::Args),
+    Why(why::Args),
+    Shutdown(shutdown::Args),
     Schema(schema::SchemaArgs),
+    Completions(completions::Args),
 }
 
 pub fn run() -> ExitCode {
-    match Mcsup::parse().command {
-        Command::Check(args) => check::run(args),
-        Command::Graph(args) => graph::run(args),
-        Command::Schema(args) => schema::run(args),
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and version are asked for, and go to the output; the rest is wrong usage, status 2.
+            drop(usage.print());
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
+    };
+    cli.command.run(cli.home.as_deref())
+}
+
+impl Command {
+    fn run(self, home: Option<&Path>) -> ExitCode {
+        let units = |dir: Option<PathBuf>| dir.or_else(|| home.map(|home| home.join("units")));
+        let result = match self {
+            Self::Up(args) => up::up(&args, home),
+            Self::Init(args) => up::init(&args, home),
+            Self::Check(args) => return check::run(check::CheckArgs { dir: units(args.dir), ..args }),
+            Self::Graph(args) => return graph::run(graph::GraphArgs { dir: units(args.dir), ..args }),
+            Self::Status(args) => status::run(&args, home),
+            Self::Start(args) => act::start(args, home),
+            Self::Stop(args) => act::stop(args, home),
+            Self::Restart(args) => act::restart(args, home),
+            Self::Kill(args) => act::kill(args, home),
+            Self::Logs(args) => logs::run(&args, home),
+            Self::Events(args) => events::run(args, home),
+            Self::Why(args) => why::run(&args, home),
+            Self::Shutdown(args) => shutdown::run(&args, home),
+            Self::Schema(args) => return schema::run(args),
+            Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
+        };
+        result.map_or_else(exit::Failure::told, ExitCode::from)
     }
 }

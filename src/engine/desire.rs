@@ -82,7 +82,9 @@ impl Engine {
         }
         let graph = Arc::clone(&self.graph);
         for edge in graph.dependents(id) {
-            if edge.required && self.units[edge.unit].desired.is_up() {
+            // What has completed needs nothing any more, and must not run again when the other comes back.
+            let is_done = self.units[edge.unit].state == UnitState::Completed;
+            if edge.required && !is_done && self.units[edge.unit].desired.is_up() {
                 self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency));
             }
         }

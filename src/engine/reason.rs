@@ -1,5 +1,7 @@
 //! The sentence that every state carries, and the chain that explains it.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
 use crate::engine::id::UnitId;
 use crate::engine::state::{
@@ -100,7 +102,7 @@ impl Engine {
             UnitState::Backoff { until, .. } => {
                 let cause =
                     unit.last_failure.as_ref().map_or_else(|| "ended".to_owned(), ToString::to_string);
-                let delay = until.since(unit.since);
+                let delay = whole_millis(until.since(unit.since));
                 format!("{cause}; starts again after {}", Pretty(delay))
             }
             UnitState::Failed { cause } => cause.to_string(),
@@ -217,4 +219,10 @@ impl Engine {
             StopStage::Unkillable => format!("{why}; SIGKILL does not end it"),
         }
     }
+}
+
+/// A person reads `482ms`, not `482ms500us17ns`.
+fn whole_millis(delay: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX))
+        .max(delay.min(Duration::from_millis(1)))
 }

@@ -30,10 +30,12 @@ impl Engine {
         for (id, spec) in set.ids().zip(&set.units) {
             match notes.units.remove(&spec.name) {
                 Some(note) => self.restore_unit(id, note),
-                None if spec.enabled && self.boot.shutdown.is_none() => {
-                    self.wishes.push_back(Wish::Up(id, UpSource::Boot));
+                None => {
+                    self.units[id].since = self.now.mono;
+                    if spec.enabled {
+                        self.wishes.push_back(Wish::Up(id, UpSource::Boot));
+                    }
                 }
-                None => {}
             }
             self.mark(id);
         }
@@ -287,7 +289,8 @@ impl Engine {
                         self.wishes.push_back(Wish::Up(id, UpSource::Dependent));
                     } else if !self.units[id].leaves_dependents {
                         for edge in graph.dependents(id) {
-                            if edge.required && self.units[edge.unit].desired.is_up() {
+                            let is_done = self.units[edge.unit].state == UnitState::Completed;
+                            if edge.required && !is_done && self.units[edge.unit].desired.is_up() {
                                 self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency));
                             }
                         }

@@ -114,14 +114,14 @@ impl Engine {
                 continue;
             }
             let text = match self.units[id].desired {
-                Desired::Up(_) => format!("started too: needed with {names}"),
+                Desired::Up(_) => format!("started with {names}"),
                 Desired::Down(DownSource::Conflict) => format!("stopped: conflicts with {names}"),
                 Desired::Down(
                     DownSource::Dependency
                     | DownSource::Disabled
                     | DownSource::Operator
                     | DownSource::Shutdown,
-                ) => format!("stopped too: it requires {names}"),
+                ) => format!("stopped with {names}"),
             };
             lines.push(Line { unit: id, is_well: true, text: text.into() });
         }

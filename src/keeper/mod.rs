@@ -1,12 +1,142 @@
 //! HOLD: the parent of every process, and the only one who waits for them.
+//!
+//! Nothing here may panic, knows a policy beyond "stop when nobody answers", or reads a unit file.
+#![cfg_attr(not(test), deny(clippy::panic, clippy::expect_used))]
+#![deny(
+    clippy::disallowed_types,
+    clippy::iter_over_hash_type,
+    clippy::float_arithmetic,
+    clippy::cast_possible_truncation
+)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::indexing_slicing, clippy::as_conversions, clippy::arithmetic_side_effects)
+)]
 
 pub mod wire;
+pub mod codec;
+pub mod link;
+mod run;
+mod args;
+mod orders;
+mod reap;
+mod supervise;
+mod farewell;
+mod table;
+mod holdings;
+mod spawn;
+mod process;
+mod pump;
+mod logfile;
+mod rotation;
+mod clock;
+mod sys;
 
+pub(crate) use crate::keeper::sys::inherited;
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::io;
 use std::process::ExitCode;
+
+use nix::sys::signal::SigSet;
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Resource, Rlimit};
+
+use crate::keeper::args::Arguments;
+use crate::keeper::farewell::Farewell;
+use crate::keeper::holdings::Holdings;
+use crate::keeper::pump::Pump;
+use crate::keeper::run::Keeper;
+use crate::keeper::spawn::{Context, Spawner};
+use crate::keeper::supervise::Supervisor;
+use crate::keeper::sys::OomScore;
+use crate::keeper::table::Table;
+use crate::keeper::wire::Limit;
 
 /// The hidden first argument under which this binary is the keeper.
 pub const VERB: &str = "__keeper";
 
+const USAGE_ERROR: u8 = 2;
+const OOM_SCORE_FILE: &CStr = c"/proc/self/oom_score_adj";
+
+/// Runs the keeper with the arguments after `VERB`, until there is nothing left to hold.
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    let arguments = match args::parse(std::env::args_os().skip(2)) {
+        Ok(arguments) => arguments,
+        Err(word) => {
+            complain(&format!("cannot start the keeper: bad argument {}", word.display()));
+            return ExitCode::from(USAGE_ERROR);
+        }
+    };
+    match set_up(arguments).and_then(Keeper::run) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&format!("cannot keep: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything that must come before the first child, in the order in which it must come: signals
+/// are blocked before there are threads, and the low descriptors taken before any is opened.
+fn set_up(arguments: Arguments) -> io::Result<Keeper> {
+    sys::close_on_exec_from(3);
+    sys::reset_dispositions();
+    let mask = SigSet::all();
+    mask.thread_block()?;
+    let nofile = raise_descriptor_limit();
+    let oom_score = protect_from_oom();
+    let pid = rustix::process::getpid();
+    rustix::process::set_child_subreaper(Some(pid))?;
+    let spawner = Spawner::start(nofile.hard)?;
+    let executable = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
+    Ok(Keeper {
+        arguments,
+        executable,
+        pid: pid.as_raw_nonzero().get(),
+        context: Context { nofile, oom_score },
+        epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+        signals: SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
+        spawner,
+        pump: Pump::start()?,
+        table: Table::default(),
+        holdings: Holdings::default(),
+        pending: BTreeMap::new(),
+        last_token: 0,
+        link: None,
+        is_link_full: false,
+        supervisor: Supervisor::default(),
+        farewell: Farewell::default(),
+        next_sweep: None,
+    })
+}
+
+/// We hold three descriptors a run; our children get back what we were given.
+fn raise_descriptor_limit() -> Limit {
+    let before = rustix::process::getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    rustix::process::setrlimit(Resource::Nofile, raised).ok();
+    let number = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+    Limit { resource: RLIMIT_NOFILE, soft: number(before.current), hard: number(before.maximum) }
+}
+
+/// As prlimit(2) counts on every architecture we run on.
+const RLIMIT_NOFILE: u32 = 7;
+
+/// The last to be killed for memory, where we may say so. What our children get back then; nothing
+/// where nothing was changed.
+fn protect_from_oom() -> OomScore {
+    let before = std::fs::read("/proc/self/oom_score_adj").unwrap_or_default();
+    match sys::write_file(OOM_SCORE_FILE, b"-1000") {
+        Ok(()) => OomScore { text: before, is_required: false },
+        Err(_) => OomScore::default(),
+    }
+}
+
+/// To whoever watches our standard error; there may be nobody.
+fn complain(text: &str) {
+    rustix::io::write(io::stderr(), format!("mcsup: {text}\n").as_bytes()).ok();
 }

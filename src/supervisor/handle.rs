@@ -31,7 +31,7 @@ pub enum Query {
     /// The kept facts after `after`, and the ones to come.
     Events {
         after: u64,
-        reply: oneshot::Sender<(Vec<Arc<EventRecord>>, broadcast::Receiver<Arc<EventRecord>>)>,
+        reply: oneshot::Sender<Subscription>,
     },
 }
 
@@ -55,6 +55,9 @@ pub struct EventRecord {
     /// To name the units in `fact`.
     pub set: Arc<UnitSet>,
 }
+
+/// The kept records, and the ones to come.
+pub type Subscription = (Vec<Arc<EventRecord>>, broadcast::Receiver<Arc<EventRecord>>);
 
 /// The supervisor has ended; nobody answers any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,10 +96,7 @@ impl Handle {
 
     /// # Errors
     /// When the supervisor has ended.
-    pub async fn events(
-        &self,
-        after: u64,
-    ) -> Result<(Vec<Arc<EventRecord>>, broadcast::Receiver<Arc<EventRecord>>), Gone> {
+    pub async fn events(&self, after: u64) -> Result<Subscription, Gone> {
         self.query(|reply| Query::Events { after, reply }).await
     }
 

@@ -1,6 +1,15 @@
 //! Where things live: units, state, run and log directories of one instance.
 
-use std::path::PathBuf;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 
 /// The four directories of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,9 +20,504 @@ pub struct Home {
     pub log: PathBuf,
 }
 
+/// Why a home cannot be used, in words for the person who typed the command.
+#[derive(Debug)]
+pub enum HomeError {
+    /// Neither root nor a user with a home directory.
+    Homeless,
+    NoUnits {
+        units: PathBuf,
+        cause: io::Error,
+    },
+    /// The state directory was made for another units directory.
+    OtherUnits {
+        state: PathBuf,
+        recorded: PathBuf,
+        asked: PathBuf,
+    },
+    /// Another supervisor holds the state directory; its keeper's pid where it could be read.
+    Held {
+        state: PathBuf,
+        pid: Option<u32>,
+    },
+    Io {
+        verb: &'static str,
+        path: PathBuf,
+        cause: io::Error,
+    },
+}
+
+/// Why a client does not know whom to talk to.
+#[derive(Debug)]
+pub enum ClientError {
+    /// Nobody listens at the default socket, and no instance lives.
+    NobodyLives {
+        tried: PathBuf,
+    },
+    /// Several instances live: one must be named.
+    Several(Vec<Home>),
+    Homeless,
+}
+
+/// The parts of the surroundings that choose directories; its own type so that tests need no environment.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    pub is_root: bool,
+    pub mcsup_home: Option<PathBuf>,
+    pub home: Option<PathBuf>,
+    pub config_home: Option<PathBuf>,
+    pub state_home: Option<PathBuf>,
+    pub runtime_dir: Option<PathBuf>,
+}
+
+impl Surroundings {
+    pub fn read() -> Self {
+        let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        Self {
+            is_root: rustix::process::geteuid().is_root(),
+            mcsup_home: env::var_os("MCSUP_HOME").filter(|text| !text.is_empty()).map(PathBuf::from),
+            home: absolute("HOME"),
+            config_home: absolute("XDG_CONFIG_HOME"),
+            state_home: absolute("XDG_STATE_HOME"),
+            runtime_dir: absolute("XDG_RUNTIME_DIR"),
+        }
+    }
+}
+
 impl Home {
+    /// What `mcsup up [DIR]` runs on. `home` is `--home`; it wins over `MCSUP_HOME`.
+    ///
+    /// # Errors
+    /// When there is no units directory, or no home to derive one from.
+    pub fn for_up(
+        around: &Surroundings,
+        home: Option<&Path>,
+        units: Option<&Path>,
+    ) -> Result<Self, HomeError> {
+        let given = home.map(Path::to_path_buf).or_else(|| around.mcsup_home.clone());
+        let base = match given {
+            Some(home) => Self::under(&std::path::absolute(&home).unwrap_or(home)),
+            None => Self::default_for(around).ok_or(HomeError::Homeless)?,
+        };
+        let named_by_dir = home.is_none() && around.mcsup_home.is_none();
+        let Some(asked) = units else {
+            let units = canonical_units(&base.units)?;
+            return Ok(Self { units, ..base });
+        };
+        let units = canonical_units(asked)?;
+        let is_default = fs::canonicalize(&base.units).is_ok_and(|default| default == units);
+        if named_by_dir && !is_default { Ok(base.instance(units)) } else { Ok(Self { units, ..base }) }
+    }
+
+    /// Whom a client talks to: the home it was given, else the default one, else the only instance that answers.
+    ///
+    /// # Errors
+    /// When nobody answers, or several do and none was named.
+    pub fn for_client(around: &Surroundings, home: Option<&Path>) -> Result<Self, ClientError> {
+        if let Some(home) = home.map(Path::to_path_buf).or_else(|| around.mcsup_home.clone()) {
+            return Ok(Self::under(&std::path::absolute(&home).unwrap_or(home)));
+        }
+        let default = Self::default_for(around).ok_or(ClientError::Homeless)?;
+        if connect(&default.socket()).is_ok() {
+            return Ok(default);
+        }
+        let mut alive = default.instances();
+        alive.retain(|instance| connect(&instance.socket()).is_ok());
+        match (alive.pop(), alive.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (Some(last), false) => {
+                alive.push(last);
+                Err(ClientError::Several(alive))
+            }
+            (None, _) => Err(ClientError::NobodyLives { tried: default.socket() }),
+        }
+    }
+
+    /// All four directories under one.
+    pub fn under(home: &Path) -> Self {
+        Self {
+            units: home.join("units"),
+            state: home.join("state"),
+            run: home.join("run"),
+            log: home.join("log"),
+        }
+    }
+
+    /// The system's directories for root, the XDG ones for others.
+    pub fn default_for(around: &Surroundings) -> Option<Self> {
+        if around.is_root {
+            return Some(Self {
+                units: "/etc/mcsup/units".into(),
+                state: "/var/lib/mcsup".into(),
+                run: "/run/mcsup".into(),
+                log: "/var/log/mcsup".into(),
+            });
+        }
+        let under_home = |rest: &str| around.home.as_ref().map(|home| home.join(rest));
+        let config = around.config_home.clone().or_else(|| under_home(".config"))?;
+        let state = around.state_home.clone().or_else(|| under_home(".local/state"))?.join("mcsup");
+        let run = around.runtime_dir.as_ref().map_or_else(|| state.join("run"), |dir| dir.join("mcsup"));
+        Some(Self { units: config.join("mcsup/units"), log: state.join("log"), run, state })
+    }
+
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.run.join("mcsup.sock")
+    }
+
+    /// mcsup's own log.
+    pub fn own_log(&self) -> PathBuf {
+        self.log.join("mcsup.log")
+    }
+
+    /// True for the instance that `mcsup up` without arguments runs: its units' working directory is `/`.
+    pub fn is_default(&self, around: &Surroundings) -> bool {
+        Self::default_for(around).is_some_and(|default| default.state == self.state)
+    }
+
+    /// State, run and log of an instance that is named by its units directory.
+    fn instance(self, units: PathBuf) -> Self {
+        let name = instance_name(&units);
+        Self {
+            state: self.state.join(INSTANCES).join(&name),
+            run: self.run.join(INSTANCES).join(&name),
+            log: self.log.join(INSTANCES).join(&name),
+            units,
+        }
+    }
+
+    /// Every instance that ever ran beside this default home and has a run directory.
+    fn instances(&self) -> Vec<Self> {
+        let Ok(entries) = fs::read_dir(self.run.join(INSTANCES)) else { return Vec::new() };
+        let mut names: Vec<OsString> = entries.flatten().map(|entry| entry.file_name()).collect();
+        names.sort();
+        let instance = |name: OsString| {
+            let state = self.state.join(INSTANCES).join(&name);
+            Self {
+                units: recorded_units(&state).unwrap_or_default(),
+                run: self.run.join(INSTANCES).join(&name),
+                log: self.log.join(INSTANCES).join(&name),
+                state,
+            }
+        };
+        names.into_iter().map(instance).collect()
+    }
+
+    /// Makes what is missing and binds the state directory to its units directory.
+    ///
+    /// # Errors
+    /// When a directory cannot be made, or the state belongs to another units directory.
+    pub fn prepare(&self) -> Result<(), HomeError> {
+        for (path, mode) in [(&self.state, 0o700), (&self.run, 0o755), (&self.log, 0o750)] {
+            fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(|cause| HomeError::Io {
+                verb: "make",
+                path: path.clone(),
+                cause,
+            })?;
+        }
+        match recorded_units(&self.state) {
+            Some(recorded) if recorded == self.units => Ok(()),
+            Some(recorded) => {
+                Err(HomeError::OtherUnits { state: self.state.clone(), recorded, asked: self.units.clone() })
+            }
+            None => {
+                let path = self.state.join(UNITS_RECORD);
+                write_whole(&path, self.units.as_os_str().as_bytes()).map_err(|cause| HomeError::Io {
+                    verb: "write",
+                    path,
+                    cause,
+                })
+            }
+        }
+    }
+
+    /// The lock that decides who supervises: held as long as any copy of the descriptor is open.
+    ///
+    /// # Errors
+    /// `Held` when another supervisor has it.
+    pub fn lock(&self) -> Result<OwnedFd, HomeError> {
+        let path = self.state.join("lock");
+        let failed = |verb, cause| HomeError::Io { verb, path: path.clone(), cause };
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|cause| failed("open", cause))?;
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                return Err(HomeError::Held { state: self.state.clone(), pid });
+            }
+            Err(errno) => return Err(failed("lock", errno.into())),
+        }
+        sign_lock(&file, std::process::id()).map_err(|cause| failed("write", cause))?;
+        Ok(file.into())
+    }
+
+    /// Binds the control socket. The lock is ours, so whoever else answers there is no supervisor of this state.
+    ///
+    /// # Errors
+    /// When somebody answers at the socket, or it cannot be bound.
+    pub fn listen(&self) -> Result<UnixListener, HomeError> {
+        let path = self.socket();
+        let failed = |verb, cause| HomeError::Io { verb, path: path.clone(), cause };
+        if path.symlink_metadata().is_ok() {
+            if connect(&path).is_ok() {
+                return Err(failed("take over", io::Error::other("another process answers there")));
+            }
+            fs::remove_file(&path).map_err(|cause| failed("replace", cause))?;
+        }
+        let listener = bind(&path).map_err(|cause| failed("bind", cause))?;
+        self.open_to_group().map_err(|cause| failed("set the mode of", cause))?;
+        Ok(listener)
+    }
+
+    /// The owner, and the group `mcsup` where there is one: the API tells them apart further.
+    fn open_to_group(&self) -> io::Result<()> {
+        let path = self.socket();
+        let group = nix::unistd::Group::from_name("mcsup").ok().flatten();
+        let is_root = rustix::process::geteuid().is_root();
+        let mode = match group {
+            Some(group) if is_root => {
+                std::os::unix::fs::chown(&path, None, Some(group.gid.as_raw()))?;
+                0o660
+            }
+            Some(_) | None => 0o600,
+        };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+    }
+}
+
+/// Writes the keeper's pid into the lock file, for the message of the next who tries.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn sign_lock(mut file: &fs::File, pid: u32) -> io::Result<()> {
+    file.set_len(0)?;
+    io::Seek::rewind(&mut file)?;
+    file.write_all(format!("{pid}\n").as_bytes())
+}
+
+/// Connects to a socket whose path may be longer than a socket address can hold.
+///
+/// # Errors
+/// As connect(2).
+pub fn connect(socket: &Path) -> io::Result<UnixStream> {
+    by_short_path(socket, |path| UnixStream::connect(path))
+}
+
+/// Binds a socket whose path may be longer than a socket address can hold.
+///
+/// # Errors
+/// As bind(2).
+pub fn bind(socket: &Path) -> io::Result<UnixListener> {
+    by_short_path(socket, |path| UnixListener::bind(path))
+}
+
+/// Runs `act` on a name of `socket` that fits: through its directory's descriptor where the path itself does not.
+fn by_short_path<T>(socket: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    if socket.as_os_str().len() <= SOCKET_PATH_MAX {
+        return act(socket);
+    }
+    let (Some(dir), Some(name)) = (socket.parent(), socket.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let dir = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
+        .open(dir)?;
+    act(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
+}
+
+/// Replaces a file so that a crash leaves the old or the new content, never a part.
+///
+/// # Errors
+/// When it cannot be written; the old content is still there then.
+pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".new");
+    let temporary = path.with_file_name(name);
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_data()?;
+    fs::rename(&temporary, path)
+}
+
+fn canonical_units(units: &Path) -> Result<PathBuf, HomeError> {
+    let no_units = |cause| HomeError::NoUnits { units: units.to_path_buf(), cause };
+    let found = fs::canonicalize(units).map_err(no_units)?;
+    if found.is_dir() { Ok(found) } else { Err(no_units(io::ErrorKind::NotADirectory.into())) }
+}
+
+fn recorded_units(state: &Path) -> Option<PathBuf> {
+    let bytes = fs::read(state.join(UNITS_RECORD)).ok().filter(|bytes| !bytes.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(&bytes)))
+}
+
+/// A stem that people recognise and a hash that keeps two directories of one name apart.
+fn instance_name(units: &Path) -> String {
+    let last = units.file_name().unwrap_or_default().to_string_lossy();
+    let stem: String = last
+        .chars()
+        .take(32)
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_') { c } else { '-' })
+        .collect();
+    format!("{stem}-{:08x}", fold(fnv(units.as_os_str().as_bytes())))
+}
+
+/// FNV-1a, 64 bits: short, stable across versions, and no secret depends on it.
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Both halves of the hash in one.
+pub(crate) fn fold(hash: u64) -> u32 {
+    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
+    u32::from_le_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
+}
+
+/// `sun_path` holds 108 bytes with its end.
+const SOCKET_PATH_MAX: usize = 107;
+const INSTANCES: &str = "instances";
+const UNITS_RECORD: &str = "units-directory";
+
+impl fmt::Display for HomeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Homeless => f.write_str(
+                "cannot choose directories: neither root nor a HOME\nhelp: give one with --home DIR",
+            ),
+            Self::NoUnits { units, cause } => write!(
+                f,
+                "cannot read units directory {}: {cause}\nhelp: name one: mcsup up DIR",
+                units.display()
+            ),
+            Self::OtherUnits { state, recorded, asked } => write!(
+                f,
+                "cannot run {}: the state in {} belongs to the units directory {}\nhelp: give each its own --home DIR",
+                asked.display(),
+                state.display(),
+                recorded.display()
+            ),
+            Self::Held { state, pid } => {
+                write!(f, "cannot start: mcsup already runs on {}", state.display())?;
+                match pid {
+                    Some(pid) => write!(f, " (pid {pid})"),
+                    None => Ok(()),
+                }?;
+                f.write_str("\nhelp: `mcsup status` shows it, `mcsup shutdown` ends it")
+            }
+            Self::Io { verb, path, cause } => write!(f, "cannot {verb} {}: {cause}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for HomeError {}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NobodyLives { tried } => write!(
+                f,
+                "no supervisor answers at {}\nhelp: start one with `mcsup up DIR`, or name its home with --home DIR",
+                tried.display()
+            ),
+            Self::Several(homes) => {
+                f.write_str("several supervisors live; name one, as in `mcsup --home DIR status`:")?;
+                homes.iter().try_for_each(|home| {
+                    write!(f, "\n  {}  ({})", home.socket().display(), home.units.display())
+                })
+            }
+            Self::Homeless => f.write_str(
+                "cannot choose a supervisor: neither root nor a HOME\nhelp: name its home with --home DIR",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch(name: &str) -> PathBuf {
+        let dir = env::temp_dir().join(format!("mcsup-home-{name}-{}", std::process::id()));
+        drop(fs::remove_dir_all(&dir));
+        fs::create_dir_all(dir.join("units")).unwrap();
+        fs::canonicalize(dir).unwrap()
+    }
+
+    #[test]
+    fn a_directory_that_is_not_the_default_gets_an_instance_of_its_own() {
+        let dir = scratch("instance");
+        let around = Surroundings { home: Some(dir.clone()), ..Surroundings::default() };
+        let home = Home::for_up(&around, None, Some(&dir.join("units"))).unwrap();
+        assert!(home.state.starts_with(dir.join(".local/state/mcsup/instances")));
+        assert!(home.state.file_name().unwrap().to_string_lossy().starts_with("units-"));
+        assert!(!home.is_default(&around));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_home_holds_all_four_and_takes_units_from_elsewhere_when_told() {
+        let dir = scratch("home");
+        let around = Surroundings { mcsup_home: Some(dir.join("h")), ..Surroundings::default() };
+        let home = Home::for_up(&around, None, Some(&dir.join("units"))).unwrap();
+        assert_eq!(home, Home { units: dir.join("units"), ..Home::under(&dir.join("h")) });
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_state_directory_refuses_another_units_directory() {
+        let dir = scratch("refuses");
+        fs::create_dir_all(dir.join("other")).unwrap();
+        let first = Home { units: dir.join("units"), ..Home::under(&dir) };
+        first.prepare().unwrap();
+        first.prepare().unwrap();
+        let second = Home { units: dir.join("other"), ..Home::under(&dir) };
+        assert!(matches!(second.prepare(), Err(HomeError::OtherUnits { .. })));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_socket_path_over_107_bytes_works() {
+        let dir = scratch("long");
+        let deep = dir.join("d".repeat(90)).join("e".repeat(90));
+        fs::create_dir_all(&deep).unwrap();
+        let socket = deep.join("mcsup.sock");
+        let _listener = bind(&socket).unwrap();
+        connect(&socket).unwrap();
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn case_12_a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = scratch("stale");
+        let home = Home::under(&dir);
+        home.prepare().unwrap();
+        drop(home.listen().unwrap());
+        let alive = home.listen().unwrap();
+        assert!(matches!(home.listen(), Err(HomeError::Io { verb: "take over", .. })));
+        drop(alive);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn case_12_the_second_lock_names_the_pid_of_the_first() {
+        let dir = scratch("lock");
+        let home = Home::under(&dir);
+        home.prepare().unwrap();
+        let _held = home.lock().unwrap();
+        let refused = home.lock().unwrap_err();
+        assert!(refused.to_string().contains(&format!("(pid {})", std::process::id())), "{refused}");
+        fs::remove_dir_all(dir).unwrap();
     }
 }

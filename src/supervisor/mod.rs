@@ -2,4 +2,26 @@
 
 pub mod handle;
 pub mod home;
+pub mod start;
+mod run;
+mod executor;
+mod keeper_link;
+mod handover;
+mod successor;
+mod inbox;
+mod starts;
+mod launch;
+mod lookup;
+mod helpers;
+mod holdings;
+mod translate;
+mod notes;
+mod journal;
+mod identity;
+mod observer;
+mod display;
+pub mod words;
+mod sink;
+mod clock;
+pub mod loading;
 pub mod directory;

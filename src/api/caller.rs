@@ -1,0 +1,208 @@
+//! Who is at the other end of a connection, and what they may do.
+
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
+use nix::unistd::{Group, geteuid};
+
+use crate::api::problem::Problem;
+use crate::api::sys;
+
+/// The group whose members may look.
+const LOOKERS: &str = "mcsup";
+
+/// What the keeper puts into the environment of everything that it starts.
+const RUN_VARIABLE: &str = "MCSUP_RUN";
+
+/// Most bytes read of a caller's environment; one that is larger is not searched to its end.
+const MOST_ENVIRONMENT_BYTES: u64 = 4 << 20;
+
+/// Who may do what, settled when the supervisor starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The supervisor's own user; besides root the only one who may change things.
+    pub own_uid: u32,
+    /// Members of this group may look. `None`: there is no such group.
+    pub look_gid: Option<u32>,
+    /// `MCSUP_RUN` of the supervisor itself, where it is a unit of another supervisor: who shares it
+    /// is not one of our units.
+    pub own_run: Option<Vec<u8>>,
+}
+
+impl Rules {
+    pub fn of_this_process() -> Self {
+        Self {
+            own_uid: geteuid().as_raw(),
+            look_gid: Group::from_name(LOOKERS).ok().flatten().map(|group| group.gid.as_raw()),
+            own_run: std::env::var_os(RUN_VARIABLE).map(OsStringExt::into_vec),
+        }
+    }
+
+    pub fn access(&self, peer: &Peer) -> Access {
+        let may_change = peer.uid == 0 || peer.uid == self.own_uid;
+        let is_member = self.look_gid.is_some_and(|gid| peer.gids.contains(&gid));
+        match (&peer.run, may_change, is_member) {
+            (Some(run), true, _) | (Some(run), _, true) if self.own_run.as_ref() != Some(run) => {
+                Access::Look { why: "a process of a unit may only look" }
+            }
+            (_, true, _) => Access::Change,
+            (_, false, true) => Access::Look { why: "members of the group `mcsup` may only look" },
+            (_, false, false) => Access::Nothing { uid: peer.uid },
+        }
+    }
+}
+
+/// The process that connected, as the kernel knew it at that moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    pub uid: u32,
+    /// Its group and all supplementary ones.
+    pub gids: Vec<u32>,
+    /// 0 where it lives in a pid namespace that we cannot see.
+    pub pid: i32,
+    /// Its `MCSUP_RUN`: it is, or descends from, a process of a unit. Best effort: a process may clear its
+    /// environment, and `/proc` may be missing.
+    pub run: Option<Vec<u8>>,
+}
+
+impl Peer {
+    /// # Errors
+    /// When the kernel does not say who connected.
+    pub fn of(stream: &impl AsFd) -> Result<Self, nix::Error> {
+        let credentials = getsockopt(stream, PeerCredentials)?;
+        let mut gids = sys::peer_groups(stream.as_fd()).unwrap_or_default();
+        gids.push(credentials.gid());
+        Ok(Self { uid: credentials.uid(), gids, pid: credentials.pid(), run: run_of(credentials.pid()) })
+    }
+}
+
+fn run_of(pid: i32) -> Option<Vec<u8>> {
+    use std::io::Read as _;
+    let file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    let mut environ = Vec::new();
+    file.take(MOST_ENVIRONMENT_BYTES).read_to_end(&mut environ).ok()?;
+    environ.split(|byte| *byte == 0).find_map(|pair| {
+        let (name, value) = pair.split_at_checked(RUN_VARIABLE.len())?;
+        (name == RUN_VARIABLE.as_bytes()).then(|| value.strip_prefix(b"=").map(<[u8]>::to_vec))?
+    })
+}
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Change,
+    /// Look only, and why.
+    Look {
+        why: &'static str,
+    },
+    Nothing {
+        uid: u32,
+    },
+}
+
+/// Handlers that take this are for callers who may look.
+#[derive(Clone, Copy, Debug)]
+pub struct MayLook;
+
+/// Handlers that take this are for callers who may change things.
+#[derive(Clone, Copy, Debug)]
+pub struct MayChange;
+
+impl<S: Sync> FromRequestParts<S> for MayLook {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        match access_of(parts) {
+            Access::Change | Access::Look { .. } => Ok(Self),
+            Access::Nothing { uid } => Err(stranger(uid)),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for MayChange {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        match access_of(parts) {
+            Access::Change => Ok(Self),
+            Access::Look { why } => Err(Problem::NotPermitted(why.to_owned())),
+            Access::Nothing { uid } => Err(stranger(uid)),
+        }
+    }
+}
+
+/// A connection whose caller was never settled may do nothing.
+fn access_of(parts: &Parts) -> Access {
+    parts.extensions.get::<Access>().copied().unwrap_or(Access::Nothing { uid: u32::MAX })
+}
+
+fn stranger(uid: u32) -> Problem {
+    Problem::NotPermitted(format!(
+        "uid {uid} is neither root nor the supervisor's own user, and no member of the group `{LOOKERS}`"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u32 = 1000;
+    const GROUP: u32 = 990;
+
+    fn rules() -> Rules {
+        Rules { own_uid: OWN, look_gid: Some(GROUP), own_run: None }
+    }
+
+    fn peer(uid: u32, gids: &[u32], run: Option<&str>) -> Peer {
+        Peer { uid, gids: gids.to_vec(), pid: 1, run: run.map(|run| run.as_bytes().to_vec()) }
+    }
+
+    #[test]
+    fn who_may_do_what_is_this_table_and_nothing_else() {
+        let cases: [(Peer, &str); 9] = [
+            (peer(0, &[0], None), "change"),
+            (peer(OWN, &[OWN], None), "change"),
+            (peer(OWN, &[GROUP], None), "change"),
+            (peer(2000, &[2000, GROUP], None), "look"),
+            (peer(2000, &[2000], None), "nothing"),
+            (peer(0, &[0], Some("web#1:3")), "look"),
+            (peer(OWN, &[OWN], Some("web#1:3")), "look"),
+            (peer(2000, &[GROUP], Some("web#1:3")), "look"),
+            (peer(2000, &[2000], Some("web#1:3")), "nothing"),
+        ];
+        for (peer, expected) in cases {
+            let found = match rules().access(&peer) {
+                Access::Change => "change",
+                Access::Look { .. } => "look",
+                Access::Nothing { .. } => "nothing",
+            };
+            assert_eq!(found, expected, "{peer:?}");
+        }
+    }
+
+    #[test]
+    fn a_supervisor_that_is_itself_a_unit_does_not_mistake_its_siblings_for_its_units() {
+        let nested = Rules { own_run: Some(b"inner#1:2".to_vec()), ..rules() };
+        assert_eq!(nested.access(&peer(OWN, &[], Some("inner#1:2"))), Access::Change);
+        assert!(matches!(nested.access(&peer(OWN, &[], Some("web#1:3"))), Access::Look { .. }));
+    }
+
+    #[test]
+    fn without_the_group_nobody_is_a_member() {
+        let no_group = Rules { look_gid: None, ..rules() };
+        assert!(matches!(no_group.access(&peer(2000, &[GROUP], None)), Access::Nothing { .. }));
+    }
+
+    #[test]
+    fn the_kernel_says_who_connected() {
+        let (ours, _theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+        let peer = Peer::of(&ours).unwrap();
+        assert_eq!(peer.uid, geteuid().as_raw());
+        assert_eq!(peer.pid, i32::try_from(std::process::id()).unwrap());
+        assert!(peer.gids.contains(&nix::unistd::getegid().as_raw()));
+    }
+}

@@ -1,0 +1,261 @@
+//! The shapes of the API: stable field names, read by the command line and by people's scripts.
+//!
+//! They borrow where they are written from the supervisor's own tables, so that the status of a
+//! thousand units is one serialisation and no copy.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The whole machine at one instant.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Status<'a> {
+    /// Number of the kept units directory that runs. Always 1 until generations are kept.
+    pub generation: u64,
+    /// Every phase is open and the last one has settled.
+    pub booted: bool,
+    /// The last phase whose barrier is open.
+    #[serde(borrow)]
+    pub phase: Cow<'a, str>,
+    /// `normal`, or why mcsup holds back.
+    #[serde(borrow)]
+    pub guard: Cow<'a, str>,
+    /// A shutdown is under way.
+    pub stopping: bool,
+    /// Spells of trouble that are not over.
+    pub open_incidents: u32,
+    /// Boot order of the phases.
+    #[serde(borrow)]
+    pub phases: Vec<Cow<'a, str>>,
+    /// By name.
+    #[serde(borrow)]
+    pub units: Vec<Unit<'a>>,
+}
+
+/// One unit as people see it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Unit<'a> {
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// `service` or `task`.
+    #[serde(borrow)]
+    pub kind: Cow<'a, str>,
+    #[serde(borrow)]
+    pub phase: Cow<'a, str>,
+    /// `inactive`, `waiting`, `starting`, `ready`, `unhealthy`, `stopping`, `backoff`, `failed` or `completed`.
+    #[serde(borrow)]
+    pub state: Cow<'a, str>,
+    /// `up` or `down`.
+    #[serde(borrow)]
+    pub desired: Cow<'a, str>,
+    /// Why it is in this state, in a sentence for a person; never empty.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+    /// Of its main process.
+    pub pid: Option<u32>,
+    /// When it entered its state, in RFC 3339.
+    #[serde(borrow)]
+    pub since: Cow<'a, str>,
+    /// Starts after the first, in this boot.
+    pub restarts: u32,
+    /// `passing`, `failing` or `unknown`; null for a unit without a probe.
+    #[serde(borrow)]
+    pub health: Option<Cow<'a, str>>,
+    /// How its last run ended; null while there is none.
+    #[serde(borrow)]
+    pub last_exit: Option<LastExit<'a>>,
+    /// A change to it waits for approval.
+    pub protected: bool,
+    /// Number of its open incident.
+    pub incident: Option<u64>,
+}
+
+/// How a run ended. At most one of `code` and `signal` is known.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct LastExit<'a> {
+    pub code: Option<u8>,
+    /// Such as `SIGKILL`.
+    #[serde(borrow)]
+    pub signal: Option<Cow<'a, str>>,
+    pub dumped_core: bool,
+    /// The same in words: `exited with 1`.
+    #[serde(borrow)]
+    pub text: Cow<'a, str>,
+}
+
+/// Everything that is known of one unit.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct UnitDetail<'a> {
+    #[serde(borrow)]
+    pub status: Unit<'a>,
+    pub description: Option<String>,
+    /// Program and arguments as the unit file has them, variables not yet replaced.
+    pub command: Vec<String>,
+    pub user: Option<String>,
+    pub enabled: bool,
+    pub essential: bool,
+    pub depends_on: Vec<Dependency>,
+    /// Names of the units that depend on this one.
+    pub dependents: Vec<String>,
+    pub conflicts: Vec<String>,
+    /// Where people read what to do.
+    pub runbook: Option<String>,
+    pub labels: Vec<Label>,
+    /// The number after the `#` of its last run; 0 before the first.
+    pub run: u32,
+    /// Its last events, oldest first; at most 10.
+    pub recent: Vec<Event>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Dependency {
+    pub unit: String,
+    /// `started`, `healthy` or `completed`.
+    pub condition: String,
+    pub required: bool,
+    /// `none`, `restart` or `stop`.
+    pub follow: String,
+    /// The state of the unit depended on.
+    pub state: String,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Label {
+    pub name: String,
+    pub value: String,
+}
+
+/// What explains a unit's state, the unit itself first, the cause last.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Why {
+    pub unit: String,
+    pub chain: Vec<WhyLink>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WhyLink {
+    pub unit: String,
+    pub state: String,
+    pub text: String,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    /// From 1, never reused in a boot. Of a `lagged` event: the number of the last event sent before.
+    pub number: u64,
+    /// In RFC 3339.
+    pub at: String,
+    /// `state-changed`, `health-changed`, `run-ended`, `phase-opened`, `booted`, `phase-held`,
+    /// `incident-opened`, `incident-closed`, `unkillable`, `adopted`, `request-served`,
+    /// `shutdown-began`, `bug-found` or `lagged`.
+    pub kind: String,
+    pub unit: Option<String>,
+    /// In words.
+    pub text: String,
+    /// Of `state-changed`: the state before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Of `state-changed`: the state after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Of `incident-opened` and `incident-closed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub incident: Option<u64>,
+    /// Of `lagged`: how many events this client will never see.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missed: Option<u64>,
+}
+
+/// How to carry out an action on the unit that the path names.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActionOptions {
+    /// Answer only when it is done. Default true.
+    #[serde(default)]
+    pub wait: Option<bool>,
+    /// Of `stop`: leave the dependents alone. Default false.
+    #[serde(default)]
+    pub only: Option<bool>,
+    /// Of `kill`: such as `SIGHUP`. Default SIGKILL.
+    #[serde(default)]
+    pub signal: Option<String>,
+}
+
+/// An action on several units at once.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Action {
+    pub action: Verb,
+    pub units: Vec<String>,
+    /// Answer only when it is done. Default true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait: Option<bool>,
+    /// Of `stop`: leave the dependents alone. Default false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only: Option<bool>,
+    /// Of `kill`: such as `SIGHUP`. Default SIGKILL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verb {
+    Start,
+    Stop,
+    Restart,
+    /// A signal to every process of the units' runs.
+    Kill,
+}
+
+/// What came of an action.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Outcome {
+    /// False: some of it did not come well, and the lines say which.
+    pub well: bool,
+    /// One for each unit asked for, and one for each unit touched besides.
+    pub lines: Vec<OutcomeLine>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct OutcomeLine {
+    pub unit: String,
+    pub well: bool,
+    pub text: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownOptions {
+    /// The status with which mcsup ends. Default 0.
+    #[serde(default)]
+    pub exit_code: Option<u8>,
+    /// Kill everything at once instead of stopping it in order. Default false.
+    #[serde(default)]
+    pub now: Option<bool>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Pong {
+    /// Always `mcsup`.
+    pub name: String,
+    pub version: String,
+    /// Of the supervisor.
+    pub pid: u32,
+}
+
+/// An error, as RFC 9457 has it.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ProblemDocument {
+    /// A URN that names the kind of problem and never changes its meaning.
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub title: String,
+    pub status: u16,
+    pub detail: String,
+    /// The names that were probably meant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub nearest: Vec<String>,
+}

@@ -1,0 +1,235 @@
+//! What happens, as server-sent events.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::api::Shared;
+use crate::api::body::unfold;
+use crate::api::caller::MayLook;
+use crate::api::dto;
+use crate::api::parameters::Parameters;
+use crate::api::problem::Problem;
+use crate::api::status::{name_of, rfc3339};
+use crate::engine::effect::Fact;
+use crate::engine::id::UnitId;
+use crate::engine::time::WallTime;
+use crate::supervisor::handle::{EventRecord, Handle};
+
+/// Most events in one piece of the stream: a backlog of 10,000 is written in slices, so that other
+/// work gets its turn between them.
+const MOST_IN_A_PIECE: usize = 256;
+
+/// The events that are kept, then those to come.
+#[utoipa::path(get, path = "/v1/events",
+    params(
+        ("after" = Option<String>, Query, description = "The number of the last event already seen, or `latest` for new ones only. Default 0"),
+        ("follow" = Option<bool>, Query, description = "False: end after the kept ones. Default true"),
+        ("Last-Event-ID" = Option<String>, Header, description = "As `after`, which goes before it"),
+    ),
+    responses(
+        (status = 200, body = String, content_type = "text/event-stream",
+         description = "One `Event` as JSON in each `data`; its number is the `id`, its kind the `event`"),
+        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+))]
+pub(crate) async fn events(
+    _: MayLook,
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::read(query.as_deref(), &["after", "follow"])?;
+    let is_followed = parameters.flag("follow")?.unwrap_or(true);
+    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let after = after(parameters.one("after").or(header))?;
+    let (kept, live) = shared.handle.events(after.unwrap_or(u64::MAX)).await?;
+    let mut feed = Feed {
+        handle: shared.handle,
+        last: after.unwrap_or(0),
+        kept: kept.into(),
+        live,
+        is_followed,
+        // A comment at once, so that a client knows that it is connected before anything happens.
+        said: b": connected\n\n".to_vec(),
+    };
+    feed.say_gap();
+    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    Ok((headers, unfold(feed, Feed::next)).into_response())
+}
+
+/// `None`: only what is new.
+fn after(text: Option<&str>) -> Result<Option<u64>, Problem> {
+    match text {
+        None | Some("") => Ok(Some(0)),
+        Some("latest") => Ok(None),
+        Some(number) => number.parse().map(Some).map_err(|_not_a_number| {
+            Problem::BadRequest(format!("`after` must be the number of an event or `latest`, not `{number}`"))
+        }),
+    }
+}
+
+/// One client's place in the stream.
+#[derive(Debug)]
+struct Feed {
+    handle: Handle,
+    /// Number of the last event sent, or asked for as already seen; 0: none.
+    last: u64,
+    kept: VecDeque<Arc<EventRecord>>,
+    live: broadcast::Receiver<Arc<EventRecord>>,
+    is_followed: bool,
+    /// Written and not yet sent.
+    said: Vec<u8>,
+}
+
+impl Feed {
+    async fn next(mut self) -> Option<(Bytes, Self)> {
+        loop {
+            for record in self.kept.drain(..self.kept.len().min(MOST_IN_A_PIECE)).collect::<Vec<_>>() {
+                self.say(&record);
+            }
+            if !self.said.is_empty() {
+                return Some((Bytes::from(std::mem::take(&mut self.said)), self));
+            }
+            if !self.is_followed {
+                return None;
+            }
+            match self.live.recv().await {
+                Ok(record) => self.kept.push_back(record),
+                Err(RecvError::Closed) => return None,
+                Err(RecvError::Lagged(missed)) => self.catch_up(missed).await?,
+            }
+            while let Ok(record) = self.live.try_recv() {
+                self.kept.push_back(record);
+            }
+        }
+    }
+
+    /// This client reads more slowly than events come: what is still kept is sent after all, the rest is
+    /// said to be lost.
+    async fn catch_up(&mut self, missed: u64) -> Option<()> {
+        if self.last == 0 {
+            self.say_lagged(missed);
+            return Some(());
+        }
+        let (kept, live) = self.handle.events(self.last).await.ok()?;
+        (self.kept, self.live) = (kept.into(), live);
+        self.say_gap();
+        Some(())
+    }
+
+    /// Events between the last one seen and the oldest one kept are gone.
+    fn say_gap(&mut self) {
+        let Some(first) = self.kept.front().map(|record| record.number) else { return };
+        let missed = first.saturating_sub(self.last).saturating_sub(1);
+        if self.last > 0 && missed > 0 {
+            self.say_lagged(missed);
+        }
+    }
+
+    fn say(&mut self, record: &EventRecord) {
+        // The backlog and the live events may overlap.
+        if record.number > self.last {
+            self.last = record.number;
+            self.write(&event(record));
+        }
+    }
+
+    fn say_lagged(&mut self, missed: u64) {
+        let at = self.kept.front().map_or(WallTime(0), |record| record.at);
+        self.write(&dto::Event {
+            missed: Some(missed),
+            ..plain(self.last, at, "lagged", None, format!("{missed} events were missed"))
+        });
+    }
+
+    fn write(&mut self, event: &dto::Event) {
+        // Strings and numbers: there is nothing in an event that cannot be written.
+        let data = serde_json::to_string(event).unwrap_or_default();
+        self.said.extend_from_slice(
+            format!("id: {}\nevent: {}\ndata: {data}\n\n", event.number, event.kind).as_bytes(),
+        );
+    }
+}
+
+/// A fact in words.
+pub(crate) fn event(record: &EventRecord) -> dto::Event {
+    let set = &*record.set;
+    let unit = unit_of(&record.fact).map(|unit| name_of(set, unit).to_owned());
+    let say = |kind, text| plain(record.number, record.at, kind, unit.clone(), text);
+    let phase =
+        |phase: crate::engine::id::PhaseId| set.phases.get(usize::from(phase.0)).map_or("?", |name| &**name);
+    match &record.fact {
+        Fact::StateChanged { from, to, reason, .. } => dto::Event {
+            from: Some(from.as_str().to_owned()),
+            to: Some(to.as_str().to_owned()),
+            ..say("state-changed", format!("{from} -> {to}: {reason}"))
+        },
+        Fact::HealthChanged { health, why, .. } => {
+            say("health-changed", format!("health {}: {why}", health.as_str()))
+        }
+        Fact::RunEnded { unit, ordinal, exit } => {
+            say("run-ended", format!("{}#{ordinal} {exit}", name_of(set, *unit)))
+        }
+        Fact::PhaseOpened { phase: id } => say("phase-opened", format!("phase {} is open", phase(*id))),
+        Fact::Booted => say("booted", "booted".to_owned()),
+        Fact::PhaseHeld { phase: id, holders } => {
+            let holders: Vec<&str> = holders.iter().map(|unit| name_of(set, *unit)).collect();
+            say("phase-held", format!("phase {} is held by {}", phase(*id), holders.join(", ")))
+        }
+        Fact::IncidentOpened { incident, cause, .. } => dto::Event {
+            incident: Some(incident.0),
+            ..say("incident-opened", format!("incident {incident} opened: {cause}"))
+        },
+        Fact::IncidentClosed { incident, .. } => dto::Event {
+            incident: Some(incident.0),
+            ..say("incident-closed", format!("incident {incident} closed"))
+        },
+        Fact::Unkillable { .. } => say("unkillable", "SIGKILL did not end it".to_owned()),
+        Fact::Adopted { unit, ordinal } => {
+            say("adopted", format!("{}#{ordinal} taken over while it ran", name_of(set, *unit)))
+        }
+        Fact::RequestServed { what, .. } => say("request-served", what.to_string()),
+        Fact::ShutdownBegan => say("shutdown-began", "shutdown began".to_owned()),
+        Fact::BugFound { what, .. } => say("bug-found", format!("bug in mcsup: {what}")),
+    }
+}
+
+/// The unit that a fact is about.
+pub(crate) fn unit_of(fact: &Fact) -> Option<UnitId> {
+    match fact {
+        Fact::StateChanged { unit, .. }
+        | Fact::HealthChanged { unit, .. }
+        | Fact::RunEnded { unit, .. }
+        | Fact::Unkillable { unit }
+        | Fact::Adopted { unit, .. } => Some(*unit),
+        Fact::IncidentOpened { unit, .. }
+        | Fact::IncidentClosed { unit, .. }
+        | Fact::BugFound { unit, .. } => *unit,
+        Fact::PhaseOpened { .. }
+        | Fact::Booted
+        | Fact::PhaseHeld { .. }
+        | Fact::RequestServed { .. }
+        | Fact::ShutdownBegan => None,
+    }
+}
+
+fn plain(number: u64, at: WallTime, kind: &str, unit: Option<String>, text: String) -> dto::Event {
+    dto::Event {
+        number,
+        at: rfc3339(at),
+        kind: kind.to_owned(),
+        unit,
+        text,
+        from: None,
+        to: None,
+        incident: None,
+        missed: None,
+    }
+}

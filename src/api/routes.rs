@@ -1,0 +1,40 @@
+//! Which path is answered by which function. A route cannot be without its place in the OpenAPI
+//! document: both come from the same line.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::Uri;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::api::Shared;
+use crate::api::body::MOST_BODY_BYTES;
+use crate::api::problem::Problem;
+use crate::api::{actions, events, logs, openapi, status};
+
+pub(crate) fn router(shared: Shared) -> Router {
+    let (router, _document) = annotated().split_for_parts();
+    router
+        .fallback(async |uri: Uri| Problem::NoRoute(uri.path().to_owned()))
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(MOST_BODY_BYTES))
+        .with_state(shared)
+}
+
+pub(crate) fn annotated() -> OpenApiRouter<Shared> {
+    OpenApiRouter::with_openapi(openapi::Face::openapi())
+        .routes(routes!(status::ping))
+        .routes(routes!(status::status))
+        .routes(routes!(status::unit))
+        .routes(routes!(status::why))
+        .routes(routes!(actions::start))
+        .routes(routes!(actions::stop))
+        .routes(routes!(actions::restart))
+        .routes(routes!(actions::kill))
+        .routes(routes!(actions::act))
+        .routes(routes!(actions::shutdown))
+        .routes(routes!(events::events))
+        .routes(routes!(logs::logs))
+        .routes(routes!(openapi::openapi))
+}

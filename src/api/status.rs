@@ -1,0 +1,291 @@
+//! What is: the status of all units, everything about one, and why it is so.
+
+use std::borrow::Cow;
+
+use axum::extract::{Path, RawQuery, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::api::Shared;
+use crate::api::caller::MayLook;
+use crate::api::dto;
+use crate::api::events;
+use crate::api::parameters::Parameters;
+use crate::api::problem::Problem;
+use crate::engine::event::ExitStatus;
+use crate::engine::status::UnitStatus;
+use crate::engine::time::{Timestamp, WallTime};
+use crate::supervisor::handle::StatusTable;
+use crate::unit::name::UnitName;
+use crate::unit::nearest::nearest;
+use crate::unit::spec::{Condition, Follow, Piece, Template, UnitId, UnitKind, UnitSet, UnitSpec};
+
+/// Generations are not kept yet: what runs is the first one.
+const GENERATION: u64 = 1;
+
+/// Bytes that one unit takes in the status, rounded up from what was seen.
+const BYTES_PER_UNIT: usize = 400;
+
+/// Most events that the details of a unit show.
+const RECENT_EVENTS: usize = 10;
+
+/// Whether the supervisor answers, and which one it is.
+#[utoipa::path(get, path = "/v1/ping", responses(
+    (status = 200, body = dto::Pong), (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+))]
+pub(crate) async fn ping(_: MayLook) -> Response {
+    json(
+        &dto::Pong {
+            name: "mcsup".to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+        },
+        128,
+    )
+}
+
+/// The status of all units, or of some.
+#[utoipa::path(get, path = "/v1/status",
+    params(("unit" = Option<Vec<String>>, Query, description = "Only this unit; may come several times")),
+    responses(
+        (status = 200, body = dto::Status<'_>),
+        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+))]
+pub(crate) async fn status(
+    _: MayLook,
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let parameters = Parameters::read(query.as_deref(), &["unit"])?;
+    let wanted: Vec<&str> = parameters.all("unit").collect();
+    // A text that cannot be a name is left out here and found to be unknown below.
+    let names = wanted.iter().filter_map(|name| UnitName::new(name).ok()).collect();
+    let table = shared.handle.status((!wanted.is_empty()).then_some(names)).await?;
+    for name in wanted {
+        known(&table.set, name)?;
+    }
+    let body = dto::Status {
+        generation: GENERATION,
+        booted: table.overview.is_booted,
+        phase: table.set.phases.get(usize::from(table.overview.phase.0)).map_or("", |name| name).into(),
+        guard: Cow::Borrowed("normal"),
+        stopping: table.overview.is_stopping,
+        open_incidents: table.overview.open_incidents,
+        phases: table.set.phases.iter().map(|name| Cow::Borrowed(&**name)).collect(),
+        units: table.units.iter().filter_map(|unit| row(&table, unit)).collect(),
+    };
+    Ok(json(&body, 256 + BYTES_PER_UNIT * table.units.len()))
+}
+
+/// Everything that is known of one unit.
+#[utoipa::path(get, path = "/v1/units/{name}",
+    params(("name" = String, Path, description = "The unit's name")),
+    responses(
+        (status = 200, body = dto::UnitDetail<'_>),
+        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+))]
+pub(crate) async fn unit(
+    _: MayLook,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let table = shared.handle.status(None).await?;
+    let (id, spec) = known(&table.set, &name)?;
+    let (kept, _live) = shared.handle.events(0).await?;
+    let mut recent: Vec<dto::Event> = kept
+        .iter()
+        .rev()
+        .filter(|record| {
+            events::unit_of(&record.fact)
+                .is_some_and(|unit| record.set.unit(unit).is_some_and(|spec| spec.name.as_str() == name))
+        })
+        .take(RECENT_EVENTS)
+        .map(|record| events::event(record))
+        .collect();
+    recent.reverse();
+    let status = table.units.iter().find(|status| status.unit == id);
+    let status = status.and_then(|status| Some((status, row(&table, status)?)));
+    let Some((now, status)) = status else {
+        return Err(Problem::Broken(format!("the supervisor knows no status of `{name}`")));
+    };
+    Ok(json(&detail(&table, spec, now, status, recent), 4096))
+}
+
+/// Why a unit is in its state, through the graph down to the cause.
+#[utoipa::path(get, path = "/v1/units/{name}/why",
+    params(("name" = String, Path, description = "The unit's name")),
+    responses(
+        (status = 200, body = dto::Why),
+        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+))]
+pub(crate) async fn why(
+    _: MayLook,
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let set = shared.handle.status(Some(Vec::new())).await?.set;
+    let (_, spec) = known(&set, &name)?;
+    let chain = shared.handle.why(spec.name.clone()).await?;
+    let chain = chain.ok_or_else(|| unknown(&set, &name))?;
+    let links = chain.into_iter().map(|link| dto::WhyLink {
+        unit: name_of(&set, link.unit).to_owned(),
+        state: link.state.as_str().to_owned(),
+        text: link.text,
+    });
+    Ok(json(&dto::Why { unit: name, chain: links.collect() }, 1024))
+}
+
+/// # Errors
+/// When no unit has this name.
+pub(crate) fn known<'a>(set: &'a UnitSet, name: &str) -> Result<(UnitId, &'a UnitSpec), Problem> {
+    let found = set.find(name).and_then(|id| Some((id, set.unit(id)?)));
+    found.ok_or_else(|| unknown(set, name))
+}
+
+pub(crate) fn unknown(set: &UnitSet, name: &str) -> Problem {
+    let names = set.units.iter().map(|spec| spec.name.as_str());
+    Problem::UnknownUnit {
+        unit: name.to_owned(),
+        nearest: nearest(name, names).map(str::to_owned).into_iter().collect(),
+    }
+}
+
+/// The name of a unit that may belong to a set that is no longer there.
+pub(crate) fn name_of(set: &UnitSet, unit: UnitId) -> &str {
+    set.unit(unit).map_or("?", |spec| spec.name.as_str())
+}
+
+pub(crate) fn json<T: Serialize>(body: &T, size_hint: usize) -> Response {
+    let mut bytes = Vec::with_capacity(size_hint);
+    match serde_json::to_writer(&mut bytes, body) {
+        Ok(()) => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => Problem::Broken(format!("cannot write the answer: {error}")).into_response(),
+    }
+}
+
+/// `2026-11-20T06:31:00.000Z`
+pub(crate) fn rfc3339(at: WallTime) -> String {
+    jiff::Timestamp::from_nanosecond(i128::from(at.0))
+        .map_or_else(|_beyond| String::new(), |at| format!("{at:.3}"))
+}
+
+fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'a>> {
+    let spec = table.set.unit(status.unit)?;
+    Some(dto::Unit {
+        name: Cow::Borrowed(spec.name.as_str()),
+        kind: Cow::Borrowed(match spec.kind {
+            UnitKind::Service => "service",
+            UnitKind::Task => "task",
+        }),
+        phase: table.set.phases.get(usize::from(spec.phase.0)).map_or("", |name| name).into(),
+        state: Cow::Borrowed(status.state.as_str()),
+        desired: Cow::Borrowed(if status.desired.is_up() { "up" } else { "down" }),
+        reason: Cow::Borrowed(&status.reason),
+        pid: status.pid,
+        since: Cow::Owned(rfc3339(wall_of(table, status.since))),
+        restarts: status.restarts,
+        health: status.health.map(|health| Cow::Borrowed(health.as_str())),
+        last_exit: status.last_exit.map(last_exit),
+        protected: spec.protected,
+        incident: status.incident.map(|incident| incident.0),
+    })
+}
+
+/// The date of an instant in the past of this picture.
+fn wall_of(table: &StatusTable, at: Timestamp) -> WallTime {
+    let ago = crate::engine::time::nanos(table.now.since(at));
+    WallTime(table.wall.0.saturating_sub(ago))
+}
+
+fn last_exit(exit: ExitStatus) -> dto::LastExit<'static> {
+    let text = Cow::Owned(exit.to_string());
+    match exit {
+        ExitStatus::Code(code) => dto::LastExit { code: Some(code), signal: None, dumped_core: false, text },
+        ExitStatus::Signal { signal, dumped_core } => {
+            let name = signal.name().map_or_else(|| Cow::Owned(signal.to_string()), Cow::Borrowed);
+            dto::LastExit { code: None, signal: Some(name), dumped_core, text }
+        }
+        ExitStatus::Unknown => dto::LastExit { code: None, signal: None, dumped_core: false, text },
+    }
+}
+
+fn detail<'a>(
+    table: &StatusTable,
+    spec: &UnitSpec,
+    now: &UnitStatus,
+    status: dto::Unit<'a>,
+    recent: Vec<dto::Event>,
+) -> dto::UnitDetail<'a> {
+    let set = &table.set;
+    let state_of = |unit: UnitId| {
+        table
+            .units
+            .iter()
+            .find(|status| status.unit == unit)
+            .map_or("unknown", |status| status.state.as_str())
+    };
+    let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+    let id = now.unit;
+    let depends_on = spec.depends_on.iter().map(|edge| dto::Dependency {
+        unit: name_of(set, edge.unit).to_owned(),
+        condition: condition(edge.condition).to_owned(),
+        required: edge.required,
+        follow: follow(edge.follow).to_owned(),
+        state: state_of(edge.unit).to_owned(),
+    });
+    let dependents = set.units.iter().filter(|other| other.depends_on.iter().any(|edge| edge.unit == id));
+    let labels = spec
+        .labels
+        .iter()
+        .map(|(name, value)| dto::Label { name: name.to_string(), value: value.to_string() });
+    dto::UnitDetail {
+        status,
+        description: text(&spec.description),
+        command: spec.command.iter().map(written).collect(),
+        user: text(&spec.user),
+        enabled: spec.enabled,
+        essential: spec.essential,
+        depends_on: depends_on.collect(),
+        dependents: dependents.map(|other| other.name.to_string()).collect(),
+        conflicts: spec.conflicts.iter().map(|unit| name_of(set, *unit).to_owned()).collect(),
+        runbook: text(&spec.runbook),
+        labels: labels.collect(),
+        run: now.ordinal,
+        recent,
+    }
+}
+
+fn condition(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Started => "started",
+        Condition::Healthy => "healthy",
+        Condition::Completed => "completed",
+    }
+}
+
+fn follow(follow: Follow) -> &'static str {
+    match follow {
+        Follow::None => "none",
+        Follow::Restart => "restart",
+        Follow::Stop => "stop",
+    }
+}
+
+/// A template as its author wrote it.
+fn written(template: &Template) -> String {
+    match template {
+        Template::Plain(text) => text.to_string(),
+        Template::Pieces(pieces) => pieces
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => text.to_string(),
+                Piece::Variable { name, default: None } => format!("${{{name}}}"),
+                Piece::Variable { name, default: Some(default) } => format!("${{{name}:-{default}}}"),
+            })
+            .collect(),
+    }
+}

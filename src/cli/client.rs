@@ -1,0 +1,174 @@
+//! Talks to the supervisor: HTTP over its socket.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::api::dto::ProblemDocument;
+use crate::cli::exit::{Exit, Failure};
+use crate::supervisor::home::{self, Home, Surroundings};
+
+/// Most bytes of an answer; a status of 10,000 units has 4 MiB.
+const MOST_ANSWER_BYTES: usize = 256 << 20;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub home: Home,
+}
+
+/// An answer that comes in pieces, for as long as the supervisor has some.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    body: Incoming,
+}
+
+impl Client {
+    /// # Errors
+    /// When it is not clear which supervisor is meant.
+    pub(crate) fn new(home: Option<&Path>) -> Result<Self, Failure> {
+        let home = Home::for_client(&Surroundings::read(), home)
+            .map_err(|error| Failure::new(Exit::NoSupervisor, error.to_string()))?;
+        Ok(Self { home })
+    }
+
+    /// The answer as it came.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is a problem.
+    pub(crate) async fn get(&self, path: &str) -> Result<Bytes, Failure> {
+        let response = self.send(Method::GET, path, Vec::new()).await?;
+        self.whole(response).await
+    }
+
+    /// # Errors
+    /// When nobody answers, or the answer is a problem.
+    pub(crate) async fn post<B: Serialize, A: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<A, Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Failure::new(Exit::Usage, format!("cannot write the request: {error}")))?;
+        let response = self.send(Method::POST, path, body).await?;
+        read(&self.whole(response).await?)
+    }
+
+    /// # Errors
+    /// When nobody answers, or the answer is a problem.
+    pub(crate) async fn stream(&self, path: &str) -> Result<Pieces, Failure> {
+        let response = self.send(Method::GET, path, Vec::new()).await?;
+        if response.status() == StatusCode::OK {
+            return Ok(Pieces { body: response.into_body() });
+        }
+        Err(self.whole(response).await.err().unwrap_or_else(|| self.broken("an answer without an end")))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
+        let stream = home::connect(&self.home.socket()).map_err(|error| self.nobody(&error))?;
+        let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream));
+        let stream = stream.map_err(|error| self.nobody(&error))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        // It moves the bytes for as long as there is an answer to be read, and ends with it.
+        drop(tokio::spawn(connection));
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "mcsup")
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| Failure::new(Exit::Usage, format!("cannot ask for {path}: {error}")))?;
+        sender.send_request(request).await.map_err(|error| self.broken(error))
+    }
+
+    async fn whole(&self, response: Response<Incoming>) -> Result<Bytes, Failure> {
+        let status = response.status();
+        let body = http_body_util::Limited::new(response.into_body(), MOST_ANSWER_BYTES);
+        let bytes = body.collect().await.map_err(|error| self.broken(error))?.to_bytes();
+        if status.is_success() { Ok(bytes) } else { Err(problem(status, &bytes)) }
+    }
+
+    fn nobody(&self, error: &io::Error) -> Failure {
+        let socket = self.home.socket();
+        let socket = socket.display();
+        if error.kind() == io::ErrorKind::PermissionDenied {
+            return Failure::new(Exit::NotPermitted, format!("cannot connect to {socket}: {error}"))
+                .help("root, the supervisor's own user and members of the group `mcsup` may");
+        }
+        Failure::new(Exit::NoSupervisor, format!("no supervisor answers at {socket}: {error}"))
+            .help("start one with `mcsup up DIR`, or name another with `--home DIR`")
+    }
+
+    fn broken(&self, error: impl std::fmt::Display) -> Failure {
+        let socket = self.home.socket();
+        Failure::new(Exit::NoSupervisor, format!("the supervisor at {} broke off: {error}", socket.display()))
+    }
+}
+
+impl Pieces {
+    /// `None`: there will be no more.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            let frame = self.body.frame().await?.ok()?;
+            if let Ok(piece) = frame.into_data() {
+                return Some(piece);
+            }
+        }
+    }
+}
+
+/// Runs a command's conversation with the supervisor.
+///
+/// # Errors
+/// Those of the conversation.
+pub(crate) fn block_on<T>(talk: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime
+        .map_err(|error| Failure::new(Exit::NoSupervisor, format!("cannot wait for answers: {error}")))?;
+    let result = runtime.block_on(talk);
+    // A worker that still reads a file would be waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// # Errors
+/// When the answer is not what this version of mcsup expects.
+pub(crate) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Failure::new(Exit::NoSupervisor, format!("cannot read the supervisor's answer: {error}"))
+            .help("is the supervisor of another version? `mcsup --version` tells this one's")
+    })
+}
+
+fn problem(status: StatusCode, bytes: &[u8]) -> Failure {
+    let Ok(document) = serde_json::from_slice::<ProblemDocument>(bytes) else {
+        return Failure::new(Exit::NoSupervisor, format!("the supervisor answered {status}"));
+    };
+    let exit = match status {
+        StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => {
+            Exit::Usage
+        }
+        StatusCode::FORBIDDEN => Exit::NotPermitted,
+        StatusCode::REQUEST_TIMEOUT => Exit::TimedOut,
+        StatusCode::SERVICE_UNAVAILABLE => Exit::NoSupervisor,
+        _ => Exit::NotWell,
+    };
+    let failure = Failure::new(exit, document.detail);
+    match document.nearest.as_slice() {
+        [] => failure,
+        names => {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            failure.help(format!("did you mean {}?", names.join(" or ")))
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! `mcsup status`
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use crate::api::dto::{Status, Unit};
+use crate::api::parameters::encode;
+use crate::cli::client::{Client, block_on, read};
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::render::{
+    Colour, Paint, Table, ago, is_terminal, local, one_line, out, state_colour, terminal_size,
+};
+use crate::cli::{detail, watch};
+use crate::log::since;
+
+/// Show how the units are; one unit alone in detail
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Ends with 0 when every unit shown is as it should be, else with 1.\n\n\
+    Example:\n  mcsup status\n  mcsup status redis\n  mcsup status --json | jq '.units[] | select(.state != \"ready\")'")]
+pub(crate) struct Args {
+    /// Only these units
+    #[arg(value_name = "UNIT")]
+    units: Vec<String>,
+    /// As JSON
+    #[arg(long, conflicts_with = "watch")]
+    json: bool,
+    /// Show it again whenever something happens
+    #[arg(long)]
+    watch: bool,
+}
+
+pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> {
+    let client = Client::new(home)?;
+    block_on(async {
+        if args.watch {
+            return watch::run(&client, &args.units).await;
+        }
+        let bytes = client.get(&path(&args.units)).await?;
+        let status: Status<'_> = read(&bytes)?;
+        if args.json {
+            out(&format!("{}\n", String::from_utf8_lossy(&bytes)));
+        } else if let ([name], true) = (args.units.as_slice(), status.units.len() == 1) {
+            detail::show(&client, name).await?;
+        } else {
+            let look = Look {
+                paint: Paint::for_output(),
+                width: is_terminal().then(terminal_size).flatten().map(|(columns, _)| columns),
+                clock: Clock::Spans,
+            };
+            out(&(lines(&status, since::now(), look).join("\n") + "\n"));
+        }
+        Ok(status.units.iter().all(is_well).into())
+    })
+}
+
+/// Where the status of these units is, or of all when there is none.
+pub(crate) fn path(units: &[String]) -> String {
+    let parameters: Vec<String> = units.iter().map(|unit| format!("unit={}", encode(unit))).collect();
+    if parameters.is_empty() {
+        "/v1/status".to_owned()
+    } else {
+        format!("/v1/status?{}", parameters.join("&"))
+    }
+}
+
+/// It is where it should be, and need not go anywhere.
+pub(crate) fn is_well(unit: &Unit<'_>) -> bool {
+    match &*unit.state {
+        "ready" | "completed" => true,
+        "inactive" => unit.desired == "down",
+        _ => false,
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Look {
+    pub paint: Paint,
+    pub width: Option<usize>,
+    pub clock: Clock,
+}
+
+/// How the time since a unit changed is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// `3m12s`, right at the moment of printing.
+    Spans,
+    /// `06:31:00`, right for as long as it stands on a screen.
+    Times,
+}
+
+pub(crate) fn lines(status: &Status<'_>, now: Timestamp, look: Look) -> Vec<String> {
+    let mut lines = vec![summary(status, look.paint)];
+    if status.units.is_empty() {
+        return lines;
+    }
+    lines.push(String::new());
+    let since = match look.clock {
+        Clock::Spans => ">FOR",
+        Clock::Times => ">SINCE",
+    };
+    let mut table = Table::new(&["", "UNIT", "STATE", since, ">PID", ">RESTARTS", "HEALTH", "REASON"]);
+    let order: BTreeMap<&str, usize> =
+        status.phases.iter().enumerate().map(|(index, phase)| (&**phase, index)).collect();
+    let mut units: Vec<&Unit<'_>> = status.units.iter().collect();
+    units.sort_by(|a, b| (order.get(&*a.phase), &a.name).cmp(&(order.get(&*b.phase), &b.name)));
+    let mut phase = None;
+    for unit in units {
+        if phase != Some(&unit.phase) && status.phases.len() > 1 {
+            table.heading(format!("phase {}", unit.phase));
+        }
+        phase = Some(&unit.phase);
+        table.row(row(unit, now, look.clock));
+    }
+    lines.extend(table.lines(look.paint, look.width));
+    lines
+}
+
+fn row(unit: &Unit<'_>, now: Timestamp, clock: Clock) -> Vec<(String, Colour)> {
+    let is_well = is_well(unit);
+    let colour = state_colour(&unit.state);
+    let since = match clock {
+        Clock::Spans => ago(&unit.since, now),
+        Clock::Times => local(&unit.since, now),
+    };
+    let health = match unit.health.as_deref() {
+        Some("failing") => ("failing".to_owned(), Colour::Bad),
+        Some(health) => (health.to_owned(), Colour::Plain),
+        None => ("-".to_owned(), Colour::Faint),
+    };
+    let restarts = if unit.restarts == 0 { Colour::Faint } else { Colour::Going };
+    vec![
+        // Not by colour alone: a mark is found by eye and by grep.
+        if is_well { (" ".to_owned(), Colour::Plain) } else { ("!".to_owned(), Colour::Bad) },
+        (unit.name.to_string(), Colour::Plain),
+        (unit.state.to_string(), colour),
+        (since, Colour::Plain),
+        (unit.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()), Colour::Plain),
+        (unit.restarts.to_string(), restarts),
+        health,
+        (one_line(&unit.reason), if is_well { Colour::Faint } else { Colour::Plain }),
+    ]
+}
+
+/// The whole machine in one line.
+fn summary(status: &Status<'_>, paint: Paint) -> String {
+    let well = status.units.iter().filter(|unit| is_well(unit)).count();
+    let not_well: Vec<&Unit<'_>> = status.units.iter().filter(|unit| !is_well(unit)).collect();
+    let (stage, colour) = match (status.stopping, status.booted) {
+        (true, _) => ("shutting down".to_owned(), Colour::Going),
+        (false, true) => ("booted".to_owned(), Colour::Good),
+        (false, false) => (format!("booting, phase {}", status.phase), Colour::Going),
+    };
+    let mut parts = vec![paint.paint(colour, &stage), format!("{well} of {} well", status.units.len())];
+    if !not_well.is_empty() {
+        parts.push(paint.paint(Colour::Bad, &counted(&not_well)));
+    }
+    if status.open_incidents > 0 {
+        let plural = if status.open_incidents == 1 { "" } else { "s" };
+        parts.push(format!("{} open incident{plural}", status.open_incidents));
+    }
+    if status.guard != "normal" {
+        parts.push(format!("guard: {}", status.guard));
+    }
+    parts.join(", ")
+}
+
+/// `2 waiting, 1 failed`
+fn counted(units: &[&Unit<'_>]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for unit in units {
+        *counts.entry(&*unit.state).or_default() += 1;
+    }
+    let counts: Vec<String> = counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect();
+    counts.join(", ")
+}

@@ -1,0 +1,101 @@
+//! `mcsup up` and `mcsup init`: choose the directories, take the lock, bind the socket, and become the keeper.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::io::FdFlags;
+
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::supervisor::home::{Home, HomeError, Surroundings};
+use crate::supervisor::start::Settings;
+
+/// Run the supervisor in the foreground on a units directory
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mcsup up examples/quickstart")]
+pub(crate) struct UpArgs {
+    /// Units directory; the home's own when left out
+    #[arg(value_name = "DIR")]
+    units: Option<PathBuf>,
+}
+
+/// The same as PID 1
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mcsup init /etc/mcsup/units")]
+pub(crate) struct InitArgs {
+    /// Units directory; the home's own when left out
+    #[arg(value_name = "DIR")]
+    units: Option<PathBuf>,
+    /// A command to run alone, as tini does
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Does not come back when all is well: the process becomes the keeper.
+pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
+    match become_keeper(home, args.units.as_deref()) {
+        Ok(never) => match never {},
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+/// As `up`; meant for process 1, and refused elsewhere so that nobody takes it for something else.
+pub(crate) fn init(args: &InitArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
+    if !args.command.is_empty() {
+        let refused =
+            Failure::new(Exit::Usage, "cannot run a command alone: `mcsup init -- CMD` is not built yet");
+        return Err(refused.help("put the command into a unit file and run `mcsup init DIR`"));
+    }
+    if std::process::id() != 1 {
+        let refused = Failure::new(Exit::Usage, "cannot be init: this is not process 1");
+        return Err(refused.help("`mcsup up` runs the same under another init"));
+    }
+    up(&UpArgs { units: args.units.clone() }, home)
+}
+
+enum Never {}
+
+fn become_keeper(home: Option<&Path>, units: Option<&Path>) -> Result<Never, HomeError> {
+    let around = Surroundings::read();
+    let home = Home::for_up(&around, home, units)?;
+    home.prepare()?;
+    let lock = home.lock()?;
+    let listener = OwnedFd::from(home.listen()?);
+    // What the system runs has no place of its own; a directory that somebody named is one.
+    let working_dir = if home.is_default(&around) { "/".into() } else { home.units.clone() };
+    let settings = Settings { home, working_dir };
+    Err(HomeError::Io { verb: "start", path: executable(), cause: exec(&settings, &lock, &listener) })
+}
+
+/// A fresh image: the keeper carries nothing of what it took to get here.
+#[expect(clippy::disallowed_methods, reason = "replaces this process; nothing is spawned")]
+fn exec(settings: &Settings, lock: &OwnedFd, listener: &OwnedFd) -> io::Error {
+    for descriptor in [lock, listener] {
+        if let Err(errno) = rustix::io::fcntl_setfd(descriptor.as_fd(), FdFlags::empty()) {
+            return errno.into();
+        }
+    }
+    std::process::Command::new(executable())
+        .arg(crate::keeper::VERB)
+        .args(["--lock-fd", &lock.as_raw_fd().to_string()])
+        .args(["--listen-fd", &listener.as_raw_fd().to_string()])
+        .arg("--")
+        .args(settings.to_arguments())
+        .exec()
+}
+
+/// The file that runs, whatever lies under its name by now; without /proc whatever the name finds.
+fn executable() -> PathBuf {
+    let own = PathBuf::from("/proc/self/exe");
+    if own.exists() { own } else { std::env::args_os().next().unwrap_or_default().into() }
+}
+
+fn failure(error: &HomeError) -> Failure {
+    let text = error.to_string();
+    match text.split_once("\nhelp: ") {
+        Some((message, help)) => Failure::new(Exit::NotWell, message).help(help),
+        None => Failure::new(Exit::NotWell, text),
+    }
+}

@@ -1,0 +1,89 @@
+//! The keeper's own arguments, parsed by hand. Nobody types them.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+
+use crate::keeper::sys;
+
+/// How long a shutdown that nobody else leads may take before everything is killed. As `shutdown_timeout`.
+const SHUTDOWN_MS: u64 = 60_000;
+
+#[derive(Debug)]
+pub(super) struct Arguments {
+    /// Holds the lock of the state directory; only passed on.
+    pub(super) lock: Option<OwnedFd>,
+    /// The control listener; only passed on.
+    pub(super) listener: Option<OwnedFd>,
+    /// A surviving supervisor's link: it started us because its keeper died.
+    pub(super) adopted_link: Option<OwnedFd>,
+    /// Whoever connects here is the supervisor; none is started. For tests.
+    pub(super) attach: Option<OwnedFd>,
+    /// Started in place of our own executable. For tests.
+    pub(super) supervisor: Option<OsString>,
+    pub(super) shutdown_ms: u64,
+    pub(super) supervisor_arguments: Vec<OsString>,
+}
+
+/// # Errors
+/// With the argument that makes no sense.
+pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Arguments, OsString> {
+    let mut arguments = Arguments {
+        lock: None,
+        listener: None,
+        adopted_link: None,
+        attach: None,
+        supervisor: None,
+        shutdown_ms: SHUTDOWN_MS,
+        supervisor_arguments: Vec::new(),
+    };
+    while let Some(word) = words.next() {
+        if word == "--" {
+            arguments.supervisor_arguments = words.collect();
+            break;
+        }
+        let value = words.next().ok_or_else(|| word.clone())?;
+        match word.to_str() {
+            Some("--lock-fd") => arguments.lock = Some(descriptor(&value)?),
+            Some("--listen-fd") => arguments.listener = Some(descriptor(&value)?),
+            Some("--adopt-link-fd") => arguments.adopted_link = Some(descriptor(&value)?),
+            Some("--attach-fd") => arguments.attach = Some(descriptor(&value)?),
+            Some("--supervisor") => arguments.supervisor = Some(value),
+            Some("--shutdown-ms") => arguments.shutdown_ms = number(&value)?,
+            Some(_) | None => return Err(word),
+        }
+    }
+    Ok(arguments)
+}
+
+fn descriptor(value: &OsStr) -> Result<OwnedFd, OsString> {
+    let number = i32::try_from(number(value)?).map_err(|_large| value.to_owned())?;
+    sys::inherited(number).map_err(|_closed| value.to_owned())
+}
+
+fn number(value: &OsStr) -> Result<u64, OsString> {
+    value.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(words: &[&str]) -> Result<Arguments, OsString> {
+        parse(words.iter().map(OsString::from))
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_supervisors() {
+        let arguments = parsed(&["--shutdown-ms", "5", "--", "up", "--lock-fd", "x"]).unwrap();
+        assert_eq!(arguments.shutdown_ms, 5);
+        assert_eq!(arguments.supervisor_arguments, ["up", "--lock-fd", "x"]);
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        assert_eq!(parsed(&["--what", "1"]).unwrap_err(), "--what");
+        assert_eq!(parsed(&["--shutdown-ms", "soon"]).unwrap_err(), "soon");
+        assert_eq!(parsed(&["--shutdown-ms"]).unwrap_err(), "--shutdown-ms");
+        assert_eq!(parsed(&["--lock-fd", "1000000"]).unwrap_err(), "1000000", "not open");
+    }
+}

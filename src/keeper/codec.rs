@@ -1,0 +1,376 @@
+//! Messages as bytes. Every type of `wire` is listed once here, field by field in order; the
+//! compiler then insists that nothing is left out on either side.
+
+use crate::keeper::wire::{
+    AdoptOrder, Credentials, Exit, Limit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
+};
+
+/// Something that travels over the link as a whole.
+pub trait Message: Sized {
+    fn encode(&self) -> Vec<u8>;
+
+    /// `None` for bytes that no version of this program writes.
+    fn decode(bytes: &[u8]) -> Option<Self>;
+}
+
+impl Message for Order {
+    fn encode(&self) -> Vec<u8> {
+        bytes_of(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        whole(bytes)
+    }
+}
+
+impl Message for Report {
+    fn encode(&self) -> Vec<u8> {
+        bytes_of(self)
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        whole(bytes)
+    }
+}
+
+fn bytes_of<T: Wire>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    value.put(&mut out);
+    out
+}
+
+/// Refuses what has bytes left over: the two sides then disagree about the format.
+fn whole<T: Wire>(mut bytes: &[u8]) -> Option<T> {
+    let value = T::take(&mut bytes)?;
+    bytes.is_empty().then_some(value)
+}
+
+trait Wire: Sized {
+    fn put(&self, out: &mut Vec<u8>);
+
+    fn take(input: &mut &[u8]) -> Option<Self>;
+
+    fn put_all(items: &[Self], out: &mut Vec<u8>) {
+        for item in items {
+            item.put(out);
+        }
+    }
+
+    /// Grows as items really come, so that a lie about their number costs nothing.
+    fn take_all(count: usize, input: &mut &[u8]) -> Option<Vec<Self>> {
+        (0..count).map(|_| Self::take(input)).collect()
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty),*) => {$(
+        impl Wire for $type {
+            fn put(&self, out: &mut Vec<u8>) {
+                out.extend_from_slice(&self.to_le_bytes());
+            }
+
+            fn take(input: &mut &[u8]) -> Option<Self> {
+                let (bytes, rest) = input.split_first_chunk()?;
+                *input = rest;
+                Some(Self::from_le_bytes(*bytes))
+            }
+        }
+    )*};
+}
+
+integers!(u16, u32, u64, i16, i32);
+
+impl Wire for u8 {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        let (first, rest) = input.split_first()?;
+        *input = rest;
+        Some(*first)
+    }
+
+    fn put_all(items: &[Self], out: &mut Vec<u8>) {
+        out.extend_from_slice(items);
+    }
+
+    fn take_all(count: usize, input: &mut &[u8]) -> Option<Vec<Self>> {
+        let (bytes, rest) = input.split_at_checked(count)?;
+        *input = rest;
+        Some(bytes.to_vec())
+    }
+}
+
+impl Wire for bool {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        match u8::take(input)? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+}
+
+impl<T: Wire> Wire for Vec<T> {
+    /// What does not fit a 32-bit count is cut; nothing that a kernel lets through is that long.
+    fn put(&self, out: &mut Vec<u8>) {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        count.put(out);
+        let fitting = usize::try_from(count).ok().and_then(|count| self.get(..count));
+        T::put_all(fitting.unwrap_or_default(), out);
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        let count = usize::try_from(u32::take(input)?).ok()?;
+        T::take_all(count, input)
+    }
+}
+
+impl Wire for String {
+    fn put(&self, out: &mut Vec<u8>) {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        count.put(out);
+        u8::put_all(self.as_bytes(), out);
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        Self::from_utf8(Vec::take(input)?).ok()
+    }
+}
+
+impl<T: Wire> Wire for Option<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.is_some().put(out);
+        if let Some(value) = self {
+            value.put(out);
+        }
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        if bool::take(input)? { T::take(input).map(Some) } else { Some(None) }
+    }
+}
+
+impl<T: Wire> Wire for Box<T> {
+    fn put(&self, out: &mut Vec<u8>) {
+        T::put(self, out);
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        T::take(input).map(Self::new)
+    }
+}
+
+macro_rules! record {
+    ($type:ident { $($field:ident),* }) => {
+        impl Wire for $type {
+            fn put(&self, out: &mut Vec<u8>) {
+                let Self { $($field),* } = self;
+                $($field.put(out);)*
+            }
+
+            fn take(input: &mut &[u8]) -> Option<Self> {
+                $(let $field = Wire::take(input)?;)*
+                Some(Self { $($field),* })
+            }
+        }
+    };
+}
+
+macro_rules! choice {
+    ($type:ident { $($tag:literal => $name:ident { $($field:ident $(: $at:tt)?),* }),* $(,)? }) => {
+        impl Wire for $type {
+            fn put(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$name { $($($at:)? $field),* } => {
+                        out.push($tag);
+                        $($field.put(out);)*
+                    })*
+                }
+            }
+
+            fn take(input: &mut &[u8]) -> Option<Self> {
+                match u8::take(input)? {
+                    $($tag => {
+                        $(let $field = Wire::take(input)?;)*
+                        Some(Self::$name { $($($at:)? $field),* })
+                    })*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+choice!(Order {
+    0 => Hello { version, pid },
+    1 => Spawn { order: 0 },
+    2 => Signal { run, signal, scope },
+    3 => Release { run },
+    4 => Remember { key, value },
+    5 => Adopt { order: 0 },
+    6 => LogTotal { bytes },
+    7 => Ping { number },
+    8 => Pong { number },
+    9 => Quit { code },
+});
+
+choice!(Report {
+    0 => Hello { version, pid, restarts, safe_mode },
+    1 => Row { row: 0 },
+    2 => Note { key, value },
+    3 => HandedOver { rows, notes },
+    4 => Spawned { run, pid, start_time },
+    5 => SpawnFailed { run, step, errno },
+    6 => Exited { run, exit, usage, is_empty },
+    7 => Emptied { run },
+    8 => Signalled { signal, sender_pid },
+    9 => LogTrouble { unit, errno, lost_bytes },
+    10 => Strangers { reaped },
+    11 => Ping { number },
+    12 => Pong { number },
+});
+
+choice!(Scope { 0 => Main {}, 1 => All {} });
+
+choice!(Stage {
+    0 => Spawning {},
+    1 => Live {},
+    2 => SpawnFailed { step, errno },
+    3 => Exited { exit, usage, is_empty },
+});
+
+choice!(Exit { 0 => Code { code: 0 }, 1 => Signal { number, dumped_core }, 2 => Unknown {} });
+
+choice!(Step {
+    0 => Prepare {},
+    1 => Clone {},
+    2 => Session {},
+    3 => Limits {},
+    4 => OomScore {},
+    5 => Groups {},
+    6 => Setgid {},
+    7 => Setuid {},
+    8 => Chdir {},
+    9 => Descriptors {},
+    10 => Exec {},
+    11 => Timeout {},
+});
+
+record!(SpawnOrder {
+    run,
+    unit,
+    ordinal,
+    program,
+    argv,
+    env,
+    working_dir,
+    credentials,
+    limits,
+    oom_score_adjust,
+    log,
+    timeout_ms
+});
+record!(Credentials { uid, gid, groups });
+record!(Limit { resource, soft, hard });
+record!(LogOrder { dir, max_size_bytes, max_age_ms, keep, block_when_full });
+record!(AdoptOrder { run, unit, ordinal, pid, start_time, log });
+record!(Row { run, unit, ordinal, pid, start_time, spawned_at, stage, log });
+record!(Usage { user_us, system_us, max_rss_kib });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trip<M: Message + PartialEq + std::fmt::Debug>(message: &M) {
+        let bytes = message.encode();
+        assert_eq!(M::decode(&bytes).as_ref(), Some(message));
+        for cut in 0..bytes.len() {
+            assert_eq!(M::decode(&bytes[..cut]), None, "{cut} of {} bytes were accepted", bytes.len());
+        }
+        let longer = [bytes.as_slice(), &[0]].concat();
+        assert_eq!(M::decode(&longer), None, "a byte too many was accepted");
+    }
+
+    #[test]
+    fn every_order_comes_out_as_it_went_in() {
+        let spawn = SpawnOrder {
+            run: 7,
+            unit: "redis".into(),
+            ordinal: 4,
+            program: b"/bin/redis".to_vec(),
+            argv: vec![b"redis".to_vec(), b"\xff".to_vec()],
+            env: vec![b"A=b".to_vec()],
+            working_dir: b"/".to_vec(),
+            credentials: Some(Credentials { uid: 1, gid: 2, groups: vec![3, 4] }),
+            limits: vec![Limit { resource: 7, soft: 1, hard: u64::MAX }],
+            oom_score_adjust: Some(-5),
+            log: Some(LogOrder { dir: b"/log/redis".to_vec(), keep: 5, ..LogOrder::default() }),
+            timeout_ms: 12,
+        };
+        for order in [
+            Order::Hello { version: 1, pid: 2 },
+            Order::Spawn(Box::new(spawn)),
+            Order::Signal { run: 1, signal: 15, scope: Scope::All },
+            Order::Release { run: 1 },
+            Order::Remember { key: vec![1], value: vec![] },
+            Order::Adopt(Box::new(AdoptOrder { run: 9, unit: "web".into(), ..AdoptOrder::default() })),
+            Order::LogTotal { bytes: 1 << 30 },
+            Order::Ping { number: 1 },
+            Order::Pong { number: 2 },
+            Order::Quit { code: 3 },
+        ] {
+            round_trip(&order);
+        }
+    }
+
+    #[test]
+    fn every_report_comes_out_as_it_went_in() {
+        let usage = Usage { user_us: 1, system_us: 2, max_rss_kib: 3 };
+        let exit = Exit::Signal { number: 9, dumped_core: true };
+        let row = Row {
+            run: 1,
+            unit: "redis".into(),
+            ordinal: 1,
+            pid: 2,
+            start_time: 3,
+            spawned_at: 4,
+            stage: Stage::Exited { exit, usage, is_empty: true },
+            log: None,
+        };
+        for report in [
+            Report::Hello { version: 1, pid: 1, restarts: 2, safe_mode: true },
+            Report::Row(Box::new(row.clone())),
+            Report::Row(Box::new(Row {
+                stage: Stage::SpawnFailed { step: Step::Exec, errno: 2 },
+                ..row.clone()
+            })),
+            Report::Row(Box::new(Row { stage: Stage::Live, ..row })),
+            Report::Note { key: b"k".to_vec(), value: b"v".to_vec() },
+            Report::HandedOver { rows: 1, notes: 2 },
+            Report::Spawned { run: 1, pid: 2, start_time: 3 },
+            Report::SpawnFailed { run: 1, step: Step::Timeout, errno: 0 },
+            Report::Exited { run: 1, exit: Exit::Code(7), usage, is_empty: false },
+            Report::Exited { run: 1, exit: Exit::Unknown, usage, is_empty: false },
+            Report::Emptied { run: 1 },
+            Report::Signalled { signal: 15, sender_pid: 1 },
+            Report::LogTrouble { unit: "a".into(), errno: 28, lost_bytes: 1 },
+            Report::Strangers { reaped: 1 },
+            Report::Ping { number: 1 },
+            Report::Pong { number: 1 },
+        ] {
+            round_trip(&report);
+        }
+    }
+
+    #[test]
+    fn a_lie_about_a_length_is_refused_without_being_believed() {
+        // Remember with a key of 4 GiB that is not there.
+        assert_eq!(Order::decode(&[4, 0xff, 0xff, 0xff, 0xff, 1]), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! How the keeper ends: told to by the supervisor, or by a signal that nobody answers. The latter
+//! is the only policy of this ring.
+
+use nix::libc;
+
+use crate::keeper::clock::{MILLISECOND, SECOND};
+use crate::keeper::holdings::Role;
+use crate::keeper::orders::{KILL, TERM};
+use crate::keeper::run::Keeper;
+use crate::keeper::wire::Scope;
+
+/// How long the supervisor may leave a shutdown signal without a word.
+const ANSWER_DEADLINE: u64 = 5 * SECOND;
+/// After SIGKILL to everything; then whatever cannot die is left behind.
+const LAST_DEADLINE: u64 = 5 * SECOND;
+/// For the logs' last bytes.
+const DRAIN_DEADLINE: u64 = SECOND;
+
+#[derive(Debug, Default)]
+pub(super) enum Farewell {
+    #[default]
+    None,
+    /// A shutdown signal was passed on; so far nobody said a word.
+    Unanswered { signal: u8, until: u64 },
+    /// Nobody did. Everything got SIGTERM.
+    Stopping { code: u8, until: u64 },
+    /// Everything got SIGKILL.
+    Killing { code: u8, until: u64 },
+}
+
+impl Farewell {
+    /// Nothing is started any more.
+    pub(super) fn is_final(&self) -> bool {
+        match self {
+            Self::None | Self::Unanswered { .. } => false,
+            Self::Stopping { .. } | Self::Killing { .. } => true,
+        }
+    }
+
+    pub(super) fn acknowledged(&mut self) {
+        if matches!(self, Self::Unanswered { .. }) {
+            *self = Self::None;
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        match self {
+            Self::None => None,
+            Self::Unanswered { until, .. } | Self::Stopping { until, .. } | Self::Killing { until, .. } => {
+                Some(*until)
+            }
+        }
+    }
+}
+
+impl Keeper {
+    pub(super) fn on_signals(&mut self, now: u64) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            let signal = i32::try_from(info.ssi_signo).unwrap_or_default();
+            match signal {
+                libc::SIGCHLD => self.on_child_signal(now),
+                _ => self.on_told_signal(signal, info.ssi_pid, now),
+            }
+        }
+    }
+
+    fn on_told_signal(&mut self, signal: i32, sender_pid: u32, now: u64) {
+        let number = u8::try_from(signal).unwrap_or_default();
+        let means_shutdown = matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGPWR);
+        match self.farewell {
+            Farewell::None if means_shutdown => {
+                let until = now.saturating_add(ANSWER_DEADLINE);
+                self.farewell = Farewell::Unanswered { signal: number, until };
+            }
+            // Told twice while we stop by ourselves: now.
+            Farewell::Stopping { code, .. } if means_shutdown => self.kill_all(code, now),
+            Farewell::None
+            | Farewell::Unanswered { .. }
+            | Farewell::Stopping { .. }
+            | Farewell::Killing { .. } => {}
+        }
+        self.table.signalled(number, sender_pid);
+    }
+
+    pub(super) fn look_after_farewell(&mut self, now: u64) {
+        match self.farewell {
+            Farewell::Unanswered { signal, until } if until <= now => {
+                super::complain("nobody answers the signal; stopping everything");
+                let code = signal.saturating_add(128);
+                let until = now.saturating_add(self.arguments.shutdown_ms.saturating_mul(MILLISECOND));
+                self.farewell = Farewell::Stopping { code, until };
+                self.end_supervisor();
+                self.signal_all(TERM);
+            }
+            Farewell::Stopping { code, until } if until <= now => self.kill_all(code, now),
+            Farewell::None
+            | Farewell::Unanswered { .. }
+            | Farewell::Stopping { .. }
+            | Farewell::Killing { .. } => {}
+        }
+    }
+
+    /// Ends with this status, and everything that is left with it.
+    pub(super) fn quit(&mut self, code: u8, now: u64) {
+        match self.farewell {
+            Farewell::None | Farewell::Unanswered { .. } | Farewell::Stopping { .. } => {
+                self.kill_all(code, now);
+            }
+            Farewell::Killing { .. } => {}
+        }
+    }
+
+    fn kill_all(&mut self, code: u8, now: u64) {
+        self.farewell = Farewell::Killing { code, until: now.saturating_add(LAST_DEADLINE) };
+        self.signal_all(KILL);
+    }
+
+    fn signal_all(&mut self, signal: u8) {
+        let slots: Vec<u64> = self
+            .holdings
+            .iter()
+            .filter(|(_, holding)| holding.role != Role::Supervisor)
+            .map(|(slot, _)| slot)
+            .collect();
+        let mut sight = None;
+        for slot in slots {
+            self.signal(slot, signal, Scope::All, &mut sight);
+        }
+    }
+
+    /// The exit status, once nothing is left to hold or to wait for.
+    pub(super) fn end(&mut self, now: u64) -> Option<u8> {
+        let (code, until, is_killing) = match self.farewell {
+            Farewell::None | Farewell::Unanswered { .. } => return None,
+            Farewell::Stopping { code, until } => (code, until, false),
+            Farewell::Killing { code, until } => (code, until, true),
+        };
+        let is_over = self.holdings.is_empty() && self.pending.is_empty();
+        let is_given_up = is_killing && until <= now;
+        if !is_over && !is_given_up {
+            return None;
+        }
+        self.end_supervisor();
+        self.pump.finish(DRAIN_DEADLINE);
+        Some(code)
+    }
+}

@@ -1,0 +1,156 @@
+//! What the keeper holds for each process: descriptors and deadlines. The counterpart of the
+//! table, which knows and holds nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::keeper::sys::Ended;
+
+/// One process that is watched by its pidfd.
+#[derive(Debug)]
+pub(super) struct Holding {
+    pub(super) role: Role,
+    pub(super) pid: i32,
+    pub(super) pidfd: Arc<OwnedFd>,
+    /// Of a copied child that has not execed yet.
+    pub(super) status: Option<OwnedFd>,
+    /// Read ends of its output, shared with the pump.
+    pub(super) pipes: Vec<Arc<OwnedFd>>,
+    /// `UNIT#ORDINAL:RUN`, as its environment says.
+    pub(super) tag: String,
+    /// Not adopted: its exit is ours to wait for, its orphans come to us.
+    pub(super) is_child: bool,
+    /// When a copied child must have execed.
+    pub(super) exec_by: Option<u64>,
+    /// When it is killed with all it started.
+    pub(super) kill_at: Option<u64>,
+    /// Its leader has ended; told once the pump has stored what it said, or at `tell_at`.
+    pub(super) ended: Option<Ended>,
+    pub(super) tell_at: Option<u64>,
+    /// Its process group was seen empty: the number may mean somebody else from now on.
+    pub(super) is_group_gone: bool,
+    /// Everything of it gets SIGKILL, also what turns up later.
+    pub(super) is_doomed: bool,
+}
+
+impl Holding {
+    fn deadline(&self) -> Option<u64> {
+        [self.exec_by, self.kill_at, self.tell_at].into_iter().flatten().min()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Run(u64),
+    /// A child that never became a program, on its way out.
+    Stillborn,
+    Supervisor,
+}
+
+/// By slot, a number that is never reused and names the process in the epoll set.
+#[derive(Debug, Default)]
+pub(super) struct Holdings {
+    slots: BTreeMap<u64, Holding>,
+    slot_of_run: BTreeMap<u64, u64>,
+    slot_of_pid: BTreeMap<i32, u64>,
+    last_slot: u64,
+    /// (when, slot), as the holdings say.
+    deadlines: BTreeSet<(u64, u64)>,
+    /// Runs whose leader has ended and was told, while something of them lives.
+    pub(super) lingering: BTreeSet<u64>,
+}
+
+impl Holdings {
+    pub(super) fn add(&mut self, holding: Holding) -> u64 {
+        self.last_slot = self.last_slot.saturating_add(1);
+        let slot = self.last_slot;
+        if let Role::Run(run) = holding.role {
+            self.slot_of_run.insert(run, slot);
+        }
+        self.slot_of_pid.insert(holding.pid, slot);
+        if let Some(at) = holding.deadline() {
+            self.deadlines.insert((at, slot));
+        }
+        self.slots.insert(slot, holding);
+        slot
+    }
+
+    pub(super) fn remove(&mut self, slot: u64) -> Option<Holding> {
+        let holding = self.slots.remove(&slot)?;
+        if let Role::Run(run) = holding.role {
+            self.slot_of_run.remove(&run);
+        }
+        if self.slot_of_pid.get(&holding.pid) == Some(&slot) {
+            self.slot_of_pid.remove(&holding.pid);
+        }
+        if let Some(at) = holding.deadline() {
+            self.deadlines.remove(&(at, slot));
+        }
+        self.lingering.remove(&slot);
+        Some(holding)
+    }
+
+    /// Its run is no longer in the table; only its end is awaited.
+    pub(super) fn detach(&mut self, slot: u64) {
+        if let Some(holding) = self.slots.get_mut(&slot) {
+            if let Role::Run(run) = holding.role {
+                self.slot_of_run.remove(&run);
+            }
+            holding.role = Role::Stillborn;
+        }
+    }
+
+    pub(super) fn slot_of(&self, run: u64) -> Option<u64> {
+        self.slot_of_run.get(&run).copied()
+    }
+
+    pub(super) fn of_run(&self, run: u64) -> Option<&Holding> {
+        self.get(self.slot_of(run)?)
+    }
+
+    pub(super) fn get(&self, slot: u64) -> Option<&Holding> {
+        self.slots.get(&slot)
+    }
+
+    /// Changes a holding, and keeps the order of deadlines right.
+    pub(super) fn change(&mut self, slot: u64, change: impl FnOnce(&mut Holding)) {
+        let Some(holding) = self.slots.get_mut(&slot) else { return };
+        let before = holding.deadline();
+        change(holding);
+        let after = holding.deadline();
+        if before != after {
+            if let Some(at) = before {
+                self.deadlines.remove(&(at, slot));
+            }
+            if let Some(at) = after {
+                self.deadlines.insert((at, slot));
+            }
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// A slot whose deadline is reached.
+    pub(super) fn next_due(&self, now: u64) -> Option<u64> {
+        self.deadlines.first().filter(|(at, _)| *at <= now).map(|(_, slot)| *slot)
+    }
+
+    /// Is this the main process of something we started and have not seen end?
+    pub(super) fn knows_pid(&self, pid: i32) -> bool {
+        self.slot_of_pid
+            .get(&pid)
+            .and_then(|slot| self.slots.get(slot))
+            .is_some_and(|held| held.ended.is_none())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Holding)> {
+        self.slots.iter().map(|(slot, holding)| (*slot, holding))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}

@@ -1,0 +1,429 @@
+//! One unit's log: exactly the bytes that the unit wrote, in `DIR/current`, cut at line ends into
+//! numbered older files.
+//!
+//! Bytes go from the pipe to the file inside the kernel (splice), so a keeper that is killed has
+//! none of them in its hands. Only around a cut are they read, to find the line's end.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, Stat};
+use rustix::io::Errno;
+use rustix::pipe::SpliceFlags;
+
+use crate::keeper::clock::{self, MILLISECOND, SECOND};
+use crate::keeper::pump::RETRY;
+use crate::keeper::rotation;
+use crate::keeper::wire::LogOrder;
+
+/// Most bytes moved at once, so that one loud unit does not hold the others.
+const MOST: usize = 1024 * 1024;
+/// What a pipe holds when it is made; who fills that gets a larger one.
+const PIPE_BYTES: u64 = 64 * 1024;
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// How often the path is compared with the open file, in case somebody moved it away.
+const LOOK_AGAIN: u64 = SECOND;
+/// How often (time, offset) is noted beside the file.
+const INDEX_EVERY: u64 = SECOND;
+
+/// What the pump lends to every log.
+#[derive(Debug)]
+pub(super) struct Tools {
+    /// /dev/null, for what cannot be stored.
+    pub(super) null: OwnedFd,
+    /// Empty until the first cut.
+    pub(super) scratch: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moved {
+    /// Out of the pipe: stored, or dropped and counted.
+    Bytes(u64),
+    Nothing,
+    /// Nobody can write to the pipe any more.
+    End,
+    /// The writer waits until the log can be written again.
+    Blocked,
+}
+
+#[derive(Debug)]
+pub(super) struct LogFile {
+    unit: String,
+    limits: LogOrder,
+    dir: PathBuf,
+    open: Option<Open>,
+    /// Read but not written: the log failed between the two.
+    held: Vec<u8>,
+    trouble: Option<Trouble>,
+    /// Something to tell: errno and bytes lost.
+    news: Option<(i32, u64)>,
+    has_rotated: bool,
+    cannot_splice: bool,
+    is_pipe_large: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: OwnedFd,
+    size: u64,
+    identity: (u64, u64),
+    /// Wall clock: how old its first byte is.
+    born_at: u64,
+    looked_at: u64,
+    indexed_at: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    errno: i32,
+    retry_at: u64,
+    lost_bytes: u64,
+}
+
+impl LogFile {
+    /// Touches nothing before the first byte.
+    pub(super) fn new(unit: String, limits: LogOrder) -> Self {
+        let dir = PathBuf::from(OsString::from_vec(limits.dir.clone()));
+        Self {
+            unit,
+            limits,
+            dir,
+            open: None,
+            held: Vec::new(),
+            trouble: None,
+            news: None,
+            has_rotated: false,
+            cannot_splice: false,
+            is_pipe_large: false,
+        }
+    }
+
+    /// The limits of the unit's latest definition.
+    pub(super) fn limit(&mut self, limits: LogOrder) {
+        self.limits = limits;
+        self.is_pipe_large = false;
+    }
+
+    pub(super) fn holds_bytes(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    pub(super) fn take_news(&mut self) -> Option<(String, i32, u64)> {
+        self.news.take().map(|(errno, lost)| (self.unit.clone(), errno, lost))
+    }
+
+    pub(super) fn take_rotated(&mut self) -> bool {
+        std::mem::take(&mut self.has_rotated)
+    }
+
+    /// Moves what is there, up to `MOST` bytes.
+    pub(super) fn take_from(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, now: u64) -> Moved {
+        if self.trouble.is_some_and(|trouble| trouble.retry_at > now) {
+            return self.do_without(pipe, tools);
+        }
+        match self.store(pipe, tools, now) {
+            Ok(Moved::Bytes(bytes)) => {
+                self.recovered();
+                self.enlarge(pipe, bytes);
+                Moved::Bytes(bytes)
+            }
+            Ok(other) => other,
+            Err(errno) => {
+                self.failed(errno, now);
+                self.do_without(pipe, tools)
+            }
+        }
+    }
+
+    fn store(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, now: u64) -> Result<Moved, Errno> {
+        if rustix::io::ioctl_fionread(pipe) == Ok(0) && self.held.is_empty() {
+            // Nothing, or the end: neither makes a file.
+            return read_nothing(pipe);
+        }
+        self.be_open(now)?;
+        self.write_held()?;
+        if self.is_over_age() && self.ends_with_line() {
+            self.rotate(now)?;
+        }
+        let limit = self.limits.max_size_bytes;
+        let size = self.open.as_ref().map_or(0, |open| open.size);
+        if limit > 0 && size >= limit {
+            if self.ends_with_line() {
+                self.rotate(now)?;
+            } else {
+                return self.store_to_line_end(pipe, tools, now);
+            }
+        }
+        let size = self.open.as_ref().map_or(0, |open| open.size);
+        let room = if limit > 0 { limit.saturating_sub(size).max(1) } else { u64::MAX };
+        let most = usize::try_from(room).unwrap_or(MOST).min(MOST);
+        self.note_index();
+        if self.cannot_splice {
+            return self.copy(pipe, tools, most);
+        }
+        let Some(open) = &mut self.open else { return Ok(Moved::Nothing) };
+        let mut offset = open.size;
+        match rustix::pipe::splice(pipe, None, &open.file, Some(&mut offset), most, SpliceFlags::NONBLOCK) {
+            Ok(0) => Ok(Moved::End),
+            Ok(bytes) => {
+                let bytes = u64::try_from(bytes).unwrap_or_default();
+                open.size = open.size.saturating_add(bytes);
+                Ok(Moved::Bytes(bytes))
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Nothing),
+            Err(Errno::INVAL) => {
+                self.cannot_splice = true;
+                self.copy(pipe, tools, most)
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// For file systems that splice does not know.
+    fn copy(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, most: usize) -> Result<Moved, Errno> {
+        let bytes = read_some(pipe, tools, most)?;
+        if bytes.is_empty() {
+            return Ok(Moved::End);
+        }
+        let count = u64::try_from(bytes.len()).unwrap_or_default();
+        self.write(bytes)?;
+        Ok(Moved::Bytes(count))
+    }
+
+    /// The file is full but its last line is not complete: up to the line's end into this file,
+    /// the rest into the next one. A line that never ends is cut at twice the limit.
+    fn store_to_line_end(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        tools: &mut Tools,
+        now: u64,
+    ) -> Result<Moved, Errno> {
+        let cap = self.limits.max_size_bytes.saturating_mul(2);
+        let size = self.open.as_ref().map_or(0, |open| open.size);
+        let most = usize::try_from(cap.saturating_sub(size)).unwrap_or(SCRATCH_BYTES);
+        if most == 0 {
+            self.rotate(now)?;
+            return Ok(Moved::Bytes(0));
+        }
+        let bytes = read_some(pipe, tools, most)?;
+        if bytes.is_empty() {
+            return Ok(Moved::End);
+        }
+        let count = u64::try_from(bytes.len()).unwrap_or_default();
+        let line_end = bytes.iter().position(|byte| *byte == b'\n');
+        let cut = line_end.map_or(bytes.len(), |at| at.saturating_add(1));
+        let (line, rest) = bytes.split_at_checked(cut).unwrap_or((bytes, &[]));
+        // Whatever fails from here on, the rest is not lost between the two files.
+        let rest = rest.to_vec();
+        let written = self.write(line);
+        self.held.extend_from_slice(&rest);
+        written?;
+        if line_end.is_some() {
+            self.rotate(now)?;
+            self.be_open(now)?;
+            self.write_held()?;
+        }
+        Ok(Moved::Bytes(count))
+    }
+
+    fn write_held(&mut self) -> Result<(), Errno> {
+        if self.held.is_empty() {
+            return Ok(());
+        }
+        let held = std::mem::take(&mut self.held);
+        self.write(&held)
+    }
+
+    /// What cannot be written is held.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            let Some(open) = &mut self.open else { break };
+            match rustix::io::pwrite(&open.file, left, open.size) {
+                Ok(written) => {
+                    open.size = open.size.saturating_add(u64::try_from(written).unwrap_or_default());
+                    left = left.get(written..).unwrap_or_default();
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => {
+                    self.held.extend_from_slice(left);
+                    return Err(errno);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the file, again where it was deleted or moved away.
+    fn be_open(&mut self, now: u64) -> Result<(), Errno> {
+        if let Some(open) = &mut self.open {
+            let stat = rustix::fs::fstat(&open.file)?;
+            // Somebody cut it (copytruncate), or it was written to behind our back.
+            open.size = u64::try_from(stat.st_size).unwrap_or_default();
+            let is_due = now.saturating_sub(open.looked_at) >= LOOK_AGAIN;
+            let is_there = if stat.st_nlink == 0 {
+                false
+            } else if is_due {
+                open.looked_at = now;
+                rustix::fs::stat(self.dir.join(CURRENT)).is_ok_and(|stat| identity(&stat) == open.identity)
+            } else {
+                true
+            };
+            if is_there {
+                return Ok(());
+            }
+            self.open = None;
+        }
+        let path = self.dir.join(CURRENT);
+        let file = match open_log(&path) {
+            Err(Errno::NOENT) => {
+                make_dir(&self.dir)?;
+                open_log(&path)?
+            }
+            other => other?,
+        };
+        let stat = rustix::fs::fstat(&file)?;
+        self.open = Some(Open {
+            file,
+            size: u64::try_from(stat.st_size).unwrap_or_default(),
+            identity: identity(&stat),
+            born_at: if stat.st_size == 0 { clock::wall() } else { born(&stat) },
+            looked_at: now,
+            indexed_at: 0,
+        });
+        Ok(())
+    }
+
+    fn is_over_age(&self) -> bool {
+        let limit = self.limits.max_age_ms.saturating_mul(MILLISECOND);
+        let Some(open) = self.open.as_ref().filter(|open| limit > 0 && open.size > 0) else { return false };
+        clock::wall().saturating_sub(open.born_at) >= limit
+    }
+
+    fn ends_with_line(&self) -> bool {
+        let Some(open) = &self.open else { return true };
+        let mut last = [0];
+        match open.size.checked_sub(1) {
+            None => true,
+            Some(at) => matches!(rustix::io::pread(&open.file, &mut last, at), Ok(1)) && last == *b"\n",
+        }
+    }
+
+    fn rotate(&mut self, now: u64) -> Result<(), Errno> {
+        self.open = None;
+        rotation::rotate(&self.dir, self.limits.keep).map_err(|error| errno_of(&error))?;
+        self.has_rotated = true;
+        self.be_open(now)
+    }
+
+    /// A hint for readers who look for a time; its loss is of no consequence.
+    fn note_index(&mut self) {
+        let Some(open) = &mut self.open else { return };
+        let wall = clock::wall();
+        if wall.saturating_sub(open.indexed_at) < INDEX_EVERY {
+            return;
+        }
+        open.indexed_at = wall;
+        let entry = [wall.to_le_bytes(), open.size.to_le_bytes()].concat();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        if let Ok(index) = rustix::fs::open(self.dir.join(CURRENT_INDEX), flags, LOG_MODE) {
+            rustix::io::write(&index, &entry).ok();
+        }
+    }
+
+    fn enlarge(&mut self, pipe: BorrowedFd<'_>, moved: u64) {
+        if moved >= PIPE_BYTES && !self.is_pipe_large {
+            self.is_pipe_large = true;
+            // Refused to users with many large pipes: then it stays as it is.
+            rustix::pipe::fcntl_setpipe_size(pipe, MOST).ok();
+        }
+    }
+
+    fn failed(&mut self, errno: Errno, now: u64) {
+        let errno = errno.raw_os_error();
+        let retry_at = now.saturating_add(RETRY);
+        let lost_bytes = self.trouble.map_or(0, |trouble| trouble.lost_bytes);
+        if self.trouble.is_none_or(|trouble| trouble.errno != errno) {
+            self.news = Some((errno, lost_bytes));
+        }
+        self.trouble = Some(Trouble { errno, retry_at, lost_bytes });
+        // A file that was made read-only or replaced is found again by its path.
+        self.open = None;
+    }
+
+    fn recovered(&mut self) {
+        if let Some(trouble) = self.trouble.take() {
+            self.news = Some((0, trouble.lost_bytes));
+        }
+    }
+
+    /// The log cannot be written: the writer waits, or its bytes are dropped and counted.
+    fn do_without(&mut self, pipe: BorrowedFd<'_>, tools: &Tools) -> Moved {
+        if self.limits.block_when_full {
+            return Moved::Blocked;
+        }
+        let held = std::mem::take(&mut self.held);
+        let dropped = rustix::pipe::splice(pipe, None, tools.null.as_fd(), None, MOST, SpliceFlags::NONBLOCK);
+        let count = |bytes: usize| u64::try_from(bytes).unwrap_or_default();
+        if let Some(trouble) = &mut self.trouble {
+            let bytes = count(held.len()).saturating_add(count(dropped.unwrap_or(0)));
+            trouble.lost_bytes = trouble.lost_bytes.saturating_add(bytes);
+        }
+        match dropped {
+            Ok(0) => Moved::End,
+            Ok(bytes) => Moved::Bytes(count(bytes)),
+            Err(_) => Moved::Nothing,
+        }
+    }
+}
+
+pub(super) const CURRENT: &str = "current";
+pub(super) const CURRENT_INDEX: &str = "current.index";
+/// Others may not read what a service says; its group may.
+const LOG_MODE: Mode = Mode::RUSR.union(Mode::WUSR).union(Mode::RGRP);
+
+fn open_log(path: &Path) -> Result<OwnedFd, Errno> {
+    // Not O_APPEND, which splice refuses; we are the only writer, and each write says where.
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    rustix::fs::open(path, flags, LOG_MODE)
+}
+
+fn make_dir(dir: &Path) -> Result<(), Errno> {
+    fs::create_dir_all(dir).map_err(|error| errno_of(&error))
+}
+
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+fn identity(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// A file that was there before us is as old as its last change at most.
+fn born(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_mtime).unwrap_or_default().saturating_mul(SECOND)
+}
+
+/// Tells an empty pipe from a closed one without taking a byte.
+fn read_nothing(pipe: BorrowedFd<'_>) -> Result<Moved, Errno> {
+    let mut poll = [rustix::event::PollFd::from_borrowed_fd(pipe, rustix::event::PollFlags::IN)];
+    let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut poll, Some(&zero))?;
+    let flags = poll.first().map_or_else(rustix::event::PollFlags::empty, |poll| poll.revents());
+    let is_closed =
+        flags.contains(rustix::event::PollFlags::HUP) && !flags.contains(rustix::event::PollFlags::IN);
+    Ok(if is_closed { Moved::End } else { Moved::Nothing })
+}
+
+/// Called only when the pipe is readable or closed, so it does not block. Empty: closed.
+fn read_some<'a>(pipe: BorrowedFd<'_>, tools: &'a mut Tools, most: usize) -> Result<&'a [u8], Errno> {
+    tools.scratch.resize(SCRATCH_BYTES, 0);
+    let most = most.min(SCRATCH_BYTES);
+    let Some(buffer) = tools.scratch.get_mut(..most) else { return Ok(&[]) };
+    let count = rustix::io::read(pipe, buffer)?;
+    Ok(tools.scratch.get(..count).unwrap_or_default())
+}

@@ -1,0 +1,283 @@
+//! What the supervisor orders, and what comes of its spawn orders.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags};
+
+use crate::keeper::clock::{self, MILLISECOND};
+use crate::keeper::holdings::{Holding, Role};
+use crate::keeper::process::{self, Process};
+use crate::keeper::pump::Source;
+use crate::keeper::run::{Keeper, Pending};
+use crate::keeper::spawn::{self, Done, EXEC_DEADLINE, Failed, Started};
+use crate::keeper::sys;
+use crate::keeper::table::is_helper;
+use crate::keeper::wire::{
+    AdoptOrder, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
+};
+
+/// One look at all processes, shared by what is asked at one moment.
+pub(super) type Sight = Option<Vec<Process>>;
+
+pub(super) const KILL: u8 = 9;
+pub(super) const TERM: u8 = 15;
+
+impl Keeper {
+    /// The messages of one packet.
+    pub(super) fn on_orders(&mut self, messages: Vec<(Order, Vec<OwnedFd>)>, now: u64) {
+        let mut sight = None;
+        for (order, descriptors) in messages {
+            match order {
+                Order::Hello { version, pid } => self.on_hello(version, pid, now),
+                Order::Spawn(order) => self.on_spawn(*order, descriptors, now),
+                Order::Signal { run, signal, scope } => self.on_signal_order(run, signal, scope, &mut sight),
+                Order::Release { run } => self.table.release(run),
+                Order::Remember { key, value } => self.table.remember(key, value),
+                Order::Adopt(order) => self.on_adopt(*order, descriptors, now),
+                Order::LogTotal { bytes } => self.pump.limit_total(bytes),
+                Order::Ping { number } => self.table.pinged(number),
+                // Whatever is said proves that it lives.
+                Order::Pong { number: _ } => {}
+                Order::Quit { code } => self.quit(code, now),
+            }
+        }
+    }
+
+    fn on_hello(&mut self, version: u16, pid: u32, now: u64) {
+        if version != VERSION {
+            return self.lose_link(now);
+        }
+        self.supervisor.greeted(pid);
+        let hello = Report::Hello {
+            version: VERSION,
+            pid: u32::try_from(self.pid).unwrap_or_default(),
+            restarts: self.supervisor.restarts,
+            safe_mode: self.supervisor.is_in_trouble(now),
+        };
+        let sent = self.link.as_mut().map(|link| link.send(&hello, &[]));
+        if matches!(sent, Some(Ok(()))) {
+            self.table.connected();
+        }
+    }
+
+    fn on_spawn(&mut self, order: SpawnOrder, descriptors: Vec<OwnedFd>, now: u64) {
+        let run = order.run;
+        let tag = format!("{}#{}:{}", order.unit, order.ordinal, run);
+        let row = Row {
+            run,
+            unit: order.unit.clone(),
+            ordinal: order.ordinal,
+            pid: 0,
+            start_time: 0,
+            spawned_at: clock::boottime(),
+            stage: Stage::Spawning,
+            log: order.log.clone(),
+        };
+        if !self.table.ordered(row) {
+            return;
+        }
+        if self.farewell.is_final() {
+            return self.table.spawn_failed(run, Step::Prepare, Errno::CANCELED.raw_os_error());
+        }
+        let timeout = order.timeout_ms.saturating_mul(MILLISECOND);
+        let pending = Pending {
+            role: Role::Run(run),
+            tag,
+            kill_at: (timeout > 0).then(|| now.saturating_add(timeout)),
+            log: order.log.clone().map(|log| (order.unit.clone(), log)),
+            signals: Vec::new(),
+        };
+        let output = descriptors.into_iter().next();
+        match spawn::job(order, &pending.tag, &self.context, output) {
+            Ok(job) => self.submit(job, pending, now),
+            Err(errno) => self.table.spawn_failed(run, Step::Prepare, errno.raw_os_error()),
+        }
+    }
+
+    pub(super) fn submit(&mut self, job: spawn::Job, pending: Pending, now: u64) {
+        self.last_token = self.last_token.saturating_add(1);
+        self.pending.insert(self.last_token, pending);
+        self.spawner.submit(spawn::Job { token: self.last_token, ..job }, now);
+    }
+
+    pub(super) fn on_spawner(&mut self, now: u64) {
+        for Done { token, outcome } in self.spawner.take_done() {
+            let Some(pending) = self.pending.remove(&token) else { continue };
+            match outcome {
+                Ok(started) => self.on_started(pending, started, now),
+                Err(failed) => self.on_failed(&pending, failed, now),
+            }
+        }
+    }
+
+    fn on_started(&mut self, pending: Pending, started: Started, now: u64) {
+        let Started { pid, pidfd, status, output } = started;
+        let pipes: Vec<Arc<OwnedFd>> = output.into_iter().map(Arc::new).collect();
+        let has_status = status.is_some();
+        let slot = self.hold(Holding {
+            role: pending.role,
+            pid,
+            pidfd: Arc::new(pidfd),
+            exec_by: has_status.then(|| now.saturating_add(EXEC_DEADLINE)),
+            status,
+            pipes: pipes.clone(),
+            tag: pending.tag,
+            is_child: true,
+            kill_at: pending.kill_at,
+            ended: None,
+            tell_at: None,
+            is_group_gone: false,
+            is_doomed: false,
+        });
+        if let (Some(pipe), Some((unit, log))) = (pipes.into_iter().next(), pending.log) {
+            self.pump.add(Source { key: slot, unit, log, pipe });
+        }
+        match pending.role {
+            Role::Run(run) => {
+                if !has_status {
+                    self.on_execed(run, pid);
+                }
+                let mut sight = None;
+                for (signal, is_all) in pending.signals {
+                    self.signal(slot, signal, if is_all { Scope::All } else { Scope::Main }, &mut sight);
+                }
+            }
+            Role::Supervisor => self.supervisor.started(slot),
+            // Disowned while it was being made.
+            Role::Stillborn => self.doom(slot, &mut None),
+        }
+    }
+
+    /// Keeps a process and watches for its end.
+    fn hold(&mut self, holding: Holding) -> u64 {
+        let pidfd = Arc::clone(&holding.pidfd);
+        let slot = self.holdings.add(holding);
+        self.watch_slot(&pidfd, slot, false);
+        if let Some(status) = self.holdings.get(slot).and_then(|holding| holding.status.as_ref()) {
+            self.watch_slot(status, slot, true);
+        }
+        slot
+    }
+
+    fn on_execed(&mut self, run: u64, pid: i32) {
+        let start_time = process::look(pid).map_or(0, |process| process.start_time);
+        self.table.spawned(run, u32::try_from(pid).unwrap_or_default(), start_time);
+    }
+
+    fn on_failed(&mut self, pending: &Pending, failed: Failed, now: u64) {
+        let Failed { step, errno, child } = failed;
+        if let Some((pid, pidfd)) = child {
+            self.hold(Holding {
+                role: Role::Stillborn,
+                pid,
+                pidfd: Arc::new(pidfd),
+                status: None,
+                pipes: Vec::new(),
+                tag: String::new(),
+                is_child: true,
+                exec_by: None,
+                kill_at: None,
+                ended: None,
+                tell_at: None,
+                is_group_gone: true,
+                is_doomed: false,
+            });
+        }
+        match pending.role {
+            Role::Run(run) => self.table.spawn_failed(run, step, errno),
+            Role::Supervisor => self.supervisor_failed_to_start(step, errno, now),
+            Role::Stillborn => {}
+        }
+    }
+
+    /// A copied child has execed, or says why it could not.
+    pub(super) fn on_status(&mut self, slot: u64) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        let (Some(status), role, pid) = (&holding.status, holding.role, holding.pid) else { return };
+        let failure = sys::read_failure(status);
+        self.holdings.change(slot, |holding| {
+            holding.status = None;
+            holding.exec_by = None;
+        });
+        match (role, failure) {
+            (Role::Run(run), None) => self.on_execed(run, pid),
+            (Role::Run(run), Some(failure)) => {
+                self.holdings.detach(slot);
+                self.table.spawn_failed(run, failure.step, failure.errno);
+            }
+            (Role::Stillborn | Role::Supervisor, _) => {}
+        }
+    }
+
+    fn on_signal_order(&mut self, run: u64, signal: u8, scope: Scope, sight: &mut Sight) {
+        if let Some(slot) = self.holdings.slot_of(run) {
+            self.signal(slot, signal, scope, sight);
+        } else if let Some(pending) = self.pending.values_mut().find(|job| job.role == Role::Run(run)) {
+            // It is being started: the signal meets it as soon as it runs.
+            pending.signals.push((signal, scope == Scope::All));
+        }
+    }
+
+    fn on_adopt(&mut self, order: AdoptOrder, descriptors: Vec<OwnedFd>, now: u64) {
+        let mut descriptors = descriptors.into_iter();
+        let run = order.run;
+        let row = Row {
+            run,
+            unit: order.unit.clone(),
+            ordinal: order.ordinal,
+            pid: order.pid,
+            start_time: order.start_time,
+            spawned_at: clock::boottime(),
+            stage: Stage::Live,
+            log: order.log.clone(),
+        };
+        if !self.table.ordered(row) {
+            return;
+        }
+        self.table.known(run);
+        let pid = i32::try_from(order.pid).unwrap_or_default();
+        let pidfd = descriptors.next().or_else(|| verified(pid, order.start_time));
+        // Nobody's pid: its negative would mean everybody.
+        let Some(pidfd) = pidfd.filter(|_| pid > 1) else {
+            // What cannot be told from a stranger is neither watched nor signalled.
+            return self.table.exited(run, Exit::Unknown, Usage::default(), true);
+        };
+        let pipes: Vec<Arc<OwnedFd>> = descriptors.map(Arc::new).collect();
+        let slot = self.hold(Holding {
+            role: Role::Run(run),
+            pid,
+            pidfd: Arc::new(pidfd),
+            status: None,
+            pipes: pipes.clone(),
+            tag: format!("{}#{}:{}", order.unit, order.ordinal, run),
+            is_child: false,
+            exec_by: None,
+            kill_at: (is_helper(run)).then_some(now),
+            ended: None,
+            tell_at: None,
+            is_group_gone: false,
+            is_doomed: false,
+        });
+        let log: Option<LogOrder> = order.log;
+        if let (Some(pipe), Some(log)) = (pipes.into_iter().next(), log) {
+            self.pump.add(Source { key: slot, unit: order.unit, log, pipe });
+        }
+    }
+
+    /// The end of an adopted process is told only once somebody else has waited for it: from then
+    /// on the pidfd hangs up, and nothing before that is of interest.
+    pub(super) fn watch_only_hangup(&self, slot: u64) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        let data = epoll::EventData::new_u64(slot.saturating_mul(2));
+        epoll::modify(&self.epoll, holding.pidfd.as_fd(), data, epoll::EventFlags::empty()).ok();
+    }
+}
+
+/// The process that had this pid and began at this time, if it is still the same one.
+fn verified(pid: i32, start_time: u64) -> Option<OwnedFd> {
+    let pidfd = rustix::process::pidfd_open(Pid::from_raw(pid)?, PidfdFlags::empty()).ok()?;
+    process::look(pid).filter(|process| process.start_time == start_time).map(|_same| pidfd)
+}

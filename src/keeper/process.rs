@@ -1,0 +1,170 @@
+//! What /proc says about processes, and which of them belong to a run. Without /proc there is
+//! nothing to see, and every question is answered as if there were no such process.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+
+use crate::keeper::sys;
+
+/// Names the run in its environment, as `UNIT#ORDINAL:RUN`; inherited by all it starts.
+pub(super) const RUN_VARIABLE: &[u8] = b"MCSUP_RUN=";
+
+/// Most of an environment that is searched; the kernel allows a process 2 MiB (execve(2), 1/4 of 8 MiB).
+const ENVIRONMENT_BYTES: u64 = 2 * 1024 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    pub(super) session: i32,
+    pub(super) start_time: u64,
+    pub(super) is_zombie: bool,
+}
+
+pub(super) fn look(pid: i32) -> Option<Process> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse_stat(pid, &stat)
+}
+
+/// The name in parentheses may hold anything, so fields count from its end (proc_pid_stat(5)).
+fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end.saturating_add(1)..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    // Field 22; the session was field 6.
+    let start_time = fields.nth(15)?.parse().ok()?;
+    Some(Process { pid, parent, group, session, start_time, is_zombie })
+}
+
+/// Every process of this pid namespace that `wanted` lets through.
+pub(super) fn all(wanted: impl Fn(i32) -> bool) -> Vec<Process> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let number = |name: &[u8]| std::str::from_utf8(name).ok()?.parse::<i32>().ok();
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| number(entry.file_name().as_bytes()))
+        .filter(|pid| wanted(*pid))
+        .filter_map(look)
+        .collect()
+}
+
+/// Does its environment name this run?
+fn carries(pid: i32, tag: &str) -> bool {
+    let mut environment = Vec::new();
+    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return false };
+    if file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment).is_err() {
+        return false;
+    }
+    environment
+        .split(|byte| *byte == 0)
+        .any(|pair| pair.strip_prefix(RUN_VARIABLE).is_some_and(|value| value == tag.as_bytes()))
+}
+
+/// What makes a process part of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Belonging<'a> {
+    /// Process, group and session of the run's main process.
+    pub(super) leader: i32,
+    /// `UNIT#ORDINAL:RUN`.
+    pub(super) tag: &'a str,
+    /// Whose children are orphans, and so are asked for their tag. `None`: everybody is asked.
+    pub(super) orphans_of: Option<i32>,
+}
+
+/// The leader, what shares its group or session, orphans that carry the tag, and whatever any of
+/// these has started. `is_other`: known to be the main process of another run.
+pub(super) fn members(
+    all: &[Process],
+    belonging: Belonging<'_>,
+    is_other: impl Fn(i32) -> bool,
+) -> Vec<Process> {
+    let Belonging { leader, tag, orphans_of } = belonging;
+    let is_asked = |process: &Process| orphans_of.is_none_or(|parent| process.parent == parent);
+    let is_member = |process: &Process| {
+        process.pid == leader
+            || process.group == leader
+            || process.session == leader
+            || (is_asked(process) && carries(process.pid, tag))
+    };
+    let candidates: Vec<&Process> = all.iter().filter(|process| !is_other(process.pid)).collect();
+    let mut pids: BTreeSet<i32> =
+        candidates.iter().filter(|process| is_member(process)).map(|process| process.pid).collect();
+    // One more generation a round; it ends when a round finds nobody.
+    loop {
+        let known = pids.len();
+        let children = candidates.iter().filter(|process| pids.contains(&process.parent));
+        let children: Vec<i32> = children.map(|process| process.pid).collect();
+        pids.extend(children);
+        if pids.len() == known {
+            break;
+        }
+    }
+    candidates.into_iter().filter(|process| pids.contains(&process.pid)).copied().collect()
+}
+
+/// Signals this very process: a pid that came to stand for another one meanwhile is left alone.
+pub(super) fn signal(process: &Process, signal: u8) {
+    let Some(pid) = rustix::process::Pid::from_raw(process.pid) else { return };
+    let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else { return };
+    if look(process.pid).is_some_and(|now| now.start_time == process.start_time) {
+        sys::signal_by_pidfd(std::os::fd::AsFd::as_fd(&pidfd), signal).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_parentheses_and_spaces_shifts_no_field() {
+        let stat = b"42 (a) b (c) Z 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 0 0\n";
+        let process = parse_stat(42, stat).unwrap();
+        let expected = Process { pid: 42, parent: 7, group: 8, session: 9, start_time: 777, is_zombie: true };
+        assert_eq!(process, expected);
+    }
+
+    #[test]
+    fn a_stat_cut_short_is_nobody() {
+        assert_eq!(parse_stat(42, b"42 (a) S 7 8"), None);
+        assert_eq!(parse_stat(42, b""), None);
+    }
+
+    #[test]
+    fn this_process_is_found_among_all() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let found = all(|pid| pid == me);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].pid, me);
+    }
+
+    #[test]
+    fn what_members_have_started_are_members_in_whatever_session() {
+        let process = |pid, parent, session| Process {
+            pid,
+            parent,
+            group: session,
+            session,
+            start_time: 0,
+            is_zombie: false,
+        };
+        // Pids beyond any real one, so that nobody's environment is read by chance.
+        let base = i32::MAX - 100;
+        let all = [
+            process(base, 1, base),
+            process(base + 3, base + 2, base + 3),
+            process(base + 2, base, base + 2),
+            process(base + 5, 1, base + 5),
+        ];
+        let belonging = Belonging { leader: base, tag: "a#1:1", orphans_of: Some(1) };
+        let found: Vec<i32> =
+            members(&all, belonging, |_| false).iter().map(|process| process.pid - base).collect();
+        assert_eq!(found, [0, 3, 2]);
+    }
+}

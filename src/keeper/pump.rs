@@ -1,0 +1,317 @@
+//! One thread that empties every pipe into its log, always: a dead supervisor stops nobody, and a
+//! full disk stops only who asked to wait for it.
+//!
+//! The thread is a single one: a write that hangs in the kernel (a dead network file system) holds
+//! the other logs for as long as it hangs, while their pipes fill.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::fs::{Mode, OFlags};
+
+use crate::keeper::clock::{self, SECOND};
+use crate::keeper::logfile::{LogFile, Moved, Tools};
+use crate::keeper::rotation::Total;
+use crate::keeper::wire::LogOrder;
+
+/// A log that could not be written is tried again after this long.
+pub(super) const RETRY: u64 = 2 * SECOND;
+/// Larger than any pipe that a process without privileges can make (1 MiB).
+const ROUNDS: usize = 64;
+const WAKE: u64 = u64::MAX;
+const EVENTS: usize = 64;
+const THREAD_STACK_BYTES: usize = 128 * 1024;
+
+/// One pipe to empty, and where to.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// Comes back in `Answer::Drained`.
+    pub(super) key: u64,
+    pub(super) unit: String,
+    pub(super) log: LogOrder,
+    pub(super) pipe: Arc<OwnedFd>,
+}
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    /// What was in the pipe when `drain` was called is stored, or given up.
+    Drained { key: u64 },
+    /// A log cannot be written; errno 0: it can again.
+    Trouble { unit: String, errno: i32, lost_bytes: u64 },
+}
+
+#[derive(Debug)]
+pub(super) struct Pump {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+    bell: OwnedFd,
+    channels: Mutex<BTreeMap<u64, Arc<Channel>>>,
+    /// By directory: the pipes of a unit's successive runs share one.
+    logs: Mutex<BTreeMap<Vec<u8>, Arc<Mutex<LogFile>>>>,
+    requests: Mutex<Vec<Request>>,
+    answers: Mutex<Vec<Answer>>,
+    total_limit: AtomicU64,
+    is_finished: Mutex<bool>,
+    finished: Condvar,
+}
+
+#[derive(Debug)]
+struct Channel {
+    key: u64,
+    dir: Vec<u8>,
+    pipe: Arc<OwnedFd>,
+    log: Arc<Mutex<LogFile>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Request {
+    Drain(u64),
+    Finish,
+}
+
+impl Pump {
+    /// # Errors
+    /// When a descriptor or the thread is refused.
+    pub(super) fn start() -> io::Result<Self> {
+        let new_eventfd = || eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
+        let shared = Arc::new(Shared {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            wake: new_eventfd()?,
+            bell: new_eventfd()?,
+            channels: Mutex::default(),
+            logs: Mutex::default(),
+            requests: Mutex::default(),
+            answers: Mutex::default(),
+            total_limit: AtomicU64::new(u64::MAX),
+            is_finished: Mutex::default(),
+            finished: Condvar::new(),
+        });
+        epoll::add(&shared.epoll, &shared.wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut worker = Worker {
+            shared: Arc::clone(&shared),
+            tools: Tools { null, scratch: Vec::new() },
+            blocked: Vec::new(),
+            total: Total::default(),
+        };
+        thread::Builder::new()
+            .name("pump".into())
+            .stack_size(THREAD_STACK_BYTES)
+            .spawn(move || worker.serve())?;
+        Ok(Self { shared })
+    }
+
+    /// Readable when `take_answers` has something.
+    pub(super) fn bell(&self) -> &OwnedFd {
+        &self.shared.bell
+    }
+
+    /// Nothing wakes the pump before the first byte.
+    pub(super) fn add(&self, source: Source) {
+        let Source { key, unit, log, pipe } = source;
+        let dir = log.dir.clone();
+        let file = {
+            let mut logs = locked(&self.shared.logs);
+            let entry = logs.entry(dir.clone());
+            Arc::clone(entry.or_insert_with(|| Arc::new(Mutex::new(LogFile::new(unit, log.clone())))))
+        };
+        locked(&file).limit(log);
+        let channel = Arc::new(Channel { key, dir, pipe: Arc::clone(&pipe), log: file });
+        locked(&self.shared.channels).insert(key, channel);
+        self.shared.listen(key, pipe.as_fd());
+    }
+
+    /// Nothing is in the pipe, and nothing on its way to the file.
+    pub(super) fn is_drained(&self, key: u64) -> bool {
+        let Some(channel) = self.shared.channel(key) else { return true };
+        match channel.log.try_lock() {
+            Ok(log) => !log.holds_bytes() && rustix::io::ioctl_fionread(&channel.pipe) == Ok(0),
+            Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => false,
+        }
+    }
+
+    /// Answered by `Answer::Drained`.
+    pub(super) fn drain(&self, key: u64) {
+        self.shared.request(Request::Drain(key));
+    }
+
+    pub(super) fn take_answers(&self) -> Vec<Answer> {
+        rustix::io::read(&self.shared.bell, &mut [0; 8]).ok();
+        std::mem::take(&mut *locked(&self.shared.answers))
+    }
+
+    /// Most bytes that all logs together may hold.
+    pub(super) fn limit_total(&self, bytes: u64) {
+        self.shared.total_limit.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Stores what is in the pipes now, within `deadline` nanoseconds.
+    pub(super) fn finish(&self, deadline: u64) {
+        self.shared.request(Request::Finish);
+        let is_finished = locked(&self.shared.is_finished);
+        let deadline = Duration::from_nanos(deadline);
+        let waited =
+            self.shared.finished.wait_timeout_while(is_finished, deadline, |is_finished| !*is_finished);
+        drop(waited);
+    }
+}
+
+impl Shared {
+    fn channel(&self, key: u64) -> Option<Arc<Channel>> {
+        locked(&self.channels).get(&key).cloned()
+    }
+
+    fn listen(&self, key: u64, pipe: impl AsFd) {
+        epoll::add(&self.epoll, pipe, epoll::EventData::new_u64(key), epoll::EventFlags::IN).ok();
+    }
+
+    fn request(&self, request: Request) {
+        locked(&self.requests).push(request);
+        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).ok();
+    }
+
+    fn answer(&self, answer: Answer) {
+        locked(&self.answers).push(answer);
+        rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).ok();
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    tools: Tools,
+    /// Pipes whose writers wait for the disk, and when to look at it again.
+    blocked: Vec<(u64, u64)>,
+    total: Total,
+}
+
+impl Worker {
+    fn serve(&mut self) {
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            let timeout = self.blocked.iter().map(|(at, _)| *at).min().map(timeout_until);
+            events.clear();
+            epoll::wait(&self.shared.epoll, spare_capacity(&mut events), timeout.as_ref()).ok();
+            for event in &events {
+                match event.data.u64() {
+                    WAKE => self.on_requests(),
+                    key => self.on_readable(key),
+                }
+            }
+            self.unblock();
+        }
+    }
+
+    fn on_requests(&mut self) {
+        rustix::io::read(&self.shared.wake, &mut [0; 8]).ok();
+        let requests = std::mem::take(&mut *locked(&self.shared.requests));
+        for request in requests {
+            match request {
+                Request::Drain(key) => {
+                    if let Some(channel) = self.shared.channel(key) {
+                        self.drain(&channel);
+                    }
+                    self.shared.answer(Answer::Drained { key });
+                }
+                Request::Finish => {
+                    let channels: Vec<_> = locked(&self.shared.channels).values().cloned().collect();
+                    for channel in channels {
+                        self.drain(&channel);
+                    }
+                    *locked(&self.shared.is_finished) = true;
+                    self.shared.finished.notify_all();
+                }
+            }
+        }
+    }
+
+    /// As much as the pipe held when this began: a grandchild may go on writing for ever.
+    fn drain(&mut self, channel: &Arc<Channel>) {
+        let mut left = rustix::io::ioctl_fionread(&channel.pipe).unwrap_or(0);
+        for _ in 0..ROUNDS {
+            if left == 0 {
+                return;
+            }
+            match self.move_some(channel) {
+                Moved::Bytes(bytes) => left = left.saturating_sub(bytes),
+                Moved::Nothing | Moved::End | Moved::Blocked => return,
+            }
+        }
+    }
+
+    fn on_readable(&mut self, key: u64) {
+        if let Some(channel) = self.shared.channel(key) {
+            self.move_some(&channel);
+        }
+    }
+
+    fn move_some(&mut self, channel: &Arc<Channel>) -> Moved {
+        let now = clock::monotonic();
+        let (moved, news, has_rotated) = {
+            let mut log = locked(&channel.log);
+            let moved = log.take_from(channel.pipe.as_fd(), &mut self.tools, now);
+            (moved, log.take_news(), log.take_rotated())
+        };
+        if let Some((unit, errno, lost_bytes)) = news {
+            self.shared.answer(Answer::Trouble { unit, errno, lost_bytes });
+        }
+        match moved {
+            Moved::Bytes(bytes) => {
+                let limit = self.shared.total_limit.load(Ordering::Relaxed);
+                self.total.wrote(bytes, has_rotated, limit, &channel.dir);
+            }
+            Moved::Nothing => {}
+            Moved::End => self.close(channel),
+            Moved::Blocked => {
+                epoll::delete(&self.shared.epoll, &channel.pipe).ok();
+                self.blocked.push((now.saturating_add(RETRY), channel.key));
+            }
+        }
+        moved
+    }
+
+    /// Every writer is gone. A log without pipes is closed too; the next run opens it again.
+    fn close(&mut self, channel: &Arc<Channel>) {
+        epoll::delete(&self.shared.epoll, &channel.pipe).ok();
+        let mut logs = locked(&self.shared.logs);
+        let mut channels = locked(&self.shared.channels);
+        channels.remove(&channel.key);
+        if !channels.values().any(|other| Arc::ptr_eq(&other.log, &channel.log)) {
+            logs.remove(&channel.dir);
+        }
+    }
+
+    fn unblock(&mut self) {
+        if self.blocked.is_empty() {
+            return;
+        }
+        let now = clock::monotonic();
+        let (due, rest) = std::mem::take(&mut self.blocked).into_iter().partition(|(at, _)| *at <= now);
+        self.blocked = rest;
+        let due: Vec<(u64, u64)> = due;
+        for (_, key) in due {
+            if let Some(channel) = self.shared.channel(key) {
+                self.shared.listen(key, channel.pipe.as_fd());
+            }
+        }
+    }
+}
+
+fn timeout_until(at: u64) -> Timespec {
+    clock::timespec(at.saturating_sub(clock::monotonic()))
+}

@@ -1,0 +1,252 @@
+//! How runs end: the leader's exit, what it said before, and the rest of what it started.
+
+use std::os::fd::AsFd;
+
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use crate::keeper::clock::{MILLISECOND, SECOND};
+use crate::keeper::holdings::{Holding, Role};
+use crate::keeper::orders::{KILL, Sight};
+use crate::keeper::process::{self, Belonging, Process};
+use crate::keeper::run::Keeper;
+use crate::keeper::sys::{self, Ended, Whom};
+use crate::keeper::wire::{Exit, Scope, Step, Usage};
+
+/// An exit is told at the latest this long after it, whatever the log disk does.
+const DRAIN_DEADLINE: u64 = SECOND;
+/// How long to wait for whoever must wait for an adopted process, before its status is unknown.
+const STRANGER_DEADLINE: u64 = SECOND;
+/// What lingers is looked at after every orphan's end, and this long after the last look …
+const SWEEP_FIRST: u64 = 100 * MILLISECOND;
+/// … doubled up to this.
+const SWEEP_LAST: u64 = SECOND;
+/// Orphans taken in one go, so that a fork bomb does not hold the loop.
+const ORPHANS: usize = 4_096;
+
+impl Keeper {
+    /// A pidfd became readable.
+    pub(super) fn on_ended(&mut self, slot: u64, flags: epoll::EventFlags, now: u64) {
+        if self.holdings.get(slot).is_some_and(|holding| holding.status.is_some()) {
+            self.on_status(slot);
+        }
+        let Some(holding) = self.holdings.get(slot) else { return };
+        if holding.ended.is_some() {
+            return;
+        }
+        let ended = if holding.is_child {
+            match sys::wait(Whom::Pid(holding.pid), false) {
+                Ok(Some(ended)) => ended,
+                Ok(None) => return,
+                Err(_) => unknown_end(),
+            }
+        } else {
+            let exit = sys::exit_of_stranger(holding.pidfd.as_fd());
+            if exit == Exit::Unknown && !flags.contains(epoll::EventFlags::HUP) && holding.tell_at.is_none() {
+                self.watch_only_hangup(slot);
+                let tell_at = Some(now.saturating_add(STRANGER_DEADLINE));
+                return self.holdings.change(slot, |holding| holding.tell_at = tell_at);
+            }
+            Ended { exit, ..unknown_end() }
+        };
+        self.on_waited(slot, ended, now);
+    }
+
+    fn on_waited(&mut self, slot: u64, ended: Ended, now: u64) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        epoll::delete(&self.epoll, holding.pidfd.as_fd()).ok();
+        match holding.role {
+            Role::Stillborn => drop(self.holdings.remove(slot)),
+            Role::Supervisor => {
+                self.holdings.remove(slot);
+                self.on_supervisor_ended(ended.exit, now);
+            }
+            Role::Run(_) => {
+                let tell_at = now.saturating_add(DRAIN_DEADLINE);
+                self.holdings.change(slot, |holding| {
+                    holding.ended = Some(ended);
+                    holding.kill_at = None;
+                    holding.tell_at = Some(tell_at);
+                });
+                if self.pump.is_drained(slot) {
+                    self.tell_exit(slot, now);
+                } else {
+                    self.pump.drain(slot);
+                }
+            }
+        }
+    }
+
+    /// Publishes the exit of a leader whose last words are stored.
+    pub(super) fn tell_exit(&mut self, slot: u64, now: u64) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        let (Role::Run(run), Some(ended), true) = (holding.role, holding.ended, holding.tell_at.is_some())
+        else {
+            return;
+        };
+        self.holdings.change(slot, |holding| holding.tell_at = None);
+        let is_empty = self.is_run_empty(slot, &mut None);
+        self.table.exited(run, ended.exit, ended.usage, is_empty);
+        if is_empty {
+            self.holdings.remove(slot);
+        } else {
+            self.holdings.lingering.insert(slot);
+            self.next_sweep = Some((now.saturating_add(SWEEP_FIRST), SWEEP_FIRST));
+            if self.holdings.get(slot).is_some_and(|holding| holding.is_doomed) {
+                self.doom(slot, &mut None);
+            }
+        }
+    }
+
+    /// A deadline of this process.
+    pub(super) fn on_due(&mut self, slot: u64, now: u64) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now);
+        if is_due(holding.tell_at) {
+            match holding.ended {
+                Some(_) => self.tell_exit(slot, now),
+                None => self.on_waited(slot, unknown_end(), now),
+            }
+        } else if is_due(holding.exec_by) {
+            self.on_exec_deadline(slot);
+        } else {
+            self.doom(slot, &mut None);
+            self.holdings.change(slot, |holding| holding.kill_at = None);
+        }
+    }
+
+    fn on_exec_deadline(&mut self, slot: u64) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        sys::signal_by_pidfd(holding.pidfd.as_fd(), KILL).ok();
+        if let Role::Run(run) = holding.role {
+            self.holdings.detach(slot);
+            self.table.spawn_failed(run, Step::Timeout, 0);
+        }
+        self.holdings.change(slot, |holding| {
+            holding.exec_by = None;
+            holding.status = None;
+        });
+    }
+
+    /// SIGKILL to everything of it, now and whenever more of it turns up.
+    pub(super) fn doom(&mut self, slot: u64, sight: &mut Sight) {
+        self.holdings.change(slot, |holding| holding.is_doomed = true);
+        self.signal(slot, KILL, Scope::All, sight);
+    }
+
+    pub(super) fn signal(&mut self, slot: u64, signal: u8, scope: Scope, sight: &mut Sight) {
+        if scope == Scope::All && signal == KILL {
+            self.holdings.change(slot, |holding| holding.is_doomed = true);
+        }
+        let Some(holding) = self.holdings.get(slot) else { return };
+        let is_leader_there = holding.ended.is_none();
+        match scope {
+            Scope::Main if is_leader_there => drop(sys::signal_by_pidfd(holding.pidfd.as_fd(), signal)),
+            Scope::Main => {}
+            Scope::All => {
+                for process in self.members(holding, sight).iter().filter(|process| !process.is_zombie) {
+                    // The group takes its signal as one, below; nobody gets it twice.
+                    if holding.is_group_gone || process.group != holding.pid {
+                        process::signal(process, signal);
+                    }
+                }
+                if !holding.is_group_gone {
+                    sys::signal_by_pid(holding.pid.saturating_neg(), signal).ok();
+                }
+                if is_leader_there {
+                    self.signal_leader_beside_group(holding, signal);
+                }
+            }
+        }
+    }
+
+    /// A leader that has not yet made its own session is not in its own group either.
+    fn signal_leader_beside_group(&self, holding: &Holding, signal: u8) {
+        let group = rustix::process::Pid::from_raw(holding.pid)
+            .and_then(|pid| rustix::process::getpgid(Some(pid)).ok())
+            .map(|group| group.as_raw_nonzero().get());
+        if group != Some(holding.pid) {
+            sys::signal_by_pidfd(holding.pidfd.as_fd(), signal).ok();
+        }
+    }
+
+    /// The processes of a run as /proc shows them; the list of all is read once for many runs.
+    fn members(&self, holding: &Holding, sight: &mut Sight) -> Vec<Process> {
+        let all = sight.get_or_insert_with(|| process::all(|_| true));
+        let belonging = Belonging {
+            leader: holding.pid,
+            tag: &holding.tag,
+            orphans_of: holding.is_child.then_some(self.pid),
+        };
+        process::members(all, belonging, |pid| {
+            pid == self.pid || (pid != holding.pid && self.holdings.knows_pid(pid))
+        })
+    }
+
+    /// Nothing of the run is left: no process group, and no orphan that is its.
+    fn is_run_empty(&mut self, slot: u64, sight: &mut Sight) -> bool {
+        let has_orphans = self.reap_orphans();
+        let Some(holding) = self.holdings.get(slot) else { return true };
+        if !holding.is_group_gone {
+            let group = holding.pid.saturating_neg();
+            if sys::signal_by_pid(group, 0) != Err(Errno::SRCH) {
+                return false;
+            }
+            self.holdings.change(slot, |holding| holding.is_group_gone = true);
+        }
+        let Some(holding) = self.holdings.get(slot) else { return true };
+        if holding.is_child && !has_orphans {
+            return true;
+        }
+        !self.members(holding, sight).iter().any(|process| !process.is_zombie)
+    }
+
+    /// Waits for every orphan that has ended. True: there are others that live.
+    ///
+    /// Spawned children belong to the spawner threads and orphans to this one, so the kernel
+    /// answers the question without a look at /proc.
+    fn reap_orphans(&mut self) -> bool {
+        for _ in 0..ORPHANS {
+            match sys::wait(Whom::OwnOfThisThread, false) {
+                Ok(Some(_)) => self.table.stranger_reaped(),
+                Ok(None) => return true,
+                Err(_) => return false,
+            }
+        }
+        // More wait: look again at once.
+        self.next_sweep = Some((0, SWEEP_FIRST));
+        true
+    }
+
+    pub(super) fn on_child_signal(&mut self, now: u64) {
+        if self.holdings.lingering.is_empty() {
+            self.reap_orphans();
+        } else {
+            self.sweep(now);
+        }
+    }
+
+    /// Looks at every run that lingers: what is gone is told, what is doomed gets SIGKILL again.
+    pub(super) fn sweep(&mut self, now: u64) {
+        let delay = self.next_sweep.take().map_or(SWEEP_FIRST, |(_, delay)| delay);
+        self.reap_orphans();
+        let mut sight = None;
+        for slot in self.holdings.lingering.clone() {
+            let Some(Role::Run(run)) = self.holdings.get(slot).map(|holding| holding.role) else { continue };
+            if self.is_run_empty(slot, &mut sight) {
+                self.table.emptied(run);
+                self.holdings.remove(slot);
+            } else if self.holdings.get(slot).is_some_and(|holding| holding.is_doomed) {
+                self.signal(slot, KILL, Scope::All, &mut sight);
+            }
+        }
+        if !self.holdings.lingering.is_empty() {
+            let next = delay.saturating_mul(2).min(SWEEP_LAST);
+            self.next_sweep = Some((now.saturating_add(delay), next));
+        }
+    }
+}
+
+fn unknown_end() -> Ended {
+    Ended { exit: Exit::Unknown, usage: Usage::default() }
+}

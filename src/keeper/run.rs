@@ -1,0 +1,270 @@
+//! The keeper's loop: one epoll set, one thread, nothing that waits. Spawning and writing logs
+//! happen on threads of their own and come back here as events.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use nix::sys::signalfd::SignalFd;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
+use rustix::io::Errno;
+
+use crate::keeper::args::Arguments;
+use crate::keeper::clock;
+use crate::keeper::farewell::Farewell;
+use crate::keeper::holdings::{Holdings, Role};
+use crate::keeper::link::{Link, Received};
+use crate::keeper::pump::{Answer, Pump};
+use crate::keeper::spawn::{Context, Spawner};
+use crate::keeper::supervise::Supervisor;
+use crate::keeper::table::Table;
+use crate::keeper::wire::{LogOrder, Order, Report};
+
+pub(super) type KeeperLink = Link<Report, Order>;
+
+/// Events taken at once. The rest is still there the next time round.
+const EVENTS: usize = 64;
+/// Packets taken at once, so that a chatty supervisor delays no exit.
+const PACKETS: usize = 8;
+/// Rounds of `PACKETS` that a dead supervisor's socket may still hold; its buffer takes less.
+const LAST_WORDS: usize = 64;
+/// A slot is watched by its pidfd and its status pipe.
+const KINDS: u64 = 2;
+/// Who has something to say; the numbers below `KINDS` of slot 0, and beyond every slot.
+const SIGNALS: u64 = 0;
+const LINK: u64 = 1;
+const SPAWNER: u64 = u64::MAX;
+const PUMP: u64 = u64::MAX - 1;
+const ATTACH: u64 = u64::MAX - 2;
+
+/// A job that a spawner thread has, or will have.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) role: Role,
+    pub(super) tag: String,
+    pub(super) kill_at: Option<u64>,
+    pub(super) log: Option<(String, LogOrder)>,
+    /// Signals ordered before it ran, and whether to all of it.
+    pub(super) signals: Vec<(u8, bool)>,
+}
+
+pub(super) struct Keeper {
+    pub(super) arguments: Arguments,
+    /// Our own executable: every supervisor runs what was opened when we started.
+    pub(super) executable: Option<OwnedFd>,
+    pub(super) pid: i32,
+    pub(super) context: Context,
+    pub(super) epoll: OwnedFd,
+    pub(super) signals: SignalFd,
+    pub(super) spawner: Spawner,
+    pub(super) pump: Pump,
+    pub(super) table: Table,
+    pub(super) holdings: Holdings,
+    /// By token.
+    pub(super) pending: BTreeMap<u64, Pending>,
+    pub(super) last_token: u64,
+    pub(super) link: Option<KeeperLink>,
+    /// The link waits for room, not only for messages.
+    pub(super) is_link_full: bool,
+    pub(super) supervisor: Supervisor,
+    pub(super) farewell: Farewell,
+    /// When to look again whether what lingers is gone, and how long to wait the time after.
+    pub(super) next_sweep: Option<(u64, u64)>,
+}
+
+impl Keeper {
+    /// Runs until there is nothing left to hold; the exit status.
+    ///
+    /// # Errors
+    /// When the machine refuses what the loop itself needs.
+    pub(super) fn run(mut self) -> io::Result<u8> {
+        self.watch(self.signals.as_fd(), SIGNALS)?;
+        self.watch(self.spawner.bell().as_fd(), SPAWNER)?;
+        self.watch(self.pump.bell().as_fd(), PUMP)?;
+        if let Some(attach) = &self.arguments.attach {
+            self.watch(attach.as_fd(), ATTACH)?;
+        }
+        self.first_supervisor(clock::monotonic())?;
+        let mut events = Vec::with_capacity(EVENTS);
+        loop {
+            let timeout =
+                self.next_deadline().map(|at| clock::timespec(at.saturating_sub(clock::monotonic())));
+            events.clear();
+            match epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref()) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+            let now = clock::monotonic();
+            for event in &events {
+                self.on_event(event.data.u64(), event.flags, now);
+            }
+            self.on_time(now);
+            self.talk(now);
+            if let Some(code) = self.end(now) {
+                return Ok(code);
+            }
+        }
+    }
+
+    fn watch(&self, descriptor: impl AsFd, data: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(data);
+        Ok(epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN)?)
+    }
+
+    /// Watches a process end, or its status pipe.
+    pub(super) fn watch_slot(&self, descriptor: impl AsFd, slot: u64, is_status: bool) {
+        let data = slot.saturating_mul(KINDS).saturating_add(u64::from(is_status));
+        // Refused only without memory: then the next sweep finds the end.
+        self.watch(descriptor, data).ok();
+    }
+
+    fn on_event(&mut self, data: u64, flags: epoll::EventFlags, now: u64) {
+        match data {
+            SIGNALS => self.on_signals(now),
+            LINK => self.on_link(now),
+            SPAWNER => self.on_spawner(now),
+            PUMP => self.on_pump(now),
+            ATTACH => self.on_attach(now),
+            _ => {
+                let slot = data.checked_div(KINDS).unwrap_or_default();
+                match data.checked_rem(KINDS) {
+                    Some(0) | None => self.on_ended(slot, flags, now),
+                    Some(_) => self.on_status(slot),
+                }
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let sweep = self.next_sweep.map(|(at, _)| at);
+        let deadlines = [
+            sweep,
+            self.holdings.next_deadline(),
+            self.spawner.next_look(),
+            self.supervisor_deadline(),
+            self.farewell.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn on_time(&mut self, now: u64) {
+        self.spawner.look(now);
+        while let Some(slot) = self.holdings.next_due(now) {
+            self.on_due(slot, now);
+        }
+        if self.next_sweep.is_some_and(|(at, _)| at <= now) {
+            self.sweep(now);
+        }
+        self.look_after_supervisor(now);
+        self.look_after_farewell(now);
+    }
+
+    fn on_pump(&mut self, now: u64) {
+        for answer in self.pump.take_answers() {
+            match answer {
+                Answer::Drained { key } => self.tell_exit(key, now),
+                Answer::Trouble { unit, errno, lost_bytes } => {
+                    self.table.log_trouble(unit, errno, lost_bytes);
+                }
+            }
+        }
+    }
+
+    fn on_link(&mut self, now: u64) {
+        for _ in 0..PACKETS {
+            let Some(link) = &mut self.link else { return };
+            match link.receive() {
+                Ok(Received::Messages(messages)) => {
+                    self.heard(now);
+                    self.on_orders(messages, now);
+                }
+                Ok(Received::Nothing) => break,
+                Ok(Received::Closed) | Err(_) => return self.lose_link(now),
+            }
+        }
+    }
+
+    /// What the supervisor sent before it ended.
+    pub(super) fn on_last_words(&mut self, now: u64) {
+        for _ in 0..LAST_WORDS {
+            self.on_link(now);
+        }
+    }
+
+    /// Takes `socket` as the link to whoever is the supervisor now.
+    pub(super) fn connect(&mut self, socket: OwnedFd, now: u64) -> io::Result<()> {
+        let link = Link::new(socket)?;
+        self.watch(link.as_fd(), LINK)?;
+        self.link = Some(link);
+        self.is_link_full = false;
+        self.supervisor.connected(now);
+        Ok(())
+    }
+
+    /// Tells what there is to tell, as far as the link takes it.
+    pub(super) fn talk(&mut self, now: u64) {
+        let was_full = self.is_link_full;
+        match self.say_all(now) {
+            Some(Ok(is_flushed)) => {
+                self.is_link_full = !is_flushed;
+                if was_full != self.is_link_full {
+                    self.want_room();
+                }
+            }
+            Some(Err(_)) => self.lose_link(now),
+            None => {}
+        }
+    }
+
+    fn say_all(&mut self, now: u64) -> Option<io::Result<bool>> {
+        let link = self.link.as_mut()?;
+        if !link.has_unsent() && !self.table.has_news() {
+            return None;
+        }
+        self.supervisor.spoken_to(now);
+        loop {
+            match link.flush() {
+                Ok(true) => {}
+                other => return Some(other),
+            }
+            while !link.has_full_packet() {
+                let Some(report) = self.table.next_report() else { return Some(link.flush()) };
+                let descriptors = descriptors_with(&self.holdings, &report);
+                if let Err(error) = link.send(&report, &descriptors) {
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    fn want_room(&mut self) {
+        let Some(link) = &self.link else { return };
+        let mut flags = epoll::EventFlags::IN;
+        flags.set(epoll::EventFlags::OUT, self.is_link_full);
+        epoll::modify(&self.epoll, link.as_fd(), epoll::EventData::new_u64(LINK), flags).ok();
+    }
+}
+
+/// Duplicates for the supervisor, so that a new keeper can have them should this one die: the
+/// pidfd, then the read end of each pipe. None once the run is over.
+fn descriptors_with(holdings: &Holdings, report: &Report) -> Vec<Arc<OwnedFd>> {
+    let run = match report {
+        Report::Row(row) => row.run,
+        Report::Spawned { run, .. } => *run,
+        Report::Hello { .. }
+        | Report::Note { .. }
+        | Report::HandedOver { .. }
+        | Report::SpawnFailed { .. }
+        | Report::Exited { .. }
+        | Report::Emptied { .. }
+        | Report::Signalled { .. }
+        | Report::LogTrouble { .. }
+        | Report::Strangers { .. }
+        | Report::Ping { .. }
+        | Report::Pong { .. } => return Vec::new(),
+    };
+    let Some(holding) = holdings.of_run(run) else { return Vec::new() };
+    std::iter::once(&holding.pidfd).chain(&holding.pipes).cloned().collect()
+}

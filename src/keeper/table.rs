@@ -1,0 +1,477 @@
+//! What the keeper knows, without any of what it holds: the rows of all runs, the pairs that it
+//! remembers for the supervisor, and how much of both the present supervisor has been told.
+//!
+//! News is state that was not told yet, not a queue of messages: a supervisor that never reads
+//! makes nothing grow beyond the runs that it ordered.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::keeper::wire::{Exit, HELPER_BIT, Report, Row, Stage, Step, Usage};
+
+/// Signals kept for a supervisor that does not read; more of them say nothing new.
+const SIGNALS_KEPT: usize = 16;
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    rows: BTreeMap<u64, Entry>,
+    notes: BTreeMap<Vec<u8>, Vec<u8>>,
+    talk: Talk,
+    /// Runs with something untold, in the order of what happened; a run may stand here thrice.
+    news: VecDeque<u64>,
+    signals: VecDeque<(u8, u32)>,
+    /// Units whose log is in trouble, or was: errno and bytes lost, until told.
+    troubles: BTreeMap<String, (i32, u64)>,
+    /// Last told, and now. Told beside other news only: a machine's orphans wake nobody.
+    strangers: (u64, u64),
+    pongs: VecDeque<u64>,
+    ping: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    row: Row,
+    told: Told,
+    is_released: bool,
+}
+
+/// How much of a run the present supervisor knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Told {
+    #[default]
+    Nothing,
+    Spawned,
+    Ended,
+    Emptied,
+}
+
+/// Where the conversation with the supervisor stands.
+#[derive(Debug, Default)]
+enum Talk {
+    /// Nobody listens.
+    #[default]
+    Silent,
+    Rows {
+        after: Option<u64>,
+        count: u32,
+    },
+    Notes {
+        after: Option<Vec<u8>>,
+        rows: u32,
+        count: u32,
+    },
+    News,
+}
+
+/// Is the run one of the supervisor's own errands, of no interest to the next supervisor?
+pub(super) fn is_helper(run: u64) -> bool {
+    run & HELPER_BIT != 0
+}
+
+impl Table {
+    /// A supervisor said hello. What follows is the whole table, then news.
+    pub(super) fn connected(&mut self) {
+        self.talk = Talk::Rows { after: None, count: 0 };
+        self.news.clear();
+        self.pongs.clear();
+        self.ping = None;
+        self.strangers.0 = 0;
+        for entry in self.rows.values_mut() {
+            entry.told = Told::Nothing;
+        }
+    }
+
+    /// The supervisor is gone. What it knew counts for nothing; signals wait for the next one.
+    pub(super) fn disconnected(&mut self) {
+        self.talk = Talk::Silent;
+        self.news.clear();
+    }
+
+    /// False when there is such a run already.
+    pub(super) fn ordered(&mut self, row: Row) -> bool {
+        let run = row.run;
+        if self.rows.contains_key(&run) {
+            return false;
+        }
+        // Who ordered it knows of it.
+        let entry = Entry { row, told: Told::Nothing, is_released: false };
+        self.rows.insert(run, entry);
+        true
+    }
+
+    /// The supervisor knows of this live run: it told us.
+    pub(super) fn known(&mut self, run: u64) {
+        if let Some(entry) = self.rows.get_mut(&run) {
+            entry.told = Told::Spawned;
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn row(&self, run: u64) -> Option<&Row> {
+        self.rows.get(&run).map(|entry| &entry.row)
+    }
+
+    pub(super) fn spawned(&mut self, run: u64, pid: u32, start_time: u64) {
+        if let Some(entry) = self.rows.get_mut(&run) {
+            entry.row.pid = pid;
+            entry.row.start_time = start_time;
+            entry.row.stage = Stage::Live;
+            self.news.push_back(run);
+        }
+    }
+
+    pub(super) fn spawn_failed(&mut self, run: u64, step: Step, errno: i32) {
+        if let Some(entry) = self.rows.get_mut(&run) {
+            entry.row.stage = Stage::SpawnFailed { step, errno };
+            self.news.push_back(run);
+            self.forget_if_over(run);
+        }
+    }
+
+    pub(super) fn exited(&mut self, run: u64, exit: Exit, usage: Usage, is_empty: bool) {
+        if let Some(entry) = self.rows.get_mut(&run) {
+            entry.row.stage = Stage::Exited { exit, usage, is_empty };
+            self.news.push_back(run);
+            self.forget_if_over(run);
+        }
+    }
+
+    pub(super) fn emptied(&mut self, run: u64) {
+        let Some(entry) = self.rows.get_mut(&run) else { return };
+        if let Stage::Exited { is_empty, .. } = &mut entry.row.stage {
+            *is_empty = true;
+            self.news.push_back(run);
+            self.forget_if_over(run);
+        }
+    }
+
+    /// The supervisor has accounted for this run's end.
+    pub(super) fn release(&mut self, run: u64) {
+        if let Some(entry) = self.rows.get_mut(&run) {
+            entry.is_released = true;
+            self.forget_if_over(run);
+        }
+    }
+
+    fn forget_if_over(&mut self, run: u64) {
+        let is_over = |entry: &Entry| match entry.row.stage {
+            Stage::SpawnFailed { .. } => true,
+            Stage::Exited { is_empty, .. } => is_empty,
+            Stage::Spawning | Stage::Live => false,
+        };
+        if self.rows.get(&run).is_some_and(|entry| entry.is_released && is_over(entry)) {
+            self.rows.remove(&run);
+        }
+    }
+
+    /// Takes a run out of the table without a word; what it still does is of no interest.
+    pub(super) fn disown(&mut self, run: u64) {
+        self.rows.remove(&run);
+    }
+
+    /// Stores a pair; an empty value removes it.
+    pub(super) fn remember(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        if value.is_empty() {
+            self.notes.remove(&key);
+        } else {
+            self.notes.insert(key, value);
+        }
+    }
+
+    pub(super) fn signalled(&mut self, signal: u8, sender_pid: u32) {
+        if self.signals.len() < SIGNALS_KEPT {
+            self.signals.push_back((signal, sender_pid));
+        }
+    }
+
+    pub(super) fn log_trouble(&mut self, unit: String, errno: i32, lost_bytes: u64) {
+        self.troubles.insert(unit, (errno, lost_bytes));
+    }
+
+    pub(super) fn stranger_reaped(&mut self) {
+        self.strangers.1 = self.strangers.1.saturating_add(1);
+    }
+
+    /// A ping that is not answered yet is not repeated for ever by one who never reads.
+    pub(super) fn pinged(&mut self, number: u64) {
+        if self.pongs.len() < SIGNALS_KEPT {
+            self.pongs.push_back(number);
+        }
+    }
+
+    pub(super) fn ping(&mut self, number: u64) {
+        self.ping = Some(number);
+    }
+
+    /// The next thing to tell, if anybody listens and anything is untold. A row and a spawn want
+    /// the run's descriptors beside them.
+    pub(super) fn next_report(&mut self) -> Option<Report> {
+        match &self.talk {
+            Talk::Silent => None,
+            Talk::Rows { .. } => Some(self.next_row()),
+            Talk::Notes { .. } => Some(self.next_note()),
+            Talk::News => self.next_news(),
+        }
+    }
+
+    fn next_row(&mut self) -> Report {
+        let Talk::Rows { after, count } = &mut self.talk else { return self.next_note() };
+        let first = after.map_or(0, |run| run.saturating_add(1));
+        let next = self.rows.range_mut(first..HELPER_BIT).find(|(_, entry)| !entry.is_released);
+        if let Some((run, entry)) = next {
+            *after = Some(*run);
+            *count = count.saturating_add(1);
+            entry.told = told_by(&entry.row.stage);
+            return Report::Row(Box::new(entry.row.clone()));
+        }
+        self.talk = Talk::Notes { after: None, rows: *count, count: 0 };
+        self.next_note()
+    }
+
+    fn next_note(&mut self) -> Report {
+        let Talk::Notes { after, rows, count } = &mut self.talk else {
+            return Report::HandedOver { rows: 0, notes: 0 };
+        };
+        let next = match after {
+            None => self.notes.iter().next(),
+            Some(key) => {
+                let beyond = (std::ops::Bound::Excluded(key.clone()), std::ops::Bound::Unbounded);
+                self.notes.range(beyond).next()
+            }
+        };
+        if let Some((key, value)) = next {
+            *after = Some(key.clone());
+            *count = count.saturating_add(1);
+            return Report::Note { key: key.clone(), value: value.clone() };
+        }
+        let handed = Report::HandedOver { rows: *rows, notes: *count };
+        self.talk = Talk::News;
+        handed
+    }
+
+    fn next_news(&mut self) -> Option<Report> {
+        if let Some(number) = self.pongs.pop_front() {
+            return Some(Report::Pong { number });
+        }
+        if let Some((signal, sender_pid)) = self.signals.pop_front() {
+            return Some(Report::Signalled { signal, sender_pid });
+        }
+        while let Some(run) = self.news.front().copied() {
+            if let Some(report) = self.next_of_run(run) {
+                return Some(report);
+            }
+            self.news.pop_front();
+        }
+        if let Some((unit, (errno, lost_bytes))) = self.troubles.pop_first() {
+            return Some(Report::LogTrouble { unit, errno, lost_bytes });
+        }
+        if self.strangers.0 != self.strangers.1 {
+            self.strangers.0 = self.strangers.1;
+            return Some(Report::Strangers { reaped: self.strangers.1 });
+        }
+        self.ping.take().map(|number| Report::Ping { number })
+    }
+
+    fn next_of_run(&mut self, run: u64) -> Option<Report> {
+        let entry = self.rows.get_mut(&run)?;
+        let row = &entry.row;
+        let (told, report) = match (&row.stage, entry.told) {
+            (Stage::Live | Stage::Exited { .. }, Told::Nothing) => {
+                (Told::Spawned, Report::Spawned { run, pid: row.pid, start_time: row.start_time })
+            }
+            (Stage::SpawnFailed { step, errno }, Told::Nothing | Told::Spawned) => {
+                (Told::Emptied, Report::SpawnFailed { run, step: *step, errno: *errno })
+            }
+            (Stage::Exited { exit, usage, is_empty }, Told::Spawned) => {
+                let told = told_by(&row.stage);
+                (told, Report::Exited { run, exit: *exit, usage: *usage, is_empty: *is_empty })
+            }
+            (Stage::Exited { is_empty: true, .. }, Told::Ended) => (Told::Emptied, Report::Emptied { run }),
+            (Stage::Spawning | Stage::Live | Stage::SpawnFailed { .. } | Stage::Exited { .. }, _) => {
+                return None;
+            }
+        };
+        entry.told = told;
+        Some(report)
+    }
+
+    /// Something would be told now if there were room for it.
+    pub(super) fn has_news(&self) -> bool {
+        match &self.talk {
+            Talk::Silent => false,
+            Talk::Rows { .. } | Talk::Notes { .. } => true,
+            Talk::News => {
+                !self.news.is_empty()
+                    || !self.signals.is_empty()
+                    || !self.pongs.is_empty()
+                    || !self.troubles.is_empty()
+                    || self.ping.is_some()
+            }
+        }
+    }
+}
+
+fn told_by(stage: &Stage) -> Told {
+    match stage {
+        Stage::Spawning => Told::Nothing,
+        Stage::Live => Told::Spawned,
+        Stage::Exited { is_empty: false, .. } => Told::Ended,
+        Stage::SpawnFailed { .. } | Stage::Exited { is_empty: true, .. } => Told::Emptied,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(run: u64) -> Row {
+        Row {
+            run,
+            unit: "redis".into(),
+            ordinal: 1,
+            pid: 0,
+            start_time: 0,
+            spawned_at: 0,
+            stage: Stage::Spawning,
+            log: None,
+        }
+    }
+
+    fn listening() -> Table {
+        let mut table = Table::default();
+        table.connected();
+        assert_eq!(told(&mut table), [Report::HandedOver { rows: 0, notes: 0 }]);
+        table
+    }
+
+    fn told(table: &mut Table) -> Vec<Report> {
+        std::iter::from_fn(|| table.next_report()).collect()
+    }
+
+    fn exit(table: &mut Table, run: u64, is_empty: bool) {
+        table.exited(run, Exit::Code(0), Usage::default(), is_empty);
+    }
+
+    fn exited(run: u64, is_empty: bool) -> Report {
+        Report::Exited { run, exit: Exit::Code(0), usage: Usage::default(), is_empty }
+    }
+
+    const SPAWNED: Report = Report::Spawned { run: 1, pid: 10, start_time: 0 };
+
+    #[test]
+    fn a_run_is_told_in_three_steps_each_once() {
+        let mut table = listening();
+        assert!(table.ordered(row(1)));
+        assert_eq!(told(&mut table), []);
+        table.spawned(1, 10, 0);
+        assert_eq!(told(&mut table), [SPAWNED]);
+        exit(&mut table, 1, false);
+        assert_eq!(told(&mut table), [exited(1, false)]);
+        table.emptied(1);
+        assert_eq!(told(&mut table), [Report::Emptied { run: 1 }]);
+        table.emptied(1);
+        assert_eq!(told(&mut table), []);
+    }
+
+    #[test]
+    fn what_happened_while_nobody_read_is_told_in_order_and_without_what_it_made_moot() {
+        let mut table = listening();
+        table.ordered(row(1));
+        table.spawned(1, 10, 0);
+        exit(&mut table, 1, false);
+        table.emptied(1);
+        assert_eq!(told(&mut table), [SPAWNED, exited(1, true)]);
+    }
+
+    #[test]
+    fn an_exit_is_told_to_every_supervisor_until_it_is_released() {
+        let mut table = listening();
+        table.ordered(row(1));
+        table.spawned(1, 10, 0);
+        exit(&mut table, 1, true);
+        assert_eq!(told(&mut table).len(), 2);
+        for _ in 0..2 {
+            table.disconnected();
+            table.connected();
+            let reports = told(&mut table);
+            assert!(
+                matches!(&reports[0], Report::Row(row) if matches!(row.stage, Stage::Exited { is_empty: true, .. })),
+                "{reports:?}"
+            );
+            assert_eq!(reports[1..], [Report::HandedOver { rows: 1, notes: 0 }]);
+        }
+        table.release(1);
+        assert!(table.row(1).is_none());
+    }
+
+    #[test]
+    fn a_release_before_the_end_forgets_the_run_when_it_is_over() {
+        let mut table = listening();
+        table.ordered(row(1));
+        table.spawned(1, 10, 0);
+        table.release(1);
+        assert!(table.row(1).is_some());
+        exit(&mut table, 1, false);
+        assert!(table.row(1).is_some(), "something of it lives");
+        table.emptied(1);
+        assert!(table.row(1).is_none());
+    }
+
+    #[test]
+    fn news_during_the_handover_is_told_once() {
+        let mut table = Table::default();
+        for run in 1..=3 {
+            table.ordered(row(run));
+            table.spawned(run, 10, 0);
+        }
+        table.connected();
+        assert!(matches!(table.next_report(), Some(Report::Row(row)) if row.run == 1));
+        exit(&mut table, 1, true);
+        exit(&mut table, 3, true);
+        let rest = told(&mut table);
+        assert!(matches!(&rest[0], Report::Row(row) if row.run == 2 && row.stage == Stage::Live));
+        assert!(
+            matches!(&rest[1], Report::Row(row) if row.run == 3 && matches!(row.stage, Stage::Exited { .. }))
+        );
+        assert_eq!(rest[2..], [Report::HandedOver { rows: 3, notes: 0 }, exited(1, true)]);
+    }
+
+    #[test]
+    fn notes_come_in_the_order_of_their_keys_and_an_empty_value_removes_one() {
+        let mut table = Table::default();
+        for (key, value) in [(b"b", b"1"), (b"a", b"2"), (b"c", b"3")] {
+            table.remember(key.to_vec(), value.to_vec());
+        }
+        table.remember(b"c".to_vec(), Vec::new());
+        table.connected();
+        let note = |key: &[u8], value: &[u8]| Report::Note { key: key.to_vec(), value: value.to_vec() };
+        let expected = [note(b"a", b"2"), note(b"b", b"1"), Report::HandedOver { rows: 0, notes: 2 }];
+        assert_eq!(told(&mut table), expected);
+    }
+
+    #[test]
+    fn helpers_are_not_handed_over() {
+        let mut table = Table::default();
+        table.ordered(row(HELPER_BIT | 1));
+        table.connected();
+        assert_eq!(told(&mut table), [Report::HandedOver { rows: 0, notes: 0 }]);
+    }
+
+    #[test]
+    fn signals_wait_for_the_next_supervisor_and_do_not_pile_up() {
+        let mut table = listening();
+        table.disconnected();
+        for _ in 0..1_000 {
+            table.signalled(15, 1);
+        }
+        table.connected();
+        let reports = told(&mut table);
+        assert_eq!(reports.len(), 1 + SIGNALS_KEPT);
+    }
+
+    #[test]
+    fn the_same_run_is_not_ordered_twice() {
+        let mut table = listening();
+        assert!(table.ordered(row(1)));
+        assert!(!table.ordered(row(1)));
+    }
+}

@@ -1,0 +1,417 @@
+//! Effects become orders, workers and answers. Nothing here waits for anything.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
+use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, Verdict};
+use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::time::Now;
+use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
+use crate::probe::http::Http;
+use crate::probe::tcp;
+use crate::supervisor::clock;
+use crate::supervisor::helpers::{Helpers, Purpose};
+use crate::supervisor::holdings::{Holding, Holdings, Stage};
+use crate::supervisor::identity;
+use crate::supervisor::inbox::{Inbox, Outlet, Promise};
+use crate::supervisor::journal::{Journal, Process};
+use crate::supervisor::keeper_link::KeeperLink;
+use crate::supervisor::launch::{Ground, Launch, What};
+use crate::supervisor::lookup::{Cache, Miss};
+use crate::supervisor::notes;
+use crate::supervisor::observer::Observer;
+use crate::supervisor::starts::{Ready, Starts};
+use crate::supervisor::translate;
+use crate::unit::spec::{ProbeKind, SignalNumber};
+
+#[derive(Debug)]
+pub(crate) struct Executor {
+    pub(crate) ground: Arc<Ground>,
+    pub(crate) link: KeeperLink,
+    pub(crate) starts: Starts,
+    pub(crate) holdings: Holdings,
+    pub(crate) helpers: Helpers,
+    pub(crate) journal: Journal,
+    pub(crate) observer: Observer,
+    pub(crate) replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
+    /// What effects brought about at once: the loop gives it to the engine next.
+    pub(crate) news: VecDeque<Event>,
+    /// The engine is done; this is the status to end with.
+    pub(crate) exit: Option<u8>,
+    /// The link broke; its error, until the loop looks.
+    pub(crate) lost: Option<io::Error>,
+    /// Programs of launches that the keeper works on, to name in a failure.
+    programs: BTreeMap<u64, Box<str>>,
+    probes: BTreeMap<ProbeRunId, AbortHandle>,
+    http: Rc<Http>,
+    outlet: Outlet,
+}
+
+impl Executor {
+    pub(crate) fn new(
+        ground: Arc<Ground>,
+        link: KeeperLink,
+        journal: Journal,
+        observer: Observer,
+        outlet: Outlet,
+    ) -> Self {
+        Self {
+            starts: Starts::new(Arc::clone(&ground), outlet.clone()),
+            helpers: Helpers::new(clock::mono()),
+            ground,
+            link,
+            journal,
+            observer,
+            outlet,
+            holdings: Holdings::default(),
+            replies: BTreeMap::new(),
+            news: VecDeque::new(),
+            exit: None,
+            lost: None,
+            programs: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            http: Rc::default(),
+        }
+    }
+
+    /// Begins everything, in order.
+    pub(crate) fn execute(&mut self, now: Now, effects: Effects) {
+        for effect in effects.0 {
+            match effect {
+                Effect::Remember(note) => self.remember(&note),
+                Effect::Record(fact) => self.record(now, fact),
+                Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
+                Effect::RunStopCommand { run, unit, timeout } => {
+                    self.run_stop_command(now, run, unit, timeout);
+                }
+                Effect::Signal { run, signal, scope } => {
+                    self.signal(run, signal, translate::scope(scope));
+                }
+                Effect::Release { run } => self.release(run),
+                Effect::StartProbe { probe, unit, index } => self.start_probe(now, probe, unit, index),
+                Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
+                Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::Exit { code } => self.exit = Some(code),
+            }
+        }
+    }
+
+    /// Sends what the last events brought about.
+    pub(crate) fn flush(&mut self) {
+        let flushed = self.link.flush().map(drop);
+        self.keep_error(flushed);
+        self.observer.draw();
+        if let Some(trouble) = self.journal.trouble() {
+            self.observer.announce(&format!(
+                "cannot write the journal in the state directory: {trouble}; services are not affected"
+            ));
+        }
+    }
+
+    pub(crate) fn send(&mut self, order: &Order, descriptors: &[Arc<OwnedFd>]) {
+        let sent = self.link.send(order, descriptors);
+        self.keep_error(sent);
+    }
+
+    fn keep_error(&mut self, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.lost.get_or_insert(error);
+        }
+    }
+
+    fn remember(&mut self, note: &Note) {
+        if let Some((key, value)) = notes::encode(note, &self.ground.set) {
+            self.remember_pair(key, value);
+        }
+    }
+
+    fn remember_pair(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.send(&Order::Remember { key: key.clone(), value: value.clone() }, &[]);
+        self.journal.noted(key, value);
+    }
+
+    fn record(&mut self, now: Now, fact: Fact) {
+        if let Some(below) = self.observer.reserve() {
+            let (key, value) = notes::encode_events(below);
+            self.remember_pair(key, value);
+        }
+        self.observer.record(fact, now);
+    }
+
+    fn spawn(&mut self, now: Now, run: RunId, unit: UnitId, ordinal: u32) {
+        let Some(spec) = self.ground.set.unit(unit) else {
+            let cause = "the unit is gone".into();
+            let failure = SpawnFailure { step: SpawnStep::Expand, errno: 0, cause };
+            self.news.push_back(Event::RunFailedToSpawn { run, failure });
+            return;
+        };
+        let name = spec.name.as_str().to_owned();
+        self.journal.run_ordered(run.0, &name, ordinal, now.mono.0);
+        self.holdings.runs.insert(run.0, Holding::new(name, ordinal, Stage::Ordered));
+        self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
+    }
+
+    fn run_stop_command(&mut self, now: Now, run: RunId, unit: UnitId, timeout: Duration) {
+        let what = What::StopCommand { timeout };
+        self.begin_helper(now, unit, what, Purpose::StopCommand { of: run }, timeout);
+    }
+
+    fn begin_helper(&mut self, now: Now, unit: UnitId, what: What, purpose: Purpose, timeout: Duration) {
+        let launch = Launch { run: self.helpers.number(), unit, ordinal: 0, what };
+        if let Some(launch) = self.helpers.admit(launch, purpose, timeout, now.mono) {
+            self.begin(now, launch);
+        }
+    }
+
+    fn begin(&mut self, now: Now, launch: Launch) {
+        if let Some(ready) = self.starts.begin(launch, now.mono) {
+            self.carry_out(now, ready);
+        }
+    }
+
+    /// A worker found out what launches needed to know.
+    pub(crate) fn prepared(
+        &mut self,
+        now: Now,
+        launch: Launch,
+        order: Result<SpawnOrder, Miss>,
+        learnt: Cache,
+    ) {
+        for ready in self.starts.prepared(launch, order, learnt, now.mono) {
+            self.carry_out(now, ready);
+        }
+    }
+
+    fn carry_out(&mut self, now: Now, ready: Ready) {
+        match ready {
+            Ready::Failed(launch, failure) => self.failed_to_spawn(now, launch.run, failure),
+            Ready::Go(launch, order, after) => {
+                let output = match launch.what {
+                    What::Main => Ok(None),
+                    What::StopCommand { .. } | What::Probe { .. } => {
+                        self.helpers.open_output(launch.run).map(Some)
+                    }
+                };
+                match output {
+                    Ok(output) => {
+                        self.programs.insert(launch.run, String::from_utf8_lossy(&order.program).into());
+                        self.send(&Order::Spawn(order), output.as_slice());
+                        after.iter().for_each(|order| self.send(order, &[]));
+                    }
+                    Err(error) => {
+                        let errno = error.raw_os_error().unwrap_or(0);
+                        let cause = error.to_string().into();
+                        let failure = SpawnFailure { step: SpawnStep::Prepare, errno, cause };
+                        self.failed_to_spawn(now, launch.run, failure);
+                    }
+                }
+            }
+        }
+    }
+
+    /// There is no process: neither the keeper's table nor anything else has a trace of it.
+    fn failed_to_spawn(&mut self, now: Now, run: u64, failure: SpawnFailure) {
+        if run & HELPER_BIT == 0 {
+            self.holdings.exited(run, true);
+            self.news.push_back(Event::RunFailedToSpawn { run: RunId(run), failure });
+        } else {
+            self.news.extend(self.helpers.failed(run, &failure));
+            self.begin_next_helper(now);
+        }
+    }
+
+    fn begin_next_helper(&mut self, now: Now) {
+        while let Some(launch) = self.helpers.next_in_line(now.mono) {
+            self.begin(now, launch);
+        }
+    }
+
+    fn signal(&mut self, run: RunId, signal: SignalNumber, scope: Scope) {
+        match self.holdings.stage(run.0) {
+            Some(Stage::Unverified(process)) => self.refuse_to_signal(run, process),
+            Some(Stage::Ordered | Stage::Live(_) | Stage::Exited(_)) => {
+                let order = Order::Signal { run: run.0, signal: signal.0, scope };
+                if let Some(order) = self.starts.after(run.0, order) {
+                    self.send(&order, &[]);
+                }
+            }
+            Some(Stage::Over | Stage::Foreign(_)) | None => {}
+        }
+    }
+
+    /// A person may have ended it meanwhile: then the unit is free again.
+    fn refuse_to_signal(&mut self, run: RunId, Process { pid, start_time }: Process) {
+        let Some(holding) = self.holdings.runs.get(&run.0) else { return };
+        let unit = holding.unit.clone();
+        let tag = identity::tag(&unit, holding.ordinal, run.0);
+        match identity::find(pid, start_time, &tag) {
+            identity::Finding::Gone => {
+                self.holdings.exited(run.0, true);
+                self.news.push_back(Event::RunExited { run, exit: ExitStatus::Unknown, is_empty: true });
+            }
+            identity::Finding::Same | identity::Finding::Unverifiable => self.observer.announce(&format!(
+                "{unit}: process {pid} is not signalled, as nothing proves that it is this unit's; \
+                 end it by hand, then `mcsup restart {unit}`"
+            )),
+        }
+    }
+
+    fn release(&mut self, run: RunId) {
+        self.programs.remove(&run.0);
+        self.starts.cancel(run.0);
+        self.holdings.runs.remove(&run.0);
+        self.journal.run_over(run.0);
+        self.send(&Order::Release { run: run.0 }, &[]);
+    }
+
+    fn start_probe(&mut self, now: Now, probe: ProbeRunId, unit: UnitId, index: u16) {
+        let set = Arc::clone(&self.ground.set);
+        let spec = set.unit(unit).and_then(|spec| spec.health.get(usize::from(index)));
+        let Some(spec) = spec else {
+            let verdict = Verdict::Error("the unit has no such probe".into());
+            self.news.push_back(Event::ProbeFinished { probe, verdict });
+            return;
+        };
+        let limit = spec.timeout;
+        match &spec.kind {
+            ProbeKind::Exec { .. } => {
+                self.begin_helper(now, unit, What::Probe { index }, Purpose::Probe(probe), limit);
+            }
+            ProbeKind::Tcp { host, port } => {
+                let (host, port) = (host.clone(), *port);
+                self.watch_probe(probe, async move { tcp::execute(&host, port, limit, since_boot).await });
+            }
+            ProbeKind::Http { host, port, path } => {
+                let (http, host, port, path) = (Rc::clone(&self.http), host.clone(), *port, path.clone());
+                self.watch_probe(
+                    probe,
+                    async move { http.execute(&host, port, &path, limit, since_boot).await },
+                );
+            }
+        }
+    }
+
+    fn watch_probe(&mut self, probe: ProbeRunId, asking: impl Future<Output = Verdict> + 'static) {
+        let verdict = Verdict::Error("the probe broke off".into());
+        let promise = Promise::new(self.outlet.clone(), Inbox::ProbeFinished { probe, verdict });
+        let worker = tokio::task::spawn_local(async move {
+            let verdict = asking.await;
+            promise.keep(Inbox::ProbeFinished { probe, verdict });
+        });
+        self.probes.insert(probe, worker.abort_handle());
+    }
+
+    /// A worker's verdict; `None` when the engine took the question back.
+    pub(crate) fn probe_finished(&mut self, probe: ProbeRunId, verdict: Verdict) -> Option<Event> {
+        self.probes.remove(&probe)?;
+        Some(Event::ProbeFinished { probe, verdict })
+    }
+
+    fn cancel_probe(&mut self, now: Now, probe: ProbeRunId) {
+        if let Some(worker) = self.probes.remove(&probe) {
+            worker.abort();
+        } else if let Some(run) = self.helpers.cancel(probe) {
+            if self.starts.cancel(run) {
+                self.helpers.emptied(run, now.mono).into_iter().for_each(|next| self.begin(now, next));
+            } else {
+                let signal = SignalNumber::KILL.0;
+                self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
+            }
+        }
+    }
+
+    fn reply(&mut self, request: RequestId, answer: Answer) {
+        if let Some(asker) = self.replies.remove(&request) {
+            // Who asked has hung up.
+            drop(asker.send(answer));
+        }
+    }
+
+    pub(crate) fn spawned(&mut self, run: u64, process: Process, descriptors: Vec<OwnedFd>) -> Option<Event> {
+        self.programs.remove(&run);
+        if run & HELPER_BIT != 0 {
+            return None;
+        }
+        self.holdings.lives(run, process, descriptors);
+        self.journal.run_lives(run, process);
+        Some(Event::RunSpawned { run: RunId(run), pid: process.pid })
+    }
+
+    pub(crate) fn spawn_failed(&mut self, now: Now, run: u64, step: crate::keeper::wire::Step, errno: i32) {
+        let program = self.programs.remove(&run).unwrap_or_default();
+        self.starts.forget_programs();
+        let spec = self.holdings.runs.get(&run).and_then(|holding| self.ground.set.find(&holding.unit));
+        let spec = spec.and_then(|unit| self.ground.set.unit(unit));
+        let failure = translate::spawn_failure(step, errno, spec, &program);
+        if run & HELPER_BIT != 0 {
+            self.send(&Order::Release { run }, &[]);
+        }
+        self.failed_to_spawn(now, run, failure);
+    }
+
+    pub(crate) fn exited(&mut self, now: Now, run: u64, exit: ExitStatus, is_empty: bool) -> Option<Event> {
+        if run & HELPER_BIT != 0 {
+            let event = self.helpers.exited(run, exit, now.mono);
+            if is_empty {
+                self.helper_emptied(now, run);
+            } else {
+                // What a probe or a stop command left behind serves nobody.
+                let signal = SignalNumber::KILL.0;
+                self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
+            }
+            return event;
+        }
+        self.holdings.exited(run, is_empty);
+        self.let_foreign_go(run, is_empty).then_some(())?;
+        Some(Event::RunExited { run: RunId(run), exit, is_empty })
+    }
+
+    pub(crate) fn emptied(&mut self, now: Now, run: u64) -> Option<Event> {
+        if run & HELPER_BIT != 0 {
+            self.helper_emptied(now, run);
+            return None;
+        }
+        self.holdings.exited(run, true);
+        self.let_foreign_go(run, true).then_some(())?;
+        Some(Event::RunEmptied { run: RunId(run) })
+    }
+
+    /// False: no unit of the set owns this run, and the engine never heard of it.
+    fn let_foreign_go(&mut self, run: u64, is_empty: bool) -> bool {
+        let is_foreign = matches!(self.holdings.stage(run), Some(Stage::Foreign(_)));
+        if is_foreign && is_empty {
+            self.release(RunId(run));
+        }
+        !is_foreign
+    }
+
+    /// Helpers of the last supervisor: nobody waits for their answers.
+    pub(crate) fn end_old_helpers(&mut self, live: Vec<u64>, over: Vec<u64>) {
+        for run in live {
+            let signal = SignalNumber::KILL.0;
+            self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
+        }
+        for run in over {
+            self.send(&Order::Release { run }, &[]);
+        }
+    }
+
+    fn helper_emptied(&mut self, now: Now, run: u64) {
+        self.programs.remove(&run);
+        self.send(&Order::Release { run }, &[]);
+        self.helpers.emptied(run, now.mono).into_iter().for_each(|next| self.begin(now, next));
+    }
+}
+
+/// The clock that probes measure their answers by.
+fn since_boot() -> Duration {
+    Duration::from_nanos(clock::mono().0)
+}

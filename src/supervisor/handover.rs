@@ -1,0 +1,310 @@
+//! The first minutes of a supervisor's life: what outlived the last one, from the keeper's table or,
+//! when no keeper lived either, from the journal.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Notes, UnitNote};
+use crate::engine::id::RunId;
+use crate::engine::state::{Desired, DownSource};
+use crate::engine::time::Timestamp;
+use crate::keeper::wire::{AdoptOrder, HELPER_BIT, LogOrder, Report, Row, Stage};
+use crate::supervisor::holdings::{Holding, Stage as Held};
+use crate::supervisor::identity::{self, Epoch, Finding};
+use crate::supervisor::journal::{Process, Recorded, RecordedRun};
+use crate::supervisor::keeper_link::{Incoming, KeeperLink};
+use crate::supervisor::notes::{Remembered, decode};
+use crate::unit::name::UnitName;
+use crate::unit::spec::UnitSet;
+
+/// What a keeper says until `HandedOver`.
+#[derive(Debug, Default)]
+pub(crate) struct Legacy {
+    pub(crate) rows: Vec<(Row, Vec<OwnedFd>)>,
+    pub(crate) notes: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Supervisors that this keeper started before this one.
+    pub(crate) restarts: u32,
+    pub(crate) is_safe_mode: bool,
+    pub(crate) keeper_pid: u32,
+    /// Pings that came meanwhile.
+    pub(crate) pings: Vec<u64>,
+    /// News that came in the same packet, behind the handover.
+    pub(crate) news: Vec<(Report, Vec<OwnedFd>)>,
+}
+
+impl Legacy {
+    /// Reads until the handover is complete.
+    ///
+    /// # Errors
+    /// When the keeper goes away before.
+    pub(crate) async fn receive(link: &mut KeeperLink) -> io::Result<Self> {
+        let mut legacy = Self::default();
+        let mut is_complete = false;
+        while !is_complete {
+            let reports = match link.receive() {
+                Incoming::Reports(reports) => reports,
+                Incoming::Nothing => {
+                    link.readable().await?;
+                    continue;
+                }
+                Incoming::Lost(error) => return Err(error),
+            };
+            for (report, descriptors) in reports {
+                match report {
+                    Report::Hello { version: _, pid, restarts, safe_mode } => {
+                        legacy.keeper_pid = pid;
+                        legacy.restarts = restarts;
+                        legacy.is_safe_mode = safe_mode;
+                    }
+                    Report::Row(row) => legacy.rows.push((*row, descriptors)),
+                    Report::Note { key, value } => legacy.notes.push((key, value)),
+                    Report::Ping { number } => legacy.pings.push(number),
+                    Report::HandedOver { .. } => is_complete = true,
+                    Report::Spawned { .. }
+                    | Report::SpawnFailed { .. }
+                    | Report::Exited { .. }
+                    | Report::Emptied { .. }
+                    | Report::Signalled { .. }
+                    | Report::LogTrouble { .. }
+                    | Report::Strangers { .. }
+                    | Report::Pong { .. } => legacy.news.push((report, descriptors)),
+                }
+            }
+        }
+        Ok(legacy)
+    }
+
+    /// The first supervisor of this keeper, with nothing to take over.
+    pub(crate) fn is_cold(&self) -> bool {
+        self.restarts == 0 && self.rows.is_empty() && self.notes.is_empty()
+    }
+}
+
+/// What to do with the legacy.
+#[derive(Debug, Default)]
+pub(crate) struct Takeover {
+    pub(crate) handover: Handover,
+    pub(crate) holdings: Vec<(u64, Holding)>,
+    /// Helpers of the last supervisor: nobody waits for them.
+    pub(crate) kill: Vec<u64>,
+    /// Runs to put into an empty keeper's table, with their descriptors.
+    pub(crate) adopt: Vec<(AdoptOrder, Vec<Arc<OwnedFd>>)>,
+    /// Rows of which nothing is left, and that no unit claims.
+    pub(crate) forget: Vec<u64>,
+    pub(crate) first_event: u64,
+    /// What a person should know.
+    pub(crate) announcements: Vec<String>,
+    /// For the journal that begins now.
+    pub(crate) image: Recorded,
+}
+
+impl Takeover {
+    fn new(epoch: Option<Epoch>) -> Self {
+        Self { first_event: 1, image: Recorded { epoch, ..Recorded::default() }, ..Self::default() }
+    }
+
+    /// From the keeper's table, which is always right.
+    pub(crate) fn from_keeper(legacy: Legacy, set: &UnitSet, epoch: Option<Epoch>) -> Self {
+        let mut takeover = Self::new(epoch);
+        for (key, value) in legacy.notes {
+            takeover.note(&key, &value, set, |_| true);
+            takeover.image.notes.insert(key, value);
+        }
+        for (row, descriptors) in legacy.rows {
+            takeover.row(&row, descriptors, set);
+        }
+        takeover.handover.runs.sort_by_key(|handed| handed.run);
+        takeover
+    }
+
+    /// From the journal, after both rings died. Believes nothing that it cannot verify.
+    pub(crate) fn from_journal(
+        recorded: &Recorded,
+        set: &UnitSet,
+        epoch: Option<Epoch>,
+        logs: &dyn Fn(&str) -> Option<LogOrder>,
+    ) -> Self {
+        let is_other_boot = matches!((&recorded.epoch, &epoch), (Some(then), Some(now)) if then != now);
+        let mut takeover = Self::new(epoch);
+        if is_other_boot {
+            return takeover;
+        }
+        let by_tag = if recorded.runs.values().any(|run| run.process.is_none()) {
+            identity::search(Path::new("/proc"))
+        } else {
+            Default::default()
+        };
+        for (run, record) in &recorded.runs {
+            let found = record.process.or_else(|| {
+                let pid = *by_tag.get(&identity::tag(&record.unit, record.ordinal, *run))?;
+                Some(Process { pid, start_time: identity::start_time(pid) })
+            });
+            takeover.recorded_run(*run, record, found, set, logs);
+        }
+        for (key, value) in &recorded.notes {
+            takeover.old_note(key, value, set);
+        }
+        takeover
+    }
+
+    fn row(&mut self, row: &Row, descriptors: Vec<OwnedFd>, set: &UnitSet) {
+        let is_empty = matches!(row.stage, Stage::Exited { is_empty: true, .. } | Stage::SpawnFailed { .. });
+        if row.run & HELPER_BIT != 0 {
+            if is_empty {
+                self.forget.push(row.run);
+            } else {
+                self.kill.push(row.run);
+            }
+            return;
+        }
+        let process = Process { pid: row.pid, start_time: row.start_time };
+        let Some((name, unit)) = known(&row.unit, set) else {
+            self.foreign(row, process, descriptors, is_empty);
+            return;
+        };
+        let stage = match row.stage {
+            Stage::Spawning => Held::Ordered,
+            Stage::Live => Held::Live(process),
+            Stage::SpawnFailed { .. } => Held::Over,
+            Stage::Exited { is_empty: false, .. } => Held::Exited(process),
+            Stage::Exited { is_empty: true, .. } => Held::Over,
+        };
+        let mut holding = Holding::new(row.unit.clone(), row.ordinal, stage);
+        holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
+        self.holdings.push((row.run, holding));
+        let process = matches!(row.stage, Stage::Live).then_some(process);
+        let record =
+            RecordedRun { unit: row.unit.clone(), ordinal: row.ordinal, spawned_at: row.spawned_at, process };
+        self.image.runs.insert(row.run, record);
+        self.handover.runs.push(crate::supervisor::translate::handed_run(row, name, set.unit(unit)));
+    }
+
+    fn foreign(&mut self, row: &Row, process: Process, descriptors: Vec<OwnedFd>, is_empty: bool) {
+        if is_empty {
+            self.forget.push(row.run);
+            return;
+        }
+        let text = format!(
+            "{}#{} (pid {}) belongs to no unit any more and is left alone",
+            row.unit, row.ordinal, row.pid
+        );
+        self.announcements.push(text);
+        let mut holding = Holding::new(row.unit.clone(), row.ordinal, Held::Foreign(process));
+        holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
+        self.holdings.push((row.run, holding));
+    }
+
+    fn recorded_run(
+        &mut self,
+        run: u64,
+        record: &RecordedRun,
+        process: Option<Process>,
+        set: &UnitSet,
+        logs: &dyn Fn(&str) -> Option<LogOrder>,
+    ) {
+        let RecordedRun { unit, ordinal, spawned_at, .. } = record;
+        let Some((name, _)) = known(unit, set) else { return };
+        let tag = identity::tag(unit, *ordinal, run);
+        let finding =
+            process.map_or(Finding::Gone, |process| identity::find(process.pid, process.start_time, &tag));
+        let (condition, stage) = match (finding, process) {
+            (Finding::Gone, _) | (_, None) => {
+                let condition = HandedCondition::Exited { exit: ExitStatus::Unknown, is_empty: true };
+                (condition, Held::Over)
+            }
+            (Finding::Unverifiable, Some(process)) => {
+                let pid = process.pid;
+                self.announcements.push(format!(
+                    "{unit}: process {pid} may be its run #{ordinal}, but nothing proves it: neither adopted, \
+                     signalled nor doubled; end it by hand, then `mcsup restart {unit}`"
+                ));
+                (HandedCondition::Live { pid }, Held::Unverified(process))
+            }
+            (Finding::Same, Some(process)) => {
+                self.adopt(run, record, process, logs(unit));
+                (HandedCondition::Live { pid: process.pid }, Held::Live(process))
+            }
+        };
+        let mut holding = Holding::new(unit.clone(), *ordinal, stage);
+        if let Some((order, descriptors)) = self.adopt.last().filter(|(order, _)| order.run == run) {
+            debug_assert_eq!(order.run, run, "the last adopted run is this one");
+            holding.descriptors.clone_from(descriptors);
+        }
+        self.holdings.push((run, holding));
+        self.image.runs.insert(run, RecordedRun { process, ..record.clone() });
+        let spawned_at = Timestamp(*spawned_at);
+        self.handover.runs.push(HandedRun {
+            run: RunId(run),
+            unit: name,
+            ordinal: *ordinal,
+            spawned_at,
+            condition,
+        });
+    }
+
+    fn adopt(&mut self, run: u64, record: &RecordedRun, process: Process, log: Option<LogOrder>) {
+        let Process { pid, start_time } = process;
+        let order =
+            AdoptOrder { run, unit: record.unit.clone(), ordinal: record.ordinal, pid, start_time, log };
+        let mut descriptors = Vec::new();
+        if let Some(pidfd) = identity::open(pid) {
+            descriptors.push(Arc::new(pidfd));
+            descriptors.extend(open_output(pid).map(Arc::new));
+        }
+        let lived =
+            format!("{}#{} (pid {pid}) outlived both rings and is adopted", record.unit, record.ordinal);
+        self.announcements.push(lived);
+        self.adopt.push((order, descriptors));
+    }
+
+    /// After a cold start: operators' stops last until the next boot of the machine, and a run that
+    /// lives on keeps its story. All else begins anew: a task runs once per life of a keeper.
+    fn old_note(&mut self, key: &[u8], value: &[u8], set: &UnitSet) {
+        let live: Vec<UnitName> = self.handover.runs.iter().map(|handed| handed.unit.clone()).collect();
+        let is_kept = |name: &UnitName, note: &UnitNote| {
+            note.desired == Desired::Down(DownSource::Operator) || live.contains(name)
+        };
+        match decode(key, value, set) {
+            Some(Remembered::Unit(name, note)) if is_kept(&name, &note) => {
+                self.handover.notes.units.insert(name, note);
+                self.image.notes.insert(key.to_vec(), value.to_vec());
+            }
+            Some(Remembered::Events(below)) => {
+                self.first_event = below;
+                self.image.notes.insert(key.to_vec(), value.to_vec());
+            }
+            Some(Remembered::Unit(..) | Remembered::Boot(_)) | None => {}
+        }
+    }
+
+    fn note(&mut self, key: &[u8], value: &[u8], set: &UnitSet, is_kept: impl Fn(&UnitNote) -> bool) {
+        let Notes { boot, units } = &mut self.handover.notes;
+        match decode(key, value, set) {
+            Some(Remembered::Boot(note)) => *boot = Some(note),
+            Some(Remembered::Events(below)) => self.first_event = below,
+            Some(Remembered::Unit(name, note)) if set.find(name.as_str()).is_some() && is_kept(&note) => {
+                units.insert(name, note);
+            }
+            Some(Remembered::Unit(..)) => {}
+            None => self.announcements.push(format!(
+                "a remembered note ({}) could not be read and is forgotten",
+                String::from_utf8_lossy(key)
+            )),
+        }
+    }
+}
+
+fn known(unit: &str, set: &UnitSet) -> Option<(UnitName, crate::unit::spec::UnitId)> {
+    Some((UnitName::new(unit).ok()?, set.find(unit)?))
+}
+
+/// The read end of the pipe that a process writes its output to, if that is what it writes to.
+fn open_output(pid: u32) -> Option<OwnedFd> {
+    let path = format!("/proc/{pid}/fd/1");
+    let target = std::fs::read_link(&path).ok()?;
+    target.to_string_lossy().starts_with("pipe:").then_some(())?;
+    let options = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(path, options, rustix::fs::Mode::empty()).ok()
+}

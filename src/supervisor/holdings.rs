@@ -1,0 +1,85 @@
+//! What the supervisor keeps of every run: enough to hand it to a new keeper if the old one dies.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use crate::keeper::wire::{AdoptOrder, LogOrder};
+use crate::supervisor::journal::Process;
+
+#[derive(Debug, Default)]
+pub(crate) struct Holdings {
+    pub(crate) runs: BTreeMap<u64, Holding>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Holding {
+    pub(crate) unit: String,
+    pub(crate) ordinal: u32,
+    pub(crate) stage: Stage,
+    /// The pidfd, then the read ends of its pipes. Duplicates: the keeper holds its own.
+    pub(crate) descriptors: Vec<Arc<OwnedFd>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// The keeper was told and has not answered.
+    Ordered,
+    Live(Process),
+    /// Its leader ended; something of it may be left.
+    Exited(Process),
+    /// Nothing of it is left; the engine has not released it yet.
+    Over,
+    /// Lives under a number that cannot be verified: neither signalled nor doubled.
+    Unverified(Process),
+    /// In the keeper's table, but no unit of the set: left alone until it ends by itself.
+    Foreign(Process),
+}
+
+impl Holding {
+    pub(crate) fn new(unit: String, ordinal: u32, stage: Stage) -> Self {
+        Self { unit, ordinal, stage, descriptors: Vec::new() }
+    }
+
+    /// `None`: there is nothing that a keeper could take over.
+    pub(crate) fn adopt_order(&self, run: u64, log: Option<LogOrder>) -> Option<AdoptOrder> {
+        let process = match self.stage {
+            Stage::Live(process) | Stage::Exited(process) | Stage::Foreign(process) => process,
+            Stage::Ordered | Stage::Over | Stage::Unverified(_) => return None,
+        };
+        Some(AdoptOrder {
+            run,
+            unit: self.unit.clone(),
+            ordinal: self.ordinal,
+            pid: process.pid,
+            start_time: process.start_time,
+            log,
+        })
+    }
+}
+
+impl Holdings {
+    pub(crate) fn stage(&self, run: u64) -> Option<Stage> {
+        self.runs.get(&run).map(|holding| holding.stage)
+    }
+
+    pub(crate) fn lives(&mut self, run: u64, process: Process, descriptors: Vec<OwnedFd>) {
+        if let Some(holding) = self.runs.get_mut(&run) {
+            holding.stage = Stage::Live(process);
+            holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
+        }
+    }
+
+    pub(crate) fn exited(&mut self, run: u64, is_empty: bool) {
+        let Some(holding) = self.runs.get_mut(&run) else { return };
+        holding.stage = match holding.stage {
+            Stage::Foreign(process) => Stage::Foreign(process),
+            Stage::Live(process) | Stage::Exited(process) | Stage::Unverified(process) if !is_empty => {
+                Stage::Exited(process)
+            }
+            Stage::Ordered | Stage::Live(_) | Stage::Exited(_) | Stage::Unverified(_) | Stage::Over => {
+                Stage::Over
+            }
+        };
+    }
+}

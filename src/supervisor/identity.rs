@@ -1,0 +1,138 @@
+//! Which process is which, across the death of everybody who knew.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// What makes a recorded pid mean anything: this boot of this kernel, and this pid namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    pub(crate) boot_id: String,
+    pub(crate) pid_namespace: String,
+}
+
+impl Epoch {
+    /// `None` without a usable /proc.
+    pub(crate) fn read() -> Option<Self> {
+        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+        let digits: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+        Some(Self { boot_id: boot_id.trim().to_owned(), pid_namespace: digits })
+    }
+}
+
+/// What became of a recorded process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// It lives, and it is that very process.
+    Same,
+    /// It is gone; the number may belong to a stranger by now.
+    Gone,
+    /// Something lives under that number, and nothing tells whether it is ours.
+    Unverifiable,
+}
+
+/// Compares what was recorded of a process with what lives under its number now. `tag` is the value
+/// of its `MCSUP_RUN`; an environment that cannot be read, or was replaced by the program, proves nothing.
+pub(crate) fn find(pid: u32, start_time: u64, tag: &str) -> Finding {
+    if !exists(pid) {
+        return Finding::Gone;
+    }
+    match (start_time, start_time_of(pid)) {
+        (_, Some(Started { is_zombie: true, .. })) => Finding::Gone,
+        (recorded, Some(now)) if recorded != 0 => {
+            if recorded == now.at {
+                Finding::Same
+            } else {
+                Finding::Gone
+            }
+        }
+        (_, _) if run_tag_of(pid).as_deref() == Some(tag) => Finding::Same,
+        (_, _) => Finding::Unverifiable,
+    }
+}
+
+/// What /proc/PID/stat says of its beginning.
+struct Started {
+    /// Field 22, in clock ticks since the machine booted.
+    at: u64,
+    is_zombie: bool,
+}
+
+fn start_time_of(pid: u32) -> Option<Started> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold spaces and brackets of its own: count from behind the last one.
+    let after = stat.iter().rposition(|byte| *byte == b')')?;
+    let text = std::str::from_utf8(stat.get(after.checked_add(1)?..)?).ok()?;
+    let mut fields = text.split_ascii_whitespace();
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    let at = fields.nth(18)?.parse().ok()?;
+    Some(Started { at, is_zombie })
+}
+
+/// The start time as the keeper reports it; zero when unknown.
+pub(crate) fn start_time(pid: u32) -> u64 {
+    start_time_of(pid).map_or(0, |started| started.at)
+}
+
+fn exists(pid: u32) -> bool {
+    let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    // Anything but "no such process" means that there is one.
+    rustix::process::test_kill_process(pid) != Err(rustix::io::Errno::SRCH)
+}
+
+/// A descriptor that means this process and never another.
+pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+fn run_tag_of(pid: u32) -> Option<String> {
+    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let value = environ.split(|byte| *byte == 0).find_map(|pair| pair.strip_prefix(b"MCSUP_RUN="))?;
+    String::from_utf8(value.to_vec()).ok()
+}
+
+/// The oldest live process of each tag. Reads every environment once: only after a keeper was lost.
+pub(crate) fn search(proc: &Path) -> BTreeMap<String, u32> {
+    let mut found: BTreeMap<String, (u64, u32)> = BTreeMap::new();
+    let Ok(entries) = fs::read_dir(proc) else { return BTreeMap::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    for pid in pids {
+        let Some(tag) = run_tag_of(pid) else { continue };
+        let Some(started) = start_time_of(pid).filter(|started| !started.is_zombie) else { continue };
+        let candidate = (started.at, pid);
+        found.entry(tag).and_modify(|best| *best = candidate.min(*best)).or_insert(candidate);
+    }
+    found.into_iter().map(|(tag, (_, pid))| (tag, pid)).collect()
+}
+
+/// What the keeper puts into `MCSUP_RUN`.
+pub(crate) fn tag(unit: &str, ordinal: u32, run: u64) -> String {
+    format!("{unit}#{ordinal}:{run}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn case_9_a_number_that_belongs_to_a_stranger_by_now_is_gone() {
+        let own = std::process::id();
+        let started = start_time(own);
+        assert_eq!(find(own, started, "x#1:1"), Finding::Same);
+        assert_eq!(find(own, started + 1, "x#1:1"), Finding::Gone);
+    }
+
+    #[test]
+    fn case_10_without_a_start_time_nothing_is_claimed() {
+        assert_eq!(find(std::process::id(), 0, "x#1:1"), Finding::Unverifiable);
+    }
+
+    #[test]
+    fn a_number_that_nobody_has_is_gone_even_without_a_start_time() {
+        // Above the largest pid_max that the kernel allows.
+        assert_eq!(find(4_194_305, 0, "x#1:1"), Finding::Gone);
+    }
+}

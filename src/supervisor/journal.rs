@@ -1,0 +1,311 @@
+//! The last resort: what is known of runs and notes, on disk, for the day when both rings die at once.
+//!
+//! Lines of text, each with its checksum in front, appended and never waited for. A line that was
+//! torn by a kill is skipped; the file is replaced by a short one when it has grown.
+//!
+//! ```text
+//! 5f0c1a2b epoch BOOT_ID PID_NAMESPACE
+//! 0a77d3e1 run RUN UNIT ORDINAL SPAWNED_AT
+//! 91b20c44 live RUN PID START_TIME
+//! 33c9ffe0 note KEY VALUE                 (hexadecimal; an empty value forgets the key)
+//! 7d1e00aa over RUN
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::supervisor::home::{fnv, fold};
+use crate::supervisor::identity::Epoch;
+use crate::supervisor::sink::{Batch, Sink};
+
+/// What a journal says when all of it is read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    pub(crate) epoch: Option<Epoch>,
+    pub(crate) runs: BTreeMap<u64, RecordedRun>,
+    pub(crate) notes: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Lines that made no sense; more than the last one means damage.
+    pub(crate) bad_lines: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RecordedRun {
+    pub(crate) unit: String,
+    pub(crate) ordinal: u32,
+    pub(crate) spawned_at: u64,
+    /// `None`: the keeper died between the order and its answer.
+    pub(crate) process: Option<Process>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// Zero: nobody could tell.
+    pub(crate) start_time: u64,
+}
+
+/// The writing end. Also holds what a fresh file would say, to replace a long one.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    sink: Sink,
+    image: Recorded,
+    written_bytes: usize,
+    was_told: bool,
+}
+
+impl Journal {
+    /// Starts over with `image`, which has to hold what is still true of an earlier file.
+    pub(crate) fn begin(state: &Path, image: Recorded) -> Self {
+        let path = path_in(state);
+        let sink = Sink::new(PENDING_MAX_BYTES, move |batch| write(&path, batch));
+        let mut journal = Self { sink, image, written_bytes: 0, was_told: false };
+        journal.compact();
+        journal
+    }
+
+    pub(crate) fn run_ordered(&mut self, run: u64, unit: &str, ordinal: u32, spawned_at: u64) {
+        let recorded = RecordedRun { unit: unit.to_owned(), ordinal, spawned_at, process: None };
+        self.append(&run_line(run, &recorded));
+        self.image.runs.insert(run, recorded);
+    }
+
+    pub(crate) fn run_lives(&mut self, run: u64, process: Process) {
+        self.append(&live_line(run, process));
+        if let Some(recorded) = self.image.runs.get_mut(&run) {
+            recorded.process = Some(process);
+        }
+    }
+
+    pub(crate) fn run_over(&mut self, run: u64) {
+        if self.image.runs.remove(&run).is_some() {
+            self.append(&format!("over {run}"));
+        }
+    }
+
+    pub(crate) fn noted(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.append(&note_line(&key, &value));
+        if value.is_empty() {
+            self.image.notes.remove(&key);
+        } else {
+            self.image.notes.insert(key, value);
+        }
+    }
+
+    /// All that was noted, for a keeper that knows nothing yet.
+    pub(crate) fn notes(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+        &self.image.notes
+    }
+
+    /// The first trouble of a spell, to be told once.
+    pub(crate) fn trouble(&mut self) -> Option<io::Error> {
+        let trouble = self.sink.take_trouble()?;
+        (!std::mem::replace(&mut self.was_told, true)).then_some(trouble)
+    }
+
+    /// An orderly end: the next start owes nothing to this one.
+    pub(crate) async fn end(mut self, limit: std::time::Duration) {
+        self.image = Recorded { epoch: self.image.epoch.take(), ..Recorded::default() };
+        self.sink.replace(self.image.to_text().into_bytes());
+        self.sink.close(limit).await;
+    }
+
+    fn append(&mut self, payload: &str) {
+        let line = checked(payload);
+        self.written_bytes = self.written_bytes.saturating_add(line.len());
+        if self.written_bytes > COMPACT_BYTES || self.sink.lost_bytes() > 0 {
+            self.compact();
+        }
+        self.sink.push(line.as_bytes());
+    }
+
+    fn compact(&mut self) {
+        let text = self.image.to_text();
+        // A large image must not make every append a compaction.
+        self.written_bytes = 0;
+        self.sink.replace(text.into_bytes());
+    }
+}
+
+impl Recorded {
+    /// What the journal of this state directory says; empty where there is none.
+    ///
+    /// # Errors
+    /// When there is a journal and it cannot be read: what it says is then unknown, not empty.
+    pub(crate) fn read(state: &Path) -> io::Result<Self> {
+        match fs::read(path_in(state)) {
+            Ok(bytes) => Ok(Self::parse(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Self {
+        let mut recorded = Self::default();
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            let understood = std::str::from_utf8(line)
+                .ok()
+                .and_then(|line| line.split_once(' '))
+                .filter(|(sum, payload)| *sum == checksum(payload))
+                .and_then(|(_, payload)| recorded.take(payload));
+            if understood.is_none() {
+                recorded.bad_lines = recorded.bad_lines.saturating_add(1);
+            }
+        }
+        recorded
+    }
+
+    fn take(&mut self, payload: &str) -> Option<()> {
+        let mut words = payload.split(' ');
+        match words.next()? {
+            "epoch" => {
+                let (boot_id, pid_namespace) = (words.next()?.to_owned(), words.next()?.to_owned());
+                self.epoch = Some(Epoch { boot_id, pid_namespace });
+            }
+            "run" => {
+                let run = words.next()?.parse().ok()?;
+                let recorded = RecordedRun {
+                    unit: words.next()?.to_owned(),
+                    ordinal: words.next()?.parse().ok()?,
+                    spawned_at: words.next()?.parse().ok()?,
+                    process: None,
+                };
+                self.runs.insert(run, recorded);
+            }
+            "live" => {
+                let run = words.next()?.parse().ok()?;
+                let process =
+                    Process { pid: words.next()?.parse().ok()?, start_time: words.next()?.parse().ok()? };
+                self.runs.get_mut(&run)?.process = Some(process);
+            }
+            "over" => drop(self.runs.remove(&words.next()?.parse().ok()?)),
+            "note" => {
+                let (key, value) = (from_hex(words.next()?)?, from_hex(words.next()?)?);
+                if value.is_empty() {
+                    self.notes.remove(&key);
+                } else {
+                    self.notes.insert(key, value);
+                }
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn to_text(&self) -> String {
+        let mut text = String::new();
+        if let Some(Epoch { boot_id, pid_namespace }) = &self.epoch {
+            text.push_str(&checked(&format!("epoch {boot_id} {pid_namespace}")));
+        }
+        for (run, recorded) in &self.runs {
+            text.push_str(&checked(&run_line(*run, recorded)));
+            if let Some(process) = recorded.process {
+                text.push_str(&checked(&live_line(*run, process)));
+            }
+        }
+        for (key, value) in &self.notes {
+            text.push_str(&checked(&note_line(key, value)));
+        }
+        text
+    }
+}
+
+fn run_line(run: u64, RecordedRun { unit, ordinal, spawned_at, process: _ }: &RecordedRun) -> String {
+    format!("run {run} {unit} {ordinal} {spawned_at}")
+}
+
+fn live_line(run: u64, Process { pid, start_time }: Process) -> String {
+    format!("live {run} {pid} {start_time}")
+}
+
+fn note_line(key: &[u8], value: &[u8]) -> String {
+    format!("note {} {}", to_hex(key), to_hex(value))
+}
+
+fn checked(payload: &str) -> String {
+    format!("{} {payload}\n", checksum(payload))
+}
+
+fn checksum(payload: &str) -> String {
+    format!("{:08x}", fold(fnv(payload.as_bytes())))
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        text.extend([byte >> 4, byte & 15].map(|half| char::from_digit(u32::from(half), 16).unwrap_or('0')));
+    }
+    text
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    text.len().is_multiple_of(2).then(|| text.as_bytes().chunks(2).map(pair).collect())?
+}
+
+/// On a worker. No fsync: what matters dies with the machine's boot anyway.
+fn write(path: &Path, batch: &Batch) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.create(true).mode(0o600);
+    if batch.replaces {
+        let temporary = path.with_extension("new");
+        options.write(true).truncate(true).open(&temporary)?.write_all(&batch.bytes)?;
+        fs::rename(&temporary, path)
+    } else {
+        options.append(true).open(path)?.write_all(&batch.bytes)
+    }
+}
+
+fn path_in(state: &Path) -> PathBuf {
+    state.join("journal")
+}
+
+/// Grown by this much, it is written anew.
+const COMPACT_BYTES: usize = 1024 * 1024;
+/// A disk that takes nothing for a while costs this much memory at most.
+const PENDING_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Recorded {
+        let process = Some(Process { pid: 77, start_time: 1234 });
+        let run = RecordedRun { unit: "redis".into(), ordinal: 4, spawned_at: 99, process };
+        Recorded {
+            epoch: Some(Epoch { boot_id: "b-1".into(), pid_namespace: "4026531836".into() }),
+            runs: [(4, run.clone()), (5, RecordedRun { process: None, ..run })].into(),
+            notes: [(b"unit:redis".to_vec(), vec![1, 2, 255])].into(),
+            bad_lines: 0,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        assert_eq!(Recorded::parse(sample().to_text().as_bytes()), sample());
+    }
+
+    #[test]
+    fn case_8_a_line_torn_at_any_byte_costs_that_line_at_most() {
+        let text = sample().to_text() + &checked("over 4");
+        let whole = Recorded::parse(text.as_bytes());
+        let before = sample();
+        let last = text.len() - checked("over 4").len();
+        for length in last..text.len() - 1 {
+            let torn = Recorded::parse(&text.as_bytes()[..length]);
+            assert_eq!((&torn.runs, &torn.notes), (&before.runs, &before.notes), "cut at {length}");
+        }
+        assert!(!whole.runs.contains_key(&4));
+    }
+
+    #[test]
+    fn a_damaged_line_in_the_middle_is_counted_and_the_rest_still_holds() {
+        let text = sample().to_text().replace("live 4 77", "live 4 78");
+        let recorded = Recorded::parse(text.as_bytes());
+        assert_eq!(recorded.bad_lines, 1);
+        assert_eq!(recorded.runs[&4].process, None);
+        assert_eq!(recorded.notes, sample().notes);
+    }
+}

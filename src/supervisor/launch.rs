@@ -1,0 +1,284 @@
+//! From a unit's definition to an order that the keeper carries out with system calls alone.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::event::SpawnStep;
+use crate::engine::id::UnitId;
+use crate::keeper::wire::{Limit, LogOrder, SpawnOrder};
+use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
+use crate::unit::spec::{
+    InheritEnv, LogSpec, Piece, ProbeKind, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
+};
+
+/// One thing to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// The number on the wire, with `HELPER_BIT` for helpers.
+    pub(crate) run: u64,
+    pub(crate) unit: UnitId,
+    pub(crate) ordinal: u32,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Main,
+    StopCommand { timeout: Duration },
+    Probe { index: u16 },
+}
+
+/// What all launches share; made once, read by workers.
+#[derive(Clone, Debug)]
+pub(crate) struct Ground {
+    pub(crate) set: Arc<UnitSet>,
+    /// mcsup's own environment, by name.
+    pub(crate) inherited: BTreeMap<String, Vec<u8>>,
+    pub(crate) units_dir: PathBuf,
+    pub(crate) working_dir: Vec<u8>,
+    pub(crate) log_dir: PathBuf,
+}
+
+impl Ground {
+    pub(crate) fn new(set: Arc<UnitSet>, units_dir: &Path, working_dir: PathBuf, log_dir: &Path) -> Self {
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            // A name that is no text cannot be meant by any unit.
+            name.into_string().ok().map(|name| (name, value.into_vec()))
+        };
+        Self {
+            set,
+            inherited: env::vars_os().filter_map(text).collect(),
+            units_dir: units_dir.to_path_buf(),
+            working_dir: working_dir.into_os_string().into_vec(),
+            log_dir: log_dir.to_path_buf(),
+        }
+    }
+
+    pub(crate) fn log_order(&self, spec: &UnitSpec) -> LogOrder {
+        let LogSpec { max_size_bytes, max_age, keep, when_full } = spec.log;
+        LogOrder {
+            dir: self.log_dir.join(spec.name.as_str()).into_os_string().into_vec(),
+            max_size_bytes,
+            max_age_ms: max_age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX).max(1)),
+            keep,
+            block_when_full: match when_full {
+                WhenFull::Drop => false,
+                WhenFull::Block => true,
+            },
+        }
+    }
+
+    /// The order for `launch`, as far as `lookup` can answer.
+    ///
+    /// # Errors
+    /// `NotCached` when only a worker may find out; `Failed` when there is no way to start it.
+    pub(crate) fn order(&self, launch: &Launch, lookup: &mut dyn Lookup) -> Result<SpawnOrder, Miss> {
+        let gone = || Miss::failed(SpawnStep::Expand, 0, "the unit is gone".to_owned());
+        let spec = self.set.unit(launch.unit).ok_or_else(gone)?;
+        let command = command_of(spec, launch.what).ok_or_else(gone)?;
+        let person = lookup.person(&Who {
+            user: spec.user.clone(),
+            group: spec.group.clone(),
+            supplementary: spec.supplementary_groups.clone(),
+        })?;
+        let env = self.environment(spec, &person, lookup)?;
+        let argv = command.iter().map(|template| expand(template, &env)).collect::<Result<Vec<_>, Miss>>()?;
+        let name = argv.first().cloned().unwrap_or_default();
+        let program = if name.contains(&b'/') {
+            name
+        } else {
+            lookup.program(env.get("PATH").map_or(DEFAULT_PATH, Vec::as_slice), &name)?
+        };
+        let (log, timeout_ms) = match launch.what {
+            What::Main => (Some(self.log_order(spec)), 0),
+            What::StopCommand { timeout } => (None, millis(timeout)),
+            What::Probe { index } => {
+                let timeout = spec.health.get(usize::from(index)).map(|probe| probe.timeout);
+                (None, millis(timeout.unwrap_or_default()))
+            }
+        };
+        Ok(SpawnOrder {
+            run: launch.run,
+            unit: spec.name.as_str().to_owned(),
+            ordinal: launch.ordinal,
+            program,
+            argv,
+            env: env.into_iter().map(|(name, value)| pair(&name, &value)).collect(),
+            working_dir: self.working_dir_of(spec),
+            credentials: person.credentials,
+            limits: spec.limits.iter().map(limit).collect(),
+            oom_score_adjust: spec.oom_score_adjust,
+            log,
+            timeout_ms,
+        })
+    }
+
+    fn working_dir_of(&self, spec: &UnitSpec) -> Vec<u8> {
+        match spec.working_dir.as_deref() {
+            None => self.working_dir.clone(),
+            Some(dir) => self.units_dir.join(dir).into_os_string().into_vec(),
+        }
+    }
+
+    /// Later ones win: inherited, the user's, env_files in their order, the unit's own.
+    fn environment(
+        &self,
+        spec: &UnitSpec,
+        person: &Person,
+        lookup: &mut dyn Lookup,
+    ) -> Result<BTreeMap<String, Vec<u8>>, Miss> {
+        let mut env: BTreeMap<String, Vec<u8>> = self
+            .inherited
+            .iter()
+            .filter(|(name, _)| is_inherited(&spec.inherit_env, name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        env.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_vec());
+        for (name, value) in &person.env {
+            env.insert((*name).to_owned(), value.clone());
+        }
+        for file in &spec.env_file {
+            env.extend(lookup.env_file(&self.units_dir.join(file.as_ref()))?);
+        }
+        if let Some(instance) = &spec.instance {
+            env.insert("MCSUP_INSTANCE".to_owned(), instance.as_bytes().to_vec());
+        }
+        for (name, template) in &spec.environment {
+            let value = expand(template, &env)?;
+            env.insert(name.to_string(), value);
+        }
+        Ok(env)
+    }
+}
+
+fn command_of(spec: &UnitSpec, what: What) -> Option<&[Template]> {
+    match what {
+        What::Main => Some(&spec.command),
+        What::StopCommand { .. } => spec.stop.command.as_deref(),
+        What::Probe { index } => match &spec.health.get(usize::from(index))?.kind {
+            ProbeKind::Exec { command } => Some(command),
+            ProbeKind::Tcp { .. } | ProbeKind::Http { .. } => None,
+        },
+    }
+}
+
+fn is_inherited(inherit: &InheritEnv, name: &str) -> bool {
+    let is_basic = matches!(name, "PATH" | "LANG" | "TZ") || name.starts_with("LC_");
+    match inherit {
+        InheritEnv::Basics => is_basic,
+        InheritEnv::Names(names) => is_basic || names.iter().any(|wanted| wanted.as_ref() == name),
+        InheritEnv::Everything => true,
+    }
+}
+
+/// One argument or value, whatever is in it: nothing is ever split.
+fn expand(template: &Template, env: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, Miss> {
+    let pieces = match template {
+        Template::Plain(text) => return Ok(text.as_bytes().to_vec()),
+        Template::Pieces(pieces) => pieces,
+    };
+    let mut out = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Text(text) => out.extend_from_slice(text.as_bytes()),
+            Piece::Variable { name, default } => match (env.get(name.as_ref()), default) {
+                (Some(value), _) if !value.is_empty() => out.extend_from_slice(value),
+                // As in a shell: `:-` also stands in for an empty value.
+                (Some(_) | None, Some(default)) => out.extend_from_slice(default.as_bytes()),
+                (Some(_), None) => {}
+                (None, None) => {
+                    let cause = format!("nothing defines ${{{name}}}");
+                    return Err(Miss::failed(SpawnStep::Expand, 0, cause));
+                }
+            },
+        }
+    }
+    Ok(out)
+}
+
+fn pair(name: &str, value: &[u8]) -> Vec<u8> {
+    let mut pair = Vec::with_capacity(name.len().saturating_add(value.len()).saturating_add(1));
+    pair.extend_from_slice(name.as_bytes());
+    pair.push(b'=');
+    pair.extend_from_slice(value);
+    pair
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+fn limit(limit: &ResourceLimit) -> Limit {
+    Limit {
+        resource: resource_number(limit.resource),
+        soft: limit.soft.unwrap_or(u64::MAX),
+        hard: limit.hard.unwrap_or(u64::MAX),
+    }
+}
+
+fn resource_number(resource: Resource) -> u32 {
+    match resource {
+        Resource::As => libc::RLIMIT_AS,
+        Resource::Core => libc::RLIMIT_CORE,
+        Resource::CpuTime => libc::RLIMIT_CPU,
+        Resource::Data => libc::RLIMIT_DATA,
+        Resource::Fsize => libc::RLIMIT_FSIZE,
+        Resource::Locks => libc::RLIMIT_LOCKS,
+        Resource::Memlock => libc::RLIMIT_MEMLOCK,
+        Resource::Msgqueue => libc::RLIMIT_MSGQUEUE,
+        Resource::Nice => libc::RLIMIT_NICE,
+        Resource::Nofile => libc::RLIMIT_NOFILE,
+        Resource::Nproc => libc::RLIMIT_NPROC,
+        Resource::Rss => libc::RLIMIT_RSS,
+        Resource::Rtprio => libc::RLIMIT_RTPRIO,
+        Resource::Rttime => libc::RLIMIT_RTTIME,
+        Resource::Sigpending => libc::RLIMIT_SIGPENDING,
+        Resource::Stack => libc::RLIMIT_STACK,
+    }
+}
+
+/// Where mcsup itself was started without one, as a bare PID 1 is.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(name: &str, default: Option<&str>) -> Template {
+        let variable = Piece::Variable { name: name.into(), default: default.map(Into::into) };
+        Template::Pieces(vec![Piece::Text("<".into()), variable, Piece::Text(">".into())])
+    }
+
+    fn env() -> BTreeMap<String, Vec<u8>> {
+        [("SET".to_owned(), b"a b".to_vec()), ("EMPTY".to_owned(), Vec::new())].into()
+    }
+
+    #[test]
+    fn a_variable_becomes_its_value_in_one_piece() {
+        assert_eq!(expand(&variable("SET", None), &env()), Ok(b"<a b>".to_vec()));
+        assert_eq!(expand(&variable("EMPTY", None), &env()), Ok(b"<>".to_vec()));
+        assert_eq!(expand(&variable("EMPTY", Some("x")), &env()), Ok(b"<x>".to_vec()));
+        assert_eq!(expand(&variable("UNSET", Some("x")), &env()), Ok(b"<x>".to_vec()));
+    }
+
+    #[test]
+    fn an_undefined_variable_is_a_failure_of_the_expand_step() {
+        let Err(Miss::Failed(failure)) = expand(&variable("UNSET", None), &env()) else { panic!("expanded") };
+        assert_eq!(failure.to_string(), "cannot start: expand: nothing defines ${UNSET}");
+    }
+
+    #[test]
+    fn only_the_basics_are_inherited_unless_the_unit_says_more() {
+        let names = ["PATH", "LC_ALL", "HOME", "SECRET"];
+        let kept = |inherit: InheritEnv| -> Vec<&str> {
+            names.into_iter().filter(|name| is_inherited(&inherit, name)).collect()
+        };
+        assert_eq!(kept(InheritEnv::Basics), ["PATH", "LC_ALL"]);
+        assert_eq!(kept(InheritEnv::Names(vec!["SECRET".into()])), ["PATH", "LC_ALL", "SECRET"]);
+        assert_eq!(kept(InheritEnv::Everything), names);
+    }
+}

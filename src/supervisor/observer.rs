@@ -1,0 +1,88 @@
+//! Everybody who wants to know what happened: clients of `events`, the log file, the terminal.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::engine::effect::Fact;
+use crate::engine::time::Now;
+use crate::supervisor::display::Display;
+use crate::supervisor::handle::{EventRecord, Subscription};
+use crate::supervisor::words::{Weight, describe, weight};
+use crate::unit::spec::UnitSet;
+
+#[derive(Debug)]
+pub(crate) struct Observer {
+    set: Arc<UnitSet>,
+    kept: VecDeque<Arc<EventRecord>>,
+    listeners: broadcast::Sender<Arc<EventRecord>>,
+    next: u64,
+    /// Numbers below this one are ours to give; the next supervisor begins here.
+    reserved: u64,
+    display: Display,
+}
+
+impl Observer {
+    /// `first`: the first event number that no earlier supervisor can have given.
+    pub(crate) fn new(set: Arc<UnitSet>, display: Display, first: u64) -> Self {
+        let (listeners, _) = broadcast::channel(CHANNEL);
+        let next = first.max(1);
+        Self { set, kept: VecDeque::new(), listeners, next, reserved: next, display }
+    }
+
+    /// Some: these numbers have to be remembered as taken before the fact is shown to anybody.
+    pub(crate) fn reserve(&mut self) -> Option<u64> {
+        if self.next < self.reserved {
+            return None;
+        }
+        self.reserved = self.next.saturating_add(BLOCK);
+        Some(self.reserved)
+    }
+
+    pub(crate) fn record(&mut self, fact: Fact, now: Now) {
+        let line = describe(&fact, &self.set);
+        match weight(&fact) {
+            Weight::Detail => tracing::debug!("{line}"),
+            Weight::Normal => tracing::info!("{line}"),
+            Weight::Trouble => tracing::warn!("{line}"),
+        }
+        self.display.show(&fact, now.mono);
+        let record = EventRecord { number: self.next, at: now.wall, fact, set: Arc::clone(&self.set) };
+        let record = Arc::new(record);
+        self.next = self.next.saturating_add(1);
+        if self.kept.len() >= KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back(Arc::clone(&record));
+        // No listener is the usual case.
+        drop(self.listeners.send(record));
+    }
+
+    /// What must reach the person in front, and is no fact of a unit.
+    pub(crate) fn announce(&mut self, text: &str) {
+        tracing::warn!("{text}");
+        self.display.say(&format!("mcsup: {text}"));
+    }
+
+    pub(crate) fn since(&self, after: u64) -> Subscription {
+        let kept = self.kept.iter().filter(|record| record.number > after).cloned().collect();
+        (kept, self.listeners.subscribe())
+    }
+
+    pub(crate) fn draw(&mut self) {
+        self.display.draw();
+    }
+
+    pub(crate) async fn close(self, limit: Duration) {
+        self.display.close(limit).await;
+    }
+}
+
+/// Facts that `events` can still show: the boot of a thousand units is three thousand.
+const KEPT: usize = 10_000;
+/// A listener further behind than this is told that it missed some.
+const CHANNEL: usize = 1024;
+/// Numbers taken at once, so that counting does not cost a message to the keeper each time.
+const BLOCK: u64 = 10_000;

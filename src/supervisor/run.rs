@@ -1,0 +1,292 @@
+//! The loop: wait for something to happen, tell the engine, begin what it says.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::engine::Engine;
+use crate::engine::event::{Ask, Event};
+use crate::engine::id::RequestId;
+use crate::engine::time::Now;
+use crate::keeper::wire::{Order, Report};
+use crate::supervisor::clock::{self, Alarm, StepWatch};
+use crate::supervisor::executor::Executor;
+use crate::supervisor::handle::{Query, StatusTable};
+use crate::supervisor::inbox::Inbox;
+use crate::supervisor::journal::Process;
+use crate::supervisor::keeper_link::Incoming;
+use crate::supervisor::successor::Succession;
+use crate::supervisor::translate;
+
+/// Everything that one supervisor is made of.
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    pub(crate) engine: Engine,
+    pub(crate) executor: Executor,
+    pub(crate) inbox: mpsc::UnboundedReceiver<Inbox>,
+    pub(crate) queries: mpsc::Receiver<Query>,
+    pub(crate) alarm: Alarm,
+    pub(crate) steps: StepWatch,
+    pub(crate) succession: Succession,
+    /// Reports that came with the handover.
+    pub(crate) early: VecDeque<(Report, Vec<OwnedFd>)>,
+    pub(crate) next_request: u64,
+    /// Shutdown signals so far.
+    pub(crate) interrupts: u32,
+    pub(crate) api: Option<Api>,
+}
+
+/// The API, to be ended in order.
+#[derive(Debug)]
+pub(crate) struct Api {
+    pub(crate) end: oneshot::Sender<()>,
+    pub(crate) worker: JoinHandle<()>,
+}
+
+/// What ended a wait.
+#[derive(Debug)]
+enum Woken {
+    /// The keeper speaks, has room, or a deadline came: `turn` looks by itself.
+    Look,
+    Inbox(Inbox),
+    Query(Query),
+    ClockStepped,
+    Broken(io::Error),
+}
+
+impl Supervisor {
+    /// Until the engine says `Exit`; the answer is the status to end with.
+    pub(crate) async fn run(&mut self) -> u8 {
+        loop {
+            let is_done = self.turn();
+            if let Some(code) = self.executor.exit {
+                return code;
+            }
+            if self.executor.lost.is_some() {
+                self.succeed().await;
+            } else if is_done {
+                let woken = self.wait().await;
+                self.wake(woken);
+            } else {
+                // More waits already; the API and the probes have their turn first.
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Everything that has happened, facts before deadlines, then one flush. False: there is more.
+    fn turn(&mut self) -> bool {
+        let is_quiet = self.hear_keeper();
+        while let Ok(message) = self.inbox.try_recv() {
+            self.hear_worker(message);
+        }
+        while let Ok(query) = self.queries.try_recv() {
+            self.answer(query);
+        }
+        if self.alarm.is_due(clock::mono()) {
+            self.feed(Event::DeadlineReached);
+        }
+        self.drain_news();
+        if let Err(error) = self.alarm.set(self.engine.next_deadlines().mono) {
+            tracing::error!("cannot set the timer: {error}");
+        }
+        self.executor.flush();
+        is_quiet && self.executor.news.is_empty()
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let Self { executor, inbox, queries, alarm, steps, .. } = self;
+        let link = &executor.link;
+        let look = |result: io::Result<()>| result.map_or_else(Woken::Broken, |()| Woken::Look);
+        tokio::select! {
+            biased;
+            result = link.readable() => look(result),
+            result = link.writable(), if link.has_unsent() => look(result),
+            Some(message) = inbox.recv() => Woken::Inbox(message),
+            Some(query) = queries.recv() => Woken::Query(query),
+            result = alarm.rings() => look(result),
+            result = steps.stepped() => result.map_or_else(Woken::Broken, |()| Woken::ClockStepped),
+        }
+    }
+
+    fn wake(&mut self, woken: Woken) {
+        match woken {
+            Woken::Look => {}
+            Woken::Inbox(message) => self.hear_worker(message),
+            Woken::Query(query) => self.answer(query),
+            Woken::ClockStepped => self.feed(Event::ClockStepped),
+            Woken::Broken(error) => {
+                self.executor.lost.get_or_insert(error);
+            }
+        }
+    }
+
+    /// One event, and what follows from it at once.
+    pub(crate) fn feed(&mut self, event: Event) {
+        let now = clock::now();
+        let effects = self.engine.step(now, event);
+        self.executor.execute(now, effects);
+    }
+
+    /// Bounded, so that a unit that fails to start again and again leaves room for all else.
+    fn drain_news(&mut self) {
+        for _ in 0..MOST_NEWS {
+            let Some(event) = self.executor.news.pop_front() else { return };
+            self.feed(event);
+        }
+    }
+
+    /// False: the keeper has more to say than one turn takes.
+    fn hear_keeper(&mut self) -> bool {
+        while let Some((report, descriptors)) = self.early.pop_front() {
+            self.hear(report, descriptors);
+        }
+        for _ in 0..MOST_PACKETS {
+            match self.executor.link.receive() {
+                Incoming::Reports(reports) => {
+                    for (report, descriptors) in reports {
+                        self.hear(report, descriptors);
+                    }
+                }
+                Incoming::Nothing => return true,
+                Incoming::Lost(error) => {
+                    self.executor.lost.get_or_insert(error);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
+        let now = clock::now();
+        let event = match report {
+            Report::Spawned { run, pid, start_time } => {
+                self.executor.spawned(run, Process { pid, start_time }, descriptors)
+            }
+            Report::SpawnFailed { run, step, errno } => {
+                self.executor.spawn_failed(now, run, step, errno);
+                None
+            }
+            Report::Exited { run, exit, usage: _, is_empty } => {
+                self.executor.exited(now, run, translate::exit_status(exit), is_empty)
+            }
+            Report::Emptied { run } => self.executor.emptied(now, run),
+            Report::Signalled { signal, sender_pid } => self.signalled(signal, sender_pid),
+            Report::LogTrouble { unit, errno, lost_bytes } => {
+                self.executor.log_trouble(&unit, errno, lost_bytes);
+                None
+            }
+            Report::Strangers { reaped } => {
+                tracing::debug!("{reaped} orphans reaped so far");
+                None
+            }
+            Report::Ping { number } => {
+                self.executor.send(&Order::Pong { number }, &[]);
+                None
+            }
+            Report::Hello { pid, .. } => {
+                self.succession.keeper_is(pid);
+                None
+            }
+            // A new keeper's table is what we told it.
+            Report::Row(_) | Report::Note { .. } | Report::HandedOver { .. } | Report::Pong { .. } => None,
+        };
+        if let Some(event) = event {
+            self.feed(event);
+        }
+        self.drain_news();
+    }
+
+    /// A signal that the keeper received for both of us.
+    fn signalled(&mut self, signal: u8, sender_pid: u32) -> Option<Event> {
+        tracing::info!("the keeper received signal {signal} from process {sender_pid}");
+        let ask = match i32::from(signal) {
+            libc::SIGHUP => {
+                self.executor.observer.announce("SIGHUP: units are read again by a restart of mcsup only");
+                return None;
+            }
+            libc::SIGINT if self.interrupts > 0 => Ask::ShutdownNow { exit_code: 0 },
+            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT => Ask::Shutdown { exit_code: 0 },
+            _ => return None,
+        };
+        self.interrupts = self.interrupts.saturating_add(1);
+        let request = self.request();
+        Some(Event::RequestReceived { request, ask })
+    }
+
+    fn hear_worker(&mut self, message: Inbox) {
+        let now = clock::now();
+        match message {
+            Inbox::Prepared { launch, order, learnt } => self.executor.prepared(now, launch, *order, learnt),
+            Inbox::ProbeFinished { probe, verdict } => {
+                if let Some(event) = self.executor.probe_finished(probe, verdict) {
+                    self.feed(event);
+                }
+            }
+        }
+        self.drain_news();
+    }
+
+    fn answer(&mut self, query: Query) {
+        match query {
+            Query::Ask { ask, reply } => {
+                let request = self.request();
+                self.executor.replies.insert(request, reply);
+                self.feed(Event::RequestReceived { request, ask });
+            }
+            Query::Status { units, reply } => drop(reply.send(self.status(units.as_deref()))),
+            Query::Why { unit, reply } => {
+                let unit = self.engine.set().find(unit.as_str());
+                drop(reply.send(unit.map(|unit| self.engine.why(unit))));
+            }
+            Query::Events { after, reply } => drop(reply.send(self.executor.observer.since(after))),
+        }
+    }
+
+    fn status(&self, units: Option<&[crate::unit::name::UnitName]>) -> StatusTable {
+        let Now { mono, wall } = clock::now();
+        let set = std::sync::Arc::clone(self.engine.set());
+        let ids: Vec<_> = match units {
+            None => set.ids().collect(),
+            Some(names) => names.iter().filter_map(|name| set.find(name.as_str())).collect(),
+        };
+        let units = ids.into_iter().filter_map(|unit| self.engine.status(unit)).collect();
+        let overview = self.engine.overview();
+        StatusTable { set, overview, units, now: mono, wall }
+    }
+
+    pub(crate) fn request(&mut self) -> RequestId {
+        self.next_request = self.next_request.saturating_add(1);
+        RequestId(self.next_request)
+    }
+
+    /// Tells the keeper that all is over, and waits until it has heard.
+    pub(crate) async fn quit(self, code: u8) {
+        let Executor { journal, observer, mut link, .. } = self.executor;
+        journal.end(LAST_WORDS).await;
+        observer.close(LAST_WORDS).await;
+        if let Some(Api { end, worker }) = self.api {
+            // Whoever asked for the end reads the answer first; where the API is gone nobody is left to tell.
+            if end.send(()).is_err() {
+                tracing::warn!("the API ended before the supervisor");
+            }
+            drop(tokio::time::timeout(FAREWELL, worker).await);
+        }
+        if link.send(&Order::Quit { code }, &[]).is_ok() {
+            drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
+        }
+    }
+}
+
+/// Packets of one turn: at 64 KiB each some thousand reports.
+const MOST_PACKETS: usize = 64;
+const MOST_NEWS: usize = 1000;
+/// For the journal and for the terminal, each.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// For the keeper to read `Quit` and to hang up.
+const FAREWELL: Duration = Duration::from_secs(5);

@@ -1,0 +1,325 @@
+//! How a supervisor comes to life: descriptors, log, units, what outlived the last one, then the loop.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use tracing_appender::non_blocking::WorkerGuard;
+
+use crate::engine::event::Event;
+use crate::engine::{BugPolicy, Engine, Options};
+use crate::keeper::inherited;
+use crate::keeper::wire::{Order, VERSION};
+use crate::supervisor::clock::{self, Alarm, StepWatch};
+use crate::supervisor::display::Display;
+use crate::supervisor::executor::Executor;
+use crate::supervisor::handle::Handle;
+use crate::supervisor::handover::{Legacy, Takeover};
+use crate::supervisor::home::{Home, fnv};
+use crate::supervisor::identity::Epoch;
+use crate::supervisor::journal::{Journal, Recorded};
+use crate::supervisor::keeper_link::{Heirloom, KeeperLink, raise_nofile};
+use crate::supervisor::launch::Ground;
+use crate::supervisor::loading::{self, Loaded, Render};
+use crate::supervisor::observer::Observer;
+use crate::supervisor::run::{Api, Supervisor};
+use crate::supervisor::successor::Succession;
+use crate::unit::spec::UnitSet;
+
+/// The hidden first argument under which this binary is the supervisor.
+pub const VERB: &str = "__supervisor";
+
+/// What the supervisor takes from those above it.
+#[derive(Clone, Copy, Debug)]
+pub struct Face {
+    pub render: Render,
+    pub serve: Serve,
+}
+
+/// Answers clients until told to end, and then finishes what it has begun.
+pub type Serve =
+    fn(tokio::net::UnixListener, Handle, &Home, oneshot::Receiver<()>) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// Where the keeper puts what a supervisor is born with.
+const LINK_FD: i32 = 3;
+const LOCK_FD: i32 = 4;
+const LISTENER_FD: i32 = 5;
+
+/// What the keeper passes on from `mcsup up` without reading it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub home: Home,
+    /// Of units that name none.
+    pub working_dir: PathBuf,
+}
+
+impl Settings {
+    pub fn to_arguments(&self) -> Vec<OsString> {
+        let Home { units, state, run, log } = &self.home;
+        [units, state, run, log, &self.working_dir].map(|path| path.clone().into_os_string()).into()
+    }
+
+    fn from_arguments(arguments: &[OsString]) -> Option<Self> {
+        let [units, state, run, log, working_dir] = arguments else { return None };
+        let home = Home { units: units.into(), state: state.into(), run: run.into(), log: log.into() };
+        Some(Self { home, working_dir: working_dir.into() })
+    }
+}
+
+/// `mcsup __supervisor ARGUMENTS`, as the keeper calls it.
+pub fn main(face: Face) -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(2).collect();
+    let Some(settings) = Settings::from_arguments(&arguments) else {
+        complain("__supervisor is started by the keeper, not by people: see `mcsup up`");
+        return ExitCode::from(2);
+    };
+    let original_nofile = raise_nofile();
+    ignore_signals();
+    let (link, lock, listener) = match (inherited(LINK_FD), inherited(LOCK_FD), inherited(LISTENER_FD)) {
+        (Ok(link), lock, listener) => (link, lock.ok(), listener.ok()),
+        (Err(error), _, _) => {
+            complain(&format!("cannot talk to the keeper: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let heirloom = Heirloom { lock, listener, arguments, original_nofile };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start the supervisor: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = LocalSet::new().block_on(&runtime, supervise(&face, &settings, link, heirloom));
+    // A worker that hangs (a dead file server) must not hold up the end.
+    runtime.shutdown_background();
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&format!("the supervisor ends: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: Heirloom) -> io::Result<u8> {
+    let began = clock::mono();
+    let mut link = KeeperLink::new(link)?;
+    link.send(&Order::Hello { version: VERSION, pid: std::process::id() }, &[])?;
+    link.flush()?;
+    let (log_guard, log_trouble) = open_log(&settings.home);
+    let legacy = Legacy::receive(&mut link).await?;
+    let is_takeover = !legacy.is_cold();
+    let loaded = match load(face, &settings.home, is_takeover) {
+        Ok(loaded) => loaded,
+        Err(diagnostics) => {
+            complain(&diagnostics);
+            link.send(&Order::Quit { code: 1 }, &[])?;
+            drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
+            return Ok(1);
+        }
+    };
+    let display = Display::new(Arc::clone(&loaded.set), began, is_takeover);
+    let (set, warnings) = (Arc::clone(&loaded.set), loaded.warnings.clone());
+    let kept = if is_takeover { Ok(()) } else { loaded.keep(&settings.home.state) };
+    let mut supervisor = take_over(face, settings, heirloom, link, legacy, set, display)?;
+    supervisor.tell(&warnings, log_trouble, kept.err());
+    let code = supervisor.run().await;
+    tracing::info!("the supervisor ends with {code}");
+    supervisor.quit(code).await;
+    drop(log_guard);
+    Ok(code)
+}
+
+/// A supervisor that stands where the last one fell.
+fn take_over(
+    face: &Face,
+    settings: &Settings,
+    heirloom: Heirloom,
+    link: KeeperLink,
+    mut legacy: Legacy,
+    set: Arc<UnitSet>,
+    display: Display,
+) -> io::Result<Supervisor> {
+    let Settings { home, working_dir } = settings;
+    let ground = Arc::new(Ground::new(Arc::clone(&set), &home.units, working_dir.clone(), &home.log));
+    let epoch = Epoch::read();
+    let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
+    let (keeper_pid, is_safe_mode, restarts) = (legacy.keeper_pid, legacy.is_safe_mode, legacy.restarts);
+    let mut takeover = if legacy.is_cold() {
+        from_journal(&home.state, &ground, epoch)
+    } else {
+        Takeover::from_keeper(legacy, &set, epoch)
+    };
+    if restarts > 0 {
+        let runs = takeover.handover.runs.len();
+        takeover.announcements.push(format!("the supervisor was started again; {runs} runs are taken over"));
+    }
+    if is_safe_mode {
+        takeover.announcements.push("safe mode: the supervisor died three times within a minute".to_owned());
+    }
+    let (outlet, inbox) = mpsc::unbounded_channel();
+    let (asker, queries) = mpsc::channel(QUERIES);
+    let journal = Journal::begin(&home.state, std::mem::take(&mut takeover.image));
+    let observer = Observer::new(Arc::clone(&set), display, takeover.first_event);
+    let options = Options { seed: fnv(home.state.as_os_str().as_bytes()), bug_policy: BugPolicy::Record };
+    let api = serve_api(face, &heirloom, Handle::new(asker), home)?;
+    let mut supervisor = Supervisor {
+        engine: Engine::new(set, options),
+        executor: Executor::new(ground, link, journal, observer, outlet),
+        inbox,
+        queries,
+        alarm: Alarm::new()?,
+        steps: StepWatch::new()?,
+        succession: Succession::new(heirloom),
+        early: news.into(),
+        next_request: clock::mono().0,
+        interrupts: 0,
+        api,
+    };
+    supervisor.succession.keeper_is(keeper_pid);
+    for number in pings {
+        supervisor.executor.send(&Order::Pong { number }, &[]);
+    }
+    supervisor.begin(takeover);
+    Ok(supervisor)
+}
+
+impl Supervisor {
+    fn begin(&mut self, takeover: Takeover) {
+        let Takeover { handover, holdings, kill, adopt, forget, announcements, .. } = takeover;
+        let executor = &mut self.executor;
+        executor.send(&Order::LogTotal { bytes: executor.ground.set.log_total_bytes }, &[]);
+        executor.holdings.runs = holdings.into_iter().collect();
+        for (order, descriptors) in adopt {
+            executor.send(&Order::Adopt(Box::new(order)), &descriptors);
+        }
+        executor.end_old_helpers(kill, forget);
+        for text in announcements {
+            executor.observer.announce(&text);
+        }
+        self.feed(Event::KeeperConnected(Box::new(handover)));
+    }
+
+    fn tell(&mut self, warnings: &str, log_trouble: Option<io::Error>, keep_trouble: Option<io::Error>) {
+        let observer = &mut self.executor.observer;
+        if !warnings.is_empty() {
+            observer.announce(warnings.trim_end());
+        }
+        if let Some(error) = keep_trouble {
+            observer.announce(&format!(
+                "cannot keep the accepted units in the state directory: {error}; \
+                 a supervisor that is started again reads the units directory instead"
+            ));
+        }
+        if let Some(error) = log_trouble {
+            observer.announce(&format!("cannot write mcsup.log: {error}; services are not affected"));
+        }
+    }
+}
+
+/// At a boot, what the directory says. At a takeover what the boot accepted, so that the death of a
+/// supervisor puts no edit into effect.
+fn load(face: &Face, home: &Home, is_takeover: bool) -> Result<Loaded, String> {
+    if is_takeover && let Some(loaded) = loading::accepted(&home.state) {
+        return Ok(loaded);
+    }
+    match loading::from_directory(&home.units, face.render) {
+        Ok(loaded) => Ok(loaded),
+        // Services run: better to hold them unnamed than to end them.
+        Err(diagnostics) if is_takeover => Ok(Loaded::nothing(&diagnostics)),
+        Err(diagnostics) => Err(diagnostics),
+    }
+}
+
+fn from_journal(state: &Path, ground: &Ground, epoch: Option<Epoch>) -> Takeover {
+    let log_order = |unit: &str| {
+        let spec = ground.set.unit(ground.set.find(unit)?)?;
+        Some(ground.log_order(spec))
+    };
+    match Recorded::read(state) {
+        Ok(recorded) => Takeover::from_journal(&recorded, &ground.set, epoch, &log_order),
+        Err(error) => {
+            let mut takeover = Takeover::from_journal(&Recorded::default(), &ground.set, epoch, &log_order);
+            takeover.announcements.push(format!("cannot read the journal: {error}; starting from nothing"));
+            takeover
+        }
+    }
+}
+
+/// The control API, on the listener that the keeper holds; without one nobody can ask, and all else works.
+fn serve_api(face: &Face, heirloom: &Heirloom, handle: Handle, home: &Home) -> io::Result<Option<Api>> {
+    let Some(listener) = &heirloom.listener else { return Ok(None) };
+    let listener = UnixListener::from(listener.try_clone()?);
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let (end, is_ending) = oneshot::channel();
+    let worker = tokio::task::spawn_local((face.serve)(listener, handle, home, is_ending));
+    Ok(Some(Api { end, worker }))
+}
+
+/// mcsup's own log. Without it the supervisor still supervises.
+fn open_log(home: &Home) -> (Option<WorkerGuard>, Option<io::Error>) {
+    let path = home.own_log();
+    let is_large = std::fs::metadata(&path).is_ok_and(|meta| meta.len() > OWN_LOG_BYTES);
+    if is_large {
+        // Kept once; a failure means that the old file grows on.
+        drop(std::fs::rename(&path, path.with_extension("log.1")));
+    }
+    let appender = tracing_appender::rolling::RollingFileAppender::builder()
+        .rotation(tracing_appender::rolling::Rotation::NEVER)
+        .filename_prefix("mcsup.log")
+        .build(&home.log);
+    let appender = match appender {
+        Ok(appender) => appender,
+        Err(error) => return (None, Some(io::Error::other(error))),
+    };
+    let (writer, guard) = tracing_appender::non_blocking(appender);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(writer)
+        .with_ansi(false)
+        .with_target(false)
+        .with_max_level(tracing::Level::INFO)
+        .finish();
+    let error = tracing::subscriber::set_global_default(subscriber).err().map(io::Error::other);
+    (Some(guard), error)
+}
+
+/// Shutdown is the keeper's to hear of; whoever signals all processes of a group means us no harm.
+fn ignore_signals() {
+    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2] {
+        // A flag that nobody reads: unlike an ignored signal it is not passed on through exec.
+        drop(signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false))));
+    }
+}
+
+/// To whoever started us; there is no log yet, or nobody would look into it.
+fn complain(text: &str) {
+    // Nobody listens.
+    drop(writeln!(io::stderr(), "mcsup: {text}"));
+}
+
+/// For lookups, env_files, resolvers and the journal; none lives at rest.
+const BLOCKING_THREADS: usize = 16;
+const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
+const THREAD_STACK_BYTES: usize = 512 * 1024;
+/// Questions that wait for the loop; more wait in their own connection.
+const QUERIES: usize = 256;
+const OWN_LOG_BYTES: u64 = 10 * 1024 * 1024;
+const FAREWELL: Duration = Duration::from_secs(5);

@@ -1,0 +1,171 @@
+//! When the keeper dies first: a new one is started and given everything that the old one held.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::engine::event::{Event, SpawnFailure, SpawnStep};
+use crate::engine::id::RunId;
+use crate::keeper::wire::{LogOrder, Order, VERSION};
+use crate::supervisor::executor::Executor;
+use crate::supervisor::holdings::Stage;
+use crate::supervisor::identity;
+use crate::supervisor::journal::Process;
+use crate::supervisor::keeper_link::{Heirloom, start_keeper};
+use crate::supervisor::run::Supervisor;
+
+/// Who the keeper is, and what the next one inherits.
+#[derive(Debug)]
+pub(crate) struct Succession {
+    pub(crate) heirloom: Heirloom,
+    keeper: Option<OwnedFd>,
+    /// A keeper that we started ourselves, to be reaped by us.
+    child: Option<Child>,
+}
+
+impl Succession {
+    pub(crate) fn new(heirloom: Heirloom) -> Self {
+        Self { heirloom, keeper: None, child: None }
+    }
+
+    pub(crate) fn keeper_is(&mut self, pid: u32) {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        self.keeper = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        if let (Some(lock), Some(pid)) = (&self.heirloom.lock, pid) {
+            sign(lock, pid);
+        }
+    }
+
+    /// Its descriptors close a moment before the process is gone: so a moment is waited for.
+    fn keeper_died(&mut self) -> bool {
+        let Some(keeper) = &self.keeper else { return true };
+        let mut fds = [PollFd::new(keeper, PollFlags::IN)];
+        let died = poll(&mut fds, Some(&A_MOMENT)).is_ok_and(|ready| ready > 0);
+        if let (true, Some(mut child)) = (died, self.child.take()) {
+            // Reaped, or so lost that nobody could.
+            drop(child.try_wait());
+        }
+        died
+    }
+}
+
+impl Supervisor {
+    /// Gets a new keeper. A keeper that lives and does not talk to us starts a new supervisor instead,
+    /// so this one makes room.
+    pub(crate) async fn succeed(&mut self) {
+        let error = self.executor.lost.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+        if !self.succession.keeper_died() {
+            self.executor
+                .observer
+                .announce(&format!("the keeper hung up ({error}); it starts a new supervisor"));
+            self.executor.exit = Some(1);
+            return;
+        }
+        self.executor
+            .observer
+            .announce(&format!("the keeper died ({error}); a new one takes over, services go on"));
+        match start_keeper(&self.succession.heirloom) {
+            Ok((child, link)) => {
+                self.succession.child = Some(child);
+                self.succession.keeper = None;
+                self.executor.link = link;
+                self.executor.introduce();
+                self.executor.pass_on();
+            }
+            Err(error) => {
+                self.executor.observer.announce(&format!("cannot start a keeper: {error}; trying again"));
+                self.executor.lost = Some(error);
+                // Whatever is short may be there again in a moment.
+                drop(tokio::time::timeout(RETRY, std::future::pending::<()>()).await);
+            }
+        }
+    }
+}
+
+impl Executor {
+    pub(crate) fn introduce(&mut self) {
+        self.send(&Order::Hello { version: VERSION, pid: std::process::id() }, &[]);
+        self.send(&Order::LogTotal { bytes: self.ground.set.log_total_bytes }, &[]);
+    }
+
+    /// Fills an empty keeper's table.
+    fn pass_on(&mut self) {
+        let notes: Vec<_> = self.journal.notes().iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        for (key, value) in notes {
+            self.send(&Order::Remember { key, value }, &[]);
+        }
+        self.find_the_ordered();
+        let held: Vec<u64> = self.holdings.runs.keys().copied().collect();
+        for run in held {
+            let Some(holding) = self.holdings.runs.get(&run) else { continue };
+            if let Some(order) = holding.adopt_order(run, self.log_order(&holding.unit)) {
+                let descriptors = holding.descriptors.clone();
+                self.send(&Order::Adopt(Box::new(order)), &descriptors);
+            }
+        }
+        self.news.extend(self.helpers.lose_all());
+    }
+
+    /// Runs that the old keeper was told to start and never answered for: either they carry their name
+    /// in their environment by now, or there are none.
+    fn find_the_ordered(&mut self) {
+        let is_lost =
+            |executor: &Self, run: u64, stage| stage == Stage::Ordered && !executor.starts.is_pending(run);
+        let ordered: Vec<(u64, String)> = self
+            .holdings
+            .runs
+            .iter()
+            .filter(|(run, holding)| is_lost(self, **run, holding.stage))
+            .map(|(run, holding)| (*run, identity::tag(&holding.unit, holding.ordinal, *run)))
+            .collect();
+        if ordered.is_empty() {
+            return;
+        }
+        let found = identity::search(Path::new("/proc"));
+        for (run, tag) in ordered {
+            if let Some(pid) = found.get(&tag).copied() {
+                let process = Process { pid, start_time: identity::start_time(pid) };
+                let pidfd = identity::open(pid).into_iter().collect();
+                let event = self.spawned(run, process, pidfd);
+                self.news.extend(event);
+            } else {
+                self.holdings.exited(run, true);
+                let cause = "the keeper died".into();
+                let failure = SpawnFailure { step: SpawnStep::Clone, errno: 0, cause };
+                self.news.push_back(Event::RunFailedToSpawn { run: RunId(run), failure });
+            }
+        }
+    }
+
+    pub(crate) fn log_order(&self, unit: &str) -> Option<LogOrder> {
+        let spec = self.ground.set.unit(self.ground.set.find(unit)?)?;
+        Some(self.ground.log_order(spec))
+    }
+
+    pub(crate) fn log_trouble(&mut self, unit: &str, errno: i32, lost_bytes: u64) {
+        let text = if errno == 0 {
+            format!("{unit}: its log can be written again; {lost_bytes} bytes were lost")
+        } else {
+            let cause = nix::errno::Errno::from_raw(errno).desc();
+            format!("{unit}: its log cannot be written: {cause}; {lost_bytes} bytes lost so far")
+        };
+        self.observer.announce(&text);
+    }
+}
+
+/// The lock file names the keeper, for whoever finds it taken.
+fn sign(lock: &OwnedFd, pid: Pid) {
+    let Ok(copy) = lock.try_clone() else { return };
+    let pid = u32::try_from(pid.as_raw_nonzero().get()).unwrap_or(0);
+    if let Err(error) = crate::supervisor::home::sign_lock(&copy.into(), pid) {
+        tracing::warn!("cannot write the lock file: {error}");
+    }
+}
+
+const A_MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const RETRY: Duration = Duration::from_secs(1);

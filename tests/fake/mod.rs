@@ -1,0 +1,401 @@
+//! A supervisor without processes: it answers every query from a canned table, so that the API and the
+//! commands are tested for what they say alone.
+
+#![allow(dead_code, reason = "each test file uses its part of this")]
+#![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mcsup::api::Context;
+use mcsup::api::caller::Rules;
+use mcsup::engine::effect::{Answer, Fact, Line};
+use mcsup::engine::event::{Ask, ExitStatus};
+use mcsup::engine::id::{IncidentId, PhaseId, RunId, UnitId};
+use mcsup::engine::state::{Desired, DownSource, Health, StateName, UpSource};
+use mcsup::engine::status::{Overview, UnitStatus, WhyLink};
+use mcsup::engine::time::{Timestamp, WallTime};
+use mcsup::supervisor::handle::{EventRecord, Handle, Query, StatusTable};
+use mcsup::unit::diagnostic::Place;
+use mcsup::unit::name::UnitName;
+use mcsup::unit::spec::{
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, Piece, Ready, RestartPolicy,
+    RestartSpec, SignalNumber, StopSpec, Template, UnitKind, UnitSet, UnitSpec, WhenFull,
+};
+use tokio::net::UnixListener;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// 2026-11-20T06:31:00Z
+pub(crate) const WALL: WallTime = WallTime(1_795_156_260_000_000_000);
+const NOW: Timestamp = Timestamp(1_000_000_000_000);
+
+pub(crate) struct Fake {
+    pub set: Arc<UnitSet>,
+    pub statuses: Vec<UnitStatus>,
+    pub kept: Vec<Arc<EventRecord>>,
+    pub live: broadcast::Sender<Arc<EventRecord>>,
+    /// Asks that will be answered never.
+    pub held: Vec<oneshot::Sender<Answer>>,
+    ended: Option<oneshot::Sender<()>>,
+}
+
+impl Fake {
+    /// The canned machine: five units in three phases, of which two are not well.
+    pub(crate) fn new() -> Self {
+        let mut units = vec![
+            spec("mail", 2, UnitKind::Service),
+            spec("redis", 1, UnitKind::Service),
+            spec("storage", 0, UnitKind::Task),
+            spec("web@1", 2, UnitKind::Service),
+            spec("worker", 2, UnitKind::Service),
+        ];
+        units[0].enabled = false;
+        units[1].description = Some("cache and message bus".into());
+        units[1].protected = true;
+        units[1].runbook = Some("https://example.org/redis".into());
+        units[1].command = vec![
+            Template::Plain("redis-server".into()),
+            Template::Plain("--save".into()),
+            Template::Plain("".into()),
+            Template::Pieces(vec![
+                Piece::Text("--port=".into()),
+                Piece::Variable { name: "PORT".into(), default: Some("6379".into()) },
+            ]),
+        ];
+        units[1].labels = vec![("team".into(), "ops".into())];
+        units[3].depends_on = vec![edge(1, Condition::Healthy)];
+        units[4].depends_on = vec![edge(3, Condition::Started), edge(1, Condition::Healthy)];
+        let statuses = vec![
+            status(0, StateName::Inactive, "not enabled"),
+            UnitStatus {
+                run: Some(RunId(7)),
+                ordinal: 4,
+                pid: Some(4242),
+                restarts: 3,
+                health: Some(Health::Passing),
+                last_exit: Some(ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: false }),
+                ..status(1, StateName::Ready, "PONG in 0.3 ms")
+            },
+            UnitStatus {
+                ordinal: 1,
+                last_exit: Some(ExitStatus::Code(0)),
+                ..status(2, StateName::Completed, "exited with 0")
+            },
+            status(3, StateName::Waiting, "waits for redis to be healthy"),
+            UnitStatus {
+                ordinal: 9,
+                last_exit: Some(ExitStatus::Code(1)),
+                incident: Some(IncidentId(2)),
+                health: Some(Health::Failing),
+                ..status(4, StateName::Failed, "gave up after 9 starts: exited with 1")
+            },
+        ];
+        let phases = vec!["base".into(), "core".into(), "edge".into()];
+        Self::of(set(units, phases), statuses)
+    }
+
+    /// As many ready services as asked for.
+    pub(crate) fn many(count: u32) -> Self {
+        let units = (0..count).map(|number| spec(&format!("unit-{number:05}"), 0, UnitKind::Service));
+        let statuses = (0..count).map(|number| UnitStatus {
+            pid: Some(1000 + number),
+            health: Some(Health::Passing),
+            ..status(number, StateName::Ready, "200 in 3 ms")
+        });
+        let statuses = statuses.collect();
+        Self::of(set(units.collect(), vec!["main".into()]), statuses)
+    }
+
+    fn of(set: UnitSet, statuses: Vec<UnitStatus>) -> Self {
+        let set = Arc::new(set);
+        let (live, _) = broadcast::channel(16);
+        let mut fake = Self { set, statuses, kept: Vec::new(), live, held: Vec::new(), ended: None };
+        fake.kept = every_kind_of_fact()
+            .into_iter()
+            .zip(1..)
+            .map(|(fact, number)| fake.record(number, fact))
+            .collect();
+        fake
+    }
+
+    pub(crate) fn record(&self, number: u64, fact: Fact) -> Arc<EventRecord> {
+        let at = WallTime(WALL.0 + number * 1_000_000_000);
+        Arc::new(EventRecord { number, at, fact, set: Arc::clone(&self.set) })
+    }
+
+    /// Answers until there is nobody left to ask, or the shutdown was asked for.
+    pub(crate) async fn run(mut self, mut queries: mpsc::Receiver<Query>, ended: oneshot::Sender<()>) {
+        self.ended = Some(ended);
+        while let Some(query) = queries.recv().await {
+            match query {
+                Query::Ask { ask, reply } => self.asked(&ask, reply),
+                Query::Status { units, reply } => drop(reply.send(self.table(units.as_deref()))),
+                Query::Why { unit, reply } => drop(reply.send(self.why(&unit))),
+                Query::Events { after, reply } => {
+                    let kept = self.kept.iter().filter(|record| record.number > after).cloned().collect();
+                    drop(reply.send((kept, self.live.subscribe())));
+                }
+            }
+        }
+    }
+
+    fn table(&self, units: Option<&[UnitName]>) -> StatusTable {
+        let is_wanted = |unit: &UnitStatus| {
+            let name = &self.set.unit(unit.unit).unwrap().name;
+            units.is_none_or(|names| names.contains(name))
+        };
+        StatusTable {
+            set: Arc::clone(&self.set),
+            overview: Overview {
+                is_booted: true,
+                phase: PhaseId(u16::try_from(self.set.phases.len() - 1).unwrap()),
+                is_stopping: false,
+                open_incidents: 1,
+                late_facts: 0,
+            },
+            units: self.statuses.iter().filter(|unit| is_wanted(unit)).cloned().collect(),
+            now: NOW,
+            wall: WALL,
+        }
+    }
+
+    fn why(&self, unit: &UnitName) -> Option<Vec<WhyLink>> {
+        let unit = self.set.find(unit.as_str())?;
+        let status = &self.statuses[unit.0 as usize];
+        let mut chain = vec![WhyLink { unit, state: status.state, text: status.reason.clone() }];
+        if status.state == StateName::Waiting {
+            chain.push(WhyLink { unit: UnitId(1), state: StateName::Ready, text: "PONG in 0.3 ms".into() });
+        }
+        Some(chain)
+    }
+
+    /// `worker` never comes up well, `mail` is refused, `web@1` is never done, and the rest goes well.
+    fn asked(&mut self, ask: &Ask, reply: oneshot::Sender<Answer>) {
+        if matches!(ask, Ask::Shutdown { .. } | Ask::ShutdownNow { .. }) {
+            drop(reply.send(Answer::Done(Vec::new())));
+            if let Some(ended) = self.ended.take() {
+                ended.send(()).ok();
+            }
+            return;
+        }
+        let names: Vec<&str> = ask.units().iter().map(UnitName::as_str).collect();
+        if names.contains(&"web@1") {
+            self.held.push(reply);
+        } else if names.contains(&"mail") {
+            drop(reply.send(Answer::Refused("a shutdown is under way".into())));
+        } else {
+            let lines = names.iter().map(|name| Line {
+                unit: self.set.find(name).unwrap(),
+                is_well: *name != "worker",
+                text: if *name == "worker" { "exited with 1".into() } else { format!("{ask:?}").into() },
+            });
+            let lines: Vec<Line> = lines.collect();
+            let is_well = lines.iter().all(|line| line.is_well);
+            drop(reply.send(if is_well { Answer::Done(lines) } else { Answer::NotWell(lines) }));
+        }
+    }
+}
+
+fn every_kind_of_fact() -> Vec<Fact> {
+    let redis = UnitId(0);
+    let unit = Some(redis);
+    vec![
+        Fact::StateChanged {
+            unit: redis,
+            from: StateName::Starting,
+            to: StateName::Ready,
+            reason: "PONG".into(),
+        },
+        Fact::HealthChanged { unit: redis, health: Health::Failing, why: "connection refused".into() },
+        Fact::RunEnded { unit: redis, ordinal: 3, exit: ExitStatus::Code(1) },
+        Fact::PhaseOpened { phase: PhaseId(0) },
+        Fact::Booted,
+        Fact::PhaseHeld { phase: PhaseId(0), holders: vec![redis] },
+        Fact::IncidentOpened { incident: IncidentId(2), unit, cause: "exited with 1".into() },
+        Fact::IncidentClosed { incident: IncidentId(2), unit },
+        Fact::Unkillable { unit: redis },
+        Fact::Adopted { unit: redis, ordinal: 3 },
+        Fact::RequestServed { request: mcsup::engine::id::RequestId(1), what: "start redis".into() },
+        Fact::ShutdownBegan,
+        Fact::BugFound { unit, what: "exit without a run".into() },
+    ]
+}
+
+fn set(units: Vec<UnitSpec>, phases: Vec<Box<str>>) -> UnitSet {
+    UnitSet {
+        units,
+        phases,
+        boot_timeout: Duration::from_secs(300),
+        shutdown_timeout: Duration::from_secs(60),
+        log_total_bytes: 1 << 30,
+    }
+}
+
+fn edge(unit: u32, condition: Condition) -> Dependency {
+    Dependency {
+        unit: UnitId(unit),
+        condition,
+        required: true,
+        follow: Follow::None,
+        place: Place::default(),
+    }
+}
+
+fn status(unit: u32, state: StateName, reason: &str) -> UnitStatus {
+    UnitStatus {
+        unit: UnitId(unit),
+        state,
+        desired: match state {
+            StateName::Inactive => Desired::Down(DownSource::Disabled),
+            StateName::Waiting
+            | StateName::Starting
+            | StateName::Ready
+            | StateName::Unhealthy
+            | StateName::Stopping
+            | StateName::Backoff
+            | StateName::Failed
+            | StateName::Completed => Desired::Up(UpSource::Boot),
+        },
+        reason: reason.to_owned(),
+        run: None,
+        ordinal: 0,
+        pid: None,
+        since: Timestamp(NOW.0 - 192_000_000_000),
+        restarts: 0,
+        health: None,
+        last_exit: None,
+        incident: None,
+    }
+}
+
+fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
+    UnitSpec {
+        name: UnitName::new(name).unwrap(),
+        kind,
+        description: None,
+        phase: PhaseId(phase),
+        blocks_phase: true,
+        enabled: true,
+        essential: false,
+        protected: false,
+        command: vec![Template::Plain("true".into())],
+        user: None,
+        group: None,
+        supplementary_groups: Vec::new(),
+        working_dir: None,
+        environment: Vec::new(),
+        env_file: Vec::new(),
+        inherit_env: InheritEnv::Basics,
+        depends_on: Vec::new(),
+        conflicts: Vec::new(),
+        ready: Ready::Started,
+        start_timeout: None,
+        health: Vec::new(),
+        restart: RestartSpec {
+            policy: RestartPolicy::Always,
+            backoff: Backoff {
+                initial: Duration::from_millis(100),
+                max: Duration::from_secs(30),
+                factor_permille: 2000,
+                jitter_permille: 100,
+            },
+            reset_after: Duration::from_secs(600),
+            limit: None,
+        },
+        stop: StopSpec { signal: SignalNumber::TERM, grace: Duration::from_secs(10), command: None },
+        limits: Vec::new(),
+        oom_score_adjust: None,
+        log: LogSpec { max_size_bytes: 10 << 20, max_age: None, keep: 5, when_full: WhenFull::Drop },
+        instance: None,
+        runbook: None,
+        labels: Vec::new(),
+        fingerprint: Fingerprint(0),
+        place: Place::default(),
+    }
+}
+
+/// A home with a fake supervisor behind its socket, on a thread of its own. Ends with the value.
+pub(crate) struct Served {
+    pub home: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Served {
+    pub(crate) fn new(fake: Fake) -> Self {
+        Self::with(fake, |_| {})
+    }
+
+    /// With other rules of who may do what.
+    pub(crate) fn with(fake: Fake, change: impl FnOnce(&mut Rules)) -> Self {
+        let home = empty_home();
+        let socket = home.join("run/mcsup.sock");
+        // Whoever asks is told apart by the kernel's word on who it is, not by the socket's permissions.
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        make_open(&socket, 0o666);
+        listener.set_nonblocking(true).unwrap();
+        let mut context = Context::new(home.join("log"));
+        // The tests themselves may run under a supervisor.
+        change(&mut context.rules);
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (queries, incoming) = mpsc::channel(16);
+                let (ended, has_ended) = oneshot::channel();
+                let end = async {
+                    tokio::select! {
+                        _asked = has_ended => {}
+                        _dropped = stopped => {}
+                    }
+                };
+                let listener = UnixListener::from_std(listener).unwrap();
+                let serve = mcsup::api::serve_until(listener, Handle::new(queries), context, end);
+                tokio::join!(serve, fake.run(incoming, ended));
+            });
+        });
+        Self { home, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.home.join("run/mcsup.sock")
+    }
+
+    pub(crate) fn write_log(&self, unit: &str, file: &str, bytes: &[u8]) {
+        let dir = self.home.join("log").join(unit);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(file), bytes).unwrap();
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        let ended = self.thread.take().map(std::thread::JoinHandle::join);
+        drop(std::fs::remove_dir_all(&self.home));
+        if !std::thread::panicking() {
+            assert!(matches!(ended, Some(Ok(()))), "the fake supervisor failed");
+        }
+    }
+}
+
+/// A new home with nothing in it, that any user may enter.
+pub(crate) fn empty_home() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    // Directly in /tmp, which other users may enter: the build's own directory may be closed to them.
+    let home = std::env::temp_dir().join(format!("mcsup-face-{}-{number}", std::process::id()));
+    for dir in ["units", "state", "run", "log"] {
+        std::fs::create_dir_all(home.join(dir)).unwrap();
+        make_open(&home.join(dir), 0o755);
+    }
+    make_open(&home, 0o755);
+    home
+}
+
+pub(crate) fn make_open(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
