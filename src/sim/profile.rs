@@ -212,7 +212,7 @@ fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSp
 }
 
 fn probe(random: &mut Random) -> ProbeSpec {
-    let interval = random.millis(200, 10_000);
+    let interval = random.millis(200, 3000);
     let count = u8::try_from(random.between(1, 4)).unwrap_or(3);
     ProbeSpec {
         kind: ProbeKind::Tcp { host: "localhost".into(), port: 1 },
@@ -303,7 +303,8 @@ pub fn plain(name: UnitName) -> UnitSpec {
 
 /// The commands of the chaos, in time order; the boot first.
 pub fn chaos(profile: &Profile, set: &UnitSet, random: &mut Random) -> Vec<(Timestamp, Command)> {
-    let mut commands = vec![(Timestamp(0), Command::Boot)];
+    let mut commands = temperaments(set, random);
+    commands.insert(0, (Timestamp(0), Command::Boot));
     let millis = u64::try_from(profile.chaos.as_millis()).unwrap_or(u64::MAX);
     let mut times: Vec<u64> = (0..profile.commands).map(|_| random.between(0, millis)).collect();
     times.sort_unstable();
@@ -312,7 +313,12 @@ pub fn chaos(profile: &Profile, set: &UnitSet, random: &mut Random) -> Vec<(Time
         let Some(unit) = random.pick(&set.units) else { continue };
         let trouble = profile.trouble(random);
         commands.push((at, trouble_command(trouble, unit, set, random)));
+        if let Some(after) = soon_after(trouble, random) {
+            let exit = Command::Exit { unit: unit.name.clone(), ordinal: None, exit: exit(random) };
+            commands.push((at.after(after), exit));
+        }
     }
+    commands.sort_by_key(|(at, _)| *at);
     if random.chance(60)
         && let Some((at, _)) = random.pick(&commands).cloned()
     {
@@ -325,6 +331,42 @@ pub fn chaos(profile: &Profile, set: &UnitSet, random: &mut Random) -> Vec<(Time
         commands.insert(place, (at, Command::Ask(ask)));
     }
     commands
+}
+
+/// In half of the histories processes take their time from the start, so that the stages of starts and
+/// stops last long enough to be met by what comes.
+fn temperaments(set: &UnitSet, random: &mut Random) -> Vec<(Timestamp, Command)> {
+    if random.chance(500) {
+        return Vec::new();
+    }
+    let mut commands = Vec::new();
+    for unit in &set.units {
+        for what in [Trait::StopsIn(random.millis(0, 4000)), Trait::SpawnTakes(random.millis(0, 400))] {
+            commands.push((Timestamp(0), Command::Behave { unit: unit.name.clone(), what }));
+        }
+    }
+    commands
+}
+
+/// Some troubles are worse when the process dies in the middle of them: while its stop waits for others,
+/// while it is unhealthy, while it starts.
+fn soon_after(trouble: Trouble, random: &mut Random) -> Option<Duration> {
+    let within = match trouble {
+        Trouble::Stop | Trouble::Restart | Trouble::Start | Trouble::Spawn => 3_000,
+        Trouble::Probe => 15_000,
+        Trouble::Exit
+        | Trouble::Kill
+        | Trouble::Stubborn
+        | Trouble::Leftover
+        | Trouble::StopCommand
+        | Trouble::Life
+        | Trouble::Crash
+        | Trouble::Late
+        | Trouble::Slow
+        | Trouble::Clock
+        | Trouble::Empty => return None,
+    };
+    random.chance(350).then(|| random.millis(0, within))
 }
 
 fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mut Random) -> Command {
