@@ -30,6 +30,7 @@ mod rebuild;
 mod incident;
 mod reason;
 mod policy;
+pub mod invariants;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -1,0 +1,465 @@
+//! What the auditor knows by itself: who lives, what was asked, what was promised. Built from events
+//! and effects alone, never from what the engine keeps.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::engine::effect::{Effect, Fact, Note};
+use crate::engine::event::{Ask, Event, HandedCondition, Handover, UnitNote};
+use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::state::{NotedState, StateName};
+use crate::engine::time::Timestamp;
+use crate::unit::spec::{Dependency, SignalNumber, UnitKind, UnitSet, UnitSpec};
+
+/// One spawn as seen from outside.
+#[derive(Clone, Debug)]
+pub(super) struct Run {
+    pub(super) unit: UnitId,
+    pub(super) stage: Stage,
+    pub(super) ordered_at: Timestamp,
+    /// When its stop began: the stop command or the first stop signal.
+    pub(super) stop_began: Option<Timestamp>,
+    /// When a stop that was remembered before the supervisor was lost ends in SIGKILL.
+    pub(super) noted_deadline: Option<Timestamp>,
+    /// A person said kill, or it was killed already.
+    pub(super) kill_asked: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Ordered,
+    Live,
+    /// Its leader ended, something of it is left.
+    LeaderGone,
+    Over,
+}
+
+/// One unit as seen from outside.
+#[derive(Clone, Debug)]
+pub(super) struct Unit {
+    pub(super) state: StateName,
+    /// A person stopped it, and nobody asked for it since.
+    pub(super) is_stopped_by_operator: bool,
+    /// `--only` or `kill` was said: its stop need not wait for dependents.
+    pub(super) is_spared_order: bool,
+    /// Its last finished run passed.
+    pub(super) has_passed: bool,
+    pub(super) is_unkillable: bool,
+    /// Automatic starts since a person last interfered.
+    pub(super) automatic_starts: VecDeque<Timestamp>,
+    /// It was in backoff since its last spawn: the next one is automatic.
+    pub(super) comes_from_backoff: bool,
+    /// The exponent of its last backoff. `None`: since then something happened that may start it over.
+    pub(super) last_attempt: Option<u32>,
+    /// Its backoff is the pause of a full window, after which everything starts over.
+    pub(super) is_pausing: bool,
+    pub(super) note: Option<UnitNote>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Shadow {
+    pub(super) set: Arc<UnitSet>,
+    pub(super) runs: BTreeMap<RunId, Run>,
+    units: Vec<Unit>,
+    /// Who depends on each unit.
+    dependents: Vec<Vec<(UnitId, Dependency)>>,
+    pub(super) highest_run: u64,
+    pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
+    pub(super) pending: BTreeSet<RequestId>,
+    pub(super) answered: BTreeSet<RequestId>,
+    pub(super) open_phases: u16,
+    pub(super) shutdown_since: Option<Timestamp>,
+    pub(super) is_kill_all: bool,
+    pub(super) late_facts: u64,
+}
+
+impl Shadow {
+    pub(super) fn new(set: Arc<UnitSet>) -> Self {
+        let unit = Unit {
+            state: StateName::Inactive,
+            is_stopped_by_operator: false,
+            is_spared_order: false,
+            has_passed: false,
+            is_unkillable: false,
+            automatic_starts: VecDeque::new(),
+            comes_from_backoff: false,
+            last_attempt: None,
+            is_pausing: false,
+            note: None,
+        };
+        let mut dependents: Vec<Vec<(UnitId, Dependency)>> = set.units.iter().map(|_| Vec::new()).collect();
+        for (id, spec) in set.ids().zip(&set.units) {
+            for dependency in &spec.depends_on {
+                let at = usize::try_from(dependency.unit.0).ok();
+                if let Some(list) = at.and_then(|at| dependents.get_mut(at)) {
+                    list.push((id, *dependency));
+                }
+            }
+        }
+        Self {
+            units: set.units.iter().map(|_| unit.clone()).collect(),
+            set,
+            runs: BTreeMap::new(),
+            dependents,
+            highest_run: 0,
+            probes: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            open_phases: 0,
+            shutdown_since: None,
+            is_kill_all: false,
+            late_facts: 0,
+        }
+    }
+
+    pub(super) fn unit(&self, id: UnitId) -> Option<&Unit> {
+        self.units.get(usize::try_from(id.0).ok()?)
+    }
+
+    pub(super) fn unit_mut(&mut self, id: UnitId) -> Option<&mut Unit> {
+        self.units.get_mut(usize::try_from(id.0).ok()?)
+    }
+
+    pub(super) fn state(&self, id: UnitId) -> StateName {
+        self.unit(id).map_or(StateName::Inactive, |unit| unit.state)
+    }
+
+    pub(super) fn spec(&self, id: UnitId) -> Option<&UnitSpec> {
+        self.set.unit(id)
+    }
+
+    pub(super) fn name(&self, id: UnitId) -> String {
+        self.spec(id).map_or_else(|| format!("unit {}", id.0), |spec| spec.name.to_string())
+    }
+
+    pub(super) fn dependents(&self, id: UnitId) -> &[(UnitId, Dependency)] {
+        usize::try_from(id.0).ok().and_then(|at| self.dependents.get(at)).map_or(&[], Vec::as_slice)
+    }
+
+    /// The unit's run that is not over.
+    pub(super) fn live_run(&self, id: UnitId) -> Option<(RunId, &Run)> {
+        let is_live = |(_, run): &(&RunId, &Run)| run.unit == id && run.stage != Stage::Over;
+        self.runs.iter().rev().find(is_live).map(|(id, run)| (*id, run))
+    }
+
+    fn stage(&self, run: RunId) -> Option<Stage> {
+        self.runs.get(&run).map(|run| run.stage)
+    }
+
+    /// An answer about something that is no longer current.
+    pub(super) fn is_stale(&self, event: &Event) -> bool {
+        match event {
+            Event::RunSpawned { run, .. } | Event::RunFailedToSpawn { run, .. } => {
+                self.stage(*run) != Some(Stage::Ordered)
+            }
+            Event::RunExited { run, .. } => self.stage(*run) != Some(Stage::Live),
+            Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
+            Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
+            Event::StopCommandFinished { run, .. } => {
+                self.stage(*run).is_none_or(|stage| stage == Stage::Over)
+            }
+            Event::KeeperConnected(_)
+            | Event::RequestReceived { .. }
+            | Event::ClockStepped
+            | Event::DeadlineReached => false,
+        }
+    }
+
+    /// The event, before what the engine made of it is looked at.
+    pub(super) fn learn(&mut self, now: Timestamp, event: &Event) {
+        match event {
+            Event::KeeperConnected(handover) => self.take_over(handover),
+            Event::RunSpawned { run, .. } => self.move_run(*run, Stage::Live),
+            Event::RunFailedToSpawn { run, .. } | Event::RunEmptied { run } => self.end_run(now, *run),
+            Event::RunExited { run, is_empty: true, .. } => self.end_run(now, *run),
+            Event::RunExited { run, is_empty: false, .. } => self.move_run(*run, Stage::LeaderGone),
+            Event::ProbeFinished { probe, .. } => {
+                self.probes.remove(probe);
+            }
+            Event::RequestReceived { request, ask } => {
+                self.pending.insert(*request);
+                self.learn_ask(now, ask);
+            }
+            Event::StopCommandFinished { .. } | Event::ClockStepped | Event::DeadlineReached => {}
+        }
+    }
+
+    fn move_run(&mut self, run: RunId, stage: Stage) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.stage = stage;
+        }
+    }
+
+    fn end_run(&mut self, now: Timestamp, run: RunId) {
+        let Some(found) = self.runs.get_mut(&run) else { return };
+        found.stage = Stage::Over;
+        let (unit, ordered_at) = (found.unit, found.ordered_at);
+        let reset_after = self.spec(unit).map(|spec| spec.restart.reset_after);
+        if let Some(unit) = self.unit_mut(unit) {
+            unit.is_unkillable = false;
+            if reset_after.is_some_and(|after| now.since(ordered_at) >= after) {
+                unit.last_attempt = None;
+            }
+        }
+    }
+
+    fn learn_ask(&mut self, now: Timestamp, ask: &Ask) {
+        let named: Vec<UnitId> = ask.units().iter().filter_map(|name| self.set.find(name.as_str())).collect();
+        if named.len() < ask.units().len() {
+            return; // an unknown name: nothing of it is done
+        }
+        match ask {
+            Ask::Start { .. } | Ask::Restart { .. } => {
+                for id in self.with_needs(named) {
+                    if let Some(unit) = self.unit_mut(id) {
+                        unit.is_stopped_by_operator = false;
+                        unit.is_spared_order = false;
+                        unit.comes_from_backoff = false;
+                        unit.last_attempt = None;
+                        unit.automatic_starts.clear();
+                    }
+                }
+            }
+            Ask::Stop { only, .. } => {
+                for id in named {
+                    if let Some(unit) = self.unit_mut(id) {
+                        unit.is_stopped_by_operator = true;
+                        unit.is_spared_order = *only;
+                    }
+                }
+            }
+            Ask::Kill { .. } => {
+                for id in named {
+                    if let Some(unit) = self.unit_mut(id) {
+                        unit.is_spared_order = true;
+                    }
+                    for run in self.runs.values_mut().filter(|run| run.unit == id) {
+                        run.kill_asked = true;
+                    }
+                }
+            }
+            Ask::Shutdown { .. } => {
+                self.shutdown_since.get_or_insert(now);
+            }
+            Ask::ShutdownNow { .. } => {
+                self.shutdown_since.get_or_insert(now);
+                self.is_kill_all = true;
+            }
+        }
+    }
+
+    /// A person stopped it, or something that it requires, near or far.
+    pub(super) fn is_stopped_by_person(&self, id: UnitId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut queue = vec![id];
+        while let Some(at) = queue.pop() {
+            if !seen.insert(at) {
+                continue;
+            }
+            if self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
+                return true;
+            }
+            let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
+            queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
+        }
+        false
+    }
+
+    /// The units and all that they need, which a start of them may start too.
+    fn with_needs(&self, named: Vec<UnitId>) -> BTreeSet<UnitId> {
+        let mut all = BTreeSet::new();
+        let mut queue = named;
+        while let Some(id) = queue.pop() {
+            if all.insert(id)
+                && let Some(spec) = self.spec(id)
+            {
+                queue.extend(spec.depends_on.iter().map(|dependency| dependency.unit));
+            }
+        }
+        all
+    }
+
+    /// A new engine, and the truth from the keeper's table.
+    fn take_over(&mut self, handover: &Handover) {
+        let before = std::mem::take(&mut self.runs);
+        for handed in &handover.runs {
+            let Some(unit) = self.set.find(handed.unit.as_str()) else { continue };
+            let stage = match &handed.condition {
+                HandedCondition::Spawning => Stage::Ordered,
+                HandedCondition::Live { .. } => Stage::Live,
+                HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { is_empty: true, .. } => {
+                    Stage::Over
+                }
+                HandedCondition::Exited { is_empty: false, .. } => Stage::LeaderGone,
+            };
+            let known = before.get(&handed.run);
+            let run = Run {
+                unit,
+                stage,
+                ordered_at: handed.spawned_at,
+                stop_began: known.and_then(|run| run.stop_began),
+                noted_deadline: handover.notes.units.get(&handed.unit).and_then(|note| match note.life {
+                    NotedState::Stopping { deadline, .. } => Some(deadline),
+                    NotedState::Inactive
+                    | NotedState::Starting
+                    | NotedState::Ready
+                    | NotedState::Unhealthy
+                    | NotedState::Backoff { .. }
+                    | NotedState::Failed { .. }
+                    | NotedState::Completed => None,
+                }),
+                kill_asked: known.is_some_and(|run| run.kill_asked),
+            };
+            self.runs.insert(handed.run, run);
+            self.highest_run = self.highest_run.max(handed.run.0);
+        }
+        self.open_phases = handover.notes.boot.as_ref().map_or(0, |boot| boot.open_phases);
+        if handover.notes.boot.as_ref().is_none_or(|boot| boot.shutdown.is_none()) {
+            self.shutdown_since = None; // it was asked, and lost before it was remembered
+            self.is_kill_all = false;
+        }
+        for id in self.set.ids() {
+            let noted = self.spec(id).and_then(|spec| handover.notes.units.get(&spec.name)).cloned();
+            if let Some(unit) = self.unit_mut(id) {
+                unit.state = noted.as_ref().map_or(StateName::Inactive, |note| state_of(&note.life));
+                // What was asked and lost before it was remembered was not done.
+                unit.is_stopped_by_operator &= noted.as_ref().is_some_and(|note| !note.desired.is_up());
+                unit.note = noted;
+                unit.last_attempt = None;
+            }
+        }
+        self.late_facts = 0;
+    }
+
+    pub(super) fn forget_engine(&mut self) {
+        self.pending.clear();
+        self.probes.clear();
+    }
+
+    /// One effect that was carried out.
+    pub(super) fn carry(&mut self, now: Timestamp, effect: &Effect, is_kill_ask: bool) {
+        match effect {
+            Effect::Remember(Note::Unit(id, note)) => {
+                if let Some(unit) = self.unit_mut(*id) {
+                    unit.note = Some(note.as_ref().clone());
+                }
+            }
+            Effect::Remember(Note::Boot(_)) => {}
+            Effect::Record(fact) => self.carry_fact(fact),
+            Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
+            Effect::RunStopCommand { run, .. } => self.begin_stop(now, *run),
+            Effect::Signal { run, signal, .. } => {
+                if !is_kill_ask {
+                    self.begin_stop(now, *run);
+                }
+                if let Some(run) = self.runs.get_mut(run) {
+                    run.kill_asked |= *signal == SignalNumber::KILL;
+                }
+            }
+            Effect::Release { run } => {
+                self.runs.remove(run);
+            }
+            Effect::StartProbe { probe, unit, index } => {
+                self.probes.insert(*probe, (*unit, *index));
+            }
+            Effect::CancelProbe { probe } => {
+                self.probes.remove(probe);
+            }
+            Effect::Reply { request, .. } => {
+                self.pending.remove(request);
+                self.answered.insert(*request);
+            }
+            Effect::Exit { .. } => {}
+        }
+    }
+
+    fn begin_stop(&mut self, now: Timestamp, run: RunId) {
+        if let Some(run) = self.runs.get_mut(&run) {
+            run.stop_began.get_or_insert(now);
+        }
+    }
+
+    fn carry_spawn(&mut self, now: Timestamp, run: RunId, id: UnitId) {
+        let fresh = Run {
+            unit: id,
+            stage: Stage::Ordered,
+            ordered_at: now,
+            stop_began: None,
+            noted_deadline: None,
+            kill_asked: false,
+        };
+        self.runs.insert(run, fresh);
+        self.highest_run = self.highest_run.max(run.0);
+        if let Some(unit) = self.unit_mut(id) {
+            unit.is_spared_order = false;
+            if std::mem::take(&mut unit.comes_from_backoff) {
+                unit.automatic_starts.push_back(now);
+            }
+        }
+    }
+
+    fn carry_fact(&mut self, fact: &Fact) {
+        match fact {
+            Fact::StateChanged { unit: id, from, to, .. } => {
+                let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
+                let Some(unit) = self.unit_mut(*id) else { return };
+                unit.state = *to;
+                // A task that was stopped was cut short.
+                unit.has_passed &= !(is_task && *from == StateName::Stopping);
+                match to {
+                    StateName::Completed => unit.has_passed = true,
+                    StateName::Backoff => {
+                        unit.has_passed = false;
+                        unit.comes_from_backoff = true;
+                        let is_pausing = std::mem::take(&mut unit.is_pausing);
+                        unit.last_attempt =
+                            unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
+                    }
+                    StateName::Failed => {
+                        unit.has_passed = false;
+                        unit.automatic_starts.clear();
+                        unit.last_attempt = None;
+                    }
+                    StateName::Inactive => {
+                        unit.comes_from_backoff = false;
+                        unit.last_attempt = None;
+                    }
+                    StateName::Waiting
+                    | StateName::Starting
+                    | StateName::Ready
+                    | StateName::Unhealthy
+                    | StateName::Stopping => {}
+                }
+            }
+            Fact::PhaseOpened { phase } => self.open_phases = self.open_phases.max(phase.0.saturating_add(1)),
+            Fact::Unkillable { unit } => {
+                if let Some(unit) = self.unit_mut(*unit) {
+                    unit.is_unkillable = true;
+                }
+            }
+            Fact::HealthChanged { .. }
+            | Fact::RunEnded { .. }
+            | Fact::Booted
+            | Fact::PhaseHeld { .. }
+            | Fact::IncidentOpened { .. }
+            | Fact::IncidentClosed { .. }
+            | Fact::Adopted { .. }
+            | Fact::RequestServed { .. }
+            | Fact::ShutdownBegan
+            | Fact::BugFound { .. } => {}
+        }
+    }
+}
+
+pub(super) fn state_of(noted: &NotedState) -> StateName {
+    match noted {
+        NotedState::Inactive => StateName::Inactive,
+        NotedState::Starting => StateName::Starting,
+        NotedState::Ready => StateName::Ready,
+        NotedState::Unhealthy => StateName::Unhealthy,
+        NotedState::Stopping { .. } => StateName::Stopping,
+        NotedState::Backoff { .. } => StateName::Backoff,
+        NotedState::Failed { .. } => StateName::Failed,
+        NotedState::Completed => StateName::Completed,
+    }
+}

@@ -1,0 +1,179 @@
+//! Scripted processes: how the runs of one unit behave. A script is data and may change at any
+//! time; what a run does next is read from the script as it is then.
+
+use std::time::Duration;
+
+use crate::engine::event::{ExitStatus, SpawnFailure, SpawnStep};
+
+/// What every process of a unit does until told otherwise: starts at once, answers its probes,
+/// stays, and ends at once when signalled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    pub spawn_takes: Duration,
+    pub spawn: SpawnOutcome,
+    /// After this long since exec the leader ends by itself.
+    pub ends: Option<(Duration, ExitStatus)>,
+    /// Probes fail until this long after exec.
+    pub ready_after: Duration,
+    pub probe: ProbeAnswer,
+    pub probe_takes: Duration,
+    /// Between a signal and the end of who heeds it.
+    pub stops_in: Duration,
+    /// Every signal but SIGKILL is lost on it.
+    pub ignores_term: bool,
+    /// SIGKILL is lost on it too, until it becomes killable again (uninterruptible sleep).
+    pub is_unkillable: bool,
+    pub leaves: Option<Leftover>,
+    pub stop_command: StopCommand,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SpawnOutcome {
+    Works,
+    Fails(SpawnFailure),
+    /// Never reaches exec: the keeper gives up on it after 5 s.
+    Hangs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeAnswer {
+    Pass,
+    Fail,
+    Error,
+    /// Longer than any timeout.
+    Hang,
+    /// In turn: this many failures, then this many passes.
+    Flap {
+        fail: u8,
+        pass: u8,
+    },
+}
+
+/// What a leader leaves behind when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Ends by itself after this long. `None`: stays.
+    pub ends_after: Option<Duration>,
+    pub ignores_term: bool,
+}
+
+/// What the unit's stop command does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StopCommand {
+    pub takes: Duration,
+    pub outcome: StopCommandScript,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopCommandScript {
+    /// Ends the process, then itself with 0.
+    Works,
+    /// Ends with 1; the process lives on.
+    Fails,
+    NotStarted,
+    Hangs,
+}
+
+/// How long the keeper waits for an exec.
+pub const SPAWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            spawn_takes: Duration::ZERO,
+            spawn: SpawnOutcome::Works,
+            ends: None,
+            ready_after: Duration::ZERO,
+            probe: ProbeAnswer::Pass,
+            probe_takes: Duration::ZERO,
+            stops_in: Duration::ZERO,
+            ignores_term: false,
+            is_unkillable: false,
+            leaves: None,
+            stop_command: StopCommand { takes: Duration::ZERO, outcome: StopCommandScript::Works },
+        }
+    }
+}
+
+/// One change of a script; the word of a scenario that makes it stands beside each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trait {
+    /// `spawn-takes redis 10ms`
+    SpawnTakes(Duration),
+    /// `spawn-fails redis exec ENOENT`, `spawn-works redis`, `spawn-hangs redis`
+    Spawn(SpawnOutcome),
+    /// `ends redis after=5s code=1`, `stays-up redis`
+    Ends(Option<(Duration, ExitStatus)>),
+    /// `ready-after redis 2s`
+    ReadyAfter(Duration),
+    /// `probe redis fail`
+    Probe(ProbeAnswer),
+    /// `probe-takes redis 50ms`
+    ProbeTakes(Duration),
+    /// `stops-in redis 3s`
+    StopsIn(Duration),
+    /// `ignores-term redis`, `heeds-term redis`
+    IgnoresTerm(bool),
+    /// `unkillable redis`, `killable redis`
+    Unkillable(bool),
+    /// `leaves-child redis for=2s ignoring-term`, `leaves-nothing redis`
+    Leaves(Option<Leftover>),
+    /// `stop-command redis works|fails|hangs|not-started takes=1s`
+    StopCommand(StopCommand),
+    /// `calm redis`: the default script; a task then ends well at once.
+    Calm,
+}
+
+impl Script {
+    pub fn change(&mut self, what: Trait) {
+        match what {
+            Trait::SpawnTakes(delay) => self.spawn_takes = delay,
+            Trait::Spawn(outcome) => self.spawn = outcome,
+            Trait::Ends(ends) => self.ends = ends,
+            Trait::ReadyAfter(delay) => self.ready_after = delay,
+            Trait::Probe(answer) => self.probe = answer,
+            Trait::ProbeTakes(delay) => self.probe_takes = delay,
+            Trait::StopsIn(delay) => self.stops_in = delay,
+            Trait::IgnoresTerm(ignores) => self.ignores_term = ignores,
+            Trait::Unkillable(is_unkillable) => self.is_unkillable = is_unkillable,
+            Trait::Leaves(leaves) => self.leaves = leaves,
+            Trait::StopCommand(command) => self.stop_command = command,
+            Trait::Calm => *self = Self::default(),
+        }
+    }
+}
+
+/// The failures that scenarios and histories give to spawns, by their errno's name.
+pub const ERRNOS: &[(&str, i32, &str)] = &[
+    ("ENOENT", 2, "No such file or directory"),
+    ("EACCES", 13, "Permission denied"),
+    ("EAGAIN", 11, "Resource temporarily unavailable"),
+    ("EMFILE", 24, "Too many open files"),
+    ("ENOMEM", 12, "Cannot allocate memory"),
+    ("EPERM", 1, "Operation not permitted"),
+];
+
+/// Every step of a spawn, for generators and for reading scenarios.
+pub const STEPS: [SpawnStep; 14] = [
+    SpawnStep::Expand,
+    SpawnStep::Lookup,
+    SpawnStep::Prepare,
+    SpawnStep::Clone,
+    SpawnStep::Session,
+    SpawnStep::Limits,
+    SpawnStep::OomScore,
+    SpawnStep::Groups,
+    SpawnStep::Setgid,
+    SpawnStep::Setuid,
+    SpawnStep::Chdir,
+    SpawnStep::Descriptors,
+    SpawnStep::Exec,
+    SpawnStep::Timeout,
+];
+
+/// A failure as the keeper words it.
+pub fn spawn_failure(step: SpawnStep, errno: i32) -> SpawnFailure {
+    let cause =
+        ERRNOS.iter().find(|(_, number, _)| *number == errno).map_or("failed", |(_, _, words)| *words);
+    SpawnFailure { step, errno, cause: cause.into() }
+}

@@ -1,0 +1,208 @@
+//! What a history is made of: things that are done to the virtual host at a time. `Display` writes
+//! the words of scenario files, `sim::parse` reads them.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::engine::event::{Ask, ExitStatus};
+use crate::engine::time::Pretty;
+use crate::sim::actor::{ERRNOS, Leftover, ProbeAnswer, SpawnOutcome, StopCommand, StopCommandScript, Trait};
+use crate::unit::name::UnitName;
+use crate::unit::spec::SignalNumber;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// `boot`: the keeper connects with nothing in its hands.
+    Boot,
+    /// `stop redis`, `start a b --no-wait`, `shutdown code=3`
+    Ask(Ask),
+    /// `exit redis#1 code=1`: the leader ends now. Nothing happens where no such run lives.
+    Exit { unit: UnitName, ordinal: Option<u32>, exit: ExitStatus },
+    /// `empty redis`: what a leader left behind ends now.
+    Empty { unit: UnitName },
+    /// Changes the script of a unit.
+    Behave { unit: UnitName, what: Trait },
+    /// `clock +1h`, `clock -1h`: the wall clock is set.
+    Clock { forward: bool, by: Duration },
+    /// `crash supervisor after=2 for=3s`: the engine is lost, at once or in the middle of the next step
+    /// when only its first `carried` effects were carried out, and a new one comes after `down`.
+    Crash { carried: Option<u16>, down: Duration },
+    /// `late exit redis`: the exit of the last run that is over arrives again.
+    LateExit { unit: UnitName },
+    /// `late probe redis`: a probe's answer arrives again.
+    LateProbe { unit: UnitName },
+    /// `late spawn redis`: the acknowledgement of a run that is over arrives again.
+    LateSpawn { unit: UnitName },
+    /// `link-takes 5ms`: from the keeper to the engine, in order.
+    LinkTakes(Duration),
+    /// `wakes-late 3ms`: after every deadline.
+    WakesLate(Duration),
+    /// `cancelled-probes-answer on`: the answer had left when the order to cancel came.
+    CancelledProbesAnswer(bool),
+    /// `wake`: a wake-up without a deadline.
+    Wake,
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Boot => f.write_str("boot"),
+            Self::Ask(ask) => show_ask(ask, f),
+            Self::Exit { unit, ordinal: None, exit } => write!(f, "exit {unit} {}", ExitWords(*exit)),
+            Self::Exit { unit, ordinal: Some(ordinal), exit } => {
+                write!(f, "exit {unit}#{ordinal} {}", ExitWords(*exit))
+            }
+            Self::Empty { unit } => write!(f, "empty {unit}"),
+            Self::Behave { unit, what } => show_trait(unit, what, f),
+            Self::Clock { forward, by } => {
+                write!(f, "clock {}{}", if *forward { '+' } else { '-' }, Pretty(*by))
+            }
+            Self::Crash { carried, down } => {
+                f.write_str("crash supervisor")?;
+                if let Some(carried) = carried {
+                    write!(f, " after={carried}")?;
+                }
+                if down.is_zero() { Ok(()) } else { write!(f, " for={}", Pretty(*down)) }
+            }
+            Self::LateExit { unit } => write!(f, "late exit {unit}"),
+            Self::LateProbe { unit } => write!(f, "late probe {unit}"),
+            Self::LateSpawn { unit } => write!(f, "late spawn {unit}"),
+            Self::LinkTakes(delay) => write!(f, "link-takes {}", Pretty(*delay)),
+            Self::WakesLate(delay) => write!(f, "wakes-late {}", Pretty(*delay)),
+            Self::CancelledProbesAnswer(on) => {
+                write!(f, "cancelled-probes-answer {}", if *on { "on" } else { "off" })
+            }
+            Self::Wake => f.write_str("wake"),
+        }
+    }
+}
+
+impl Command {
+    /// The units without which the command means nothing.
+    pub fn names(&self) -> &[UnitName] {
+        match self {
+            Self::Ask(ask) => ask.units(),
+            Self::Exit { unit, .. }
+            | Self::Empty { unit }
+            | Self::Behave { unit, .. }
+            | Self::LateExit { unit }
+            | Self::LateProbe { unit }
+            | Self::LateSpawn { unit } => std::slice::from_ref(unit),
+            Self::Boot
+            | Self::Clock { .. }
+            | Self::Crash { .. }
+            | Self::LinkTakes(_)
+            | Self::WakesLate(_)
+            | Self::CancelledProbesAnswer(_)
+            | Self::Wake => &[],
+        }
+    }
+}
+
+fn show_ask(ask: &Ask, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (verb, wait) = match ask {
+        Ask::Start { wait, .. } => ("start", *wait),
+        Ask::Stop { wait, .. } => ("stop", *wait),
+        Ask::Restart { wait, .. } => ("restart", *wait),
+        Ask::Kill { .. } => ("kill", true),
+        Ask::Shutdown { .. } => ("shutdown", true),
+        Ask::ShutdownNow { .. } => ("shutdown-now", true),
+    };
+    f.write_str(verb)?;
+    for unit in ask.units() {
+        write!(f, " {unit}")?;
+    }
+    match ask {
+        Ask::Stop { only: true, .. } => f.write_str(" --only")?,
+        Ask::Kill { signal, .. } if *signal != SignalNumber::KILL => write!(f, " {signal}")?,
+        Ask::Shutdown { exit_code } | Ask::ShutdownNow { exit_code } if *exit_code != 0 => {
+            write!(f, " code={exit_code}")?;
+        }
+        Ask::Start { .. }
+        | Ask::Stop { .. }
+        | Ask::Restart { .. }
+        | Ask::Kill { .. }
+        | Ask::Shutdown { .. }
+        | Ask::ShutdownNow { .. } => {}
+    }
+    if wait { Ok(()) } else { f.write_str(" --no-wait") }
+}
+
+fn show_trait(unit: &UnitName, what: &Trait, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match what {
+        Trait::SpawnTakes(delay) => write!(f, "spawn-takes {unit} {}", Pretty(*delay)),
+        Trait::Spawn(SpawnOutcome::Works) => write!(f, "spawn-works {unit}"),
+        Trait::Spawn(SpawnOutcome::Hangs) => write!(f, "spawn-hangs {unit}"),
+        Trait::Spawn(SpawnOutcome::Fails(failure)) => {
+            write!(f, "spawn-fails {unit} {} {}", failure.step, ErrnoName(failure.errno))
+        }
+        Trait::Ends(None) => write!(f, "stays-up {unit}"),
+        Trait::Ends(Some((after, exit))) => {
+            write!(f, "ends {unit} after={} {}", Pretty(*after), ExitWords(*exit))
+        }
+        Trait::ReadyAfter(delay) => write!(f, "ready-after {unit} {}", Pretty(*delay)),
+        Trait::Probe(answer) => show_probe(unit, *answer, f),
+        Trait::ProbeTakes(delay) => write!(f, "probe-takes {unit} {}", Pretty(*delay)),
+        Trait::StopsIn(delay) => write!(f, "stops-in {unit} {}", Pretty(*delay)),
+        Trait::IgnoresTerm(true) => write!(f, "ignores-term {unit}"),
+        Trait::IgnoresTerm(false) => write!(f, "heeds-term {unit}"),
+        Trait::Unkillable(true) => write!(f, "unkillable {unit}"),
+        Trait::Unkillable(false) => write!(f, "killable {unit}"),
+        Trait::Leaves(None) => write!(f, "leaves-nothing {unit}"),
+        Trait::Leaves(Some(leftover)) => show_leftover(unit, *leftover, f),
+        Trait::StopCommand(command) => show_stop_command(unit, *command, f),
+        Trait::Calm => write!(f, "calm {unit}"),
+    }
+}
+
+fn show_probe(unit: &UnitName, answer: ProbeAnswer, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match answer {
+        ProbeAnswer::Pass => write!(f, "probe {unit} pass"),
+        ProbeAnswer::Fail => write!(f, "probe {unit} fail"),
+        ProbeAnswer::Error => write!(f, "probe {unit} error"),
+        ProbeAnswer::Hang => write!(f, "probe {unit} hang"),
+        ProbeAnswer::Flap { fail, pass } => write!(f, "probe {unit} flap={fail}/{pass}"),
+    }
+}
+
+fn show_leftover(unit: &UnitName, leftover: Leftover, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "leaves-child {unit}")?;
+    if let Some(after) = leftover.ends_after {
+        write!(f, " for={}", Pretty(after))?;
+    }
+    if leftover.ignores_term { f.write_str(" ignoring-term") } else { Ok(()) }
+}
+
+fn show_stop_command(unit: &UnitName, command: StopCommand, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let outcome = match command.outcome {
+        StopCommandScript::Works => "works",
+        StopCommandScript::Fails => "fails",
+        StopCommandScript::NotStarted => "not-started",
+        StopCommandScript::Hangs => "hangs",
+    };
+    write!(f, "stop-command {unit} {outcome}")?;
+    if command.takes.is_zero() { Ok(()) } else { write!(f, " takes={}", Pretty(command.takes)) }
+}
+
+struct ExitWords(ExitStatus);
+
+impl fmt::Display for ExitWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            ExitStatus::Code(code) => write!(f, "code={code}"),
+            ExitStatus::Signal { signal, .. } => write!(f, "signal={signal}"),
+            ExitStatus::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+struct ErrnoName(i32);
+
+impl fmt::Display for ErrnoName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match ERRNOS.iter().find(|(_, number, _)| *number == self.0) {
+            Some((name, _, _)) => f.write_str(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}

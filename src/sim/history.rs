@@ -1,0 +1,363 @@
+//! One whole life under trouble: chaos, then calm that must converge, then a shutdown that must end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::Engine;
+use crate::engine::event::Ask;
+use crate::engine::invariants::Violation;
+use crate::engine::state::StateName;
+use crate::engine::time::{Pretty, Timestamp};
+use crate::sim::actor::Trait;
+use crate::sim::command::Command;
+use crate::sim::profile::{self, Profile};
+use crate::sim::random::Random;
+use crate::sim::trace::{Entry, verbose};
+use crate::sim::world::World;
+use crate::unit::spec::{
+    Condition, Follow, OnLimit, ProbeSpec, Ready, RestartPolicy, SignalNumber, UnitKind, UnitSet, UnitSpec,
+};
+
+/// What is to be lived through. Everything is explicit: the same history gives the same trace.
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    pub seed: u64,
+    pub set: Arc<UnitSet>,
+    /// In time order.
+    pub commands: Vec<(Timestamp, Command)>,
+    pub calm_at: Timestamp,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Outcome {
+    pub steps: u64,
+    pub edges: BTreeMap<(StateName, StateName), u64>,
+    pub hash: u64,
+    pub failure: Option<Failure>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Failure {
+    pub violation: Violation,
+    pub step: u64,
+    pub at: Timestamp,
+    /// The last forty steps.
+    pub tail: String,
+}
+
+/// Steps of the trace that a failure shows.
+const TAIL: usize = 40;
+
+impl History {
+    pub fn draw(seed: u64) -> (Profile, Self) {
+        let mut random = Random::new(seed);
+        let profile = Profile::draw(&mut random.fork());
+        let set = profile::units(&profile, &mut random.fork());
+        let commands = profile::chaos(&profile, &set, &mut random.fork());
+        let calm_at = Timestamp(0).after(profile.chaos);
+        (profile, Self { seed, set: Arc::new(set), commands, calm_at })
+    }
+
+    pub fn live(&self) -> Outcome {
+        let mut world = World::new(Arc::clone(&self.set), self.seed);
+        for (at, command) in &self.commands {
+            world.run_until(*at);
+            world.apply(command);
+        }
+        world.run_until(self.calm_at);
+        if world.exit_code().is_none() {
+            self.calm(&mut world);
+        }
+        self.shut_down(&mut world);
+        if world.violations.is_empty() {
+            replay(&mut world);
+        }
+        let failure = world.violations.first().map(|violation| Failure {
+            violation: violation.clone(),
+            step: world.steps,
+            at: world.now(),
+            tail: tail(&world),
+        });
+        Outcome { steps: world.steps, edges: world.auditor().edges().clone(), hash: 0, failure }
+    }
+
+    /// The hash of the whole trace: equal for equal histories, in any process.
+    pub fn hash(&self) -> u64 {
+        let mut world = World::new(Arc::clone(&self.set), self.seed);
+        for (at, command) in &self.commands {
+            world.run_until(*at);
+            world.apply(command);
+        }
+        world.run_until(self.calm_at);
+        world.trace.hash()
+    }
+
+    /// What makes the host behave.
+    pub fn calming(&self) -> Vec<Command> {
+        let quick = [
+            Command::LinkTakes(Duration::ZERO),
+            Command::WakesLate(Duration::ZERO),
+            Command::CancelledProbesAnswer(false),
+        ];
+        let calm = |unit: &UnitSpec| Command::Behave { unit: unit.name.clone(), what: Trait::Calm };
+        quick.into_iter().chain(self.set.units.iter().map(calm)).collect()
+    }
+
+    /// 19: nothing goes wrong any more, so everything must come to where it should be.
+    fn calm(&self, world: &mut World) {
+        for command in self.calming() {
+            world.apply(&command);
+        }
+        world.disarm();
+        let bound = self.bound();
+        let limit = world.now().after(bound);
+        let mut look_at = world.now();
+        while let Some(next) = world.next_happening().filter(|at| *at <= limit) {
+            // Looking is dear: between looks a second passes, or what comes next.
+            look_at = next.max(look_at.after(Duration::from_secs(1)));
+            world.run_until(look_at);
+            let is_there = world.engine().is_some_and(|engine| world.auditor().unsettled(engine).is_empty());
+            if is_there || !world.violations.is_empty() || world.exit_code().is_some() {
+                return;
+            }
+        }
+        let Some(engine) = world.engine() else {
+            if world.exit_code().is_none() {
+                world.violate(19, "the supervisor did not come back".to_owned());
+            }
+            return;
+        };
+        let missing = world.auditor().unsettled(engine);
+        if let Some(first) = missing.first() {
+            let text =
+                format!("not settled {} after the calm: {first} ({} in all)", Pretty(bound), missing.len());
+            world.violate(19, text);
+        }
+    }
+
+    /// The longest that convergence may take: every delay of every unit, one after the other.
+    pub fn bound(&self) -> Duration {
+        let mut bound = Duration::from_secs(60);
+        for unit in &self.set.units {
+            let probing: Duration = unit.health.iter().map(probe_bound).sum();
+            let pause = match unit.restart.limit.map(|limit| (limit.within, limit.then)) {
+                Some((within, OnLimit::Retry(pause))) => within.saturating_add(pause),
+                Some((_, OnLimit::Fail)) | None => Duration::ZERO,
+            };
+            bound = bound
+                .saturating_add(unit.restart.backoff.max.saturating_mul(2))
+                .saturating_add(unit.start_timeout.unwrap_or_default())
+                .saturating_add(unit.stop.grace.saturating_mul(2))
+                .saturating_add(probing)
+                .saturating_add(pause)
+                .saturating_add(Duration::from_secs(20)); // spawn timeout, kill wait, rounding
+        }
+        bound
+    }
+
+    fn shut_down(&self, world: &mut World) {
+        if !world.violations.is_empty() {
+            return;
+        }
+        let graces: Duration = self.set.units.iter().map(|unit| unit.stop.grace).sum();
+        let longest = graces.min(self.set.shutdown_timeout).saturating_add(Duration::from_secs(60));
+        let begins = world.now();
+        world.apply(&Command::Ask(Ask::Shutdown { exit_code: 0 }));
+        world.run_until(begins.after(longest));
+        if !world.violations.is_empty() {
+            return;
+        }
+        if world.exit_code().is_none() {
+            world.violate(19, format!("the shutdown did not end within {}", Pretty(longest)));
+        }
+    }
+
+    /// The history as a scenario file, calm and shutdown included.
+    pub fn scenario(&self) -> String {
+        let mut commands = self.commands.clone();
+        commands.extend(self.calming().into_iter().map(|command| (self.calm_at, command)));
+        let head = format!("# from seed {}\n{}", self.seed, yaml(&self.set));
+        crate::sim::scenario::write(&head, &commands)
+    }
+}
+
+fn probe_bound(probe: &ProbeSpec) -> Duration {
+    let round = probe.interval.saturating_add(probe.timeout);
+    round.saturating_mul(u32::from(probe.retries.of).saturating_add(2)).saturating_add(probe.start_period)
+}
+
+fn tail(world: &World) -> String {
+    let entries = &world.trace.entries;
+    let from = entries.len().saturating_sub(TAIL);
+    verbose(entries.get(from..).unwrap_or(&[]), world.set())
+}
+
+/// 20: the events that were recorded, given to fresh engines, must give equal effects.
+fn replay(world: &mut World) {
+    let mut engine = Engine::new(Arc::clone(world.set()), world.options());
+    let mut differs = None;
+    for entry in &world.trace.entries {
+        match entry {
+            Entry::Lost { .. } => engine = Engine::new(Arc::clone(world.set()), world.options()),
+            Entry::Step { now, event, effects, .. } => {
+                let again = engine.step(*now, event.clone());
+                if again.0 != *effects {
+                    differs =
+                        Some(format!("at {:?} the same {event:?} gave {again:?}, not {effects:?}", now.mono));
+                    break;
+                }
+            }
+        }
+    }
+    if let Some(text) = differs {
+        world.violate(20, text);
+    }
+}
+
+/// The definitions of a set in the form of scenario files; only the keys that profiles draw.
+pub fn yaml(set: &UnitSet) -> String {
+    let mut text = String::new();
+    let boot = Pretty(set.boot_timeout);
+    let down = Pretty(set.shutdown_timeout);
+    // Writing into a string cannot fail.
+    writeln!(text, "settings\n  phases: [{}]", set.phases.join(", ")).unwrap_or_default();
+    writeln!(text, "  boot_timeout: {boot}\n  shutdown_timeout: {down}\nunits").unwrap_or_default();
+    for unit in &set.units {
+        writeln!(text, "  {}: {{{}}}", unit.name, unit_yaml(unit, set)).unwrap_or_default();
+    }
+    text
+}
+
+fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
+    let mut keys = vec!["command: run".to_owned()];
+    if unit.kind == UnitKind::Task {
+        keys.push("kind: task".to_owned());
+    }
+    if let Some(phase) = set.phases.get(usize::from(unit.phase.0)) {
+        keys.push(format!("phase: {phase}"));
+    }
+    for (name, value, usual) in [("blocks_phase", unit.blocks_phase, true), ("enabled", unit.enabled, true)] {
+        if value != usual {
+            keys.push(format!("{name}: {value}"));
+        }
+    }
+    if let Some(timeout) = unit.start_timeout {
+        keys.push(format!("start_timeout: {}", Pretty(timeout)));
+    }
+    if !unit.health.is_empty() {
+        let probes: Vec<String> = unit.health.iter().map(probe_yaml).collect();
+        keys.push(format!("health: [{}]", probes.join(", ")));
+        if unit.ready == Ready::Started {
+            keys.push("ready: started".to_owned());
+        }
+    }
+    keys.push(restart_yaml(unit));
+    keys.push(stop_yaml(unit));
+    if !unit.depends_on.is_empty() {
+        keys.push(depends_yaml(unit, set));
+    }
+    if !unit.conflicts.is_empty() {
+        let names: Vec<String> =
+            unit.conflicts.iter().filter_map(|id| Some(set.unit(*id)?.name.to_string())).collect();
+        keys.push(format!("conflicts: [{}]", names.join(", ")));
+    }
+    keys.join(", ")
+}
+
+fn probe_yaml(probe: &ProbeSpec) -> String {
+    format!(
+        "{{tcp: \"localhost:1\", interval: {}, timeout: {}, retries: {{count: {}, of: {}}}, start_period: {}}}",
+        Pretty(probe.interval),
+        Pretty(probe.timeout),
+        probe.retries.count,
+        probe.retries.of,
+        Pretty(probe.start_period),
+    )
+}
+
+fn restart_yaml(unit: &UnitSpec) -> String {
+    let restart = &unit.restart;
+    let policy = match restart.policy {
+        RestartPolicy::Always => "always",
+        RestartPolicy::OnFailure => "on-failure",
+        RestartPolicy::Never => "never",
+    };
+    let limit = restart.limit.map_or_else(String::new, |limit| {
+        let then = match limit.then {
+            OnLimit::Fail => "fail".to_owned(),
+            OnLimit::Retry(pause) => format!("{{retry: {}}}", Pretty(pause)),
+        };
+        format!(", limit: {{starts: {}, within: {}, then: {then}}}", limit.starts, Pretty(limit.within))
+    });
+    format!(
+        "restart: {{policy: {policy}, backoff: {{initial: {}, max: {}, factor: {}, jitter: {}}}, reset_after: {}{limit}}}",
+        Pretty(restart.backoff.initial),
+        Pretty(restart.backoff.max),
+        Permille(restart.backoff.factor_permille),
+        Permille(restart.backoff.jitter_permille),
+        Pretty(restart.reset_after),
+    )
+}
+
+fn stop_yaml(unit: &UnitSpec) -> String {
+    let signal = if unit.stop.signal == SignalNumber::TERM {
+        String::new()
+    } else {
+        format!(", signal: {}", unit.stop.signal)
+    };
+    let command = if unit.stop.command.is_some() { ", command: stop" } else { "" };
+    format!("stop: {{grace: {}{signal}{command}}}", Pretty(unit.stop.grace))
+}
+
+fn depends_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
+    let edges = unit.depends_on.iter().filter_map(|edge| {
+        let condition = match edge.condition {
+            Condition::Started => "started",
+            Condition::Healthy => "healthy",
+            Condition::Completed => "completed",
+        };
+        let follow = match edge.follow {
+            Follow::None => "none",
+            Follow::Restart => "restart",
+            Follow::Stop => "stop",
+        };
+        let (name, required) = (&set.unit(edge.unit)?.name, edge.required);
+        Some(format!("{name}: {{condition: {condition}, required: {required}, follow: {follow}}}"))
+    });
+    format!("depends_on: {{{}}}", edges.collect::<Vec<_>>().join(", "))
+}
+
+struct Permille(u32);
+
+impl std::fmt::Display for Permille {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let whole = self.0.checked_div(1000).unwrap_or(0);
+        let rest = self.0.checked_rem(1000).unwrap_or(0);
+        write!(f, "{whole}.{rest:03}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_draws_the_same_history_every_time() {
+        for seed in 0..20 {
+            assert_eq!(History::draw(seed), History::draw(seed));
+        }
+        assert_ne!(History::draw(1).1.commands, History::draw(2).1.commands);
+    }
+
+    #[test]
+    fn the_commands_of_a_history_are_in_time_order_and_read_back() {
+        let (_, history) = History::draw(3);
+        assert!(history.commands.is_sorted_by_key(|(at, _)| *at));
+        for (_, command) in &history.commands {
+            assert_eq!(crate::sim::parse::command(&command.to_string()).as_ref(), Ok(command));
+        }
+    }
+}

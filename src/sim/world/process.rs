@@ -1,0 +1,186 @@
+//! The processes of the virtual host, their probes and their stop commands: what the scripts make of
+//! what was ordered.
+
+use std::time::Duration;
+
+use crate::engine::effect::SignalScope;
+use crate::engine::event::{Event, ExitStatus, SpawnStep, StopCommandOutcome, Verdict};
+use crate::engine::id::{ProbeRunId, RunId, UnitId};
+use crate::sim::actor::{ProbeAnswer, SPAWN_TIMEOUT, SpawnOutcome, StopCommandScript, spawn_failure};
+use crate::sim::keeper::{Row, Stage, pid};
+use crate::sim::world::{Happening, World};
+use crate::unit::spec::SignalNumber;
+
+impl World {
+    pub(super) fn spawn(&mut self, run: RunId, unit: UnitId, ordinal: u32) {
+        if let Some(other) = self.table.live_run(unit) {
+            self.violate(1, format!("run {} was spawned while run {} of the unit lives", run.0, other.0));
+        }
+        let row = Row {
+            unit,
+            ordinal,
+            spawned_at: self.now,
+            stage: Stage::Spawning,
+            leftover: None,
+            early_signals: Vec::new(),
+            held_kill: None,
+        };
+        self.table.rows.insert(run, row);
+        self.run_names.insert(run, (unit, ordinal));
+        let script = self.script(unit);
+        match script.spawn {
+            SpawnOutcome::Works => self.later(script.spawn_takes, Happening::Exec(run)),
+            SpawnOutcome::Fails(failure) => {
+                self.later(script.spawn_takes, Happening::SpawnFails(run, failure));
+            }
+            SpawnOutcome::Hangs => {
+                let failure = spawn_failure(SpawnStep::Timeout, 0);
+                self.later(SPAWN_TIMEOUT, Happening::SpawnFails(run, failure));
+            }
+        }
+    }
+
+    pub(super) fn exec(&mut self, run: RunId) {
+        let exec_at = self.now;
+        let Some(row) = self.table.rows.get_mut(&run) else { return };
+        row.stage = Stage::Live { exec_at };
+        let early = std::mem::take(&mut row.early_signals);
+        let event = Event::RunSpawned { run, pid: pid(run) };
+        self.report(event);
+        self.plan_end(run);
+        for (signal, scope) in early {
+            self.signal(run, signal, scope);
+        }
+    }
+
+    pub(super) fn signal(&mut self, run: RunId, signal: SignalNumber, scope: SignalScope) {
+        let Some(row) = self.table.rows.get_mut(&run) else {
+            return self.violate(6, format!("{signal} for run {}, which the keeper does not know", run.0));
+        };
+        let at = usize::try_from(row.unit.0).ok();
+        let script = at.and_then(|at| self.scripts.get(at)).cloned().unwrap_or_default();
+        let is_kill = signal == SignalNumber::KILL;
+        if is_kill && script.is_unkillable {
+            row.held_kill = Some(scope);
+            return;
+        }
+        match &row.stage {
+            Stage::Spawning => row.early_signals.push((signal, scope)),
+            Stage::Live { .. } if is_kill => {
+                let exit = ExitStatus::Signal { signal, dumped_core: false };
+                self.leader_killed(run, exit, scope);
+            }
+            Stage::Live { .. } if !script.ignores_term => {
+                let exit = ExitStatus::Signal { signal, dumped_core: false };
+                self.later(script.stops_in, Happening::LeaderEnds(run, exit));
+            }
+            Stage::Exited(_) if scope == SignalScope::All => {
+                let ignores = row.leftover.is_none_or(|left| left.ignores_term);
+                if is_kill {
+                    self.later(Duration::ZERO, Happening::RestEnds(run));
+                } else if !ignores {
+                    self.later(script.stops_in, Happening::RestEnds(run));
+                }
+            }
+            Stage::Live { .. } | Stage::Exited(_) | Stage::FailedToSpawn(_) => {}
+        }
+    }
+
+    /// SIGKILL to all leaves nothing behind, whatever the script says.
+    fn leader_killed(&mut self, run: RunId, exit: ExitStatus, scope: SignalScope) {
+        self.later(Duration::ZERO, Happening::LeaderEnds(run, exit));
+        if scope == SignalScope::All {
+            self.later(Duration::ZERO, Happening::RestEnds(run));
+        }
+    }
+
+    pub(super) fn leader_ends(&mut self, run: RunId, exit: ExitStatus) {
+        let Some(row) = self.table.rows.get_mut(&run).filter(|row| row.is_leader_live()) else { return };
+        let unit = row.unit;
+        row.stage = Stage::Exited(exit);
+        let at = usize::try_from(unit.0).ok();
+        let leaves = at.and_then(|at| self.scripts.get(at)).and_then(|script| script.leaves);
+        row.leftover = leaves;
+        let event = Event::RunExited { run, exit, is_empty: leaves.is_none() };
+        self.report(event);
+        if let Some(after) = leaves.and_then(|left| left.ends_after) {
+            self.later(after, Happening::RestEnds(run));
+        }
+    }
+
+    pub(super) fn rest_ends(&mut self, run: RunId) {
+        let Some(row) = self.table.rows.get_mut(&run) else { return };
+        if row.leftover.take().is_some() {
+            self.report(Event::RunEmptied { run });
+        }
+    }
+
+    pub(super) fn start_probe(&mut self, probe: ProbeRunId, unit: UnitId, index: u16) {
+        let script = self.script(unit);
+        let spec = self.set.unit(unit).and_then(|unit| unit.health.get(usize::from(index)));
+        let Some(timeout) = spec.map(|spec| spec.timeout) else {
+            return self.violate(12, format!("probe {index} of unit {} does not exist", unit.0));
+        };
+        let takes = match script.probe {
+            ProbeAnswer::Hang => timeout,
+            ProbeAnswer::Pass | ProbeAnswer::Fail | ProbeAnswer::Error | ProbeAnswer::Flap { .. } => {
+                script.probe_takes.min(timeout)
+            }
+        };
+        self.probes.insert(probe, (unit, index));
+        self.later(takes, Happening::ProbeAnswers(probe));
+    }
+
+    pub(super) fn probe_answers(&mut self, probe: ProbeRunId) {
+        let Some((unit, index)) = self.probes.remove(&probe) else { return };
+        let verdict = self.verdict(unit, index);
+        let event = Event::ProbeFinished { probe, verdict };
+        self.old_probes.insert(unit, event.clone());
+        self.later(Duration::ZERO, Happening::Deliver(event));
+    }
+
+    fn verdict(&mut self, unit: UnitId, index: u16) -> Verdict {
+        let script = self.script(unit);
+        let exec_at = self.table.live_run(unit).and_then(|run| self.table.rows.get(&run)?.exec_at());
+        let timeout = self.set.unit(unit).and_then(|unit| Some(unit.health.get(usize::from(index))?.timeout));
+        if script.probe == ProbeAnswer::Hang || timeout.is_some_and(|timeout| script.probe_takes >= timeout) {
+            return Verdict::Fail("no answer in time".into());
+        }
+        if exec_at.is_none_or(|at| at.after(script.ready_after) > self.now) {
+            return Verdict::Fail("connection refused".into());
+        }
+        match script.probe {
+            ProbeAnswer::Pass | ProbeAnswer::Hang => Verdict::Pass("ok".into()),
+            ProbeAnswer::Fail => Verdict::Fail("wrong answer".into()),
+            ProbeAnswer::Error => Verdict::Error("too many open files".into()),
+            ProbeAnswer::Flap { fail, pass } => {
+                let turn = self.flaps.entry(unit).or_default();
+                let round = u64::from(fail).saturating_add(u64::from(pass));
+                let at = turn.checked_rem(round).unwrap_or(0);
+                *turn = turn.saturating_add(1);
+                if at < u64::from(fail) {
+                    Verdict::Fail("wrong answer".into())
+                } else {
+                    Verdict::Pass("ok".into())
+                }
+            }
+        }
+    }
+
+    pub(super) fn run_stop_command(&mut self, run: RunId, unit: UnitId, timeout: Duration) {
+        if !self.table.rows.contains_key(&run) {
+            self.violate(6, format!("stop command for run {}, which the keeper does not know", run.0));
+        }
+        let command = self.script(unit).stop_command;
+        let (takes, outcome) = match command.outcome {
+            StopCommandScript::NotStarted => (Duration::ZERO, StopCommandOutcome::NotStarted),
+            StopCommandScript::Hangs => (timeout, StopCommandOutcome::TimedOut),
+            StopCommandScript::Works | StopCommandScript::Fails if command.takes >= timeout => {
+                (timeout, StopCommandOutcome::TimedOut)
+            }
+            StopCommandScript::Works => (command.takes, StopCommandOutcome::Ended(ExitStatus::Code(0))),
+            StopCommandScript::Fails => (command.takes, StopCommandOutcome::Ended(ExitStatus::Code(1))),
+        };
+        self.later(takes, Happening::StopCommandEnds(run, outcome));
+    }
+}
