@@ -11,6 +11,8 @@ use crate::unit::spec::Follow;
 pub(crate) enum Wish {
     Up(UnitId, UpSource),
     Down(UnitId, DownSource),
+    /// What it follows (`follow: stop`) restarts: down, although all it requires is wanted up.
+    FollowDown(UnitId),
 }
 
 impl Engine {
@@ -19,7 +21,10 @@ impl Engine {
         while let Some(wish) = self.wishes.pop_front() {
             match wish {
                 Wish::Up(id, source) => self.wish_up(id, source),
+                // Meanwhile everything it requires may be wanted up again.
+                Wish::Down(id, DownSource::Dependency) if self.would_be_complete(id) => {}
                 Wish::Down(id, source) => self.wish_down(id, source),
+                Wish::FollowDown(id) => self.wish_down(id, DownSource::Dependency),
             }
         }
     }

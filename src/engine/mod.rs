@@ -91,6 +91,8 @@ pub struct Engine {
     wishes: VecDeque<Wish>,
     /// Units that must stop because something they follow restarts.
     to_stop: VecDeque<(UnitId, StopReason)>,
+    /// Units without a run that are to begin again, once all that the event says is known and every stop has begun.
+    called: Vec<UnitId>,
     /// Units to look at in this step.
     dirty: BTreeSet<UnitId>,
     /// Units that this step changed: their notes and waiting requests are looked at when it ends.
@@ -122,6 +124,7 @@ impl Engine {
             now: Now::default(),
             wishes: VecDeque::new(),
             to_stop: VecDeque::new(),
+            called: Vec::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             facts: Vec::new(),
@@ -212,6 +215,9 @@ impl Engine {
             }
             self.open_phases();
             if !self.wishes.is_empty() || !self.to_stop.is_empty() {
+                continue;
+            }
+            if self.begin_called() {
                 continue;
             }
             let Some(id) = self.dirty.pop_first() else { break };

@@ -58,10 +58,10 @@ impl Engine {
 
     fn next_in_chain(&self, id: UnitId) -> Option<UnitId> {
         match (&self.units[id].state, self.units[id].desired) {
-            (UnitState::Waiting { on: WaitingOn::Dependency(other) | WaitingOn::Conflict(other) }, _) => {
+            (UnitState::Waiting { on: WaitingOn::Dependency(other) | WaitingOn::Conflict(other), .. }, _) => {
                 Some(*other)
             }
-            (UnitState::Waiting { on: WaitingOn::Barrier }, _) => {
+            (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => {
                 self.holders_of(self.last_open_phase()).first().copied()
             }
             (UnitState::Stopping { why: StopReason::Follow(other), .. }, _) => Some(*other),
@@ -94,7 +94,7 @@ impl Engine {
         let unit = &self.units[id];
         match &unit.state {
             UnitState::Inactive => self.why_down(id),
-            UnitState::Waiting { on } => self.why_waiting(id, on),
+            UnitState::Waiting { on, .. } => self.why_waiting(id, on),
             UnitState::Starting { .. } => self.why_starting(id),
             UnitState::Ready { .. } => self.why_ready(id),
             UnitState::Unhealthy { .. } => self.probe_words(id).into(),
@@ -155,7 +155,7 @@ impl Engine {
                         format!("waits for {name}{wanted}, which is {}", self.why_down(*other))
                     }
                     StateName::Waiting if self.is_hopeless(*other) => {
-                        let end = self.end_of_chain(*other).unwrap_or(*other);
+                        let end = self.end_of_chain(*other);
                         format!("waits for {name}{wanted}, which waits for {}", self.spec(end).name)
                     }
                     StateName::Inactive

@@ -9,7 +9,7 @@ use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Han
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::life::Run;
 use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
-use crate::engine::time::Timestamp;
+use crate::engine::stop::KILL_WAIT;
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Follow, Ready, SignalNumber, UnitKind};
 
@@ -164,9 +164,7 @@ impl Engine {
         let since = self.units[id].since;
         match note {
             Some(NotedState::Ready | NotedState::Unhealthy) => UnitState::Ready { run, since },
-            Some(NotedState::Stopping { why, stage, deadline }) => {
-                self.resume_stop(id, run, why, stage, deadline)
-            }
+            Some(NotedState::Stopping { why, stage, .. }) => self.resume_stop(id, handed, why, stage),
             Some(
                 NotedState::Starting
                 | NotedState::Inactive
@@ -194,34 +192,45 @@ impl Engine {
         }
     }
 
-    /// The stop goes on with the deadline it had; a stop command died with the supervisor that read its end.
+    /// The note came before the signal, so nobody knows whether it was sent: twice is harmless, never is not.
+    /// Sent again, it has its whole grace again. A stop command died with the supervisor that read its end.
     fn resume_stop(
         &mut self,
         id: UnitId,
-        run: RunId,
+        handed: &HandedRun,
         why: StopReason,
         stage: StopStage,
-        deadline: Timestamp,
     ) -> UnitState {
-        // The note came before the signal, so nobody knows whether it was sent: twice is harmless, never is not.
+        let run = handed.run;
+        let (signal, grace) = (self.spec(id).stop.signal, self.spec(id).stop.grace);
+        let (has_leader, has_rest) = match handed.condition {
+            HandedCondition::Live { .. } => (true, true),
+            HandedCondition::Exited { is_empty, .. } => (false, !is_empty),
+            HandedCondition::Spawning | HandedCondition::FailedToSpawn(_) => (false, false),
+        };
+        let now = self.now.mono;
         let stage = match stage {
             StopStage::Command | StopStage::Signalled => {
-                let signal = self.spec(id).stop.signal;
-                self.signal(run, signal, SignalScope::Main);
-                self.timers.set(Some(id), Timer::StopGrace, deadline);
+                if has_leader {
+                    self.signal(run, signal, SignalScope::Main);
+                }
+                self.timers.set(Some(id), Timer::StopGrace, now.after(grace));
                 StopStage::Signalled
             }
             StopStage::Sweeping => {
-                self.signal(run, SignalNumber::TERM, SignalScope::All);
-                self.timers.set(Some(id), Timer::StopGrace, deadline);
+                if has_rest {
+                    self.signal(run, SignalNumber::TERM, SignalScope::All);
+                }
+                self.timers.set(Some(id), Timer::StopGrace, now.after(grace));
                 stage
             }
-            StopStage::Killed => {
-                self.signal(run, SignalNumber::KILL, SignalScope::All);
-                self.timers.set(Some(id), Timer::KillWait, deadline);
-                stage
+            StopStage::Killed | StopStage::Unkillable => {
+                if has_rest {
+                    self.signal(run, SignalNumber::KILL, SignalScope::All);
+                }
+                self.timers.set(Some(id), Timer::KillWait, now.after(KILL_WAIT));
+                StopStage::Killed
             }
-            StopStage::Unkillable => stage,
         };
         UnitState::Stopping { run, why, stage }
     }

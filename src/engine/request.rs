@@ -132,7 +132,7 @@ impl Engine {
     fn wake_up(&mut self, id: UnitId) {
         self.wishes.push_back(Wish::Up(id, UpSource::Operator));
         self.propagate();
-        self.leave_rest(id);
+        self.call(id);
         let mut queue = vec![id];
         let mut seen = std::collections::BTreeSet::from([id]);
         while let Some(at) = queue.pop() {
@@ -140,7 +140,7 @@ impl Engine {
                 let Some(edge) = self.spec(at).depends_on.get(index).copied() else { continue };
                 if edge.required && seen.insert(edge.unit) {
                     if self.units[edge.unit].state.name() == StateName::Failed {
-                        self.leave_rest(edge.unit);
+                        self.call(edge.unit);
                     }
                     queue.push(edge.unit);
                 }
@@ -149,21 +149,38 @@ impl Engine {
     }
 
     /// A person's start does not consume the limit, and earlier failures say nothing about it.
-    fn leave_rest(&mut self, id: UnitId) {
-        match self.units[id].state {
+    fn call(&mut self, id: UnitId) {
+        match self.units[id].state.clone() {
             UnitState::Failed { .. } | UnitState::Completed | UnitState::Backoff { .. } => {
                 self.forget_failures(id);
-                self.begin(id);
+                self.called.push(id);
             }
             UnitState::Inactive | UnitState::Waiting { .. } => {
                 self.forget_failures(id);
                 self.mark(id);
             }
-            UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
-            | UnitState::Stopping { .. } => self.mark(id),
+            UnitState::Stopping { run, stage, .. } => {
+                self.forget_failures(id);
+                self.enter(id, UnitState::Stopping { run, why: StopReason::Restart, stage });
+            }
+            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+                self.mark(id);
+            }
         }
+    }
+
+    /// Of the units that are to begin again, the first that needs none of the others.
+    pub(crate) fn begin_called(&mut self) -> bool {
+        let is_free =
+            |id: &UnitId| !self.spec(*id).depends_on.iter().any(|edge| self.called.contains(&edge.unit));
+        let Some(at) = self.called.iter().position(is_free) else { return false };
+        let id = self.called.remove(at);
+        match (self.units[id].is_live(), self.units[id].desired.is_up()) {
+            (true, _) => {} // it began meanwhile
+            (false, true) => self.begin(id),
+            (false, false) => self.rest(id, UnitState::Inactive),
+        }
+        true
     }
 
     fn forget_failures(&mut self, id: UnitId) {
@@ -258,10 +275,6 @@ impl Engine {
         for id in &self.touched {
             asked.extend(self.units[*id].waiters.iter().copied());
         }
-        // A unit further down the chain decides whether a wait is hopeless, so all waits for starts are looked at.
-        asked.extend(
-            self.requests.iter().filter(|(_, pending)| pending.goal == Goal::Up).map(|(request, _)| *request),
-        );
         for request in asked {
             let Some(mut pending) = self.requests.remove(&request) else { continue };
             for target in &mut pending.targets {
@@ -296,7 +309,7 @@ impl Engine {
             UnitState::Ready { .. } | UnitState::Completed if is_old => return None,
             UnitState::Ready { .. } | UnitState::Completed => true,
             UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy { .. } => false,
-            UnitState::Waiting { .. } if self.is_hopeless(id) => false,
+            UnitState::Waiting { is_hopeless: true, .. } => false,
             UnitState::Waiting { .. }
             | UnitState::Inactive
             | UnitState::Starting { .. }

@@ -12,15 +12,15 @@ use crate::unit::spec::{Condition, Dependency, Ready, UnitKind};
 impl Engine {
     /// A unit that is wanted and rests: spawn it, or say what it waits for.
     pub(crate) fn begin(&mut self, id: UnitId) {
-        match self.blocker(id) {
-            Some(on) => {
-                let already = matches!(&self.units[id].state, UnitState::Waiting { on: old } if *old == on);
-                if !already {
-                    self.timers.cancel(Some(id), Timer::BackoffDelay);
-                    self.enter(id, UnitState::Waiting { on });
-                }
-            }
-            None => self.spawn(id),
+        let Some(on) = self.blocker(id) else { return self.spawn(id) };
+        let is_hopeless = match &on {
+            WaitingOn::Dependency(other) => self.is_hopeless(*other),
+            WaitingOn::Barrier | WaitingOn::Conflict(_) => false,
+        };
+        let waiting = UnitState::Waiting { on, is_hopeless };
+        if self.units[id].state != waiting {
+            self.timers.cancel(Some(id), Timer::BackoffDelay);
+            self.enter(id, waiting);
         }
     }
 
@@ -65,7 +65,7 @@ impl Engine {
         target.desired.is_up()
             && match target.state {
                 UnitState::Inactive => true,
-                UnitState::Waiting { .. } => !self.is_hopeless(edge.unit),
+                UnitState::Waiting { is_hopeless, .. } => !is_hopeless,
                 UnitState::Starting { .. } | UnitState::Ready { .. } => target.attempt == 0,
                 UnitState::Stopping { .. }
                 | UnitState::Unhealthy { .. }
@@ -75,30 +75,28 @@ impl Engine {
             }
     }
 
-    /// What it waits for will not come by itself: the chain ends at a unit that gave up or is down.
+    /// It will not come by itself: it gave up, is down, or waits for such a one.
     pub(crate) fn is_hopeless(&self, id: UnitId) -> bool {
-        self.end_of_chain(id).is_some_and(|end| {
-            let unit = &self.units[end];
-            match unit.state {
-                UnitState::Failed { .. } | UnitState::Completed => true,
-                UnitState::Inactive => !unit.desired.is_up(),
-                UnitState::Waiting { .. }
-                | UnitState::Starting { .. }
-                | UnitState::Ready { .. }
-                | UnitState::Unhealthy { .. }
-                | UnitState::Stopping { .. }
-                | UnitState::Backoff { .. } => false,
-            }
-        })
+        let unit = &self.units[id];
+        match unit.state {
+            UnitState::Failed { .. } | UnitState::Completed => true,
+            UnitState::Inactive => !unit.desired.is_up(),
+            UnitState::Waiting { is_hopeless, .. } => is_hopeless,
+            UnitState::Starting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Stopping { .. }
+            | UnitState::Backoff { .. } => false,
+        }
     }
 
-    /// Follows `waiting on` to the unit where it ends; `None` when `id` waits for no unit.
-    pub(crate) fn end_of_chain(&self, id: UnitId) -> Option<UnitId> {
+    /// Follows `waiting on` to the unit where it ends.
+    pub(crate) fn end_of_chain(&self, id: UnitId) -> UnitId {
         let mut at = id;
         for _ in 0..self.units.0.len() {
             match &self.units[at].state {
-                UnitState::Waiting { on: WaitingOn::Dependency(next) } => at = *next,
-                UnitState::Waiting { on: WaitingOn::Barrier | WaitingOn::Conflict(_) }
+                UnitState::Waiting { on: WaitingOn::Dependency(next), .. } => at = *next,
+                UnitState::Waiting { on: WaitingOn::Barrier | WaitingOn::Conflict(_), .. }
                 | UnitState::Inactive
                 | UnitState::Starting { .. }
                 | UnitState::Ready { .. }
@@ -109,7 +107,7 @@ impl Engine {
                 | UnitState::Completed => break,
             }
         }
-        (at != id).then_some(at)
+        at
     }
 
     fn spawn(&mut self, id: UnitId) {

@@ -8,12 +8,12 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::ExitStatus;
 use crate::engine::id::{RunId, UnitId};
-use crate::engine::state::{DownSource, FailureCause, StopReason, StopStage, UnitState};
+use crate::engine::state::{FailureCause, StopReason, StopStage, UnitState};
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Follow, RestartPolicy, SignalNumber, UnitKind};
 
 /// After SIGKILL: what is still there then sits in uninterruptible sleep, and waiting longer helps nobody.
-const KILL_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const KILL_WAIT: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// The one way in which mcsup ends a run that lives.
@@ -56,15 +56,18 @@ impl Engine {
 
     /// What restarts tells the units that said they follow it.
     pub(crate) fn tell_followers(&mut self, id: UnitId) {
+        if !self.units[id].desired.is_up() {
+            return; // it does not restart; who requires it was told to stop
+        }
         let graph = Arc::clone(&self.graph);
         for edge in graph.dependents(id) {
-            if !self.units[edge.unit].is_up() {
+            if !self.units[edge.unit].is_up() || !self.units[edge.unit].desired.is_up() {
                 continue;
             }
             match edge.follow {
                 Follow::None => {}
                 Follow::Restart => self.to_stop.push_back((edge.unit, StopReason::Follow(id))),
-                Follow::Stop => self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency)),
+                Follow::Stop => self.wishes.push_back(Wish::FollowDown(edge.unit)),
             }
         }
     }
@@ -257,11 +260,7 @@ impl Engine {
                 if self.spec(id).kind == UnitKind::Task {
                     self.units[id].has_passed = false; // it was cut short
                 }
-                if self.units[id].desired.is_up() {
-                    self.begin(id);
-                } else {
-                    self.rest(id, UnitState::Inactive);
-                }
+                self.called.push(id);
             }
         }
     }
