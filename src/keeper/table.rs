@@ -183,6 +183,11 @@ impl Table {
         }
     }
 
+    /// Some were not told yet.
+    pub(super) fn has_signals(&self) -> bool {
+        !self.signals.is_empty()
+    }
+
     pub(super) fn log_trouble(&mut self, unit: String, errno: i32, lost_bytes: u64) {
         self.troubles.insert(unit, (errno, lost_bytes));
     }
