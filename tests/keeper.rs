@@ -954,13 +954,13 @@ mod a_dead_keeper {
         let mut keeper = TestKeeper::start();
         let file = keeper.scratch.path("pid");
         let script = format!("setsid sleep 1000 & echo $! > {}; wait", file.display());
-        keeper.send(&Order::Spawn(Box::new(shell(1, &script))));
+        keeper.send(&Order::Spawn(Box::new(SpawnOrder { ordinal: 2, ..shell(1, &script) })));
         let (report, descriptors) = keeper.next_with_descriptors();
         let Report::Spawned { pid, start_time, .. } = report else { panic!("{report:?}") };
         let child = pid_in(&file);
         keeper.kill_keeper();
         let mut adopter = AdoptedLink::start();
-        let adopt = AdoptOrder { run: 1, unit: "test".into(), ordinal: 1, pid, start_time, log: None };
+        let adopt = AdoptOrder { run: 1, unit: "test".into(), ordinal: 2, pid, start_time, log: None };
         adopter.send_with(&Order::Adopt(Box::new(adopt)), descriptors);
         adopter.send_with(&Order::Signal { run: 1, signal: 9, scope: Scope::All }, Vec::new());
         assert!(matches!(adopter.next(), Report::Exited { run: 1, .. }));

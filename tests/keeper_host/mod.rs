@@ -212,6 +212,22 @@ impl TestKeeper {
         }
     }
 
+    /// Whatever is said until nothing was said for this long.
+    pub fn all_within(&mut self, quiet: Duration) -> Vec<Report> {
+        let mut reports = Vec::new();
+        let mut end = now() + quiet;
+        while now() < end {
+            self.receive_within(Duration::from_millis(20));
+            while let Some((report, _)) = self.inbox.pop_front() {
+                if !matches!(report, Report::Strangers { .. }) {
+                    reports.push(report);
+                    end = now() + quiet;
+                }
+            }
+        }
+        reports
+    }
+
     /// Reports up to and with the first that is wanted.
     #[track_caller]
     pub fn until(&mut self, mut is_wanted: impl FnMut(&Report) -> bool) -> Vec<Report> {
