@@ -44,7 +44,13 @@ impl Look {
 impl Instance {
     /// A home with these unit files; nothing runs yet.
     pub(crate) fn new(test: &str, units: &[(&str, &str)]) -> Self {
-        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("e2e-{test}"));
+        // By process, so that two runs of these tests at once do not share a home.
+        let base = format!("{}/e2e-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+        Self::at(Path::new(&base).join(test), units)
+    }
+
+    /// The same in a directory of the caller's choice.
+    pub(crate) fn at(dir: PathBuf, units: &[(&str, &str)]) -> Self {
         drop(fs::remove_dir_all(&dir));
         let instance = Self { dir, up: None };
         fs::create_dir_all(instance.dir.join("units")).expect("a home");
@@ -138,10 +144,10 @@ impl Instance {
 
     /// The live process of this home with this hidden verb.
     pub(crate) fn ring(&self, verb: &str) -> Option<u32> {
-        let home = self.dir.to_string_lossy();
         pids().into_iter().find(|pid| {
             let line = command_line(*pid);
-            line.get(1).is_some_and(|word| word == verb) && line.iter().any(|word| word.starts_with(&*home))
+            line.get(1).is_some_and(|word| word == verb)
+                && line.iter().any(|word| Path::new(word).starts_with(&self.dir))
         })
     }
 
@@ -184,6 +190,8 @@ impl Drop for Instance {
         }
         if !std::thread::panicking() {
             drop(fs::remove_dir_all(&self.dir));
+            // The last one takes the directory of them all along.
+            drop(self.dir.parent().map(fs::remove_dir));
         }
     }
 }
