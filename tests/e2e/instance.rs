@@ -45,8 +45,8 @@ impl Instance {
     /// A home with these unit files; nothing runs yet.
     pub(crate) fn new(test: &str, units: &[(&str, &str)]) -> Self {
         // By process, so that two runs of these tests at once do not share a home.
-        let base = format!("{}/e2e-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
-        Self::at(Path::new(&base).join(test), units)
+        let name = format!("e2e-{}-{test}", std::process::id());
+        Self::at(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), units)
     }
 
     /// The same in a directory of the caller's choice.
@@ -91,7 +91,12 @@ impl Instance {
             .process_group(0)
             .spawn()
             .expect("mcsup up");
-        self.up = Some(child);
+        self.started(child);
+    }
+
+    /// `up` was started in some other way.
+    pub(crate) fn started(&mut self, up: Child) {
+        self.up = Some(up);
     }
 
     /// What `mcsup up` printed so far.
@@ -190,8 +195,6 @@ impl Drop for Instance {
         }
         if !std::thread::panicking() {
             drop(fs::remove_dir_all(&self.dir));
-            // The last one takes the directory of them all along.
-            drop(self.dir.parent().map(fs::remove_dir));
         }
     }
 }
