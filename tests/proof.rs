@@ -17,7 +17,11 @@ mod disk;
 mod examples;
 #[path = "proof/hostile.rs"]
 mod hostile;
+#[path = "proof/logs.rs"]
+mod logs;
 #[path = "proof/outlive.rs"]
 mod outlive;
+#[path = "proof/reaping.rs"]
+mod reaping;
 #[path = "proof/web_stack.rs"]
 mod web_stack;

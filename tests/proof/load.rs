@@ -18,8 +18,9 @@ pub(crate) fn measuring() -> MutexGuard<'static, ()> {
 pub(crate) const LINE_BYTES: u64 = 100;
 const MEGA: u64 = 1_000_000;
 
-/// writer.pl MEGABYTES MEGABYTES_PER_SECOND: begins when there is a file `write`, pauses while there is a
-/// file `pause`, and tells in `written` how long its longest write took and how many lines it wrote.
+/// writer.pl MEGABYTES MEGABYTES_PER_SECOND: begins when there is a file `write`, notes its progress in
+/// `megabytes`, and tells in `written` how long its longest write took
+/// and how many lines it wrote.
 const WRITER: &str = r#"
 use strict;
 use warnings;
@@ -41,7 +42,10 @@ for my $block (1 .. $blocks) {
     $longest = $took if $took > $longest;
     my $early = $began + $block / 20 / $rate - now();
     sleep $early if $early > 0;
-    while (-e 'pause') { sleep 0.01; $began += 0.01 }
+    next if $block % 20;
+    open my $progress, '>', 'megabytes' or die;
+    print $progress $block / 20;
+    close $progress;
 }
 open my $file, '>', 'written.new' or die;
 printf $file "%d %d\n", $longest * 1000, $number;
@@ -81,8 +85,15 @@ pub(crate) fn written(instance: &Instance) -> Written {
     Written { longest: Duration::from_millis(longest), lines }
 }
 
+/// Waits until the writer has got rid of this much, wherever it went.
+pub(crate) fn wait_for_progress(instance: &Instance, megabytes: u64) {
+    let progress = || fs::read_to_string(instance.path("units/megabytes")).ok()?.parse::<u64>().ok();
+    let found = eventually(|| progress().filter(|done| *done >= megabytes));
+    assert!(found.is_some(), "{:?} MB are written", progress());
+}
+
 /// The files of a log, oldest first.
-fn files(log: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(log: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(log).into_iter().flatten().flatten();
     let is_log = |path: &PathBuf| path.extension().is_none();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_log).collect();
