@@ -17,6 +17,7 @@ use tokio::task::LocalSet;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::engine::event::Event;
+use crate::engine::id::RunId;
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::inherited;
 use crate::keeper::wire::{Order, VERSION};
@@ -167,6 +168,8 @@ fn take_over(
     } else {
         Takeover::from_keeper(legacy, &set, epoch)
     };
+    // As with helpers: time makes numbers that nobody on this machine has given.
+    takeover.number_runs_above(RunId(clock::mono().0), &set);
     if restarts > 0 {
         let runs = takeover.handover.runs.len();
         takeover.announcements.push(format!("the supervisor was started again; {runs} runs are taken over"));
