@@ -22,10 +22,11 @@ use tokio::task::JoinSet;
 use crate::api::caller::{Access, Peer};
 use crate::api::routes;
 use crate::api::{Context, Shared};
+use crate::supervisor::descriptors::has_room_for;
 use crate::supervisor::handle::Handle;
 
-/// Most connections at once; one more is closed at once. Far more than people and dashboards open, and
-/// far less than there are descriptors.
+/// Most connections at once; one more is closed at once, and so is one that would leave too few descriptors.
+/// Far more than people and dashboards open.
 pub const MOST_CONNECTIONS: usize = 1100;
 
 /// From a connection's first moment, or its last answer, to the end of the next request's headers. So an idle
@@ -69,7 +70,7 @@ pub async fn serve_until(
             () = &mut end => break,
             Some(_ended) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < MOST_CONNECTIONS => {
+                Ok((stream, _)) if connections.len() < MOST_CONNECTIONS && has_room_for(&stream) => {
                     // Nobody to answer where the kernel does not say who asks.
                     if let Ok(peer) = Peer::of(&stream) {
                         let access = rules.access(&peer);

@@ -272,11 +272,7 @@ impl Takeover {
         let Process { pid, start_time } = process;
         let order =
             AdoptOrder { run, unit: record.unit.clone(), ordinal: record.ordinal, pid, start_time, log };
-        let mut descriptors = Vec::new();
-        if let Some(pidfd) = identity::open(pid) {
-            descriptors.push(Arc::new(pidfd));
-            descriptors.extend(open_output(pid).map(Arc::new));
-        }
+        let descriptors = reopened(pid);
         let lived =
             format!("{}#{} (pid {pid}) outlived both rings and is adopted", record.unit, record.ordinal);
         self.announcements.push(lived);
@@ -322,6 +318,12 @@ impl Takeover {
 
 fn known(unit: &str, set: &UnitSet) -> Option<(UnitName, crate::unit::spec::UnitId)> {
     Some((UnitName::new(unit).ok()?, set.find(unit)?))
+}
+
+/// A pidfd and the read end of the output of a process that nobody holds descriptors of.
+pub(crate) fn reopened(pid: u32) -> Vec<Arc<OwnedFd>> {
+    let Some(pidfd) = identity::open(pid) else { return Vec::new() };
+    [Some(pidfd), open_output(pid)].into_iter().flatten().map(Arc::new).collect()
 }
 
 /// The read end of the pipe that a process writes its output to, if that is what it writes to.

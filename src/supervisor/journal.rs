@@ -112,6 +112,11 @@ impl Journal {
         self.sink.close(limit).await;
     }
 
+    /// Everything goes on without this supervisor: what it wrote has to hold.
+    pub(crate) async fn close(self, limit: std::time::Duration) {
+        self.sink.close(limit).await;
+    }
+
     fn append(&mut self, payload: &str) {
         let line = checked(payload);
         self.written_bytes = self.written_bytes.saturating_add(line.len());

@@ -47,6 +47,15 @@ pub(crate) struct Api {
     pub(crate) worker: JoinHandle<()>,
 }
 
+/// Why a supervisor's loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything is stopped: both rings end with this status.
+    Done(u8),
+    /// The keeper lives and cannot be talked to: it starts a supervisor that can. Nothing is stopped.
+    MakeRoom,
+}
+
 /// What ended a wait.
 #[derive(Debug)]
 enum Woken {
@@ -59,15 +68,17 @@ enum Woken {
 }
 
 impl Supervisor {
-    /// Until the engine says `Exit`; the answer is the status to end with.
-    pub(crate) async fn run(&mut self) -> u8 {
+    /// Until the engine says `Exit`, or the link broke in a way that only a new supervisor mends.
+    pub(crate) async fn run(&mut self) -> Ending {
         loop {
             let is_done = self.turn();
             if let Some(code) = self.executor.exit {
-                return code;
+                return Ending::Done(code);
             }
             if self.executor.lost.is_some() {
-                self.succeed().await;
+                if self.succeed().await.is_break() {
+                    return Ending::MakeRoom;
+                }
             } else if is_done {
                 let woken = self.wait().await;
                 self.wake(woken);
@@ -280,6 +291,17 @@ impl Supervisor {
         if link.send(&Order::Quit { code }, &[]).is_ok() {
             drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
         }
+    }
+}
+
+impl Supervisor {
+    /// Leaves the journal as it is, for everything goes on, and lets go of the link last: the keeper
+    /// waits for nothing more from a supervisor that hung up.
+    pub(crate) async fn make_room(self) {
+        let Executor { journal, observer, link, .. } = self.executor;
+        journal.close(LAST_WORDS).await;
+        observer.close(LAST_WORDS).await;
+        drop(link);
     }
 }
 

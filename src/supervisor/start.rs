@@ -22,6 +22,7 @@ use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::inherited;
 use crate::keeper::wire::{Order, VERSION};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
+use crate::supervisor::descriptors;
 use crate::supervisor::display::Display;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handle::Handle;
@@ -29,11 +30,11 @@ use crate::supervisor::handover::{Legacy, Takeover};
 use crate::supervisor::home::{Home, fnv};
 use crate::supervisor::identity::Epoch;
 use crate::supervisor::journal::{Journal, Recorded};
-use crate::supervisor::keeper_link::{Heirloom, KeeperLink, raise_nofile};
+use crate::supervisor::keeper_link::{Heirloom, KeeperLink};
 use crate::supervisor::launch::Ground;
 use crate::supervisor::loading::{self, Loaded, Render};
 use crate::supervisor::observer::Observer;
-use crate::supervisor::run::{Api, Supervisor};
+use crate::supervisor::run::{Api, Ending, Supervisor};
 use crate::supervisor::successor::Succession;
 use crate::unit::spec::UnitSet;
 
@@ -84,7 +85,7 @@ pub fn main(face: Face) -> ExitCode {
         complain("__supervisor is started by the keeper, not by people: see `mcsup up`");
         return ExitCode::from(2);
     };
-    let original_nofile = raise_nofile();
+    let original_nofile = descriptors::raise_limit();
     ignore_signals();
     let (link, lock, listener) = match (inherited(LINK_FD), inherited(LOCK_FD), inherited(LISTENER_FD)) {
         (Ok(link), lock, listener) => (link, lock.ok(), listener.ok()),
@@ -141,9 +142,18 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     let kept = if is_takeover { Ok(()) } else { loaded.keep(&settings.home.state) };
     let mut supervisor = take_over(face, settings, heirloom, link, legacy, set, display)?;
     supervisor.tell(&warnings, log_trouble, kept.err());
-    let code = supervisor.run().await;
-    tracing::info!("the supervisor ends with {code}");
-    supervisor.quit(code).await;
+    let ending = supervisor.run().await;
+    let code = match ending {
+        Ending::Done(code) => {
+            tracing::info!("the supervisor ends with {code}");
+            supervisor.quit(code).await;
+            code
+        }
+        Ending::MakeRoom => {
+            supervisor.make_room().await;
+            1
+        }
+    };
     drop(log_guard);
     Ok(code)
 }

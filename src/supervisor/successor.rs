@@ -1,18 +1,21 @@
 //! When the keeper dies first: a new one is started and given everything that the old one held.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
 use crate::keeper::wire::{LogOrder, Order, VERSION};
+use crate::supervisor::clock;
+use crate::supervisor::descriptors::with_reserve;
 use crate::supervisor::executor::Executor;
+use crate::supervisor::handover;
 use crate::supervisor::holdings::Stage;
 use crate::supervisor::identity;
 use crate::supervisor::journal::Process;
@@ -42,34 +45,36 @@ impl Succession {
     }
 
     /// Its descriptors close a moment before the process is gone: so a moment is waited for.
-    fn keeper_died(&mut self) -> bool {
+    async fn keeper_died(&self) -> bool {
         let Some(keeper) = &self.keeper else { return true };
-        let mut fds = [PollFd::new(keeper, PollFlags::IN)];
-        let died = poll(&mut fds, Some(&A_MOMENT)).is_ok_and(|ready| ready > 0);
-        if let (true, Some(mut child)) = (died, self.child.take()) {
+        let ended = async { with_reserve(|| clock::watched(keeper))?.readable().await };
+        matches!(tokio::time::timeout(A_MOMENT, ended).await, Ok(Ok(())))
+    }
+
+    fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
             // Reaped, or so lost that nobody could.
             drop(child.try_wait());
         }
-        died
     }
 }
 
 impl Supervisor {
     /// Gets a new keeper. A keeper that lives and does not talk to us starts a new supervisor instead,
     /// so this one makes room.
-    pub(crate) async fn succeed(&mut self) {
+    pub(crate) async fn succeed(&mut self) -> ControlFlow<()> {
         let error = self.executor.lost.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-        if !self.succession.keeper_died() {
-            self.executor
-                .observer
-                .announce(&format!("the keeper hung up ({error}); it starts a new supervisor"));
-            self.executor.exit = Some(1);
-            return;
+        if !self.succession.keeper_died().await {
+            self.executor.observer.announce(&format!(
+                "cannot talk to the keeper any more ({error}); it starts a new supervisor, services go on"
+            ));
+            return ControlFlow::Break(());
         }
+        self.succession.reap();
         self.executor
             .observer
             .announce(&format!("the keeper died ({error}); a new one takes over, services go on"));
-        match start_keeper(&self.succession.heirloom) {
+        match with_reserve(|| start_keeper(&self.succession.heirloom)) {
             Ok((child, link)) => {
                 self.succession.child = Some(child);
                 self.succession.keeper = None;
@@ -84,6 +89,7 @@ impl Supervisor {
                 drop(tokio::time::timeout(RETRY, std::future::pending::<()>()).await);
             }
         }
+        ControlFlow::Continue(())
     }
 }
 
@@ -104,7 +110,11 @@ impl Executor {
         for run in held {
             let Some(holding) = self.holdings.runs.get(&run) else { continue };
             if let Some(order) = holding.adopt_order(run, self.log_order(&holding.unit)) {
-                let descriptors = holding.descriptors.clone();
+                let mut descriptors = holding.descriptors.clone();
+                if descriptors.is_empty() {
+                    // There was no room to keep any: with luck they can still be found.
+                    descriptors = with_reserve(|| handover::reopened(order.pid));
+                }
                 self.send(&Order::Adopt(Box::new(order)), &descriptors);
             }
         }
@@ -167,5 +177,5 @@ fn sign(lock: &OwnedFd, pid: Pid) {
     }
 }
 
-const A_MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const A_MOMENT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);
