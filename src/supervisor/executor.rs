@@ -109,6 +109,7 @@ impl Executor {
         let flushed = self.link.flush().map(drop);
         self.keep_error(flushed);
         self.observer.draw();
+        self.journal.tend(clock::mono());
         if let Some(trouble) = self.journal.trouble() {
             self.observer.announce(&format!(
                 "cannot write the journal in the state directory: {trouble}; services are not affected"

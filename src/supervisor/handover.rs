@@ -28,6 +28,8 @@ pub(crate) struct Legacy {
     pub(crate) restarts: u32,
     pub(crate) is_safe_mode: bool,
     pub(crate) keeper_pid: u32,
+    /// What the journal says, where this keeper has nothing to hand over.
+    pub(crate) recorded: Option<Recorded>,
     /// Pings that came meanwhile.
     pub(crate) pings: Vec<u64>,
     /// News that came in the same packet, behind the handover.

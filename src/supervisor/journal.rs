@@ -16,7 +16,9 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::engine::time::Timestamp;
 use crate::supervisor::home::{fnv, fold};
 use crate::supervisor::identity::Epoch;
 use crate::supervisor::sink::{Batch, Sink};
@@ -53,7 +55,8 @@ pub(crate) struct Journal {
     sink: Sink,
     image: Recorded,
     written_bytes: usize,
-    was_told: bool,
+    /// Something did not reach the file: then all of it is written anew.
+    rewrite_at: Option<Timestamp>,
 }
 
 impl Journal {
@@ -61,7 +64,7 @@ impl Journal {
     pub(crate) fn begin(state: &Path, image: Recorded) -> Self {
         let path = path_in(state);
         let sink = Sink::new(PENDING_MAX_BYTES, move |batch| write(&path, batch));
-        let mut journal = Self { sink, image, written_bytes: 0, was_told: false };
+        let mut journal = Self { sink, image, written_bytes: 0, rewrite_at: None };
         journal.compact();
         journal
     }
@@ -100,27 +103,49 @@ impl Journal {
     }
 
     /// The first trouble of a spell, to be told once.
-    pub(crate) fn trouble(&mut self) -> Option<io::Error> {
-        let trouble = self.sink.take_trouble()?;
-        (!std::mem::replace(&mut self.was_told, true)).then_some(trouble)
+    pub(crate) fn trouble(&self) -> Option<io::Error> {
+        self.sink.take_trouble()
+    }
+
+    /// Sees to it that what was lost is made up for, a while after it was: a line that is missing for good
+    /// would be a run that nobody knows of.
+    pub(crate) fn tend(&mut self, now: Timestamp) {
+        if self.sink.lost_bytes() == 0 {
+            self.rewrite_at = None;
+        } else if *self.rewrite_at.get_or_insert_with(|| now.after(RETRY)) <= now {
+            self.rewrite_at = None;
+            self.compact();
+        }
+    }
+
+    /// Comes back when `tend` has something to do. Safe to drop at any await.
+    pub(crate) async fn needs_tending(&self, now: Timestamp) {
+        let Some(at) = self.rewrite_at else { return self.sink.turned().await };
+        let pause = Duration::from_nanos(at.0.saturating_sub(now.0));
+        // The writer has nothing else to tell before the next attempt.
+        drop(tokio::time::timeout(pause, std::future::pending::<()>()).await);
     }
 
     /// An orderly end: the next start owes nothing to this one.
-    pub(crate) async fn end(mut self, limit: std::time::Duration) {
+    pub(crate) async fn end(mut self, limit: Duration) {
         self.image = Recorded { epoch: self.image.epoch.take(), ..Recorded::default() };
         self.sink.replace(self.image.to_text().into_bytes());
         self.sink.close(limit).await;
     }
 
     /// Everything goes on without this supervisor: what it wrote has to hold.
-    pub(crate) async fn close(self, limit: std::time::Duration) {
+    pub(crate) async fn close(self, limit: Duration) {
         self.sink.close(limit).await;
     }
 
     fn append(&mut self, payload: &str) {
+        if self.sink.lost_bytes() > 0 {
+            // What follows a torn line could not be read; the image has it for when all is written anew.
+            return;
+        }
         let line = checked(payload);
         self.written_bytes = self.written_bytes.saturating_add(line.len());
-        if self.written_bytes > COMPACT_BYTES || self.sink.lost_bytes() > 0 {
+        if self.written_bytes > COMPACT_BYTES {
             self.compact();
         }
         self.sink.push(line.as_bytes());
@@ -269,6 +294,8 @@ fn path_in(state: &Path) -> PathBuf {
 
 /// Grown by this much, it is written anew.
 const COMPACT_BYTES: usize = 1024 * 1024;
+/// Between two attempts to write what did not reach the file.
+const RETRY: Duration = Duration::from_secs(2);
 /// A disk that takes nothing for a while costs this much memory at most.
 const PENDING_MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -312,5 +339,44 @@ mod tests {
         assert_eq!(recorded.bad_lines, 1);
         assert_eq!(recorded.runs[&4].process, None);
         assert_eq!(recorded.notes, sample().notes);
+    }
+
+    #[test]
+    fn what_a_full_disk_swallowed_is_written_when_there_is_room_again() {
+        let state = std::env::temp_dir().join(format!("mcsup-journal-{}", std::process::id()));
+        drop(fs::remove_dir_all(&state));
+        fs::create_dir_all(&state).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            let mut journal = Journal::begin(&state, sample());
+            journal.run_ordered(6, "before", 1, 99);
+            // Where the file was is a directory: nothing can be written, as on a disk that is full.
+            let is_written = (0..1_000_000).any(|_| {
+                std::thread::yield_now();
+                Recorded::read(&state).unwrap().runs.len() == 3
+            });
+            assert!(is_written);
+            fs::remove_file(path_in(&state)).unwrap();
+            fs::create_dir_all(path_in(&state).join("x")).unwrap();
+            journal.run_ordered(7, "swallowed", 1, 99);
+            journal.needs_tending(Timestamp(0)).await;
+            assert!(journal.trouble().is_some());
+            journal.tend(Timestamp(0));
+            journal.run_ordered(8, "late", 1, 99);
+            // The first attempt is in vain, the second one is not; nothing else happens meanwhile.
+            let mut now = Timestamp(0);
+            for _ in 0..2 {
+                journal.needs_tending(now).await;
+                now = now.after(RETRY);
+                journal.tend(now);
+                journal.needs_tending(now).await;
+                journal.tend(now);
+                drop(fs::remove_dir_all(path_in(&state)));
+            }
+            journal.close(Duration::from_secs(10)).await;
+        });
+        let recorded = Recorded::read(&state).unwrap();
+        assert_eq!(recorded.runs.keys().copied().collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
+        fs::remove_dir_all(state).unwrap();
     }
 }

@@ -120,6 +120,7 @@ impl Supervisor {
             Some(message) = inbox.recv() => Woken::Inbox(message),
             Some(query) = queries.recv() => Woken::Query(query),
             result = alarm.rings() => look(result),
+            () = executor.journal.needs_tending(clock::mono()) => Woken::Look,
             result = steps.stepped() => result.map_or_else(Woken::Broken, |()| Woken::ClockStepped),
         }
     }

@@ -126,12 +126,18 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     link.send(&Order::Hello { version: VERSION, pid: std::process::id() }, &[])?;
     link.flush()?;
     let (log_guard, log_trouble) = open_log(&settings.home);
-    let legacy = Legacy::receive(&mut link).await?;
+    let mut legacy = Legacy::receive(&mut link).await?;
     let is_takeover = !legacy.is_cold();
-    let loaded = match load(face, &settings.home, is_takeover) {
+    let read = load(face, &settings.home, is_takeover).and_then(|loaded| {
+        if !is_takeover {
+            legacy.recorded = Some(recorded(&settings.home.state)?);
+        }
+        Ok(loaded)
+    });
+    let loaded = match read {
         Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            complain(&diagnostics);
+        Err(why) => {
+            complain(&why);
             link.send(&Order::Quit { code: 1 }, &[])?;
             drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
             return Ok(1);
@@ -173,10 +179,9 @@ fn take_over(
     let epoch = Epoch::read();
     let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
     let (keeper_pid, is_safe_mode, restarts) = (legacy.keeper_pid, legacy.is_safe_mode, legacy.restarts);
-    let mut takeover = if legacy.is_cold() {
-        from_journal(&home.state, &ground, epoch)
-    } else {
-        Takeover::from_keeper(legacy, &set, epoch)
+    let mut takeover = match legacy.recorded.take() {
+        Some(recorded) => from_journal(&recorded, &ground, epoch),
+        None => Takeover::from_keeper(legacy, &set, epoch),
     };
     // As with helpers: time makes numbers that nobody on this machine has given.
     takeover.number_runs_above(RunId(clock::mono().0), &set);
@@ -261,19 +266,32 @@ fn load(face: &Face, home: &Home, is_takeover: bool) -> Result<Loaded, String> {
     }
 }
 
-fn from_journal(state: &Path, ground: &Ground, epoch: Option<Epoch>) -> Takeover {
+/// What may still run from before. A journal that cannot be read leaves that open, and whoever starts
+/// everything anew then starts twins.
+fn recorded(state: &Path) -> Result<Recorded, String> {
+    Recorded::read(state).map_err(|error| {
+        format!(
+            "cannot read the journal in {}: {error}; services of the last time may still run, so nothing is started\n\
+             help: mend the disk; or, once nothing of them runs any more, remove the file `journal` there",
+            state.display()
+        )
+    })
+}
+
+fn from_journal(recorded: &Recorded, ground: &Ground, epoch: Option<Epoch>) -> Takeover {
     let log_order = |unit: &str| {
         let spec = ground.set.unit(ground.set.find(unit)?)?;
         Some(ground.log_order(spec))
     };
-    match Recorded::read(state) {
-        Ok(recorded) => Takeover::from_journal(&recorded, &ground.set, epoch, &log_order),
-        Err(error) => {
-            let mut takeover = Takeover::from_journal(&Recorded::default(), &ground.set, epoch, &log_order);
-            takeover.announcements.push(format!("cannot read the journal: {error}; starting from nothing"));
-            takeover
-        }
+    let mut takeover = Takeover::from_journal(recorded, &ground.set, epoch, &log_order);
+    if recorded.bad_lines > 0 {
+        takeover.announcements.push(format!(
+            "the journal has {} lines that make no sense; one may be torn by a kill, more are damage: \
+             what they said is not known",
+            recorded.bad_lines
+        ));
     }
+    takeover
 }
 
 /// The control API, on the listener that the keeper holds; without one nobody can ask, and all else works.

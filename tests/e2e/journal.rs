@@ -72,6 +72,27 @@ fn case_8_a_torn_last_line_is_no_empty_list() {
     instance.up();
     let after = instance.wait("booted again", |look| look.0["booted"] == true);
     assert_eq!(after.pid("a"), before);
+    instance.wait_for_line("the journal has 2 lines that make no sense");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_starts_no_twins() {
+    let mut instance = Instance::booted("unreadable", &[("a", SLEEP)]);
+    let before = instance.look().expect("a status").pid("a");
+    wait_for_journal(&instance, "live ");
+    kill_both(&mut instance);
+    fs::rename(instance.path("state/journal"), instance.path("state/kept")).expect("no journal");
+    fs::create_dir(instance.path("state/journal")).expect("what cannot be read");
+    instance.up();
+    assert_eq!(instance.ended().code(), Some(1));
+    let printed = instance.printed();
+    assert!(printed.contains("help: mend the disk"), "{printed}");
+    assert_eq!(instance.processes(), [before], "no twin");
+    fs::remove_dir(instance.path("state/journal")).expect("mended");
+    fs::rename(instance.path("state/kept"), instance.path("state/journal")).expect("a journal");
+    instance.up();
+    let after = instance.wait("booted again", |look| look.0["booted"] == true);
+    assert_eq!(after.pid("a"), before);
 }
 
 #[test]
