@@ -24,6 +24,7 @@ impl World {
             leftover: None,
             early_signals: Vec::new(),
             held_kill: None,
+            is_released: false,
         };
         self.table.rows.insert(run, row);
         self.run_names.insert(run, (unit, ordinal));
@@ -45,8 +46,7 @@ impl World {
         let Some(row) = self.table.rows.get_mut(&run) else { return };
         row.stage = Stage::Live { exec_at };
         let early = std::mem::take(&mut row.early_signals);
-        let event = Event::RunSpawned { run, pid: pid(run) };
-        self.report(event);
+        self.report_of(run, Event::RunSpawned { run, pid: pid(run) });
         self.plan_end(run);
         for (signal, scope) in early {
             self.signal(run, signal, scope);
@@ -101,8 +101,7 @@ impl World {
         let at = usize::try_from(unit.0).ok();
         let leaves = at.and_then(|at| self.scripts.get(at)).and_then(|script| script.leaves);
         row.leftover = leaves;
-        let event = Event::RunExited { run, exit, is_empty: leaves.is_none() };
-        self.report(event);
+        self.report_of(run, Event::RunExited { run, exit, is_empty: leaves.is_none() });
         if let Some(after) = leaves.and_then(|left| left.ends_after) {
             self.later(after, Happening::RestEnds(run));
         }
@@ -111,7 +110,7 @@ impl World {
     pub(super) fn rest_ends(&mut self, run: RunId) {
         let Some(row) = self.table.rows.get_mut(&run) else { return };
         if row.leftover.take().is_some() {
-            self.report(Event::RunEmptied { run });
+            self.report_of(run, Event::RunEmptied { run });
         }
     }
 
