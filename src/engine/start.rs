@@ -43,6 +43,8 @@ impl Engine {
     pub(crate) fn is_met(&self, edge: &Dependency) -> bool {
         let target = &self.units[edge.unit];
         match edge.condition {
+            // It is about to stop: nothing new builds on it.
+            Condition::Started | Condition::Healthy if !target.desired.is_up() => false,
             Condition::Started => match target.state {
                 UnitState::Ready { .. } | UnitState::Unhealthy { .. } => true,
                 UnitState::Starting { .. } => target.is_running(),
