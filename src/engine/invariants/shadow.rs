@@ -65,7 +65,8 @@ pub(super) struct Shadow {
     dependents: Vec<Vec<(UnitId, Dependency)>>,
     pub(super) highest_run: u64,
     pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
-    pub(super) pending: BTreeSet<RequestId>,
+    /// Requests without a reply, and the units that they name.
+    pub(super) pending: BTreeMap<RequestId, Vec<UnitId>>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
     pub(super) shutdown_since: Option<Timestamp>,
@@ -103,7 +104,7 @@ impl Shadow {
             dependents,
             highest_run: 0,
             probes: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            pending: BTreeMap::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
             shutdown_since: None,
@@ -177,7 +178,8 @@ impl Shadow {
                 self.probes.remove(probe);
             }
             Event::RequestReceived { request, ask } => {
-                self.pending.insert(*request);
+                let named = ask.units().iter().filter_map(|name| self.set.find(name.as_str())).collect();
+                self.pending.insert(*request, named);
                 self.learn_ask(now, ask);
             }
             Event::StopCommandFinished { .. } | Event::ClockStepped | Event::DeadlineReached => {}
@@ -345,7 +347,7 @@ impl Shadow {
                 }
             }
             Effect::Remember(Note::Boot(_)) => {}
-            Effect::Record(fact) => self.carry_fact(fact),
+            Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
             Effect::RunStopCommand { run, .. } => self.begin_stop(now, *run),
             Effect::Signal { run, signal, .. } => {
@@ -398,7 +400,7 @@ impl Shadow {
         }
     }
 
-    fn carry_fact(&mut self, fact: &Fact) {
+    fn carry_fact(&mut self, now: Timestamp, fact: &Fact) {
         match fact {
             Fact::StateChanged { unit: id, from, to, .. } => {
                 let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
@@ -445,8 +447,11 @@ impl Shadow {
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }
-            | Fact::ShutdownBegan
             | Fact::BugFound { .. } => {}
+            // Nobody may have asked for it: the end of an essential unit is one, too.
+            Fact::ShutdownBegan => {
+                self.shutdown_since.get_or_insert(now);
+            }
         }
     }
 }

@@ -120,7 +120,7 @@ impl World {
         let Some(timeout) = spec.map(|spec| spec.timeout) else {
             return self.violate(12, format!("probe {index} of unit {} does not exist", unit.0));
         };
-        let takes = match script.probe {
+        let takes = match script.answer_of(index) {
             ProbeAnswer::Hang => timeout,
             ProbeAnswer::Pass | ProbeAnswer::Fail | ProbeAnswer::Error | ProbeAnswer::Flap { .. } => {
                 script.probe_takes.min(timeout)
@@ -140,15 +140,16 @@ impl World {
 
     fn verdict(&mut self, unit: UnitId, index: u16) -> Verdict {
         let script = self.script(unit);
+        let answer = script.answer_of(index);
         let exec_at = self.table.live_run(unit).and_then(|run| self.table.rows.get(&run)?.exec_at());
         let timeout = self.set.unit(unit).and_then(|unit| Some(unit.health.get(usize::from(index))?.timeout));
-        if script.probe == ProbeAnswer::Hang || timeout.is_some_and(|timeout| script.probe_takes >= timeout) {
+        if answer == ProbeAnswer::Hang || timeout.is_some_and(|timeout| script.probe_takes >= timeout) {
             return Verdict::Fail("no answer in time".into());
         }
         if exec_at.is_none_or(|at| at.after(script.ready_after) > self.now) {
             return Verdict::Fail("connection refused".into());
         }
-        match script.probe {
+        match answer {
             ProbeAnswer::Pass | ProbeAnswer::Hang => Verdict::Pass("ok".into()),
             ProbeAnswer::Fail => Verdict::Fail("wrong answer".into()),
             ProbeAnswer::Error => Verdict::Error("too many open files".into()),
