@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::Engine;
 use crate::engine::event::{Ask, ExitStatus};
 use crate::engine::invariants::Violation;
 use crate::engine::state::StateName;
 use crate::engine::time::{Pretty, Timestamp};
+use crate::engine::{Engine, Options};
 use crate::sim::actor::Trait;
 use crate::sim::command::Command;
 use crate::sim::profile::{self, Profile};
@@ -73,7 +73,8 @@ impl History {
         }
         self.shut_down(&mut world);
         if world.violations.is_empty() {
-            replay(&mut world);
+            let broken = replay(&world.trace.entries, world.set(), world.options());
+            world.violations.extend(broken);
         }
         let failure = world.violations.first().map(|violation| Failure {
             violation: violation.clone(),
@@ -205,25 +206,22 @@ fn tail(world: &World) -> String {
 }
 
 /// 20: the events that were recorded, given to fresh engines, must give equal effects.
-fn replay(world: &mut World) {
-    let mut engine = Engine::new(Arc::clone(world.set()), world.options());
-    let mut differs = None;
-    for entry in &world.trace.entries {
+pub fn replay(entries: &[Entry], set: &Arc<UnitSet>, options: Options) -> Option<Violation> {
+    let mut engine = Engine::new(Arc::clone(set), options);
+    for entry in entries {
         match entry {
-            Entry::Lost { .. } => engine = Engine::new(Arc::clone(world.set()), world.options()),
+            Entry::Lost { .. } => engine = Engine::new(Arc::clone(set), options),
             Entry::Step { now, event, effects, .. } => {
                 let again = engine.step(*now, event.clone());
                 if again.0 != *effects {
-                    differs =
-                        Some(format!("at {:?} the same {event:?} gave {again:?}, not {effects:?}", now.mono));
-                    break;
+                    let text =
+                        format!("at {:?} the same {event:?} gave {again:?}, not {effects:?}", now.mono);
+                    return Some(Violation { number: 20, text });
                 }
             }
         }
     }
-    if let Some(text) = differs {
-        world.violate(20, text);
-    }
+    None
 }
 
 /// The definitions of a set in the form of scenario files; only the keys that profiles draw.
