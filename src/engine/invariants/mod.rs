@@ -455,18 +455,10 @@ impl Auditor {
                 missing.push(format!("{} is {} ({})", self.shadow.name(id), status.state, status.reason));
             }
         }
-        for (request, named) in &self.shadow.pending {
-            if !named.iter().any(|id| self.is_behind_a_barrier(&look, *id)) {
-                missing.push(format!("request {} has no reply", request.0));
-            }
+        for request in self.shadow.pending.keys() {
+            missing.push(format!("request {} has no reply", request.0));
         }
         missing
-    }
-
-    /// A start behind a barrier that does not open is answered when somebody makes it open.
-    fn is_behind_a_barrier(&self, look: &Look<'_>, id: UnitId) -> bool {
-        let is_shut = self.shadow.spec(id).is_some_and(|spec| spec.phase.0 >= self.shadow.open_phases);
-        is_shut && self.shadow.state(id) == StateName::Waiting && self.is_excused(look, id, 0)
     }
 
     /// A unit may wait for ever for what a person stopped, what failed, and what waits so itself.
