@@ -16,6 +16,7 @@ use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::probe::http::Http;
+use crate::probe::resolve::Resolver;
 use crate::probe::tcp;
 use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
@@ -51,6 +52,7 @@ pub(crate) struct Executor {
     /// Programs of launches that the keeper works on, to name in a failure.
     programs: BTreeMap<u64, Box<str>>,
     probes: BTreeMap<ProbeRunId, AbortHandle>,
+    resolver: Resolver,
     http: Rc<Http>,
     outlet: Outlet,
 }
@@ -63,6 +65,7 @@ impl Executor {
         observer: Observer,
         outlet: Outlet,
     ) -> Self {
+        let resolver = Resolver::default();
         Self {
             starts: Starts::new(Arc::clone(&ground), outlet.clone()),
             helpers: Helpers::new(clock::mono()),
@@ -78,7 +81,8 @@ impl Executor {
             lost: None,
             programs: BTreeMap::new(),
             probes: BTreeMap::new(),
-            http: Rc::default(),
+            http: Rc::new(Http::new(resolver.clone())),
+            resolver,
         }
     }
 
@@ -288,7 +292,10 @@ impl Executor {
             }
             ProbeKind::Tcp { host, port } => {
                 let (host, port) = (host.clone(), *port);
-                self.watch_probe(probe, async move { tcp::execute(&host, port, limit, since_boot).await });
+                let resolver = self.resolver.clone();
+                self.watch_probe(probe, async move {
+                    tcp::execute(&resolver, &host, port, limit, since_boot).await
+                });
             }
             ProbeKind::Http { host, port, path } => {
                 let (http, host, port, path) = (Rc::clone(&self.http), host.clone(), *port, path.clone());
