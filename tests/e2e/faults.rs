@@ -138,6 +138,34 @@ fn a_supervisor_that_cannot_hear_the_keeper_any_more_makes_room_for_one_that_can
     assert_ne!(instance.supervisor(), supervisor);
 }
 
+#[test]
+fn clients_that_follow_logs_hold_up_neither_launches_nor_the_journal() {
+    let unit = "command: [sh, -c, 'yes | head -c 1000000; exec sleep 1000']\nenv_file: [a.env]\nrestart: {backoff: {initial: 0s}}\n";
+    let mut instance = Instance::new("followers", &[("a", unit)]);
+    std::fs::write(instance.path("units/a.env"), "A=1\n").expect("a file");
+    instance.up();
+    let before = instance.wait("ready", |look| look.is("a", "ready"));
+    // As many as there may be, and none of them reads what it asked for.
+    let followers: Vec<UnixStream> = (0..16)
+        .map(|_| {
+            let mut stream = connect(&instance);
+            let head = b"GET /v1/units/a/logs?follow=true HTTP/1.1\r\nHost: x\r\n\r\n";
+            stream.write_all(head).expect("a request");
+            assert!(stream.read(&mut [0; 100]).expect("an answer") > 0);
+            stream
+        })
+        .collect();
+    kill(before.pid("a"));
+    let after = instance.wait("healed", |look| look.is("a", "ready") && look.pid("a") != before.pid("a"));
+    let line = format!(" {} ", after.pid("a"));
+    let is_written = || {
+        let journal = std::fs::read_to_string(instance.path("state/journal")).unwrap_or_default();
+        journal.contains(&line).then_some(())
+    };
+    assert!(eventually(is_written).is_some(), "the journal knows of it");
+    drop(followers);
+}
+
 fn connect(instance: &Instance) -> UnixStream {
     UnixStream::connect(instance.path("run/mcsup.sock")).expect("a connection")
 }
