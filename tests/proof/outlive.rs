@@ -16,9 +16,9 @@ fn ends_on_demand(name: &str, status: u8, policy: &str) -> String {
     )
 }
 
-/// From the death of a supervisor to the first answer of the next one.
-const BACK_WITHIN: Duration =
-    if cfg!(debug_assertions) { Duration::from_secs(3) } else { Duration::from_millis(500) };
+/// From the death of a supervisor to the first answer of the next one. A debug build took 90 to 140 ms on two
+/// cores; its bound is wider, as other tests use them as well.
+const BACK_WITHIN: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1500 } else { 500 });
 
 /// A write that takes longer than this was held up by us and not by a busy machine.
 const WRITE_AT_MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 400 } else { 200 });
@@ -125,6 +125,7 @@ fn a_supervisor_held_down_for_ten_seconds_blocks_no_writer_and_loses_nothing() {
     wait_for_megabytes(&instance.path("log/writer"), 500);
     signal(supervisor, Signal::CONT);
     let written = written(&instance);
+    println!("the longest of the writes took {:?}", written.longest);
     instance.wait("the same supervisor answers", |look| look.is("writer", "ready"));
     assert_eq!(instance.supervisor(), supervisor, "it was not given up");
     assert!(written.longest < WRITE_AT_MOST, "a write took {:?}", written.longest);
