@@ -103,6 +103,10 @@ impl Table {
                 },
             })
         };
-        Handover { runs: self.rows.iter().filter_map(hand).collect(), notes: self.notes.clone() }
+        Handover {
+            runs: self.rows.iter().filter_map(hand).collect(),
+            first_run: 1,
+            notes: self.notes.clone(),
+        }
     }
 }

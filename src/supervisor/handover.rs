@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Notes, UnitNote};
 use crate::engine::id::RunId;
-use crate::engine::state::{Desired, DownSource, NotedState};
+use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
 use crate::keeper::wire::{AdoptOrder, HELPER_BIT, LogOrder, Report, Row, Stage};
 use crate::supervisor::holdings::{Holding, Stage as Held};
@@ -149,28 +149,10 @@ impl Takeover {
         takeover
     }
 
-    /// Makes the engine number its runs above `last`. The number is the part of `MCSUP_RUN` that no other
-    /// instance on this machine shares: what is searched for among all processes must not be found there.
-    ///
-    /// Told as the last run of a unit that the set cannot have, as numbers go on above all that are noted.
-    pub(crate) fn number_runs_above(&mut self, last: RunId, set: &UnitSet) {
-        let mut names = (0..=set.units.len()).filter_map(|number| UnitName::new(&number.to_string()).ok());
-        let Some(nobody) = names.find(|name| set.find(name.as_str()).is_none()) else { return };
-        let note = UnitNote {
-            desired: Desired::Down(DownSource::Disabled),
-            life: NotedState::Inactive,
-            attempt: 0,
-            starts: Vec::new(),
-            restarts: 0,
-            last_run: Some(last),
-            last_ordinal: 0,
-            last_exit: None,
-            has_passed: false,
-            incident: None,
-            leaves_dependents: false,
-            since: Timestamp(0),
-        };
-        self.handover.notes.units.insert(nobody, note);
+    /// The engine numbers runs from here on. A run's number is part of its `MCSUP_RUN`; one that no other
+    /// instance on this machine has given keeps its processes apart from theirs.
+    pub(crate) fn number_runs_from(&mut self, first: u64) {
+        self.handover.first_run = first;
     }
 
     fn row(&mut self, row: &Row, descriptors: Vec<OwnedFd>, set: &UnitSet) {

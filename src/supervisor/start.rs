@@ -17,7 +17,6 @@ use tokio::task::LocalSet;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::engine::event::Event;
-use crate::engine::id::RunId;
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::inherited;
 use crate::keeper::wire::{Order, VERSION};
@@ -169,7 +168,7 @@ fn take_over(
         Takeover::from_keeper(legacy, &set, epoch)
     };
     // As with helpers: time makes numbers that nobody on this machine has given.
-    takeover.number_runs_above(RunId(clock::mono().0), &set);
+    takeover.number_runs_from(clock::mono().0);
     if restarts > 0 {
         let runs = takeover.handover.runs.len();
         takeover.announcements.push(format!("the supervisor was started again; {runs} runs are taken over"));

@@ -234,6 +234,7 @@ impl Auditor {
             | Event::ProbeFinished { .. }
             | Event::StopCommandFinished { .. }
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped => was_due,
         };
         if let Some(at) = next.filter(|at| *at <= look.now && !may_be_due) {

@@ -160,6 +160,7 @@ impl Shadow {
             }
             Event::KeeperConnected(_)
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => false,
         }
@@ -179,6 +180,9 @@ impl Shadow {
             Event::RequestReceived { request, ask } => {
                 self.pending.insert(*request);
                 self.learn_ask(now, ask);
+            }
+            Event::RequestAbandoned { request } => {
+                self.pending.remove(request);
             }
             Event::StopCommandFinished { .. } | Event::ClockStepped | Event::DeadlineReached => {}
         }

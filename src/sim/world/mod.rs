@@ -370,6 +370,7 @@ impl World {
             | Event::RunEmptied { .. }
             | Event::StopCommandFinished { .. }
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => {}
         }
