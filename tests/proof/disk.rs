@@ -1,11 +1,11 @@
 //! Disks that are full.
 
 use std::fs;
-use std::time::Duration;
 
 use crate::instance::{Instance, eventually, kill, signal};
 use crate::load::{
-    LINE_BYTES, install_writer, measuring, stored_bytes, touch, wait_for_progress, writer, written,
+    LINE_BYTES, WRITE_AT_MOST, install_writer, measuring, stored_bytes, touch, wait_for_progress, writer,
+    written,
 };
 use crate::namespace::{inside, up_with_mounts};
 
@@ -39,7 +39,7 @@ fn case_7_a_full_log_disk_blocks_no_writer_and_the_loss_is_counted_and_told_once
     fs::remove_file(&ballast).expect("no ballast");
     instance.wait_for_line("writer: its log can be written again");
     let written = written(&instance);
-    assert!(written.longest < Duration::from_millis(400), "a write took {:?}", written.longest);
+    assert!(written.longest < WRITE_AT_MOST, "a write took {:?}", written.longest);
     let sent = written.lines * LINE_BYTES;
     let printed = instance.printed();
     let told = printed.lines().find(|line| line.contains("can be written again")).expect("a line");

@@ -5,7 +5,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::instance::{Instance, eventually, is_alive, kill, signal, timed};
-use crate::load::{assert_complete, install_writer, measuring, touch, wait_for_megabytes, writer, written};
+use crate::load::{
+    WRITE_AT_MOST, assert_complete, install_writer, measuring, touch, wait_for_megabytes, writer, written,
+};
 
 const SLEEP: &str = "command: [sleep, '1000']\n";
 /// Ends with this status when there is a file of its unit's name, which it takes away first.
@@ -19,9 +21,6 @@ fn ends_on_demand(name: &str, status: u8, policy: &str) -> String {
 /// From the death of a supervisor to the first answer of the next one. A debug build took 90 to 140 ms on two
 /// cores; its bound is wider, as other tests use them as well.
 const BACK_WITHIN: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1500 } else { 500 });
-
-/// A write that takes longer than this was held up by us and not by a busy machine.
-const WRITE_AT_MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 400 } else { 200 });
 
 fn sleepers(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("s{number:03}")).collect()
