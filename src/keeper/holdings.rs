@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::keeper::process::Process;
 use crate::keeper::sys::Ended;
 
 /// One process that is watched by its pidfd.
@@ -21,6 +22,8 @@ pub(super) struct Holding {
     pub(super) tag: String,
     /// Not adopted: its exit is ours to wait for, its orphans come to us.
     pub(super) is_child: bool,
+    /// Who becomes the parent of its orphans.
+    pub(super) reaper: i32,
     /// When a copied child must have execed.
     pub(super) exec_by: Option<u64>,
     /// When it is killed with all it started.
@@ -30,6 +33,9 @@ pub(super) struct Holding {
     pub(super) tell_at: Option<u64>,
     /// Its process group was seen empty: the number may mean somebody else from now on.
     pub(super) is_group_gone: bool,
+    /// Found to be of it, other than by its group: a process on its way out has lost every mark
+    /// by which it could be found again, and must still be waited for.
+    pub(super) seen: Vec<Process>,
     /// Everything of it gets SIGKILL, also what turns up later.
     pub(super) is_doomed: bool,
 }

@@ -130,10 +130,12 @@ impl Keeper {
             pipes: pipes.clone(),
             tag: pending.tag,
             is_child: true,
+            reaper: self.pid,
             kill_at: pending.kill_at,
             ended: None,
             tell_at: None,
             is_group_gone: false,
+            seen: Vec::new(),
             is_doomed: false,
         });
         if let (Some(pipe), Some((unit, log))) = (pipes.into_iter().next(), pending.log) {
@@ -182,11 +184,13 @@ impl Keeper {
                 pipes: Vec::new(),
                 tag: String::new(),
                 is_child: true,
+                reaper: self.pid,
                 exec_by: None,
                 kill_at: None,
                 ended: None,
                 tell_at: None,
                 is_group_gone: true,
+                seen: Vec::new(),
                 is_doomed: false,
             });
         }
@@ -258,11 +262,14 @@ impl Keeper {
             pipes: pipes.clone(),
             tag: format!("{}#{}:{}", order.unit, order.ordinal, run),
             is_child: false,
+            // It is an orphan itself, of our predecessor.
+            reaper: process::look(pid).map_or(-1, |process| process.parent),
             exec_by: None,
             kill_at: (is_helper(run)).then_some(now),
             ended: None,
             tell_at: None,
             is_group_gone: false,
+            seen: Vec::new(),
             is_doomed: false,
         });
         let log: Option<LogOrder> = order.log;

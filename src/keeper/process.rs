@@ -29,6 +29,23 @@ pub(super) fn look(pid: i32) -> Option<Process> {
     parse_stat(pid, &stat)
 }
 
+/// The same process, and not ended: one that is a zombie only waits to be waited for.
+pub(super) fn is_still_there(process: &Process) -> bool {
+    look(process.pid).is_some_and(|now| now.start_time == process.start_time && !now.is_zombie)
+}
+
+/// How a process ended that nobody has waited for yet, as wait(2) would say. Shown only to those
+/// who may look into it; 0 to the others, which is why it counts only for ourselves and root.
+pub(super) fn status_of_zombie(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    // Field 3, then the last one of 52.
+    let is_zombie = fields.next()? == "Z";
+    let status = fields.nth(48)?.parse().ok()?;
+    is_zombie.then_some(status).filter(|status| *status != 0 || rustix::process::geteuid().is_root())
+}
+
 /// The name in parentheses may hold anything, so fields count from its end (proc_pid_stat(5)).
 fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -74,8 +91,9 @@ pub(super) struct Belonging<'a> {
     pub(super) leader: i32,
     /// `UNIT#ORDINAL:RUN`.
     pub(super) tag: &'a str,
-    /// Whose children are orphans, and so are asked for their tag. `None`: everybody is asked.
-    pub(super) orphans_of: Option<i32>,
+    /// Whose children are orphans. Only they are asked for their tag: another supervisor on this
+    /// machine may well have a unit of the same name.
+    pub(super) orphans_of: i32,
 }
 
 /// The leader, what shares its group or session, orphans that carry the tag, and whatever any of
@@ -86,7 +104,7 @@ pub(super) fn members(
     is_other: impl Fn(i32) -> bool,
 ) -> Vec<Process> {
     let Belonging { leader, tag, orphans_of } = belonging;
-    let is_asked = |process: &Process| orphans_of.is_none_or(|parent| process.parent == parent);
+    let is_asked = |process: &Process| process.parent == orphans_of;
     let is_member = |process: &Process| {
         process.pid == leader
             || process.group == leader
@@ -162,7 +180,7 @@ mod tests {
             process(base + 2, base, base + 2),
             process(base + 5, 1, base + 5),
         ];
-        let belonging = Belonging { leader: base, tag: "a#1:1", orphans_of: Some(1) };
+        let belonging = Belonging { leader: base, tag: "a#1:1", orphans_of: 1 };
         let found: Vec<i32> =
             members(&all, belonging, |_| false).iter().map(|process| process.pid - base).collect();
         assert_eq!(found, [0, 3, 2]);

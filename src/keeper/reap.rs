@@ -41,7 +41,10 @@ impl Keeper {
                 Err(_) => unknown_end(),
             }
         } else {
-            let exit = sys::exit_of_stranger(holding.pidfd.as_fd());
+            let mut exit = sys::exit_of_stranger(holding.pidfd.as_fd());
+            if exit == Exit::Unknown {
+                exit = process::status_of_zombie(holding.pid).map_or(exit, sys::exit_of_status);
+            }
             if exit == Exit::Unknown && !flags.contains(epoll::EventFlags::HUP) && holding.tell_at.is_none() {
                 self.watch_only_hangup(slot);
                 let tell_at = Some(now.saturating_add(STRANGER_DEADLINE));
@@ -143,21 +146,37 @@ impl Keeper {
         match scope {
             Scope::Main if is_leader_there => drop(sys::signal_by_pidfd(holding.pidfd.as_fd(), signal)),
             Scope::Main => {}
-            Scope::All => {
-                for process in self.members(holding, sight).iter().filter(|process| !process.is_zombie) {
-                    // The group takes its signal as one, below; nobody gets it twice.
-                    if holding.is_group_gone || process.group != holding.pid {
-                        process::signal(process, signal);
-                    }
-                }
-                if !holding.is_group_gone {
-                    sys::signal_by_pid(holding.pid.saturating_neg(), signal).ok();
-                }
-                if is_leader_there {
-                    self.signal_leader_beside_group(holding, signal);
-                }
+            Scope::All => self.signal_all_of(slot, signal, sight),
+        }
+    }
+
+    fn signal_all_of(&mut self, slot: u64, signal: u8, sight: &mut Sight) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        let members = self.members(holding, sight);
+        for process in &members {
+            // The group takes its signal as one, below; nobody gets it twice.
+            if holding.is_group_gone || process.group != holding.pid {
+                process::signal(process, signal);
             }
         }
+        if !holding.is_group_gone {
+            sys::signal_by_pid(holding.pid.saturating_neg(), signal).ok();
+        }
+        if holding.ended.is_none() {
+            self.signal_leader_beside_group(holding, signal);
+        }
+        self.see(slot, members);
+    }
+
+    /// Remembers who was found to be of this run.
+    fn see(&mut self, slot: u64, members: Vec<Process>) {
+        self.holdings.change(slot, |holding| {
+            for process in members {
+                if process.group != holding.pid && !holding.seen.contains(&process) {
+                    holding.seen.push(process);
+                }
+            }
+        });
     }
 
     /// A leader that has not yet made its own session is not in its own group either.
@@ -173,21 +192,19 @@ impl Keeper {
     /// The processes of a run as /proc shows them; the list of all is read once for many runs.
     fn members(&self, holding: &Holding, sight: &mut Sight) -> Vec<Process> {
         let all = sight.get_or_insert_with(|| process::all(|_| true));
-        let belonging = Belonging {
-            leader: holding.pid,
-            tag: &holding.tag,
-            orphans_of: holding.is_child.then_some(self.pid),
-        };
-        process::members(all, belonging, |pid| {
-            pid == self.pid || (pid != holding.pid && self.holdings.knows_pid(pid))
-        })
+        let belonging = Belonging { leader: holding.pid, tag: &holding.tag, orphans_of: holding.reaper };
+        let is_other = |pid| pid == self.pid || (pid != holding.pid && self.holdings.knows_pid(pid));
+        let mut members = process::members(all, belonging, is_other);
+        members.retain(|process| !process.is_zombie);
+        members
     }
 
     /// Nothing of the run is left: no process group, and no orphan that is its.
     fn is_run_empty(&mut self, slot: u64, sight: &mut Sight) -> bool {
         let has_orphans = self.reap_orphans();
         let Some(holding) = self.holdings.get(slot) else { return true };
-        if !holding.is_group_gone {
+        // Of an adopted run, somebody else must wait for what is in its group already ended.
+        if holding.is_child && !holding.is_group_gone {
             let group = holding.pid.saturating_neg();
             if sys::signal_by_pid(group, 0) != Err(Errno::SRCH) {
                 return false;
@@ -198,7 +215,15 @@ impl Keeper {
         if holding.is_child && !has_orphans {
             return true;
         }
-        !self.members(holding, sight).iter().any(|process| !process.is_zombie)
+        let members = self.members(holding, sight);
+        let is_nobody_found = members.is_empty();
+        self.see(slot, members);
+        let mut is_anybody_left = false;
+        self.holdings.change(slot, |holding| {
+            holding.seen.retain(process::is_still_there);
+            is_anybody_left = !holding.seen.is_empty();
+        });
+        is_nobody_found && !is_anybody_left
     }
 
     /// Waits for every orphan that has ended. True: there are others that live.

@@ -177,7 +177,7 @@ impl Keeper {
             let Some(link) = &mut self.link else { return };
             match link.receive() {
                 Ok(Received::Messages(messages)) => {
-                    self.heard(now);
+                    self.heard();
                     self.on_orders(messages, now);
                 }
                 Ok(Received::Nothing) => break,

@@ -13,6 +13,7 @@ use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::keeper::clock::{MILLISECOND, SECOND};
+use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::Role;
 use crate::keeper::link;
 use crate::keeper::orders::KILL;
@@ -235,6 +236,12 @@ impl Keeper {
         self.is_link_full = false;
         self.supervisor.overdue = None;
         self.table.disconnected();
+        if let Farewell::Unanswered { signal, .. } = self.farewell
+            && !self.table.has_signals()
+        {
+            // Told to one who did nothing about it; the next one shall.
+            self.table.signalled(signal, 0);
+        }
         let mut sight = None;
         let helpers: Vec<(u64, u64)> = self
             .holdings
@@ -259,9 +266,12 @@ impl Keeper {
         }
     }
 
-    pub(super) fn heard(&mut self, _now: u64) {
+    /// It said something, so it lives; and if it was told of a signal, that is its business now.
+    pub(super) fn heard(&mut self) {
         self.supervisor.overdue = None;
-        self.farewell.acknowledged();
+        if self.supervisor.has_greeted && !self.table.has_signals() {
+            self.farewell.acknowledged();
+        }
     }
 
     pub(super) fn supervisor_deadline(&self) -> Option<u64> {

@@ -421,7 +421,11 @@ pub(super) fn exit_of_stranger(pidfd: BorrowedFd<'_>) -> Exit {
     if asked < 0 || fields.mask & u64::from(libc::PIDFD_INFO_EXIT) == 0 {
         return Exit::Unknown;
     }
-    let status = fields.exit_code;
+    exit_of_status(fields.exit_code)
+}
+
+/// From what wait(2) calls a status.
+pub(super) fn exit_of_status(status: c_int) -> Exit {
     let byte = |value: c_int| u8::try_from(value).unwrap_or_default();
     if libc::WIFEXITED(status) {
         Exit::Code(byte(libc::WEXITSTATUS(status)))
@@ -457,11 +461,15 @@ pub(super) fn signal_by_pid(pid: i32, signal: u8) -> Result<(), Errno> {
 /// Puts every disposition back to the default: nothing that was ignored before us is ignored by
 /// our children, and nobody's "ignore SIGCHLD" swallows an exit.
 pub(super) fn reset_dispositions() {
+    // The kernel's struct, all zero: default action, no flags, no restorer, empty mask. The C
+    // library would leave out the two signals that it keeps for itself.
+    let default = [0_u64; 4];
+    let (place, nothing, size) = (&raw const default, null_mut::<u64>(), size_of::<u64>());
     for signal in 1..=64 {
         // SIGSEGV and SIGBUS stay with the guard that reports a stack overflow.
         if signal != libc::SIGSEGV && signal != libc::SIGBUS {
             // SAFETY: the default action runs no code of ours; the kernel refuses the two it must.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
+            unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, place, nothing, size) };
         }
     }
 }

@@ -183,6 +183,11 @@ impl Table {
         }
     }
 
+    /// Some were not told yet.
+    pub(super) fn has_signals(&self) -> bool {
+        !self.signals.is_empty()
+    }
+
     pub(super) fn log_trouble(&mut self, unit: String, errno: i32, lost_bytes: u64) {
         self.troubles.insert(unit, (errno, lost_bytes));
     }
@@ -255,14 +260,15 @@ impl Table {
         if let Some((signal, sender_pid)) = self.signals.pop_front() {
             return Some(Report::Signalled { signal, sender_pid });
         }
+        // Before the exit of who could not write.
+        if let Some((unit, (errno, lost_bytes))) = self.troubles.pop_first() {
+            return Some(Report::LogTrouble { unit, errno, lost_bytes });
+        }
         while let Some(run) = self.news.front().copied() {
             if let Some(report) = self.next_of_run(run) {
                 return Some(report);
             }
             self.news.pop_front();
-        }
-        if let Some((unit, (errno, lost_bytes))) = self.troubles.pop_first() {
-            return Some(Report::LogTrouble { unit, errno, lost_bytes });
         }
         if self.strangers.0 != self.strangers.1 {
             self.strangers.0 = self.strangers.1;

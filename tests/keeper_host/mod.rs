@@ -3,6 +3,7 @@
     dead_code,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
     reason = "shared by test binaries, each of which uses its part; what fails here fails the test"
 )]
 
@@ -86,28 +87,27 @@ pub struct TestKeeper {
 impl TestKeeper {
     /// A keeper that has said hello and handed over nothing.
     pub fn start() -> Self {
-        Self::start_with(|_| {})
+        Self::start_with(&[], &[])
     }
 
-    /// `adjust`: the command before it runs.
-    pub fn start_with(adjust: impl FnOnce(&mut Command)) -> Self {
-        let mut keeper = Self::start_silent(adjust);
+    /// `wrapper`: words before the keeper's own command, which end in its exec.
+    pub fn start_with(wrapper: &[&str], arguments: &[&str]) -> Self {
+        let mut keeper = Self::start_silent(wrapper, arguments);
         keeper.connect();
         assert_eq!(keeper.handover(), []);
         keeper
     }
 
     /// A keeper to which nobody is connected.
-    pub fn start_silent(adjust: impl FnOnce(&mut Command)) -> Self {
+    pub fn start_silent(wrapper: &[&str], arguments: &[&str]) -> Self {
         let scratch = Scratch::new();
         let socket = SocketAddrUnix::new(scratch.path("link")).unwrap();
         let listener =
             socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
         bind(&listener, &socket).unwrap();
         listen(&listener, 4).unwrap();
-        let mut command = keeper_command();
-        command.args(["--attach-fd", "0"]).stdin(Stdio::from(listener));
-        adjust(&mut command);
+        let mut command = keeper_command(wrapper);
+        command.args(["--attach-fd", "0"]).args(arguments).stdin(Stdio::from(listener));
         let process = command.spawn().unwrap();
         Self { scratch, process, socket, link: None, inbox: VecDeque::new() }
     }
@@ -154,6 +154,16 @@ impl TestKeeper {
         }
     }
 
+    /// Sends without ever reading.
+    #[track_caller]
+    pub fn push(&mut self) {
+        let deadline = deadline();
+        while !self.link.as_mut().unwrap().flush().unwrap() {
+            assert!(now() < deadline, "the keeper does not read");
+            poll(&mut [], Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 1_000_000 })).unwrap();
+        }
+    }
+
     fn receive_within(&mut self, patience: Duration) {
         let link = self.link.as_mut().unwrap();
         let timeout = rustix::event::Timespec::try_from(patience).unwrap();
@@ -169,8 +179,15 @@ impl TestKeeper {
     pub fn next_with_descriptors(&mut self) -> (Report, Vec<OwnedFd>) {
         let deadline = deadline();
         loop {
-            if let Some(next) = self.inbox.pop_front() {
-                return next;
+            match self.inbox.pop_front() {
+                // Comes beside other news, whenever the machine had orphans.
+                Some((Report::Strangers { .. }, _)) => continue,
+                Some((Report::Ping { number }, _)) => {
+                    self.send(&Order::Pong { number });
+                    continue;
+                }
+                Some(next) => return next,
+                None => {}
             }
             assert!(now() < deadline, "the keeper says nothing");
             self.receive_within(Duration::from_millis(100));
@@ -193,6 +210,22 @@ impl TestKeeper {
                 Some(other)
             }
         }
+    }
+
+    /// Whatever is said until nothing was said for this long.
+    pub fn all_within(&mut self, quiet: Duration) -> Vec<Report> {
+        let mut reports = Vec::new();
+        let mut end = now() + quiet;
+        while now() < end {
+            self.receive_within(Duration::from_millis(20));
+            while let Some((report, _)) = self.inbox.pop_front() {
+                if !matches!(report, Report::Strangers { .. }) {
+                    reports.push(report);
+                    end = now() + quiet;
+                }
+            }
+        }
+        reports
     }
 
     /// Reports up to and with the first that is wanted.
@@ -286,6 +319,74 @@ impl TestKeeper {
     }
 }
 
+impl TestKeeper {
+    /// Its runs go on without it.
+    pub fn kill_keeper(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.disconnect();
+    }
+}
+
+/// A keeper that was started by its supervisor, which is this test.
+pub struct AdoptedLink {
+    process: Child,
+    link: Link<Order, Report>,
+    inbox: VecDeque<(Report, Vec<OwnedFd>)>,
+}
+
+impl AdoptedLink {
+    pub fn start() -> Self {
+        let (ours, theirs) = mcsup::keeper::link::pair().unwrap();
+        let mut command = keeper_command(&[]);
+        command.args(["--adopt-link-fd", "0"]).stdin(Stdio::from(theirs));
+        let process = command.spawn().unwrap();
+        drop(command);
+        let mut adopted = Self { process, link: Link::new(ours).unwrap(), inbox: VecDeque::new() };
+        adopted.send_with(&Order::Hello { version: VERSION, pid: 0 }, Vec::new());
+        assert!(matches!(adopted.next(), Report::Hello { .. }));
+        assert!(matches!(adopted.next(), Report::HandedOver { .. }));
+        adopted
+    }
+
+    pub fn send_with(&mut self, order: &Order, descriptors: Vec<OwnedFd>) {
+        let descriptors: Vec<Arc<OwnedFd>> = descriptors.into_iter().map(Arc::new).collect();
+        self.link.send(order, &descriptors).unwrap();
+        assert!(self.link.flush().unwrap());
+    }
+
+    #[track_caller]
+    pub fn next(&mut self) -> Report {
+        let deadline = deadline();
+        loop {
+            if let Some((report, _)) = self.inbox.pop_front() {
+                return report;
+            }
+            assert!(now() < deadline, "the keeper says nothing");
+            let tick = rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+            poll(&mut [PollFd::from_borrowed_fd(self.link.as_fd(), PollFlags::IN)], Some(&tick)).unwrap();
+            match self.link.receive().unwrap() {
+                Received::Messages(messages) => self.inbox.extend(messages),
+                Received::Nothing => {}
+                Received::Closed => panic!("the keeper closed the link"),
+            }
+        }
+    }
+}
+
+impl Drop for AdoptedLink {
+    fn drop(&mut self) {
+        self.link.send(&Order::Quit { code: 0 }, &[]).ok();
+        self.link.flush().ok();
+        let deadline = now() + Duration::from_secs(10);
+        while now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
+            poll(&mut [], Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 3_000_000 })).ok();
+        }
+        self.process.kill().ok();
+        self.process.wait().ok();
+    }
+}
+
 impl Drop for TestKeeper {
     /// Whatever the test left running goes with its keeper.
     fn drop(&mut self) {
@@ -313,9 +414,11 @@ impl Drop for TestKeeper {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the keeper itself must be started by somebody")]
-pub fn keeper_command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcsup"));
-    command.arg(mcsup::keeper::VERB);
+pub fn keeper_command(wrapper: &[&str]) -> Command {
+    let own = env!("CARGO_BIN_EXE_mcsup");
+    let mut words = wrapper.iter().copied().chain([own]);
+    let mut command = Command::new(words.next().unwrap_or(own));
+    command.args(words).arg(mcsup::keeper::VERB);
     command
 }
 
