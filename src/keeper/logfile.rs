@@ -21,8 +21,9 @@ use crate::keeper::wire::LogOrder;
 
 /// Most bytes moved at once, so that one loud unit does not hold the others.
 const MOST: usize = 1024 * 1024;
-/// What a pipe holds when it is made; who fills that gets a larger one.
-const PIPE_BYTES: u64 = 64 * 1024;
+/// Half of what a pipe holds when it is made; who fills that gets a larger one. (A pipe of small
+/// writes is full before its 64 KiB are, since no write is cut at the end of a page.)
+const FULL_BYTES: u64 = 32 * 1024;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// How often the path is compared with the open file, in case somebody moved it away.
 const LOOK_AGAIN: u64 = SECOND;
@@ -335,7 +336,7 @@ impl LogFile {
     }
 
     fn enlarge(&mut self, pipe: BorrowedFd<'_>, moved: u64) {
-        if moved >= PIPE_BYTES && !self.is_pipe_large {
+        if moved >= FULL_BYTES && !self.is_pipe_large {
             self.is_pipe_large = true;
             // Refused to users with many large pipes: then it stays as it is.
             rustix::pipe::fcntl_setpipe_size(pipe, MOST).ok();

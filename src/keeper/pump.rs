@@ -13,10 +13,10 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
-use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
 use rustix::fs::{Mode, OFlags};
 
-use crate::keeper::clock::{self, SECOND};
+use crate::keeper::clock::{self, MILLISECOND, SECOND};
 use crate::keeper::logfile::{LogFile, Moved, Tools};
 use crate::keeper::rotation::Total;
 use crate::keeper::wire::LogOrder;
@@ -27,6 +27,13 @@ pub(super) const RETRY: u64 = 2 * SECOND;
 const ROUNDS: usize = 64;
 const WAKE: u64 = u64::MAX;
 const EVENTS: usize = 64;
+/// More rounds than this in `LOUD_WINDOW` is a stream of small writes, each of which would wake us …
+const LOUD_ROUNDS: u32 = 16;
+const LOUD_WINDOW: u64 = 10 * MILLISECOND;
+/// … so they are left to gather for this long. A run's end and every other request cut it short.
+const NAP: u64 = MILLISECOND;
+/// A round that moved this much gathers enough by itself.
+const LOUD_BYTES: u64 = 256 * 1024;
 const THREAD_STACK_BYTES: usize = 128 * 1024;
 
 /// One pipe to empty, and where to.
@@ -105,6 +112,7 @@ impl Pump {
             tools: Tools { null, scratch: Vec::new() },
             blocked: Vec::new(),
             total: Total::default(),
+            loudness: Loudness::default(),
         };
         thread::Builder::new()
             .name("pump".into())
@@ -198,6 +206,28 @@ struct Worker {
     /// Pipes whose writers wait for the disk, and when to look at it again.
     blocked: Vec<(u64, u64)>,
     total: Total,
+    loudness: Loudness,
+}
+
+/// How often the pump was woken lately.
+#[derive(Default)]
+struct Loudness {
+    since: u64,
+    rounds: u32,
+}
+
+impl Loudness {
+    /// After a round that moved `bytes`: is the next one worth waiting for?
+    fn is_loud_after(&mut self, bytes: u64, now: u64) -> bool {
+        if now.saturating_sub(self.since) > LOUD_WINDOW {
+            let was_loud = self.rounds > LOUD_ROUNDS;
+            self.since = now;
+            // Naps make rounds rare; a stream counts as one until a window brings few of them.
+            self.rounds = if was_loud { LOUD_ROUNDS.saturating_sub(4) } else { 0 };
+        }
+        self.rounds = self.rounds.saturating_add(1);
+        bytes > 0 && bytes < LOUD_BYTES && self.rounds > LOUD_ROUNDS
+    }
 }
 
 impl Worker {
@@ -207,13 +237,18 @@ impl Worker {
             let timeout = self.blocked.iter().map(|(at, _)| *at).min().map(timeout_until);
             events.clear();
             epoll::wait(&self.shared.epoll, spare_capacity(&mut events), timeout.as_ref()).ok();
+            let mut bytes = 0_u64;
             for event in &events {
                 match event.data.u64() {
                     WAKE => self.on_requests(),
-                    key => self.on_readable(key),
+                    key => bytes = bytes.saturating_add(self.on_readable(key)),
                 }
             }
             self.unblock();
+            if self.loudness.is_loud_after(bytes, clock::monotonic()) {
+                let mut wake = [PollFd::new(&self.shared.wake, PollFlags::IN)];
+                poll(&mut wake, Some(&clock::timespec(NAP))).ok();
+            }
         }
     }
 
@@ -254,9 +289,11 @@ impl Worker {
         }
     }
 
-    fn on_readable(&mut self, key: u64) {
-        if let Some(channel) = self.shared.channel(key) {
-            self.move_some(&channel);
+    fn on_readable(&mut self, key: u64) -> u64 {
+        let Some(channel) = self.shared.channel(key) else { return 0 };
+        match self.move_some(&channel) {
+            Moved::Bytes(bytes) => bytes,
+            Moved::Nothing | Moved::End | Moved::Blocked => 0,
         }
     }
 
