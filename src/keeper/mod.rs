@@ -111,6 +111,7 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
         supervisor: Supervisor::default(),
         farewell: Farewell::default(),
         next_sweep: None,
+        is_clock_right: None,
     })
 }
 

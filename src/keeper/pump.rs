@@ -326,9 +326,9 @@ impl Worker {
     fn close(&mut self, channel: &Arc<Channel>) {
         epoll::delete(&self.shared.epoll, &channel.pipe).ok();
         let mut logs = locked(&self.shared.logs);
-        let mut channels = locked(&self.shared.channels);
-        channels.remove(&channel.key);
-        if !channels.values().any(|other| Arc::ptr_eq(&other.log, &channel.log)) {
+        locked(&self.shared.channels).remove(&channel.key);
+        // The map and this channel hold it; one more is another pipe, or one about to be added.
+        if Arc::strong_count(&channel.log) <= 2 {
             logs.remove(&channel.dir);
         }
     }

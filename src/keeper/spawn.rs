@@ -82,6 +82,8 @@ pub(super) struct Done {
 pub(super) struct Started {
     pub(super) pid: i32,
     pub(super) pidfd: OwnedFd,
+    /// The instants between which it began, on the clock that /proc tells start times by.
+    pub(super) began: (u64, u64),
     /// Of a copied child: whether it got to exec shows here, see `sys::read_failure`.
     pub(super) status: Option<OwnedFd>,
     pub(super) output: Option<OwnedFd>,
@@ -290,8 +292,14 @@ fn serve(shared: &Shared, seat: &Seat) {
         seat.since.store(clock::monotonic(), Ordering::SeqCst);
         let outcome = spawn_one(shared, seat, &mut stack, job);
         seat.since.store(0, Ordering::SeqCst);
-        locked(&shared.done).push(Done { token, outcome });
-        rustix::io::write(&shared.bell, &1_u64.to_ne_bytes()).ok();
+        let was_told = {
+            let mut done = locked(&shared.done);
+            done.push(Done { token, outcome });
+            done.len() > 1
+        };
+        if !was_told {
+            rustix::io::write(&shared.bell, &1_u64.to_ne_bytes()).ok();
+        }
     }
 }
 
@@ -299,6 +307,10 @@ fn next_job(shared: &Shared) -> Job {
     let mut jobs = locked(&shared.jobs);
     loop {
         if let Some(job) = jobs.pop_front() {
+            if jobs.is_empty() {
+                // A boot's queue is long once; its room is not kept.
+                *jobs = VecDeque::new();
+            }
             return job;
         }
         jobs = shared.wake.wait(jobs).unwrap_or_else(PoisonError::into_inner);
@@ -343,9 +355,11 @@ fn spawn_one(shared: &Shared, seat: &Seat, stack: &mut ChildStack, job: Job) -> 
         oom_score: job.oom_score,
         descriptors,
     };
+    let before = clock::boottime();
     let started = if image.credentials.is_some() { copying(&image) } else { sharing(&image, seat, stack) };
+    let began = (before, clock::boottime());
     drop(taken);
-    started.map(|started| Started { output, ..started })
+    started.map(|started| Started { output, began, ..started })
 }
 
 fn new_pipe(most_descriptors: u64) -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -394,7 +408,7 @@ fn sharing(image: &Image, seat: &Seat, stack: &mut ChildStack) -> Result<Started
         failure
     };
     match failure {
-        None => Ok(Started { pid, pidfd, status: None, output: None }),
+        None => Ok(Started { pid, pidfd, began: (0, 0), status: None, output: None }),
         Some(Failure { step, errno }) => Err(Failed { step, errno, child: Some((pid, pidfd)) }),
     }
 }
@@ -404,7 +418,7 @@ fn copying(image: &Image) -> Result<Started, Failed> {
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Failed::early(Step::Prepare, errno))?;
     let child = sys::spawn_copying(image, &write).map_err(|errno| Failed::early(Step::Clone, errno))?;
     let (pid, pidfd) = with_pidfd(child)?;
-    Ok(Started { pid, pidfd, status: Some(read), output: None })
+    Ok(Started { pid, pidfd, began: (0, 0), status: Some(read), output: None })
 }
 
 /// Opens the pidfd where the kernel or a seccomp profile kept the clone from giving one.
