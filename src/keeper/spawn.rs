@@ -1,6 +1,6 @@
 //! Starting processes, off the main loop. Jobs wait in one queue; a spawner thread takes them in
 //! order. A child that keeps our credentials borrows our memory until it execs, which is cheapest
-//! but holds the thread: when that takes long, another thread goes on with the queue, and after
+//! but holds the thread: when that takes long, or the queue is, another thread helps, and after
 //! 5 s the child is killed. A child that changes its user gets a copy of our memory instead, since
 //! that user may stop it; the main loop watches such children, and nothing waits for them.
 //!
@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,8 @@ const KILL_AGAIN: u64 = SECOND;
 const NULL: RawFd = 3;
 const FIRST_SEAT: RawFd = 4;
 const FIRST_FOREIGN: RawFd = 10;
+/// Jobs that wait when one thread more begins, up to one a processor.
+const LONG_QUEUE: usize = 8;
 /// One for each reserved descriptor.
 const MOST_THREADS: usize = 6;
 /// Kept free below the limit, so that the link and the next supervisor still get theirs.
@@ -155,6 +158,7 @@ pub(super) struct Spawner {
     seats: Vec<Arc<Seat>>,
     in_flight: usize,
     next_look: Option<u64>,
+    processors: usize,
 }
 
 #[derive(Debug)]
@@ -192,7 +196,13 @@ impl Spawner {
             bell,
             most_descriptors,
         };
-        let mut spawner = Self { shared: Arc::new(shared), seats: Vec::new(), in_flight: 0, next_look: None };
+        let mut spawner = Self {
+            shared: Arc::new(shared),
+            seats: Vec::new(),
+            in_flight: 0,
+            next_look: None,
+            processors: thread::available_parallelism().map_or(1, NonZero::get),
+        };
         spawner.add_thread()?;
         Ok(spawner)
     }
@@ -223,8 +233,15 @@ impl Spawner {
             self.next_look = Some(now.saturating_add(HELD_UP));
         }
         self.in_flight = self.in_flight.saturating_add(1);
-        locked(&self.shared.jobs).push_back(job);
+        let waiting = {
+            let mut jobs = locked(&self.shared.jobs);
+            jobs.push_back(job);
+            jobs.len()
+        };
         self.shared.wake.notify_one();
+        if waiting >= LONG_QUEUE && self.seats.len() < self.processors.min(MOST_THREADS) {
+            self.add_thread().ok();
+        }
     }
 
     pub(super) fn take_done(&mut self) -> Vec<Done> {

@@ -107,7 +107,9 @@ async fn work(shared: Rc<Shared>, mut write: impl FnMut(&Batch) -> io::Result<()
             *shared.trouble.borrow_mut() = Some(error);
         }
         // What comes meanwhile goes together: a batch costs two changes of threads, a line in it a copy.
-        drop(tokio::time::timeout(PAUSE, shared.close.notified()).await);
+        if !shared.is_closing.get() {
+            drop(tokio::time::timeout(PAUSE, shared.close.notified()).await);
+        }
     }
 }
 
