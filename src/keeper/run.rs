@@ -19,6 +19,7 @@ use crate::keeper::link::{Link, Received};
 use crate::keeper::pump::{Answer, Pump};
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::supervise::Supervisor;
+use crate::keeper::sys;
 use crate::keeper::table::Table;
 use crate::keeper::wire::{LogOrder, Order, Report};
 
@@ -104,6 +105,9 @@ impl Keeper {
             self.talk(now);
             if let Some(code) = self.end(now) {
                 return Ok(code);
+            }
+            if self.spawner.has_calmed() {
+                sys::give_memory_back();
             }
         }
     }

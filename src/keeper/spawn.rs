@@ -38,6 +38,8 @@ const KILL_AGAIN: u64 = SECOND;
 const NULL: RawFd = 3;
 const FIRST_SEAT: RawFd = 4;
 const FIRST_FOREIGN: RawFd = 10;
+/// Jobs under way that leave something to tidy up.
+const BURST: usize = 64;
 /// Jobs that wait when one thread more begins, up to one a processor.
 const LONG_QUEUE: usize = 8;
 /// One for each reserved descriptor.
@@ -157,6 +159,8 @@ pub(super) struct Spawner {
     shared: Arc<Shared>,
     seats: Vec<Arc<Seat>>,
     in_flight: usize,
+    /// There was a long queue, and nobody has tidied up after it.
+    had_burst: bool,
     next_look: Option<u64>,
     processors: usize,
 }
@@ -200,6 +204,7 @@ impl Spawner {
             shared: Arc::new(shared),
             seats: Vec::new(),
             in_flight: 0,
+            had_burst: false,
             next_look: None,
             processors: thread::available_parallelism().map_or(1, NonZero::get),
         };
@@ -233,6 +238,7 @@ impl Spawner {
             self.next_look = Some(now.saturating_add(HELD_UP));
         }
         self.in_flight = self.in_flight.saturating_add(1);
+        self.had_burst |= self.in_flight >= BURST;
         let waiting = {
             let mut jobs = locked(&self.shared.jobs);
             jobs.push_back(job);
@@ -249,6 +255,13 @@ impl Spawner {
         let done = std::mem::take(&mut *locked(&self.shared.done));
         self.in_flight = self.in_flight.saturating_sub(done.len());
         done
+    }
+
+    /// True once after many starts, when the last of them is through.
+    pub(super) fn has_calmed(&mut self) -> bool {
+        let has_calmed = self.had_burst && self.in_flight == 0;
+        self.had_burst &= !has_calmed;
+        has_calmed
     }
 
     /// When to `look`, while anything is in flight.

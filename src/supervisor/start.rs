@@ -17,7 +17,7 @@ use tokio::task::LocalSet;
 
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
-use crate::keeper::inherited;
+use crate::keeper::{inherited, use_little_memory};
 use crate::keeper::wire::{Order, VERSION};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::display::Display;
@@ -83,6 +83,7 @@ pub fn main(face: Face) -> ExitCode {
         complain("__supervisor is started by the keeper, not by people: see `mcsup up`");
         return ExitCode::from(2);
     };
+    use_little_memory();
     let original_nofile = raise_nofile();
     ignore_signals();
     let (link, lock, listener) = match (inherited(LINK_FD), inherited(LOCK_FD), inherited(LISTENER_FD)) {
@@ -207,6 +208,7 @@ impl Supervisor {
         let Takeover { handover, holdings, kill, adopt, forget, announcements, .. } = takeover;
         let executor = &mut self.executor;
         executor.send(&Order::LogTotal { bytes: executor.ground.set.log_total_bytes }, &[]);
+        executor.is_over_its_boot = !holdings.is_empty();
         executor.holdings.runs = holdings.into_iter().collect();
         for (order, descriptors) in adopt {
             executor.send(&Order::Adopt(Box::new(order)), &descriptors);
