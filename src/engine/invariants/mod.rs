@@ -16,7 +16,7 @@ use crate::engine::event::{Ask, Event, HandedCondition, Handover};
 use crate::engine::id::UnitId;
 use crate::engine::invariants::shadow::Shadow;
 pub use crate::engine::invariants::view::View;
-use crate::engine::state::{EDGES, NotedState, StateName};
+use crate::engine::state::{Desired, DownSource, EDGES, NotedState, StateName};
 use crate::engine::time::{Now, Timestamp};
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Condition, Dependency, Follow, OnLimit, UnitSet};
@@ -132,7 +132,9 @@ impl Auditor {
 
     /// 18: what was as desired when the supervisor was lost is not touched by the next one.
     fn adoption(&self, look: &mut Look<'_>, handover: &Handover, effects: &[Effect]) {
-        if handover.notes.boot.as_ref().is_none_or(|boot| boot.shutdown.is_some()) {
+        // The end of an essential unit that nobody saw ends everything now.
+        let is_end = effects.iter().any(|effect| matches!(effect, Effect::Record(Fact::ShutdownBegan)));
+        if is_end || handover.notes.boot.as_ref().is_none_or(|boot| boot.shutdown.is_some()) {
             return;
         }
         for effect in effects {
@@ -169,8 +171,26 @@ impl Auditor {
             | NotedState::Failed { .. }
             | NotedState::Completed => false,
         };
-        let is_down_well = !note.desired.is_up() && run.is_none();
+        let is_down_well = run.is_none() && self.stays_down(handover, id, note.desired);
         is_down_well || (note.desired.is_up() && is_up_well && self.stands_alone(handover, id, 0))
+    }
+
+    /// What keeps it down does so still: only half of a start may have been noted.
+    fn stays_down(&self, handover: &Handover, id: UnitId, desired: Desired) -> bool {
+        let is_noted_up = |id: UnitId| {
+            let note = self.shadow.spec(id).and_then(|spec| handover.notes.units.get(&spec.name));
+            note.is_some_and(|note| note.desired.is_up())
+        };
+        match desired {
+            Desired::Up(_) => false,
+            Desired::Down(DownSource::Operator | DownSource::Shutdown) => true,
+            Desired::Down(DownSource::Dependency) => self.shadow.spec(id).is_some_and(|spec| {
+                spec.depends_on.iter().any(|needed| needed.required && !is_noted_up(needed.unit))
+            }),
+            Desired::Down(DownSource::Disabled | DownSource::Conflict) => {
+                !self.shadow.dependents(id).iter().any(|(dependent, _)| is_noted_up(*dependent))
+            }
+        }
     }
 
     /// Nothing that it follows or requires, near or far, may have changed meanwhile and take it along.

@@ -9,7 +9,7 @@ use crate::engine::invariants::shadow::Stage;
 use crate::engine::invariants::{Auditor, Look};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::{Pretty, nanos};
-use crate::unit::spec::{Backoff, Condition, OnLimit, SignalNumber};
+use crate::unit::spec::{Backoff, Condition, SignalNumber};
 
 impl Auditor {
     pub(super) fn order(&mut self, look: &mut Look<'_>, effect: &Effect) {
@@ -215,7 +215,7 @@ impl Auditor {
     }
 
     /// 10: the delay fits the attempt, and attempts do not shrink by themselves.
-    fn backoff(&mut self, look: &mut Look<'_>, id: UnitId) {
+    fn backoff(&self, look: &mut Look<'_>, id: UnitId) {
         let (Some(spec), Some(unit)) = (self.shadow.spec(id), self.shadow.unit(id)) else { return };
         let Some((attempt, until)) = unit.note.as_ref().and_then(|note| match note.life {
             NotedState::Backoff { until } => Some((note.attempt, until)),
@@ -230,14 +230,7 @@ impl Auditor {
             return look.violate(10, format!("{} is in backoff and the keeper was not told", spec.name));
         };
         let delay = until.since(look.now);
-        if let Some(OnLimit::Retry(pause)) = spec.restart.limit.map(|limit| limit.then)
-            && delay == pause
-        {
-            // The pause of a full window: it and the backoff start over.
-            if let Some(unit) = self.shadow.unit_mut(id) {
-                unit.automatic_starts.clear();
-                unit.is_pausing = true;
-            }
+        if unit.is_pausing {
             return;
         }
         if let Some(last) = unit.last_attempt.filter(|last| *last > attempt) {

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::effect::{Effect, Fact, Note};
-use crate::engine::event::{Ask, Event, HandedCondition, Handover, UnitNote};
+use crate::engine::event::{Ask, Event, ExitStatus, HandedCondition, Handover, UnitNote};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::Timestamp;
-use crate::unit::spec::{Dependency, SignalNumber, UnitKind, UnitSet, UnitSpec};
+use crate::unit::spec::{Dependency, OnLimit, SignalNumber, UnitKind, UnitSet, UnitSpec};
 
 /// One spawn as seen from outside.
 #[derive(Clone, Debug)]
@@ -172,8 +172,14 @@ impl Shadow {
             Event::KeeperConnected(handover) => self.take_over(handover),
             Event::RunSpawned { run, .. } => self.move_run(*run, Stage::Live),
             Event::RunFailedToSpawn { run, .. } | Event::RunEmptied { run } => self.end_run(now, *run),
-            Event::RunExited { run, is_empty: true, .. } => self.end_run(now, *run),
-            Event::RunExited { run, is_empty: false, .. } => self.move_run(*run, Stage::LeaderGone),
+            Event::RunExited { run, exit, is_empty } => {
+                self.learn_exit(*run, *exit);
+                if *is_empty {
+                    self.end_run(now, *run);
+                } else {
+                    self.move_run(*run, Stage::LeaderGone);
+                }
+            }
             Event::ProbeFinished { probe, .. } => {
                 self.probes.remove(probe);
             }
@@ -183,6 +189,16 @@ impl Shadow {
                 self.learn_ask(now, ask);
             }
             Event::StopCommandFinished { .. } | Event::ClockStepped | Event::DeadlineReached => {}
+        }
+    }
+
+    /// Whatever state the end leads to, a last run that failed has not passed.
+    fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
+        let Some(id) = self.runs.get(&run).map(|run| run.unit) else { return };
+        let is_task = self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Task);
+        let has_passed = if is_task { exit.is_success() } else { exit.is_clean() };
+        if let Some(unit) = self.unit_mut(id) {
+            unit.has_passed &= has_passed;
         }
     }
 
@@ -328,6 +344,7 @@ impl Shadow {
                 unit.is_stopped_by_operator &= noted.as_ref().is_some_and(|note| !note.desired.is_up());
                 unit.note = noted;
                 unit.last_attempt = None;
+                unit.is_pausing = false;
             }
         }
         self.late_facts = 0;
@@ -342,8 +359,13 @@ impl Shadow {
     pub(super) fn carry(&mut self, now: Timestamp, effect: &Effect, is_kill_ask: bool) {
         match effect {
             Effect::Remember(Note::Unit(id, note)) => {
+                let is_pause = self.is_pause(now, *id, note);
                 if let Some(unit) = self.unit_mut(*id) {
                     unit.note = Some(note.as_ref().clone());
+                    if is_pause {
+                        unit.automatic_starts.clear();
+                        unit.is_pausing = true;
+                    }
                 }
             }
             Effect::Remember(Note::Boot(_)) => {}
@@ -372,6 +394,16 @@ impl Shadow {
                 self.answered.insert(*request);
             }
             Effect::Exit { .. } => {}
+        }
+    }
+
+    /// The pause of a full window: it and the backoff start over. What the keeper was told counts, whatever
+    /// becomes of the supervisor then.
+    fn is_pause(&self, now: Timestamp, id: UnitId, note: &UnitNote) -> bool {
+        let then = self.spec(id).and_then(|spec| spec.restart.limit).map(|limit| limit.then);
+        match (then, &note.life) {
+            (Some(OnLimit::Retry(pause)), NotedState::Backoff { until }) => until.since(now) == pause,
+            (Some(OnLimit::Retry(_) | OnLimit::Fail) | None, _) => false,
         }
     }
 
