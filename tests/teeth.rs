@@ -215,6 +215,18 @@ run 2s
 ----
 ";
 
+/// The process is gone at 11 s, its stop command at 15 s.
+const COMMANDED: &str = "units
+  a: {command: x, stop: {grace: 20s, command: y}}
+stop-command a fails takes=5s
+boot
+at 10s restart a
+at 11s exit a code=0
+at 12s wake
+at 20s wake
+----
+";
+
 struct Plant {
     number: u8,
     /// Part of what the auditor must say: which of the ways to break the promise it was.
@@ -247,6 +259,11 @@ const STARTS: &[Plant] = &[
         if step.is_wake_at(10) {
             step.add(change(A, StateName::Ready, StateName::Failed));
             step.status(A).state = StateName::Failed;
+        }
+    }),
+    plant(1, "a is spawned while the stop command of run 1 works", COMMANDED, |step| {
+        if step.is_wake_at(12) {
+            step.add(spawn(9, A));
         }
     }),
     plant(2, "b is spawned while it should be down", PAIR, |step| {
@@ -564,7 +581,7 @@ fn missed(plants: &[Plant]) -> Vec<String> {
 
 #[test]
 fn nothing_is_said_of_good_histories() {
-    for story in [PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED] {
+    for story in [PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED] {
         assert_eq!(audit(story, |_| {}, |_| {}).0, [], "{story}");
     }
 }

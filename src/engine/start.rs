@@ -15,7 +15,8 @@ impl Engine {
         let Some(on) = self.blocker(id) else { return self.spawn(id) };
         let is_hopeless = match &on {
             WaitingOn::Dependency(other) => self.is_hopeless(*other),
-            WaitingOn::Barrier | WaitingOn::Conflict(_) => false,
+            WaitingOn::Barrier => self.boot.is_stuck(),
+            WaitingOn::Conflict(_) => false,
         };
         let waiting = UnitState::Waiting { on, is_hopeless };
         if self.units[id].state != waiting {
@@ -137,6 +138,8 @@ impl Engine {
             ordered_at: now,
             pid: None,
             exit: None,
+            is_empty: false,
+            has_stop_command: false,
             was_ready: false,
             start_period_over: false,
         });
@@ -155,7 +158,7 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
-        if self.units[id].run.as_ref().is_none_or(|current| current.pid.is_some()) {
+        if self.units[id].run.as_ref().is_none_or(|current| current.pid.is_some() || current.exit.is_some()) {
             return self.late();
         }
         if let Some(current) = &mut self.units[id].run {
@@ -215,6 +218,8 @@ impl Engine {
 
     pub(crate) fn on_start_timeout(&mut self, id: UnitId) {
         match self.units[id].state {
+            // It waits for its dependents to stop, and is about to stop itself.
+            UnitState::Starting { .. } if !self.units[id].desired.is_up() => {}
             UnitState::Starting { .. } => {
                 self.begin_stop(id, StopReason::Failed(FailureCause::StartTimeout));
             }

@@ -214,12 +214,12 @@ impl Auditor {
                 Ask::Start { wait, .. } | Ask::Stop { wait, .. } | Ask::Restart { wait, .. } => *wait,
                 Ask::Kill { .. } | Ask::Shutdown { .. } | Ask::ShutdownNow { .. } => true,
             };
-            if !waits && self.shadow.pending.contains_key(request) {
+            if !waits && self.shadow.pending.contains(request) {
                 look.violate(17, format!("request {} does not wait and got no reply", request.0));
             }
         }
         let ends = effects.iter().any(|effect| matches!(effect, Effect::Exit { .. }));
-        if ends && let Some(request) = self.shadow.pending.keys().next() {
+        if ends && let Some(request) = self.shadow.pending.first() {
             look.violate(17, format!("request {} never got a reply", request.0));
         }
     }
@@ -255,6 +255,7 @@ impl Auditor {
             | Event::ProbeFinished { .. }
             | Event::StopCommandFinished { .. }
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped => was_due,
         };
         if let Some(at) = next.filter(|at| *at <= look.now && !may_be_due) {
@@ -311,7 +312,8 @@ impl Auditor {
             | StateName::Failed
             | StateName::Completed => false,
         };
-        if self.shadow.live_run(id).is_some() != has_run {
+        let is_waited_for = status.state == StateName::Stopping && self.shadow.stop_command(id).is_some();
+        if self.shadow.live_run(id).is_some() != has_run && !is_waited_for {
             let fact = if has_run { "nothing of it lives" } else { "a run of it is not over" };
             look.violate(1, format!("{name} is {} and {fact}", status.state));
         }
@@ -471,18 +473,9 @@ impl Auditor {
                 missing.push(format!("{} is {} ({})", self.shadow.name(id), status.state, status.reason));
             }
         }
-        for (request, named) in &self.shadow.pending {
-            if !named.iter().any(|id| self.is_behind_a_barrier(&look, *id)) {
-                missing.push(format!("request {} has no reply", request.0));
-            }
-        }
         missing
-    }
-
-    /// A start behind a barrier that does not open is answered when somebody makes it open.
-    fn is_behind_a_barrier(&self, look: &Look<'_>, id: UnitId) -> bool {
-        let is_shut = self.shadow.spec(id).is_some_and(|spec| spec.phase.0 >= self.shadow.open_phases);
-        is_shut && self.shadow.state(id) == StateName::Waiting && self.is_excused(look, id, 0)
+            .extend(self.shadow.pending.iter().map(|request| format!("request {} has no reply", request.0)));
+        missing
     }
 
     /// A unit may wait for ever for what a person stopped, what failed, and what waits so itself.

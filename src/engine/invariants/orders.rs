@@ -28,7 +28,7 @@ impl Auditor {
             }
             Effect::StartProbe { unit, index, .. } => self.start_probe(look, *unit, *index),
             Effect::Reply { request, .. } => {
-                if !self.shadow.pending.contains_key(request) {
+                if !self.shadow.pending.contains(request) {
                     let fact =
                         if self.shadow.answered.contains(request) { "twice" } else { "without being asked" };
                     look.violate(17, format!("request {} is answered {fact}", request.0));
@@ -72,6 +72,9 @@ impl Auditor {
         let name = self.shadow.name(id);
         if let Some((other, _)) = self.shadow.live_run(id) {
             look.violate(1, format!("{name}: run {} is spawned while run {} is not over", run.0, other.0));
+        }
+        if let Some(other) = self.shadow.stop_command(id) {
+            look.violate(1, format!("{name} is spawned while the stop command of run {} works", other.0));
         }
         if run.0 <= self.shadow.highest_run {
             look.violate(1, format!("{name}: the number of run {} was given before", run.0));

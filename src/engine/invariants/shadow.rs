@@ -65,8 +65,9 @@ pub(super) struct Shadow {
     dependents: Vec<Vec<(UnitId, Dependency)>>,
     pub(super) highest_run: u64,
     pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
-    /// Requests without a reply, and the units that they name.
-    pub(super) pending: BTreeMap<RequestId, Vec<UnitId>>,
+    /// Stop commands under way, by the run that they end.
+    stop_commands: BTreeMap<RunId, UnitId>,
+    pub(super) pending: BTreeSet<RequestId>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
     pub(super) shutdown_since: Option<Timestamp>,
@@ -104,7 +105,8 @@ impl Shadow {
             dependents,
             highest_run: 0,
             probes: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            stop_commands: BTreeMap::new(),
+            pending: BTreeSet::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
             shutdown_since: None,
@@ -143,6 +145,11 @@ impl Shadow {
         self.runs.iter().rev().find(is_live).map(|(id, run)| (*id, run))
     }
 
+    /// The run that a stop command of the unit is working on, whether or not anything of it is left.
+    pub(super) fn stop_command(&self, id: UnitId) -> Option<RunId> {
+        self.stop_commands.iter().find(|(_, unit)| **unit == id).map(|(run, _)| *run)
+    }
+
     fn stage(&self, run: RunId) -> Option<Stage> {
         self.runs.get(&run).map(|run| run.stage)
     }
@@ -156,11 +163,10 @@ impl Shadow {
             Event::RunExited { run, .. } => self.stage(*run) != Some(Stage::Live),
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
-            Event::StopCommandFinished { run, .. } => {
-                self.stage(*run).is_none_or(|stage| stage == Stage::Over)
-            }
+            Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
             Event::KeeperConnected(_)
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => false,
         }
@@ -184,11 +190,16 @@ impl Shadow {
                 self.probes.remove(probe);
             }
             Event::RequestReceived { request, ask } => {
-                let named = ask.units().iter().filter_map(|name| self.set.find(name.as_str())).collect();
-                self.pending.insert(*request, named);
+                self.pending.insert(*request);
                 self.learn_ask(now, ask);
             }
-            Event::StopCommandFinished { .. } | Event::ClockStepped | Event::DeadlineReached => {}
+            Event::RequestAbandoned { request } => {
+                self.pending.remove(request);
+            }
+            Event::StopCommandFinished { run, .. } => {
+                self.stop_commands.remove(run);
+            }
+            Event::ClockStepped | Event::DeadlineReached => {}
         }
     }
 
@@ -353,6 +364,7 @@ impl Shadow {
     pub(super) fn forget_engine(&mut self) {
         self.pending.clear();
         self.probes.clear();
+        self.stop_commands.clear();
     }
 
     /// One effect that was carried out.
@@ -371,7 +383,10 @@ impl Shadow {
             Effect::Remember(Note::Boot(_)) => {}
             Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
-            Effect::RunStopCommand { run, .. } => self.begin_stop(now, *run),
+            Effect::RunStopCommand { run, unit, .. } => {
+                self.begin_stop(now, *run);
+                self.stop_commands.insert(*run, *unit);
+            }
             Effect::Signal { run, signal, .. } => {
                 if !is_kill_ask {
                     self.begin_stop(now, *run);
@@ -382,6 +397,7 @@ impl Shadow {
             }
             Effect::Release { run } => {
                 self.runs.remove(run);
+                self.stop_commands.remove(run); // given up
             }
             Effect::StartProbe { probe, unit, index } => {
                 self.probes.insert(*probe, (*unit, *index));

@@ -383,6 +383,7 @@ impl World {
             | Event::RunEmptied { .. }
             | Event::StopCommandFinished { .. }
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => {}
         }
