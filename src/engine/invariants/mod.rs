@@ -473,16 +473,9 @@ impl Auditor {
                 missing.push(format!("{} is {} ({})", self.shadow.name(id), status.state, status.reason));
             }
         }
-<<<<<<< HEAD
         missing
             .extend(self.shadow.pending.iter().map(|request| format!("request {} has no reply", request.0)));
         missing
-=======
-        for request in self.shadow.pending.keys() {
-            missing.push(format!("request {} has no reply", request.0));
-        }
-        missing
->>>>>>> main
     }
 
     /// A unit may wait for ever for what a person stopped, what failed, and what waits so itself.
