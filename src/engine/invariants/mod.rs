@@ -333,17 +333,18 @@ impl Auditor {
         let missing = spec.depends_on.iter().filter(|dependency| !self.holds(look, dependency));
         unmet.extend(missing.map(|dependency| self.shadow.name(dependency.unit)));
         let rivals = self.shadow.set.ids().filter(|other| self.are_rivals(id, *other));
-        unmet.extend(
-            rivals
-                .filter(|other| self.shadow.live_run(*other).is_some())
-                .map(|other| self.shadow.name(other)),
-        );
+        unmet.extend(rivals.filter(|other| self.is_there(*other)).map(|other| self.shadow.name(other)));
         if unmet.is_empty() {
             look.violate(17, format!("{} waits ({reason}) and nothing is missing", self.shadow.name(id)));
         } else if !unmet.iter().any(|name| reason.contains(name.as_str())) {
             let unmet = unmet.join(", ");
             look.violate(17, format!("{} waits ({reason}) and means {unmet}", self.shadow.name(id)));
         }
+    }
+
+    /// Something of it lives, or its stop command still works.
+    fn is_there(&self, id: UnitId) -> bool {
+        self.shadow.live_run(id).is_some() || self.shadow.stop_command(id).is_some()
     }
 
     pub(super) fn are_rivals(&self, one: UnitId, other: UnitId) -> bool {
@@ -506,11 +507,7 @@ impl Auditor {
             }
         };
         let by_phase = is_shut && self.shadow.set.ids().zip(&self.shadow.set.units).any(holder);
-        let by_rival = self
-            .shadow
-            .set
-            .ids()
-            .any(|other| self.are_rivals(id, other) && self.shadow.live_run(other).is_some());
+        let by_rival = self.shadow.set.ids().any(|other| self.are_rivals(id, other) && self.is_there(other));
         by_need || by_phase || by_rival
     }
 
