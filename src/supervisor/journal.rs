@@ -284,7 +284,10 @@ fn write(path: &Path, batch: &Batch) -> io::Result<()> {
         options.write(true).truncate(true).open(&temporary)?.write_all(&batch.bytes)?;
         fs::rename(&temporary, path)
     } else {
-        options.append(true).open(path)?.write_all(&batch.bytes)
+        let mut file = options.append(true).open(path)?;
+        let length = file.metadata()?.len();
+        // All or nothing: it is written again, and half a line in front of it would spoil its first one.
+        file.write_all(&batch.bytes).inspect_err(|_| drop(file.set_len(length)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::io::FdFlags;
 use tokio::io::Interest;
-use tokio::net::UnixDatagram;
+use tokio::io::unix::AsyncFd;
 
 use crate::keeper::link::{Link, Received};
 use crate::keeper::wire::{Order, Report};
@@ -19,9 +19,8 @@ use crate::supervisor::descriptors::{keep_outside_reserve, with_limit, with_rese
 /// Orders go out in packets, reports come in; neither is ever waited for by the one who calls.
 #[derive(Debug)]
 pub(crate) struct KeeperLink {
-    link: Link<Order, Report>,
-    /// The same socket for the runtime to poll. That it holds packets and not datagrams makes no difference to epoll.
-    watch: UnixDatagram,
+    /// Polled for reading alone: the keeper reads all the time, and each time there would be room again.
+    link: AsyncFd<Link<Order, Report>>,
     unsent: usize,
     /// The kernel had no memory for a packet: a moment later it may.
     is_starved: bool,
@@ -40,23 +39,17 @@ impl KeeperLink {
     /// # Errors
     /// When `socket` is no socket.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        let watch = std::os::unix::net::UnixDatagram::from(socket.try_clone()?);
-        watch.set_nonblocking(true)?;
-        Ok(Self {
-            link: Link::new(socket)?,
-            watch: UnixDatagram::from_std(watch)?,
-            unsent: 0,
-            is_starved: false,
-        })
+        Ok(Self { link: watched(Link::new(socket)?, Interest::READABLE)?, unsent: 0, is_starved: false })
     }
 
     /// Queues an order. A full packet leaves at once, so that the keeper works while we think.
     pub(crate) fn send(&mut self, order: &Order, descriptors: &[Arc<OwnedFd>]) -> io::Result<()> {
-        if let Err(error) = self.link.send(order, descriptors) {
+        let link = self.link.get_mut();
+        if let Err(error) = link.send(order, descriptors) {
             // A large order travels in a file of its own.
             let is_short = matches!(error.raw_os_error(), Some(libc::EMFILE));
             is_short.then_some(()).ok_or(error)?;
-            with_reserve(|| self.link.send(order, descriptors))?;
+            with_reserve(|| link.send(order, descriptors))?;
         }
         self.unsent = self.unsent.saturating_add(1);
         // A dead link shows itself at the next read, with everything that came before.
@@ -67,7 +60,7 @@ impl KeeperLink {
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         self.unsent = 0;
         self.is_starved = false;
-        match self.link.flush() {
+        match self.link.get_mut().flush() {
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) => {
                 // The packet is still ours to send.
                 self.is_starved = true;
@@ -78,11 +71,12 @@ impl KeeperLink {
     }
 
     pub(crate) fn has_unsent(&self) -> bool {
-        self.link.has_unsent()
+        self.link.get_ref().has_unsent()
     }
 
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.watch.readable().await
+        // What was seen stays seen until `receive` finds nothing.
+        self.link.readable().await.map(drop)
     }
 
     pub(crate) async fn writable(&self) -> io::Result<()> {
@@ -90,15 +84,9 @@ impl KeeperLink {
             drop(tokio::time::timeout(STARVED_PAUSE, std::future::pending::<()>()).await);
             return Ok(());
         }
-        loop {
-            self.watch.writable().await?;
-            let room = self.watch.try_io(Interest::WRITABLE, || is_writable(&self.link));
-            match room {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let watch =
+            with_reserve(|| watched(self.link.get_ref().as_fd().try_clone_to_owned()?, Interest::WRITABLE))?;
+        watch.writable().await.map(drop)
     }
 
     /// Sends what is queued and reads on until the other side hangs up.
@@ -122,17 +110,17 @@ impl KeeperLink {
     }
 
     pub(crate) fn receive(&mut self) -> Incoming {
-        let Self { link, watch, .. } = self;
-        let received = watch.try_io(Interest::READABLE, || match with_reserve(|| link.receive())? {
-            Received::Messages(mut messages) => {
-                let copies =
-                    messages.iter_mut().map(|(_, copies)| copies).filter(|copies| !copies.is_empty());
-                copies.for_each(keep_outside_reserve);
-                Ok(Incoming::Reports(messages))
-            }
-            Received::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
-            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
-        });
+        let received =
+            self.link.try_io_mut(Interest::READABLE, |link| match with_reserve(|| link.receive())? {
+                Received::Messages(mut messages) => {
+                    let copies =
+                        messages.iter_mut().map(|(_, copies)| copies).filter(|copies| !copies.is_empty());
+                    copies.for_each(keep_outside_reserve);
+                    Ok(Incoming::Reports(messages))
+                }
+                Received::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
+                Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+            });
         match received {
             Ok(incoming) => incoming,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Incoming::Nothing,
@@ -141,14 +129,9 @@ impl KeeperLink {
     }
 }
 
-/// Epoll told once; whether there is still room is for poll to say.
-fn is_writable(link: &Link<Order, Report>) -> io::Result<()> {
-    let mut fds = [rustix::event::PollFd::new(link, rustix::event::PollFlags::OUT)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    match rustix::event::poll(&mut fds, Some(&now))? {
-        0 => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(()),
-    }
+#[expect(deprecated, reason = "its successor is unsafe, for descriptors that change hands; ours stay")]
+fn watched<T: std::os::fd::AsRawFd>(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(inner, interest)
 }
 
 /// What both rings share and a new keeper must be given.

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::engine::event::{Ask, Event};
 use crate::engine::id::RequestId;
 use crate::engine::time::Now;
+use crate::keeper::give_memory_back;
 use crate::keeper::wire::{Order, Report};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::executor::Executor;
@@ -80,6 +81,9 @@ impl Supervisor {
                     return Ending::MakeRoom;
                 }
             } else if is_done {
+                if std::mem::take(&mut self.executor.is_over_its_boot) {
+                    give_memory_back();
+                }
                 let woken = self.wait().await;
                 self.wake(woken);
             } else {

@@ -28,6 +28,8 @@ struct Shared {
     state: Mutex<State>,
     /// There is something to write, or nothing more to come.
     work: Condvar,
+    /// Ends the wait between two batches.
+    end: Condvar,
     /// The writer failed, or can write again; once for each failure.
     turned: Notify,
 }
@@ -113,6 +115,7 @@ impl Drop for Sink {
     fn drop(&mut self) {
         self.shared.lock().is_closing = true;
         self.shared.work.notify_one();
+        self.shared.end.notify_one();
     }
 }
 
@@ -134,6 +137,9 @@ impl Shared {
             if state.is_failing || was_failing {
                 self.turned.notify_one();
             }
+            // What comes meanwhile goes together: a batch costs two changes of threads, a line in it a copy.
+            let pause = self.end.wait_timeout_while(state, PAUSE, |state| !state.is_closing);
+            drop(pause.unwrap_or_else(PoisonError::into_inner));
         }
     }
 
@@ -167,6 +173,8 @@ impl State {
     }
 }
 
+/// Between two batches. The first after a rest goes at once.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Enough for a write; the bytes themselves are elsewhere.
 const STACK_BYTES: usize = 128 * 1024;
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::instance::{Instance, eventually, is_alive, kill, signal, timed};
-use crate::load::{assert_complete, install_writer, measuring, touch, wait_for_megabytes, writer, written};
+use crate::load::{
+    WRITE_AT_MOST, assert_complete, install_writer, measuring, touch, wait_for_megabytes, writer, written,
+};
 
 const SLEEP: &str = "command: [sleep, '1000']\n";
 /// Ends with this status when there is a file of its unit's name, which it takes away first.
@@ -16,12 +18,9 @@ fn ends_on_demand(name: &str, status: u8, policy: &str) -> String {
     )
 }
 
-/// From the death of a supervisor to the first answer of the next one.
-const BACK_WITHIN: Duration =
-    if cfg!(debug_assertions) { Duration::from_secs(3) } else { Duration::from_millis(500) };
-
-/// A write that takes longer than this was held up by us and not by a busy machine.
-const WRITE_AT_MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 400 } else { 200 });
+/// From the death of a supervisor to the first answer of the next one. A debug build took 90 to 140 ms on two
+/// cores; its bound is wider, as other tests use them as well.
+const BACK_WITHIN: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1500 } else { 500 });
 
 fn sleepers(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("s{number:03}")).collect()
@@ -125,6 +124,7 @@ fn a_supervisor_held_down_for_ten_seconds_blocks_no_writer_and_loses_nothing() {
     wait_for_megabytes(&instance.path("log/writer"), 500);
     signal(supervisor, Signal::CONT);
     let written = written(&instance);
+    println!("the longest of the writes took {:?}", written.longest);
     instance.wait("the same supervisor answers", |look| look.is("writer", "ready"));
     assert_eq!(instance.supervisor(), supervisor, "it was not given up");
     assert!(written.longest < WRITE_AT_MOST, "a write took {:?}", written.longest);
