@@ -192,7 +192,11 @@ impl Supervisor {
                 self.executor.exited(now, run, translate::exit_status(exit), is_empty)
             }
             Report::Emptied { run } => self.executor.emptied(now, run),
-            Report::Signalled { signal, sender_pid } => self.signalled(signal, sender_pid),
+            Report::Signalled { signal, sender_pid } => {
+                // Heard, whatever comes of it: a signal without a word in turn is the keeper's to act on.
+                self.executor.send(&Order::Pong { number: 0 }, &[]);
+                self.signalled(signal, sender_pid)
+            }
             Report::LogTrouble { unit, errno, lost_bytes } => {
                 self.executor.log_trouble(&unit, errno, lost_bytes);
                 None
@@ -227,7 +231,7 @@ impl Supervisor {
                 return None;
             }
             libc::SIGINT if self.interrupts > 0 => Ask::ShutdownNow { exit_code: 0 },
-            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT => Ask::Shutdown { exit_code: 0 },
+            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGPWR => Ask::Shutdown { exit_code: 0 },
             _ => return None,
         };
         self.interrupts = self.interrupts.saturating_add(1);
