@@ -69,7 +69,7 @@ impl Keeper {
         let means_shutdown = matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGPWR);
         match self.farewell {
             Farewell::None if means_shutdown => {
-                let until = now.saturating_add(ANSWER_DEADLINE);
+                let until = now.saturating_add(self.arguments.patience.of(ANSWER_DEADLINE));
                 self.farewell = Farewell::Unanswered { signal: number, until };
             }
             // Told twice while we stop by ourselves: now.
@@ -111,7 +111,8 @@ impl Keeper {
     }
 
     fn kill_all(&mut self, code: u8, now: u64) {
-        self.farewell = Farewell::Killing { code, until: now.saturating_add(LAST_DEADLINE) };
+        self.farewell =
+            Farewell::Killing { code, until: now.saturating_add(self.arguments.patience.of(LAST_DEADLINE)) };
         self.signal_all(KILL);
     }
 

@@ -21,9 +21,6 @@ use crate::keeper::wire::LogOrder;
 
 /// Most bytes moved at once, so that one loud unit does not hold the others.
 const MOST: usize = 1024 * 1024;
-/// Half of what a pipe holds when it is made; who fills that gets a larger one. (A pipe of small
-/// writes is full before its 64 KiB are, since no write is cut at the end of a page.)
-const FULL_BYTES: u64 = 32 * 1024;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// How often the path is compared with the open file, in case somebody moved it away.
 const LOOK_AGAIN: u64 = SECOND;
@@ -53,7 +50,6 @@ pub(super) enum Moved {
 #[derive(Debug)]
 pub(super) struct LogFile {
     unit: String,
-    limits: LogOrder,
     dir: PathBuf,
     open: Option<Open>,
     /// Read but not written: the log failed between the two.
@@ -63,7 +59,6 @@ pub(super) struct LogFile {
     news: Option<(i32, u64)>,
     has_rotated: bool,
     cannot_splice: bool,
-    is_pipe_large: bool,
 }
 
 #[derive(Debug)]
@@ -86,26 +81,17 @@ struct Trouble {
 
 impl LogFile {
     /// Touches nothing before the first byte.
-    pub(super) fn new(unit: String, limits: LogOrder) -> Self {
-        let dir = PathBuf::from(OsString::from_vec(limits.dir.clone()));
+    pub(super) fn new(unit: String, dir: &[u8]) -> Self {
         Self {
             unit,
-            limits,
-            dir,
+            dir: PathBuf::from(OsString::from_vec(dir.to_owned())),
             open: None,
             held: Vec::new(),
             trouble: None,
             news: None,
             has_rotated: false,
             cannot_splice: false,
-            is_pipe_large: false,
         }
-    }
-
-    /// The limits of the unit's latest definition.
-    pub(super) fn limit(&mut self, limits: LogOrder) {
-        self.limits = limits;
-        self.is_pipe_large = false;
     }
 
     pub(super) fn holds_bytes(&self) -> bool {
@@ -121,41 +107,56 @@ impl LogFile {
     }
 
     /// Moves what is there, up to `MOST` bytes.
-    pub(super) fn take_from(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, now: u64) -> Moved {
+    pub(super) fn take_from(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        limits: &LogOrder,
+        tools: &mut Tools,
+        now: u64,
+    ) -> Moved {
         if self.trouble.is_some_and(|trouble| trouble.retry_at > now) {
-            return self.do_without(pipe, tools);
+            return self.do_without(pipe, limits, tools);
         }
-        match self.store(pipe, tools, now) {
+        match self.store(pipe, limits, tools, now) {
             Ok(Moved::Bytes(bytes)) => {
                 self.recovered();
-                self.enlarge(pipe, bytes);
                 Moved::Bytes(bytes)
             }
             Ok(other) => other,
             Err(errno) => {
                 self.failed(errno, now);
-                self.do_without(pipe, tools)
+                self.do_without(pipe, limits, tools)
             }
         }
     }
 
-    fn store(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, now: u64) -> Result<Moved, Errno> {
-        if rustix::io::ioctl_fionread(pipe) == Ok(0) && self.held.is_empty() {
+    fn store(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        limits: &LogOrder,
+        tools: &mut Tools,
+        now: u64,
+    ) -> Result<Moved, Errno> {
+        let is_empty = rustix::io::ioctl_fionread(pipe) == Ok(0);
+        if is_empty && self.held.is_empty() {
             // Nothing, or the end: neither makes a file.
             return read_nothing(pipe);
         }
         self.be_open(now)?;
         self.write_held()?;
-        if self.is_over_age() && self.ends_with_line() {
-            self.rotate(now)?;
+        if is_empty {
+            return read_nothing(pipe);
         }
-        let limit = self.limits.max_size_bytes;
+        if self.is_over_age(limits) && self.ends_with_line() {
+            self.rotate(limits, now)?;
+        }
+        let limit = limits.max_size_bytes;
         let size = self.open.as_ref().map_or(0, |open| open.size);
         if limit > 0 && size >= limit {
             if self.ends_with_line() {
-                self.rotate(now)?;
+                self.rotate(limits, now)?;
             } else {
-                return self.store_to_line_end(pipe, tools, now);
+                return self.store_to_line_end(pipe, limits, tools, now);
             }
         }
         let size = self.open.as_ref().map_or(0, |open| open.size);
@@ -175,7 +176,7 @@ impl LogFile {
                 Ok(Moved::Bytes(bytes))
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Nothing),
-            Err(Errno::INVAL) => {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
                 self.cannot_splice = true;
                 self.copy(pipe, tools, most)
             }
@@ -183,7 +184,7 @@ impl LogFile {
         }
     }
 
-    /// For file systems that splice does not know.
+    /// For file systems that splice does not know, and seccomp profiles that do not know splice.
     fn copy(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, most: usize) -> Result<Moved, Errno> {
         let bytes = read_some(pipe, tools, most)?;
         if bytes.is_empty() {
@@ -199,14 +200,15 @@ impl LogFile {
     fn store_to_line_end(
         &mut self,
         pipe: BorrowedFd<'_>,
+        limits: &LogOrder,
         tools: &mut Tools,
         now: u64,
     ) -> Result<Moved, Errno> {
-        let cap = self.limits.max_size_bytes.saturating_mul(2);
+        let cap = limits.max_size_bytes.saturating_mul(2);
         let size = self.open.as_ref().map_or(0, |open| open.size);
         let most = usize::try_from(cap.saturating_sub(size)).unwrap_or(SCRATCH_BYTES);
         if most == 0 {
-            self.rotate(now)?;
+            self.rotate(limits, now)?;
             return Ok(Moved::Bytes(0));
         }
         let bytes = read_some(pipe, tools, most)?;
@@ -223,7 +225,7 @@ impl LogFile {
         self.held.extend_from_slice(&rest);
         written?;
         if line_end.is_some() {
-            self.rotate(now)?;
+            self.rotate(limits, now)?;
             self.be_open(now)?;
             self.write_held()?;
         }
@@ -298,8 +300,8 @@ impl LogFile {
         Ok(())
     }
 
-    fn is_over_age(&self) -> bool {
-        let limit = self.limits.max_age_ms.saturating_mul(MILLISECOND);
+    fn is_over_age(&self, limits: &LogOrder) -> bool {
+        let limit = limits.max_age_ms.saturating_mul(MILLISECOND);
         let Some(open) = self.open.as_ref().filter(|open| limit > 0 && open.size > 0) else { return false };
         clock::wall().saturating_sub(open.born_at) >= limit
     }
@@ -313,9 +315,9 @@ impl LogFile {
         }
     }
 
-    fn rotate(&mut self, now: u64) -> Result<(), Errno> {
+    fn rotate(&mut self, limits: &LogOrder, now: u64) -> Result<(), Errno> {
         self.open = None;
-        rotation::rotate(&self.dir, self.limits.keep).map_err(|error| errno_of(&error))?;
+        rotation::rotate(&self.dir, limits.keep).map_err(|error| errno_of(&error))?;
         self.has_rotated = true;
         self.be_open(now)
     }
@@ -332,14 +334,6 @@ impl LogFile {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if let Ok(index) = rustix::fs::open(self.dir.join(CURRENT_INDEX), flags, LOG_MODE) {
             rustix::io::write(&index, &entry).ok();
-        }
-    }
-
-    fn enlarge(&mut self, pipe: BorrowedFd<'_>, moved: u64) {
-        if moved >= FULL_BYTES && !self.is_pipe_large {
-            self.is_pipe_large = true;
-            // Refused to users with many large pipes: then it stays as it is.
-            rustix::pipe::fcntl_setpipe_size(pipe, MOST).ok();
         }
     }
 
@@ -362,12 +356,20 @@ impl LogFile {
     }
 
     /// The log cannot be written: the writer waits, or its bytes are dropped and counted.
-    fn do_without(&mut self, pipe: BorrowedFd<'_>, tools: &Tools) -> Moved {
-        if self.limits.block_when_full {
+    fn do_without(&mut self, pipe: BorrowedFd<'_>, limits: &LogOrder, tools: &mut Tools) -> Moved {
+        if limits.block_when_full {
             return Moved::Blocked;
         }
         let held = std::mem::take(&mut self.held);
-        let dropped = rustix::pipe::splice(pipe, None, tools.null.as_fd(), None, MOST, SpliceFlags::NONBLOCK);
+        let dropped =
+            match rustix::pipe::splice(pipe, None, tools.null.as_fd(), None, MOST, SpliceFlags::NONBLOCK) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM)
+                    if rustix::io::ioctl_fionread(pipe) != Ok(0) =>
+                {
+                    read_some(pipe, tools, SCRATCH_BYTES).map(<[u8]>::len)
+                }
+                other => other,
+            };
         let count = |bytes: usize| u64::try_from(bytes).unwrap_or_default();
         if let Some(trouble) = &mut self.trouble {
             let bytes = count(held.len()).saturating_add(count(dropped.unwrap_or(0)));
@@ -420,7 +422,7 @@ fn read_nothing(pipe: BorrowedFd<'_>) -> Result<Moved, Errno> {
     Ok(if is_closed { Moved::End } else { Moved::Nothing })
 }
 
-/// Called only when the pipe is readable or closed, so it does not block. Empty: closed.
+/// Called only when something is in the pipe, so it does not block.
 fn read_some<'a>(pipe: BorrowedFd<'_>, tools: &'a mut Tools, most: usize) -> Result<&'a [u8], Errno> {
     tools.scratch.resize(SCRATCH_BYTES, 0);
     let most = most.min(SCRATCH_BYTES);

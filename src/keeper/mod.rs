@@ -20,6 +20,7 @@ mod run;
 mod args;
 mod orders;
 mod reap;
+mod orphans;
 mod supervise;
 mod farewell;
 mod table;
@@ -48,6 +49,7 @@ use rustix::process::{Resource, Rlimit};
 use crate::keeper::args::Arguments;
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::Holdings;
+use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::Pump;
 use crate::keeper::run::Keeper;
 use crate::keeper::spawn::{Context, Spawner};
@@ -91,8 +93,9 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
     let oom_score = protect_from_oom();
     let pid = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(pid))?;
-    let spawner = Spawner::start(nofile.hard)?;
+    let spawner = Spawner::start(nofile.hard, arguments.patience)?;
     let executable = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
+    let supervisor = Supervisor::new(arguments.patience);
     Ok(Keeper {
         arguments,
         executable,
@@ -108,9 +111,11 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
         last_token: 0,
         link: None,
         is_link_full: false,
-        supervisor: Supervisor::default(),
+        supervisor,
         farewell: Farewell::default(),
+        orphans: Orphans::default(),
         next_sweep: None,
+        no_sweep_before: 0,
     })
 }
 

@@ -16,7 +16,7 @@ use crate::keeper::spawn::{self, Done, EXEC_DEADLINE, Failed, Started};
 use crate::keeper::sys;
 use crate::keeper::table::is_helper;
 use crate::keeper::wire::{
-    AdoptOrder, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
+    self, AdoptOrder, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
 };
 
 /// One look at all processes, shared by what is asked at one moment.
@@ -51,7 +51,7 @@ impl Keeper {
     }
 
     fn on_hello(&mut self, version: u16, pid: u32, now: u64) {
-        if version != VERSION {
+        if !wire::is_read(version) {
             return self.lose_link(now);
         }
         self.supervisor.greeted(pid);
@@ -117,6 +117,17 @@ impl Keeper {
         }
     }
 
+    /// A spawner thread waits for a child that has not execed in time. The child was killed; where it
+    /// cannot die (an uninterruptible sleep), nobody waits for that.
+    pub(super) fn on_overdue(&mut self, token: u64, now: u64) {
+        let Some(pending) = self.pending.get_mut(&token) else { return };
+        match std::mem::replace(&mut pending.role, Role::Disowned) {
+            Role::Run(run) => self.table.spawn_failed(run, Step::Timeout, 0),
+            Role::Supervisor => self.supervisor_failed_to_start(Step::Timeout, 0, now),
+            Role::Disowned | Role::Stillborn => {}
+        }
+    }
+
     fn on_started(&mut self, pending: Pending, started: Started, now: u64) {
         let Started { pid, pidfd, status, output } = started;
         let pipes: Vec<Arc<OwnedFd>> = output.into_iter().map(Arc::new).collect();
@@ -125,7 +136,7 @@ impl Keeper {
             role: pending.role,
             pid,
             pidfd: Arc::new(pidfd),
-            exec_by: has_status.then(|| now.saturating_add(EXEC_DEADLINE)),
+            exec_by: has_status.then(|| now.saturating_add(self.arguments.patience.of(EXEC_DEADLINE))),
             status,
             pipes: pipes.clone(),
             tag: pending.tag,
@@ -153,7 +164,7 @@ impl Keeper {
             }
             Role::Supervisor => self.supervisor.started(slot),
             // Disowned while it was being made.
-            Role::Stillborn => self.doom(slot, &mut None),
+            Role::Disowned | Role::Stillborn => self.doom(slot, &mut None),
         }
     }
 
@@ -197,7 +208,7 @@ impl Keeper {
         match pending.role {
             Role::Run(run) => self.table.spawn_failed(run, step, errno),
             Role::Supervisor => self.supervisor_failed_to_start(step, errno, now),
-            Role::Stillborn => {}
+            Role::Disowned | Role::Stillborn => {}
         }
     }
 
@@ -213,10 +224,10 @@ impl Keeper {
         match (role, failure) {
             (Role::Run(run), None) => self.on_execed(run, pid),
             (Role::Run(run), Some(failure)) => {
-                self.holdings.detach(slot);
+                self.holdings.detach(slot, Role::Stillborn);
                 self.table.spawn_failed(run, failure.step, failure.errno);
             }
-            (Role::Stillborn | Role::Supervisor, _) => {}
+            (Role::Disowned | Role::Stillborn | Role::Supervisor, _) => {}
         }
     }
 

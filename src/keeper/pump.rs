@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
@@ -27,13 +27,17 @@ pub(super) const RETRY: u64 = 2 * SECOND;
 const ROUNDS: usize = 64;
 const WAKE: u64 = u64::MAX;
 const EVENTS: usize = 64;
-/// More rounds than this in `LOUD_WINDOW` is a stream of small writes, each of which would wake us …
-const LOUD_ROUNDS: u32 = 16;
-const LOUD_WINDOW: u64 = 10 * MILLISECOND;
-/// … so they are left to gather for this long. A run's end and every other request cut it short.
-const NAP: u64 = MILLISECOND;
-/// A round that moved this much gathers enough by itself.
-const LOUD_BYTES: u64 = 256 * 1024;
+/// So many rounds in close succession that moved less than `SMALL_BYTES` each are a stream of small
+/// writes, every one of which would wake us …
+const STREAM_ROUNDS: u32 = 16;
+const SMALL_BYTES: u64 = 16 * 1024;
+/// … so they are left to gather, at the most for this long: what a reader who follows the log may
+/// notice. A run's end and every other request cut it short.
+const GATHER_MOST: u64 = 2 * MILLISECOND;
+/// A pipe in which writes gather gets this much room, and is emptied about when half of it is used.
+/// (Every other pipe stays as it was made: one that fits the processor's cache moves faster.)
+const GATHER_BYTES: usize = 1024 * 1024;
+const GATHER_HALF: u64 = 512 * 1024;
 const THREAD_STACK_BYTES: usize = 128 * 1024;
 
 /// One pipe to empty, and where to.
@@ -77,8 +81,10 @@ struct Shared {
 #[derive(Debug)]
 struct Channel {
     key: u64,
-    dir: Vec<u8>,
+    /// As the run's own definition says; a unit's next run may say otherwise.
+    order: LogOrder,
     pipe: Arc<OwnedFd>,
+    has_room: AtomicBool,
     log: Arc<Mutex<LogFile>>,
 }
 
@@ -112,7 +118,7 @@ impl Pump {
             tools: Tools { null, scratch: Vec::new() },
             blocked: Vec::new(),
             total: Total::default(),
-            loudness: Loudness::default(),
+            rhythm: Rhythm::default(),
         };
         thread::Builder::new()
             .name("pump".into())
@@ -126,17 +132,17 @@ impl Pump {
         &self.shared.bell
     }
 
-    /// Nothing wakes the pump before the first byte.
+    /// Nothing wakes the pump before the first byte. Waits for no log: one of them may hang in the
+    /// middle of a write.
     pub(super) fn add(&self, source: Source) {
-        let Source { key, unit, log, pipe } = source;
-        let dir = log.dir.clone();
-        let file = {
+        let Source { key, unit, log: order, pipe } = source;
+        let log = {
             let mut logs = locked(&self.shared.logs);
-            let entry = logs.entry(dir.clone());
-            Arc::clone(entry.or_insert_with(|| Arc::new(Mutex::new(LogFile::new(unit, log.clone())))))
+            let new = || Arc::new(Mutex::new(LogFile::new(unit, &order.dir)));
+            Arc::clone(logs.entry(order.dir.clone()).or_insert_with(new))
         };
-        locked(&file).limit(log);
-        let channel = Arc::new(Channel { key, dir, pipe: Arc::clone(&pipe), log: file });
+        let has_room = AtomicBool::new(false);
+        let channel = Arc::new(Channel { key, order, pipe: Arc::clone(&pipe), has_room, log });
         locked(&self.shared.channels).insert(key, channel);
         self.shared.listen(key, pipe.as_fd());
     }
@@ -206,27 +212,30 @@ struct Worker {
     /// Pipes whose writers wait for the disk, and when to look at it again.
     blocked: Vec<(u64, u64)>,
     total: Total,
-    loudness: Loudness,
+    rhythm: Rhythm,
 }
 
-/// How often the pump was woken lately.
+/// How the rounds of the pump follow each other.
 #[derive(Default)]
-struct Loudness {
-    since: u64,
-    rounds: u32,
+struct Rhythm {
+    last: u64,
+    small_rounds: u32,
 }
 
-impl Loudness {
-    /// After a round that moved `bytes`: is the next one worth waiting for?
-    fn is_loud_after(&mut self, bytes: u64, now: u64) -> bool {
-        if now.saturating_sub(self.since) > LOUD_WINDOW {
-            let was_loud = self.rounds > LOUD_ROUNDS;
-            self.since = now;
-            // Naps make rounds rare; a stream counts as one until a window brings few of them.
-            self.rounds = if was_loud { LOUD_ROUNDS.saturating_sub(4) } else { 0 };
+impl Rhythm {
+    /// After a round at `now` that took `bytes` from its fullest pipe: how long to let more gather.
+    fn nap_after(&mut self, bytes: u64, now: u64) -> Option<u64> {
+        let since = now.saturating_sub(self.last);
+        self.last = now;
+        let is_stream = self.small_rounds >= STREAM_ROUNDS;
+        let is_large = !is_stream && bytes >= SMALL_BYTES;
+        if bytes == 0 || is_large || since > GATHER_MOST.saturating_mul(2) {
+            self.small_rounds = 0;
+            return None;
         }
-        self.rounds = self.rounds.saturating_add(1);
-        bytes > 0 && bytes < LOUD_BYTES && self.rounds > LOUD_ROUNDS
+        self.small_rounds = self.small_rounds.saturating_add(1);
+        let until_half_full = since.saturating_mul(GATHER_HALF).checked_div(bytes).unwrap_or(GATHER_MOST);
+        is_stream.then_some(until_half_full.min(GATHER_MOST))
     }
 }
 
@@ -237,17 +246,29 @@ impl Worker {
             let timeout = self.blocked.iter().map(|(at, _)| *at).min().map(timeout_until);
             events.clear();
             epoll::wait(&self.shared.epoll, spare_capacity(&mut events), timeout.as_ref()).ok();
-            let mut bytes = 0_u64;
+            let mut most = 0;
             for event in &events {
                 match event.data.u64() {
                     WAKE => self.on_requests(),
-                    key => bytes = bytes.saturating_add(self.on_readable(key)),
+                    key => most = most.max(self.on_readable(key)),
                 }
             }
             self.unblock();
-            if self.loudness.is_loud_after(bytes, clock::monotonic()) {
+            if let Some(nap) = self.rhythm.nap_after(most, clock::monotonic()) {
+                self.make_room(&events);
                 let mut wake = [PollFd::new(&self.shared.wake, PollFlags::IN)];
-                poll(&mut wake, Some(&clock::timespec(NAP))).ok();
+                poll(&mut wake, Some(&clock::timespec(nap))).ok();
+            }
+        }
+    }
+
+    /// For what gathers in these pipes.
+    fn make_room(&self, events: &[epoll::Event]) {
+        for event in events {
+            let Some(channel) = self.shared.channel(event.data.u64()) else { continue };
+            if !channel.has_room.swap(true, Ordering::Relaxed) {
+                // Refused to users with many large pipes: then writers wait for us now and then.
+                rustix::pipe::fcntl_setpipe_size(&channel.pipe, GATHER_BYTES).ok();
             }
         }
     }
@@ -301,7 +322,7 @@ impl Worker {
         let now = clock::monotonic();
         let (moved, news, has_rotated) = {
             let mut log = locked(&channel.log);
-            let moved = log.take_from(channel.pipe.as_fd(), &mut self.tools, now);
+            let moved = log.take_from(channel.pipe.as_fd(), &channel.order, &mut self.tools, now);
             (moved, log.take_news(), log.take_rotated())
         };
         if let Some((unit, errno, lost_bytes)) = news {
@@ -310,7 +331,7 @@ impl Worker {
         match moved {
             Moved::Bytes(bytes) => {
                 let limit = self.shared.total_limit.load(Ordering::Relaxed);
-                self.total.wrote(bytes, has_rotated, limit, &channel.dir);
+                self.total.wrote(bytes, has_rotated, limit, &channel.order.dir);
             }
             Moved::Nothing => {}
             Moved::End => self.close(channel),
@@ -328,8 +349,10 @@ impl Worker {
         let mut logs = locked(&self.shared.logs);
         let mut channels = locked(&self.shared.channels);
         channels.remove(&channel.key);
-        if !channels.values().any(|other| Arc::ptr_eq(&other.log, &channel.log)) {
-            logs.remove(&channel.dir);
+        let is_last = !channels.values().any(|other| Arc::ptr_eq(&other.log, &channel.log));
+        // Closing a file may take long; the last one to hold it is `channel`, without these locks.
+        if is_last {
+            logs.remove(&channel.order.dir);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::keeper::clock;
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::{Holdings, Role};
 use crate::keeper::link::{Link, Received};
+use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::{Answer, Pump};
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::supervise::Supervisor;
@@ -70,8 +71,11 @@ pub(super) struct Keeper {
     pub(super) is_link_full: bool,
     pub(super) supervisor: Supervisor,
     pub(super) farewell: Farewell,
+    pub(super) orphans: Orphans,
     /// When to look again whether what lingers is gone, and how long to wait the time after.
     pub(super) next_sweep: Option<(u64, u64)>,
+    /// The last look took its share of our time until then.
+    pub(super) no_sweep_before: u64,
 }
 
 impl Keeper {
@@ -150,7 +154,9 @@ impl Keeper {
     }
 
     fn on_time(&mut self, now: u64) {
-        self.spawner.look(now);
+        for token in self.spawner.look(now) {
+            self.on_overdue(token, now);
+        }
         while let Some(slot) = self.holdings.next_due(now) {
             self.on_due(slot, now);
         }

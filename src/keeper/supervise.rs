@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::keeper::clock::{MILLISECOND, SECOND};
+use crate::keeper::clock::{MILLISECOND, Patience, SECOND};
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::Role;
 use crate::keeper::link;
@@ -59,6 +59,7 @@ pub(super) struct Supervisor {
     /// When what it does next is overdue.
     overdue: Option<(u64, Overdue)>,
     pings: u64,
+    patience: Patience,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +74,18 @@ enum Overdue {
 }
 
 impl Supervisor {
+    pub(super) fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
+    /// Something is expected of it within this time.
+    fn expect(&mut self, what: Overdue, within: u64, now: u64) {
+        self.overdue = Some((now.saturating_add(self.patience.of(within)), what));
+    }
+
     pub(super) fn connected(&mut self, now: u64) {
         self.has_greeted = false;
-        self.overdue = Some((now.saturating_add(HELLO_DEADLINE), Overdue::Hello));
+        self.expect(Overdue::Hello, HELLO_DEADLINE, now);
     }
 
     pub(super) fn started(&mut self, slot: u64) {
@@ -93,7 +103,7 @@ impl Supervisor {
     /// It is about to be told something, and is expected to say something in turn.
     pub(super) fn spoken_to(&mut self, now: u64) {
         if self.overdue.is_none() {
-            self.overdue = Some((now.saturating_add(SILENCE), Overdue::Word));
+            self.expect(Overdue::Word, SILENCE, now);
         }
     }
 
@@ -221,7 +231,7 @@ impl Keeper {
         self.disconnect();
         if let Some(slot) = self.supervisor.slot {
             // Time to exit by itself, with a status that says something.
-            self.supervisor.overdue = Some((now.saturating_add(ABORT_GRACE), Overdue::Death));
+            self.supervisor.expect(Overdue::Death, ABORT_GRACE, now);
             if self.supervisor.has_ever_greeted && !self.farewell.is_final() {
                 self.kill_supervisor(slot, KILL);
             }
@@ -248,20 +258,20 @@ impl Keeper {
             .iter()
             .filter_map(|(slot, holding)| match holding.role {
                 Role::Run(run) if is_helper(run) => Some((slot, run)),
-                Role::Run(_) | Role::Stillborn | Role::Supervisor => None,
+                Role::Run(_) | Role::Disowned | Role::Stillborn | Role::Supervisor => None,
             })
             .collect();
         for (slot, run) in helpers {
             self.doom(slot, &mut sight);
             self.table.disown(run);
-            self.holdings.detach(slot);
+            self.holdings.detach(slot, Role::Disowned);
         }
         for pending in self.pending.values_mut() {
             if let Role::Run(run) = pending.role
                 && is_helper(run)
             {
                 self.table.disown(run);
-                pending.role = Role::Stillborn;
+                pending.role = Role::Disowned;
             }
         }
     }
@@ -295,7 +305,7 @@ impl Keeper {
             Overdue::Word if self.supervisor.has_greeted => {
                 self.supervisor.pings = self.supervisor.pings.saturating_add(1);
                 self.table.ping(self.supervisor.pings);
-                self.supervisor.overdue = Some((now.saturating_add(ANSWER_DEADLINE), Overdue::Answer));
+                self.supervisor.expect(Overdue::Answer, ANSWER_DEADLINE, now);
             }
             Overdue::Hello | Overdue::Word | Overdue::Answer => self.abort_supervisor(now),
             Overdue::Death => {
@@ -311,7 +321,7 @@ impl Keeper {
         super::complain("the supervisor does not answer; starting another one");
         if let Some(slot) = self.supervisor.slot {
             self.kill_supervisor(slot, ABORT);
-            self.supervisor.overdue = Some((now.saturating_add(ABORT_GRACE), Overdue::Death));
+            self.supervisor.expect(Overdue::Death, ABORT_GRACE, now);
         } else {
             let pid = self.supervisor.foreign_pid.and_then(Pid::from_raw);
             let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());

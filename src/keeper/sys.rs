@@ -355,6 +355,7 @@ pub(super) enum Whom {
 /// A process that was waited for, or (with `peek`) could be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
+    pub(super) pid: i32,
     pub(super) exit: Exit,
     pub(super) usage: Usage,
 }
@@ -383,7 +384,7 @@ pub(super) fn wait(whom: Whom, peek: bool) -> Result<Option<Ended>, Errno> {
     let pid = unsafe { status.si_pid() };
     // SAFETY: as above.
     let code = unsafe { status.si_status() };
-    let ended = Ended { exit: exit_of(status.si_code, code), usage: usage_of(&usage) };
+    let ended = Ended { pid, exit: exit_of(status.si_code, code), usage: usage_of(&usage) };
     Ok((pid != 0).then_some(ended))
 }
 
