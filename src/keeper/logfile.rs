@@ -34,6 +34,8 @@ pub(super) struct Tools {
     pub(super) null: OwnedFd,
     /// Empty until the first cut.
     pub(super) scratch: Vec<u8>,
+    /// No file grows beyond this before it is set aside, whatever its unit allows.
+    pub(super) most_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,8 @@ pub(super) struct LogFile {
     trouble: Option<Trouble>,
     /// Something to tell: errno and bytes lost.
     news: Option<(i32, u64)>,
-    has_rotated: bool,
+    /// To be set aside at its next line's end.
+    is_cut_due: bool,
     cannot_splice: bool,
 }
 
@@ -89,7 +92,7 @@ impl LogFile {
             held: Vec::new(),
             trouble: None,
             news: None,
-            has_rotated: false,
+            is_cut_due: false,
             cannot_splice: false,
         }
     }
@@ -102,8 +105,16 @@ impl LogFile {
         self.news.take().map(|(errno, lost)| (self.unit.clone(), errno, lost))
     }
 
-    pub(super) fn take_rotated(&mut self) -> bool {
-        std::mem::take(&mut self.has_rotated)
+    /// Sets `current` aside before its time: now where a line ends, or else at the next one; asked a
+    /// second time, now in any case.
+    pub(super) fn cut_early(&mut self) {
+        if self.is_cut_due || self.ends_with_line() {
+            self.open = None;
+            self.is_cut_due = false;
+            rotation::rotate(&self.dir, u16::MAX).ok();
+        } else {
+            self.is_cut_due = true;
+        }
     }
 
     /// Moves what is there, up to `MOST` bytes.
@@ -150,9 +161,9 @@ impl LogFile {
         if self.is_over_age(limits) && self.ends_with_line() {
             self.rotate(limits, now)?;
         }
-        let limit = limits.max_size_bytes;
+        let limit = most_bytes(limits, tools);
         let size = self.open.as_ref().map_or(0, |open| open.size);
-        if limit > 0 && size >= limit {
+        if size >= limit || self.is_cut_due {
             if self.ends_with_line() {
                 self.rotate(limits, now)?;
             } else {
@@ -160,7 +171,7 @@ impl LogFile {
             }
         }
         let size = self.open.as_ref().map_or(0, |open| open.size);
-        let room = if limit > 0 { limit.saturating_sub(size).max(1) } else { u64::MAX };
+        let room = limit.saturating_sub(size).max(1);
         let most = usize::try_from(room).unwrap_or(MOST).min(MOST);
         self.note_index();
         if self.cannot_splice {
@@ -204,8 +215,8 @@ impl LogFile {
         tools: &mut Tools,
         now: u64,
     ) -> Result<Moved, Errno> {
-        let cap = limits.max_size_bytes.saturating_mul(2);
         let size = self.open.as_ref().map_or(0, |open| open.size);
+        let cap = most_bytes(limits, tools).saturating_mul(2);
         let most = usize::try_from(cap.saturating_sub(size)).unwrap_or(SCRATCH_BYTES);
         if most == 0 {
             self.rotate(limits, now)?;
@@ -318,7 +329,7 @@ impl LogFile {
     fn rotate(&mut self, limits: &LogOrder, now: u64) -> Result<(), Errno> {
         self.open = None;
         rotation::rotate(&self.dir, limits.keep).map_err(|error| errno_of(&error))?;
-        self.has_rotated = true;
+        self.is_cut_due = false;
         self.be_open(now)
     }
 
@@ -392,6 +403,12 @@ fn open_log(path: &Path) -> Result<OwnedFd, Errno> {
     // Not O_APPEND, which splice refuses; we are the only writer, and each write says where.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, LOG_MODE)
+}
+
+/// When a file is full; as its unit says, 0 being no limit, and as the limit of all logs says.
+fn most_bytes(limits: &LogOrder, tools: &Tools) -> u64 {
+    let own = if limits.max_size_bytes == 0 { u64::MAX } else { limits.max_size_bytes };
+    own.min(tools.most_bytes)
 }
 
 fn make_dir(dir: &Path) -> Result<(), Errno> {

@@ -4,9 +4,12 @@
 //! The thread is a single one: a write that hangs in the kernel (a dead network file system) holds
 //! the other logs for as long as it hangs, while their pipes fill.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
@@ -18,7 +21,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
 use crate::keeper::logfile::{LogFile, Moved, Tools};
-use crate::keeper::rotation::Total;
+use crate::keeper::rotation::{self, Total};
 use crate::keeper::wire::LogOrder;
 
 /// A log that could not be written is tried again after this long.
@@ -71,6 +74,8 @@ struct Shared {
     channels: Mutex<BTreeMap<u64, Arc<Channel>>>,
     /// By directory: the pipes of a unit's successive runs share one.
     logs: Mutex<BTreeMap<Vec<u8>, Arc<Mutex<LogFile>>>>,
+    /// The directories that hold the logs' directories.
+    roots: Mutex<BTreeSet<PathBuf>>,
     requests: Mutex<Vec<Request>>,
     answers: Mutex<Vec<Answer>>,
     total_limit: AtomicU64,
@@ -105,6 +110,7 @@ impl Pump {
             bell: new_eventfd()?,
             channels: Mutex::default(),
             logs: Mutex::default(),
+            roots: Mutex::default(),
             requests: Mutex::default(),
             answers: Mutex::default(),
             total_limit: AtomicU64::new(u64::MAX),
@@ -115,7 +121,7 @@ impl Pump {
         let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mut worker = Worker {
             shared: Arc::clone(&shared),
-            tools: Tools { null, scratch: Vec::new() },
+            tools: Tools { null, scratch: Vec::new(), most_bytes: u64::MAX },
             blocked: Vec::new(),
             total: Total::default(),
             rhythm: Rhythm::default(),
@@ -136,6 +142,12 @@ impl Pump {
     /// middle of a write.
     pub(super) fn add(&self, source: Source) {
         let Source { key, unit, log: order, pipe } = source;
+        if let Some(root) = Path::new(OsStr::from_bytes(&order.dir)).parent() {
+            let mut roots = locked(&self.shared.roots);
+            if !roots.contains(root) {
+                roots.insert(root.to_owned());
+            }
+        }
         let log = {
             let mut logs = locked(&self.shared.logs);
             let new = || Arc::new(Mutex::new(LogFile::new(unit, &order.dir)));
@@ -320,18 +332,21 @@ impl Worker {
 
     fn move_some(&mut self, channel: &Arc<Channel>) -> Moved {
         let now = clock::monotonic();
-        let (moved, news, has_rotated) = {
+        let limit = self.shared.total_limit.load(Ordering::Relaxed);
+        self.tools.most_bytes = rotation::most_bytes(limit);
+        let (moved, news) = {
             let mut log = locked(&channel.log);
             let moved = log.take_from(channel.pipe.as_fd(), &channel.order, &mut self.tools, now);
-            (moved, log.take_news(), log.take_rotated())
+            (moved, log.take_news())
         };
         if let Some((unit, errno, lost_bytes)) = news {
             self.shared.answer(Answer::Trouble { unit, errno, lost_bytes });
         }
         match moved {
             Moved::Bytes(bytes) => {
-                let limit = self.shared.total_limit.load(Ordering::Relaxed);
-                self.total.wrote(bytes, has_rotated, limit, &channel.order.dir);
+                if self.total.wrote(bytes, limit) {
+                    self.keep_to(limit);
+                }
             }
             Moved::Nothing => {}
             Moved::End => self.close(channel),
@@ -341,6 +356,24 @@ impl Worker {
             }
         }
         moved
+    }
+
+    /// Makes all logs together fit.
+    fn keep_to(&mut self, limit: u64) {
+        let roots = locked(&self.shared.roots).clone();
+        let aside = self.total.measure(&roots, limit);
+        if aside.is_empty() {
+            return;
+        }
+        for dir in aside {
+            let log = locked(&self.shared.logs).get(dir.as_os_str().as_bytes()).cloned();
+            match log {
+                Some(log) => locked(&log).cut_early(),
+                // Nobody writes there.
+                None => drop(rotation::rotate(&dir, u16::MAX)),
+            }
+        }
+        self.total.measure(&roots, limit);
     }
 
     /// Every writer is gone. A log without pipes is closed too; the next run opens it again.
