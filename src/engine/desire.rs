@@ -96,6 +96,10 @@ impl Engine {
     }
 
     pub(crate) fn set_desired(&mut self, id: UnitId, desired: Desired) {
+        let was_up = self.units[id].desired.is_up();
+        if was_up != desired.is_up() {
+            self.swayed.entry(id).or_insert(was_up);
+        }
         self.units[id].desired = desired;
         self.recount(id);
         self.wake_neighbours(id);

@@ -93,6 +93,8 @@ pub struct Engine {
     to_stop: VecDeque<(UnitId, StopReason)>,
     /// Units without a run that are to begin again, once all that the event says is known and every stop has begun.
     called: Vec<UnitId>,
+    /// Units whose desire this step (or its request) turned, and whether they were wanted up before.
+    swayed: BTreeMap<UnitId, bool>,
     /// Units to look at in this step.
     dirty: BTreeSet<UnitId>,
     /// Units that this step changed: their notes and waiting requests are looked at when it ends.
@@ -125,6 +127,7 @@ impl Engine {
             wishes: VecDeque::new(),
             to_stop: VecDeque::new(),
             called: Vec::new(),
+            swayed: BTreeMap::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             facts: Vec::new(),
@@ -135,6 +138,7 @@ impl Engine {
     /// One event, one pass: observe, propagate, advance, account.
     pub fn step(&mut self, now: Now, event: Event) -> Effects {
         self.now = now;
+        self.swayed.clear();
         self.observe(event);
         self.advance();
         self.account()
@@ -168,6 +172,7 @@ impl Engine {
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
             Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
+            Event::RequestAbandoned { request } => self.on_request_abandoned(request),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet
             Event::DeadlineReached => {
                 while let Some((owner, timer)) = self.timers.pop_due(self.now.mono) {

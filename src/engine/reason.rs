@@ -61,9 +61,7 @@ impl Engine {
             (UnitState::Waiting { on: WaitingOn::Dependency(other) | WaitingOn::Conflict(other), .. }, _) => {
                 Some(*other)
             }
-            (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => {
-                self.holders_of(self.last_open_phase()).first().copied()
-            }
+            (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => self.worst_holder(),
             (UnitState::Stopping { why: StopReason::Follow(other), .. }, _) => Some(*other),
             (UnitState::Inactive, Desired::Down(DownSource::Dependency)) => self.dependency_that_is_down(id),
             (
@@ -82,6 +80,12 @@ impl Engine {
                 _,
             ) => None,
         }
+    }
+
+    /// Of the units that hold the barrier, one that will not let go, if there is one.
+    fn worst_holder(&self) -> Option<UnitId> {
+        let holders = self.holders_of(self.last_open_phase());
+        holders.iter().copied().find(|id| self.is_hopeless(*id)).or_else(|| holders.first().copied())
     }
 
     fn dependency_that_is_down(&self, id: UnitId) -> Option<UnitId> {
@@ -133,7 +137,7 @@ impl Engine {
 
     fn why_waiting(&self, id: UnitId, on: &WaitingOn) -> String {
         match on {
-            WaitingOn::Barrier => format!("waits for phase {}", self.phase_name(self.last_open_phase())),
+            WaitingOn::Barrier => self.why_behind_a_barrier(),
             WaitingOn::Conflict(other) => {
                 format!("waits for {} to stop: they conflict", self.spec(*other).name)
             }
@@ -168,6 +172,17 @@ impl Engine {
                     | StateName::Completed => format!("waits for {name}{wanted}"),
                 }
             }
+        }
+    }
+
+    fn why_behind_a_barrier(&self) -> String {
+        let waits = format!("waits for phase {}", self.phase_name(self.last_open_phase()));
+        match self.worst_holder() {
+            Some(id) if self.is_hopeless(id) => {
+                let holder = &self.units[id];
+                format!("{waits}, which {} holds: it is {}", self.spec(id).name, holder.state.name())
+            }
+            Some(_) | None => waits,
         }
     }
 

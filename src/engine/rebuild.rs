@@ -1,6 +1,7 @@
 //! The first event: a fresh boot, or the continuation of what an earlier supervisor did.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::desire::Wish;
@@ -10,19 +11,24 @@ use crate::engine::id::{RunId, UnitId};
 use crate::engine::life::Run;
 use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
 use crate::engine::stop::KILL_WAIT;
+use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Follow, Ready, SignalNumber, UnitKind};
+
+/// Between a stop signal that is sent again and SIGKILL, at least.
+const MOMENT: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(crate) fn on_keeper_connected(&mut self, handover: Handover) {
         if self.boot.has_begun {
-            return self.reconcile(handover.runs);
+            return self.late(); // the supervisor moves its runs to a new keeper by itself
         }
         self.boot.has_begun = true;
-        let Handover { runs, mut notes } = handover;
+        let Handover { runs, first_run, mut notes } = handover;
         let highest = runs.iter().map(|run| run.run.0);
         let noted = notes.units.values().filter_map(|note| note.last_run.map(|run| run.0));
-        self.next_run = highest.chain(noted).max().unwrap_or(0) + 1;
+        let highest_known = highest.chain(noted).max().unwrap_or(0);
+        self.next_run = first_run.max(highest_known.saturating_add(1));
         if let Some(note) = notes.boot.take() {
             self.restore_boot(&note);
         }
@@ -87,6 +93,7 @@ impl Engine {
         unit.last_ordinal = note.last_ordinal;
         unit.last_exit = note.last_exit;
         unit.has_passed = note.has_passed;
+        unit.last_failure.clone_from(&note.last_failure);
         unit.incident = note.incident;
         unit.leaves_dependents = note.leaves_dependents;
         self.open_incidents = self.open_incidents.saturating_add(u32::from(note.incident.is_some()));
@@ -142,6 +149,8 @@ impl Engine {
             ordered_at: handed.spawned_at,
             pid,
             exit: None,
+            is_empty: false,
+            has_stop_command: false,
             was_ready,
             start_period_over: was_ready,
         });
@@ -164,7 +173,9 @@ impl Engine {
         let since = self.units[id].since;
         match note {
             Some(NotedState::Ready | NotedState::Unhealthy) => UnitState::Ready { run, since },
-            Some(NotedState::Stopping { why, stage, .. }) => self.resume_stop(id, handed, why, stage),
+            Some(NotedState::Stopping { why, stage, deadline }) => {
+                self.resume_stop(id, handed, why, stage, deadline)
+            }
             Some(
                 NotedState::Starting
                 | NotedState::Inactive
@@ -193,16 +204,19 @@ impl Engine {
     }
 
     /// The note came before the signal, so nobody knows whether it was sent: twice is harmless, never is not.
-    /// Sent again, it has its whole grace again. A stop command died with the supervisor that read its end.
+    /// The noted deadline holds, but leaves a moment to whom the first signal never reached. A stop command
+    /// died with the supervisor that read its end.
     fn resume_stop(
         &mut self,
         id: UnitId,
         handed: &HandedRun,
         why: StopReason,
         stage: StopStage,
+        deadline: Timestamp,
     ) -> UnitState {
         let run = handed.run;
         let (signal, grace) = (self.spec(id).stop.signal, self.spec(id).stop.grace);
+        let deadline = deadline.max(self.now.mono.after(grace.min(MOMENT)));
         let (has_leader, has_rest) = match handed.condition {
             HandedCondition::Live { .. } => (true, true),
             HandedCondition::Exited { is_empty, .. } => (false, !is_empty),
@@ -214,14 +228,14 @@ impl Engine {
                 if has_leader {
                     self.signal(run, signal, SignalScope::Main);
                 }
-                self.timers.set(Some(id), Timer::StopGrace, now.after(grace));
+                self.timers.set(Some(id), Timer::StopGrace, deadline);
                 StopStage::Signalled
             }
             StopStage::Sweeping => {
                 if has_rest {
                     self.signal(run, SignalNumber::TERM, SignalScope::All);
                 }
-                self.timers.set(Some(id), Timer::StopGrace, now.after(grace));
+                self.timers.set(Some(id), Timer::StopGrace, deadline);
                 stage
             }
             StopStage::Killed | StopStage::Unkillable => {
@@ -323,30 +337,6 @@ impl Engine {
         }
     }
 
-    /// The same supervisor, another keeper: only what became of the runs is news.
-    fn reconcile(&mut self, runs: Vec<HandedRun>) {
-        let known: Vec<RunId> = runs.iter().map(|run| run.run).collect();
-        for handed in runs {
-            match handed.condition {
-                HandedCondition::Live { pid } => {
-                    let is_unspawned =
-                        self.owners.runs.get(&handed.run).is_some_and(|id| {
-                            self.units[*id].run.as_ref().is_some_and(|run| run.pid.is_none())
-                        });
-                    if is_unspawned {
-                        self.on_spawned(handed.run, pid);
-                    }
-                }
-                HandedCondition::Spawning => {}
-                HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => self.tell(handed),
-            }
-        }
-        let lost: Vec<RunId> = self.owners.runs.keys().copied().filter(|run| !known.contains(run)).collect();
-        for run in lost {
-            self.on_exited(run, ExitStatus::Unknown, true);
-        }
-    }
-
     /// What must not be forgotten of a unit.
     pub(crate) fn unit_note(&self, id: UnitId) -> UnitNote {
         let unit = &self.units[id];
@@ -381,6 +371,7 @@ impl Engine {
             last_ordinal: unit.last_ordinal,
             last_exit: unit.last_exit,
             has_passed: unit.has_passed,
+            last_failure: unit.last_failure.clone(),
             incident: unit.incident,
             leaves_dependents: unit.leaves_dependents,
             since: unit.since,

@@ -34,16 +34,20 @@ struct Target {
 
 impl Engine {
     pub(crate) fn on_request(&mut self, request: RequestId, ask: &Ask) {
-        let mut units = Vec::new();
+        let mut units: Vec<UnitId> = Vec::new();
         for name in ask.units() {
             let found = self.resolve(name);
             if found.is_empty() {
                 let answer = Answer::Unknown { unit: name.clone(), nearest: self.nearest(name) };
                 return self.actions.push(Effect::Reply { request, answer });
             }
-            units.extend(found);
+            for id in found {
+                if !units.contains(&id) {
+                    units.push(id);
+                }
+            }
         }
-        units.dedup();
+        self.swayed.clear();
         self.facts.push(Fact::RequestServed { request, what: describe(ask).into() });
         match ask {
             Ask::Start { wait, .. } => self.ask_start(request, &units, *wait),
@@ -92,24 +96,20 @@ impl Engine {
             return;
         }
         let targets: Vec<Target> = units.iter().map(|id| self.target(*id, false)).collect();
-        let before = self.wanted_up();
         for id in units {
             self.wake_up(*id);
         }
-        let extra = self.touched_besides(units, &before);
+        let extra = self.touched_besides(units);
         self.wait_for(request, Goal::Up, targets, extra, wait);
     }
 
-    fn wanted_up(&self) -> Vec<bool> {
-        self.units.0.iter().map(|unit| unit.desired.is_up()).collect()
-    }
-
     /// One line for each unit whose desire the request changed although nobody named it.
-    fn touched_besides(&self, units: &[UnitId], wanted_before: &[bool]) -> Vec<Line> {
+    fn touched_besides(&self, units: &[UnitId]) -> Vec<Line> {
         let names: Vec<&str> = units.iter().map(|unit| self.spec(*unit).name.as_str()).collect();
         let names = names.join(" or ");
         let mut lines = Vec::new();
-        for (id, was_up) in self.set.ids().zip(wanted_before.iter().copied()) {
+        for (id, was_up) in &self.swayed {
+            let (id, was_up) = (*id, *was_up);
             if self.units[id].desired.is_up() == was_up || units.contains(&id) {
                 continue;
             }
@@ -191,14 +191,13 @@ impl Engine {
     }
 
     fn ask_stop(&mut self, request: RequestId, units: &[UnitId], only: bool, wait: bool) {
-        let before = self.wanted_up();
         let mut targets: Vec<Target> = units.iter().map(|id| self.target(*id, false)).collect();
         for id in units {
             self.units[*id].leaves_dependents = only;
             self.wishes.push_back(Wish::Down(*id, DownSource::Operator));
         }
         self.propagate();
-        let extra = self.touched_besides(units, &before);
+        let extra = self.touched_besides(units);
         targets.extend(extra.iter().map(|line| self.target(line.unit, false)));
         self.wait_for(request, Goal::Down, targets, extra, wait);
     }
@@ -208,7 +207,6 @@ impl Engine {
             return;
         }
         let targets: Vec<Target> = units.iter().map(|id| self.target(*id, true)).collect();
-        let before = self.wanted_up();
         // A restart of what has no run is a start; only what is up now is stopped, all of it before anything starts.
         let (up, resting): (Vec<UnitId>, Vec<UnitId>) = units.iter().partition(|id| self.units[**id].is_up());
         for id in up {
@@ -220,7 +218,7 @@ impl Engine {
             self.wake_up(id);
         }
         self.propagate();
-        let extra = self.touched_besides(units, &before);
+        let extra = self.touched_besides(units);
         self.wait_for(request, Goal::Up, targets, extra, wait);
     }
 
@@ -240,6 +238,15 @@ impl Engine {
         }
         let answer = sum_up(lines);
         self.actions.push(Effect::Reply { request, answer });
+    }
+
+    pub(crate) fn on_request_abandoned(&mut self, request: RequestId) {
+        let Some(pending) = self.requests.remove(&request) else {
+            return; // it had its reply
+        };
+        for target in pending.targets {
+            self.units[target.unit].waiters.retain(|waiter| *waiter != request);
+        }
     }
 
     fn target(&self, unit: UnitId, must_be_new: bool) -> Target {

@@ -15,7 +15,8 @@ impl Engine {
         let Some(on) = self.blocker(id) else { return self.spawn(id) };
         let is_hopeless = match &on {
             WaitingOn::Dependency(other) => self.is_hopeless(*other),
-            WaitingOn::Barrier | WaitingOn::Conflict(_) => false,
+            WaitingOn::Barrier => self.boot.is_stuck(),
+            WaitingOn::Conflict(_) => false,
         };
         let waiting = UnitState::Waiting { on, is_hopeless };
         if self.units[id].state != waiting {
@@ -43,6 +44,8 @@ impl Engine {
     pub(crate) fn is_met(&self, edge: &Dependency) -> bool {
         let target = &self.units[edge.unit];
         match edge.condition {
+            // It is about to stop: nothing new builds on it.
+            Condition::Started | Condition::Healthy if !target.desired.is_up() => false,
             Condition::Started => match target.state {
                 UnitState::Ready { .. } | UnitState::Unhealthy { .. } => true,
                 UnitState::Starting { .. } => target.is_running(),
@@ -135,6 +138,8 @@ impl Engine {
             ordered_at: now,
             pid: None,
             exit: None,
+            is_empty: false,
+            has_stop_command: false,
             was_ready: false,
             start_period_over: false,
         });
@@ -153,7 +158,7 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
-        if self.units[id].run.as_ref().is_none_or(|current| current.pid.is_some()) {
+        if self.units[id].run.as_ref().is_none_or(|current| current.pid.is_some() || current.exit.is_some()) {
             return self.late();
         }
         if let Some(current) = &mut self.units[id].run {
@@ -213,6 +218,8 @@ impl Engine {
 
     pub(crate) fn on_start_timeout(&mut self, id: UnitId) {
         match self.units[id].state {
+            // It waits for its dependents to stop, and is about to stop itself.
+            UnitState::Starting { .. } if !self.units[id].desired.is_up() => {}
             UnitState::Starting { .. } => {
                 self.begin_stop(id, StopReason::Failed(FailureCause::StartTimeout));
             }

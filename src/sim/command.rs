@@ -142,6 +142,10 @@ fn show_trait(unit: &UnitName, what: &Trait, f: &mut fmt::Formatter<'_>) -> fmt:
         }
         Trait::ReadyAfter(delay) => write!(f, "ready-after {unit} {}", Pretty(*delay)),
         Trait::Probe(answer) => show_probe(unit, *answer, f),
+        Trait::ProbeAt(index, answer) => {
+            show_probe(unit, *answer, f)?;
+            write!(f, " at={index}")
+        }
         Trait::ProbeTakes(delay) => write!(f, "probe-takes {unit} {}", Pretty(*delay)),
         Trait::StopsIn(delay) => write!(f, "stops-in {unit} {}", Pretty(*delay)),
         Trait::IgnoresTerm(true) => write!(f, "ignores-term {unit}"),

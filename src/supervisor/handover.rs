@@ -149,6 +149,12 @@ impl Takeover {
         takeover
     }
 
+    /// The engine numbers runs from here on. A run's number is part of its `MCSUP_RUN`; one that no other
+    /// instance on this machine has given keeps its processes apart from theirs.
+    pub(crate) fn number_runs_from(&mut self, first: u64) {
+        self.handover.first_run = first;
+    }
+
     fn row(&mut self, row: &Row, descriptors: Vec<OwnedFd>, set: &UnitSet) {
         let is_empty = matches!(row.stage, Stage::Exited { is_empty: true, .. } | Stage::SpawnFailed { .. });
         if row.run & HELPER_BIT != 0 {

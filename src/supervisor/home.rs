@@ -222,11 +222,8 @@ impl Home {
             }
             None => {
                 let path = self.state.join(UNITS_RECORD);
-                write_whole(&path, self.units.as_os_str().as_bytes()).map_err(|cause| HomeError::Io {
-                    verb: "write",
-                    path,
-                    cause,
-                })
+                unless_full(write_whole(&path, self.units.as_os_str().as_bytes()))
+                    .map_err(|cause| HomeError::Io { verb: "write", path, cause })
             }
         }
     }
@@ -254,7 +251,7 @@ impl Home {
             }
             Err(errno) => return Err(failed("lock", errno.into())),
         }
-        sign_lock(&file, std::process::id()).map_err(|cause| failed("write", cause))?;
+        unless_full(sign_lock(&file, std::process::id())).map_err(|cause| failed("write", cause))?;
         Ok(file.into())
     }
 
@@ -289,6 +286,17 @@ impl Home {
             Some(_) | None => 0o600,
         };
         fs::set_permissions(&path, fs::Permissions::from_mode(mode))
+    }
+}
+
+/// A full disk must not keep a machine's services from starting: what is only there to be read by people,
+/// or to refuse another units directory, is done without. The journal, which fails as well, says so.
+fn unless_full(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Ok(())
+        }
+        other => other,
     }
 }
 

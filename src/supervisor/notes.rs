@@ -80,6 +80,7 @@ fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
         last_ordinal,
         last_exit,
         has_passed,
+        last_failure,
         incident,
         since,
     } = note;
@@ -95,6 +96,7 @@ fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
     out.u64(u64::from(*last_ordinal));
     out.option(*last_exit, Writer::exit);
     out.flag(*has_passed);
+    out.option(last_failure.as_ref(), Writer::cause);
     out.option(*incident, |out, incident| out.u64(incident.0));
     out.u64(since.0);
     out.0
@@ -303,6 +305,7 @@ impl<'a> Reader<'a> {
             last_ordinal: self.u32()?,
             last_exit: self.option(Self::exit)?,
             has_passed: self.flag()?,
+            last_failure: self.option(|input| input.cause(CAUSE_DEPTH))?,
             incident: self.option(|input| input.u64().map(IncidentId))?,
             since: self.time()?,
         })
@@ -460,6 +463,7 @@ mod tests {
             last_ordinal: 4,
             last_exit: Some(ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: true }),
             has_passed: true,
+            last_failure: Some(FailureCause::StartTimeout),
             incident: Some(IncidentId(3)),
             since: Timestamp(123_456_789_012),
         }

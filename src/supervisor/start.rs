@@ -167,6 +167,8 @@ fn take_over(
     } else {
         Takeover::from_keeper(legacy, &set, epoch)
     };
+    // As with helpers: time makes numbers that nobody on this machine has given.
+    takeover.number_runs_from(clock::mono().0);
     if restarts > 0 {
         let runs = takeover.handover.runs.len();
         takeover.announcements.push(format!("the supervisor was started again; {runs} runs are taken over"));

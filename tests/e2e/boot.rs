@@ -45,7 +45,7 @@ fn a_dependent_waits_for_the_condition_it_names() {
 }
 
 #[test]
-fn a_dependency_that_gives_up_is_told_along_the_whole_chain() {
+fn case_26_a_dependency_that_gives_up_is_told_along_the_whole_chain() {
     let mut instance = Instance::new(
         "case-26",
         &[

@@ -81,3 +81,19 @@ fn after_a_new_keeper_a_killed_supervisor_still_takes_nothing_with_it() {
     });
     assert_eq!(after.pid("a"), before);
 }
+
+#[test]
+fn case_9_units_of_the_same_name_elsewhere_on_the_machine_are_strangers() {
+    let ours = Instance::booted("same-name", &[("a", SLEEP)]);
+    let theirs = Instance::booted("same-name-elsewhere", &[("a", SLEEP)]);
+    let before = theirs.look().expect("a status").pid("a");
+    // Adopted, so that what belongs to the run is searched for among all processes.
+    let keeper = ours.keeper();
+    kill(keeper);
+    let second = eventually(|| ours.ring("__keeper").filter(|pid| *pid != keeper));
+    assert!(second.is_some(), "a new keeper:\n{}", ours.printed());
+    ours.wait("supervised", |look| look.is("a", "ready"));
+    ours.done(&["stop", "a"]);
+    let after = theirs.look().expect("a status");
+    assert_eq!((after.pid("a"), after.unit("a")["restarts"].as_u64()), (before, Some(0)), "untouched");
+}

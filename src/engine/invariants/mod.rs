@@ -3,6 +3,7 @@
 //! The auditor keeps a shadow of its own from events and effects; of the engine it asks only what
 //! anybody may: `status`, `overview`, `timers`, `next_deadlines`. `docs/TESTING.md` lists the numbers.
 
+mod view;
 mod shadow;
 mod orders;
 
@@ -10,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::engine::Engine;
 use crate::engine::effect::{Effect, Fact};
 use crate::engine::event::{Ask, Event, HandedCondition, Handover};
 use crate::engine::id::UnitId;
 use crate::engine::invariants::shadow::Shadow;
+pub use crate::engine::invariants::view::View;
 use crate::engine::state::{EDGES, NotedState, StateName};
 use crate::engine::time::{Now, Timestamp};
 use crate::engine::timers::Timer;
@@ -52,7 +53,7 @@ const SWEEP_EVERY: u64 = 32;
 struct Look<'a> {
     now: Timestamp,
     event: &'a Event,
-    engine: &'a Engine,
+    engine: &'a dyn View,
     found: Vec<Violation>,
 }
 
@@ -85,7 +86,7 @@ impl Auditor {
         event: &Event,
         effects: &[Effect],
         carried: usize,
-        engine: &Engine,
+        engine: &dyn View,
     ) -> Vec<Violation> {
         let mut look = Look { now: now.mono, event, engine, found: Vec::new() };
         self.steps = self.steps.saturating_add(1);
@@ -193,12 +194,12 @@ impl Auditor {
                 Ask::Start { wait, .. } | Ask::Stop { wait, .. } | Ask::Restart { wait, .. } => *wait,
                 Ask::Kill { .. } | Ask::Shutdown { .. } | Ask::ShutdownNow { .. } => true,
             };
-            if !waits && self.shadow.pending.contains(request) {
+            if !waits && self.shadow.pending.contains_key(request) {
                 look.violate(17, format!("request {} does not wait and got no reply", request.0));
             }
         }
         let ends = effects.iter().any(|effect| matches!(effect, Effect::Exit { .. }));
-        if ends && let Some(request) = self.shadow.pending.first() {
+        if ends && let Some(request) = self.shadow.pending.keys().next() {
             look.violate(17, format!("request {} never got a reply", request.0));
         }
     }
@@ -234,6 +235,7 @@ impl Auditor {
             | Event::ProbeFinished { .. }
             | Event::StopCommandFinished { .. }
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped => was_due,
         };
         if let Some(at) = next.filter(|at| *at <= look.now && !may_be_due) {
@@ -290,7 +292,10 @@ impl Auditor {
             | StateName::Failed
             | StateName::Completed => false,
         };
-        if self.shadow.live_run(id).is_some() != has_run {
+        // A unit is `stopping` also while only its stop command still works.
+        let is_live = self.shadow.live_run(id).is_some()
+            || (status.state == StateName::Stopping && self.shadow.has_stop_command(id));
+        if is_live != has_run {
             let fact = if has_run { "nothing of it lives" } else { "a run of it is not over" };
             look.violate(1, format!("{name} is {} and {fact}", status.state));
         }
@@ -382,7 +387,7 @@ impl Auditor {
     fn timers(&self, look: &mut Look<'_>) {
         let mut stopping: BTreeSet<UnitId> = BTreeSet::new();
         let mut count = 0_usize;
-        for (_, unit, timer) in look.engine.timers().collect::<Vec<_>>() {
+        for (_, unit, timer) in look.engine.timers() {
             // An incident that is about to close is the one thing that a settled set still waits for.
             count = count.saturating_add(usize::from(timer != Timer::Settle));
             let Some(id) = unit else { continue };
@@ -415,7 +420,7 @@ impl Auditor {
         }
     }
 
-    fn is_settled(&self, engine: &Engine) -> bool {
+    fn is_settled(&self, engine: &dyn View) -> bool {
         let overview = engine.overview();
         let is_booted = overview.is_booted && !overview.is_stopping;
         is_booted
@@ -435,7 +440,7 @@ impl Auditor {
     }
 
     /// 19, for the runner: what is still not as it should be when nothing goes wrong any more.
-    pub fn unsettled(&self, engine: &Engine) -> Vec<String> {
+    pub fn unsettled(&self, engine: &dyn View) -> Vec<String> {
         let look = Look { now: Timestamp(0), event: &Event::DeadlineReached, engine, found: Vec::new() };
         let mut missing = Vec::new();
         for id in self.shadow.set.ids() {
@@ -450,8 +455,9 @@ impl Auditor {
                 missing.push(format!("{} is {} ({})", self.shadow.name(id), status.state, status.reason));
             }
         }
-        missing
-            .extend(self.shadow.pending.iter().map(|request| format!("request {} has no reply", request.0)));
+        for request in self.shadow.pending.keys() {
+            missing.push(format!("request {} has no reply", request.0));
+        }
         missing
     }
 

@@ -28,7 +28,7 @@ impl Auditor {
             }
             Effect::StartProbe { unit, index, .. } => self.start_probe(look, *unit, *index),
             Effect::Reply { request, .. } => {
-                if !self.shadow.pending.contains(request) {
+                if !self.shadow.pending.contains_key(request) {
                     let fact =
                         if self.shadow.answered.contains(request) { "twice" } else { "without being asked" };
                     look.violate(17, format!("request {} is answered {fact}", request.0));

@@ -63,9 +63,12 @@ pub(super) struct Shadow {
     units: Vec<Unit>,
     /// Who depends on each unit.
     dependents: Vec<Vec<(UnitId, Dependency)>>,
+    /// Runs whose stop command was started and has not ended.
+    stop_commands: BTreeSet<RunId>,
     pub(super) highest_run: u64,
     pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
-    pub(super) pending: BTreeSet<RequestId>,
+    /// Requests without a reply, and the units that they name.
+    pub(super) pending: BTreeMap<RequestId, Vec<UnitId>>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
     pub(super) shutdown_since: Option<Timestamp>,
@@ -101,9 +104,10 @@ impl Shadow {
             set,
             runs: BTreeMap::new(),
             dependents,
+            stop_commands: BTreeSet::new(),
             highest_run: 0,
             probes: BTreeMap::new(),
-            pending: BTreeSet::new(),
+            pending: BTreeMap::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
             shutdown_since: None,
@@ -146,6 +150,11 @@ impl Shadow {
         self.runs.get(&run).map(|run| run.stage)
     }
 
+    /// Its run is over, and the stop command that was to end it still works.
+    pub(super) fn has_stop_command(&self, id: UnitId) -> bool {
+        self.stop_commands.iter().any(|run| self.runs.get(run).is_some_and(|run| run.unit == id))
+    }
+
     /// An answer about something that is no longer current.
     pub(super) fn is_stale(&self, event: &Event) -> bool {
         match event {
@@ -155,11 +164,10 @@ impl Shadow {
             Event::RunExited { run, .. } => self.stage(*run) != Some(Stage::Live),
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
-            Event::StopCommandFinished { run, .. } => {
-                self.stage(*run).is_none_or(|stage| stage == Stage::Over)
-            }
+            Event::StopCommandFinished { run, .. } => !self.stop_commands.contains(run),
             Event::KeeperConnected(_)
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => false,
         }
@@ -177,10 +185,17 @@ impl Shadow {
                 self.probes.remove(probe);
             }
             Event::RequestReceived { request, ask } => {
-                self.pending.insert(*request);
+                let named = ask.units().iter().filter_map(|name| self.set.find(name.as_str())).collect();
+                self.pending.insert(*request, named);
                 self.learn_ask(now, ask);
             }
-            Event::StopCommandFinished { .. } | Event::ClockStepped | Event::DeadlineReached => {}
+            Event::RequestAbandoned { request } => {
+                self.pending.remove(request);
+            }
+            Event::StopCommandFinished { run, .. } => {
+                self.stop_commands.remove(run);
+            }
+            Event::ClockStepped | Event::DeadlineReached => {}
         }
     }
 
@@ -282,6 +297,7 @@ impl Shadow {
     /// A new engine, and the truth from the keeper's table.
     fn take_over(&mut self, handover: &Handover) {
         let before = std::mem::take(&mut self.runs);
+        self.stop_commands.clear();
         for handed in &handover.runs {
             let Some(unit) = self.set.find(handed.unit.as_str()) else { continue };
             let stage = match &handed.condition {
@@ -345,9 +361,12 @@ impl Shadow {
                 }
             }
             Effect::Remember(Note::Boot(_)) => {}
-            Effect::Record(fact) => self.carry_fact(fact),
+            Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
-            Effect::RunStopCommand { run, .. } => self.begin_stop(now, *run),
+            Effect::RunStopCommand { run, .. } => {
+                self.stop_commands.insert(*run);
+                self.begin_stop(now, *run);
+            }
             Effect::Signal { run, signal, .. } => {
                 if !is_kill_ask {
                     self.begin_stop(now, *run);
@@ -357,6 +376,7 @@ impl Shadow {
                 }
             }
             Effect::Release { run } => {
+                self.stop_commands.remove(run);
                 self.runs.remove(run);
             }
             Effect::StartProbe { probe, unit, index } => {
@@ -398,7 +418,7 @@ impl Shadow {
         }
     }
 
-    fn carry_fact(&mut self, fact: &Fact) {
+    fn carry_fact(&mut self, now: Timestamp, fact: &Fact) {
         match fact {
             Fact::StateChanged { unit: id, from, to, .. } => {
                 let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
@@ -445,8 +465,11 @@ impl Shadow {
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }
-            | Fact::ShutdownBegan
             | Fact::BugFound { .. } => {}
+            // Nobody may have asked for it: the end of an essential unit is one, too.
+            Fact::ShutdownBegan => {
+                self.shutdown_since.get_or_insert(now);
+            }
         }
     }
 }

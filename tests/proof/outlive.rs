@@ -1,0 +1,160 @@
+//! Rings die under load, and nobody else notices.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::instance::{Instance, eventually, is_alive, kill, signal, timed};
+use crate::load::{assert_complete, install_writer, measuring, touch, wait_for_megabytes, writer, written};
+
+const SLEEP: &str = "command: [sleep, '1000']\n";
+/// Ends with this status when there is a file of its unit's name, which it takes away first.
+fn ends_on_demand(name: &str, status: u8, policy: &str) -> String {
+    format!(
+        "command: [sh, -c, 'while ! test -e go-{name}; do sleep 0.05; done; rm go-{name}; exit {status}']\n\
+         restart: {{policy: {policy}, backoff: {{initial: 0s}}}}\n"
+    )
+}
+
+/// From the death of a supervisor to the first answer of the next one.
+const BACK_WITHIN: Duration =
+    if cfg!(debug_assertions) { Duration::from_secs(3) } else { Duration::from_millis(500) };
+
+/// A write that takes longer than this was held up by us and not by a busy machine.
+const WRITE_AT_MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 400 } else { 200 });
+
+fn sleepers(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("s{number:03}")).collect()
+}
+
+/// An instance with these units, so many that sleep, and a writer.
+fn loaded(test: &str, sleeping: usize, writer: &str, units: &[(&str, &str)]) -> Instance {
+    let names = sleepers(sleeping);
+    let mut all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), SLEEP)).collect();
+    all.push(("writer", writer));
+    all.extend(units);
+    let mut instance = Instance::new(test, &all);
+    install_writer(&instance);
+    instance.up();
+    instance.wait("booted", |look| look.0["booted"] == true);
+    instance
+}
+
+/// Kills the supervisor; how long it took until the next one answered.
+fn kill_supervisor(instance: &Instance) -> Duration {
+    let supervisor = instance.supervisor();
+    let (answered, took) = timed(|| {
+        kill(supervisor);
+        eventually(|| instance.look())
+    });
+    assert!(answered.is_some(), "nobody answers:\n{}", instance.printed());
+    assert_ne!(instance.supervisor(), supervisor);
+    took
+}
+
+#[test]
+fn a_supervisor_killed_under_load_costs_no_service_no_line_and_no_memory() {
+    let _alone = measuring();
+    let instance = loaded(
+        "killed-under-load",
+        195,
+        &writer(100, 40, "max_size: 8M, keep: 50"),
+        &[
+            ("mcsup", "phases: [first, default]\n"),
+            ("early", "phase: first\ncommand: [sleep, '1000']\n"),
+            ("down", SLEEP),
+            ("again", &ends_on_demand("again", 7, "always")),
+            ("over", &ends_on_demand("over", 9, "never")),
+            (
+                "patient",
+                "command: [sh, -c, 'exit 3']\nrestart: {backoff: {initial: 1h, max: 1h}}\nblocks_phase: false\n",
+            ),
+        ],
+    );
+    let log = instance.path("log/writer");
+    instance.done(&["stop", "down"]);
+    instance.wait("in backoff", |look| look.is("patient", "backoff"));
+    let before = instance.look().expect("a status");
+    touch(&instance, "write");
+    wait_for_megabytes(&log, 5);
+
+    let first = kill_supervisor(&instance);
+    wait_for_megabytes(&log, 30);
+    // And once more, now with ends that nobody was there to see.
+    signal(instance.supervisor(), Signal::STOP);
+    touch(&instance, "go-again");
+    touch(&instance, "go-over");
+    for name in ["again", "over"] {
+        let pid = before.pid(name);
+        assert!(eventually(|| (!is_alive(pid)).then_some(())).is_some(), "{name} ends");
+    }
+    let second = kill_supervisor(&instance);
+
+    let after = instance.wait("acted on", |look| look.is("again", "ready") && look.is("over", "failed"));
+    println!(
+        "a supervisor of 200 services answered {first:?} and {second:?} after the death of the last one"
+    );
+    assert!(first < BACK_WITHIN && second < BACK_WITHIN, "{first:?}, {second:?}");
+    for name in sleepers(195).iter().map(String::as_str).chain(["writer", "early"]) {
+        assert_eq!(after.pid(name), before.pid(name), "{name} was not touched");
+        assert_eq!(after.unit(name)["restarts"], 0, "{name}");
+    }
+    assert_ne!(after.pid("again"), before.pid("again"));
+    assert_eq!(
+        (&after.unit("again")["last_exit"]["code"], &after.unit("again")["restarts"]),
+        (&7.into(), &1.into())
+    );
+    assert_eq!(after.unit("over")["last_exit"]["code"], 9);
+    assert!(after.is("down", "inactive"), "an operator's stop: {:?}", after.unit("down"));
+    assert!(after.is("patient", "backoff"), "{:?}", after.unit("patient"));
+    assert_eq!(after.unit("patient")["restarts"], 0, "the backoff goes on where it was");
+    assert_eq!(after.0["booted"], true, "barriers stay open");
+    let written = written(&instance);
+    assert_complete(&log, written.lines);
+    assert!(written.longest < WRITE_AT_MOST, "a write took {:?}", written.longest);
+}
+
+#[test]
+fn a_supervisor_held_down_for_ten_seconds_blocks_no_writer_and_loses_nothing() {
+    let _alone = measuring();
+    // A little more than ten seconds' worth.
+    let instance = loaded("held-down", 5, &writer(550, 50, "max_size: 64M, keep: 50"), &[]);
+    let supervisor = instance.supervisor();
+    touch(&instance, "write");
+    signal(supervisor, Signal::STOP);
+    wait_for_megabytes(&instance.path("log/writer"), 500);
+    signal(supervisor, Signal::CONT);
+    let written = written(&instance);
+    instance.wait("the same supervisor answers", |look| look.is("writer", "ready"));
+    assert_eq!(instance.supervisor(), supervisor, "it was not given up");
+    assert!(written.longest < WRITE_AT_MOST, "a write took {:?}", written.longest);
+    assert_complete(&instance.path("log/writer"), written.lines);
+}
+
+#[test]
+fn a_keeper_killed_under_load_costs_no_service_and_no_line() {
+    let _alone = measuring();
+    let quick = "command: [sleep, '1000']\nrestart: {backoff: {initial: 0s}}\n";
+    let instance = loaded("keeper-under-load", 50, &writer(100, 40, "max_size: 200M"), &[("quick", quick)]);
+    let before = instance.look().expect("a status");
+    let (keeper, supervisor) = (instance.keeper(), instance.supervisor());
+    touch(&instance, "write");
+    wait_for_megabytes(&instance.path("log/writer"), 20);
+    kill(keeper);
+    instance.wait_for_line("the keeper died");
+    let found = eventually(|| instance.ring("__keeper").filter(|pid| *pid != keeper));
+    assert!(found.is_some(), "a new keeper:\n{}", instance.printed());
+    let after = instance.look().expect("a status");
+    assert_eq!(instance.supervisor(), supervisor, "the supervisor lives on");
+    for name in sleepers(50).iter().map(String::as_str).chain(["writer", "quick"]) {
+        assert_eq!(after.pid(name), before.pid(name), "{name} was not touched");
+    }
+    kill(after.pid("quick"));
+    let healed =
+        instance.wait("healed", |look| look.is("quick", "ready") && look.pid("quick") != after.pid("quick"));
+    // Kernels before 6.15 do not tell the status of a process to anybody but its parent.
+    let exit = healed.unit("quick")["last_exit"]["text"].as_str().unwrap_or_default();
+    assert!(exit.contains("SIGKILL") || exit.contains("unknown"), "{exit}");
+    let written = written(&instance);
+    assert_complete(&instance.path("log/writer"), written.lines);
+}
