@@ -1,6 +1,8 @@
 //! Messages as bytes. Every type of `wire` is listed once here, field by field in order; the
 //! compiler then insists that nothing is left out on either side.
 
+use std::sync::Arc;
+
 use crate::keeper::wire::{
     AdoptOrder, Credentials, Exit, Limit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
 };
@@ -131,6 +133,18 @@ impl<T: Wire> Wire for Vec<T> {
     }
 }
 
+impl Wire for Arc<[u8]> {
+    fn put(&self, out: &mut Vec<u8>) {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        count.put(out);
+        u8::put_all(self, out);
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        Vec::take(input).map(Self::from)
+    }
+}
+
 impl Wire for String {
     fn put(&self, out: &mut Vec<u8>) {
         let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
@@ -218,6 +232,7 @@ choice!(Order {
     7 => Ping { number },
     8 => Pong { number },
     9 => Quit { code },
+    10 => ShutdownTimeout { ms },
 });
 
 choice!(Report {
@@ -279,7 +294,7 @@ record!(SpawnOrder {
 record!(Credentials { uid, gid, groups });
 record!(Limit { resource, soft, hard });
 record!(LogOrder { dir, max_size_bytes, max_age_ms, keep, block_when_full });
-record!(AdoptOrder { run, unit, ordinal, pid, start_time, log });
+record!(AdoptOrder { run, unit, ordinal, pid, start_time, spawned_at, exit, log });
 record!(Row { run, unit, ordinal, pid, start_time, spawned_at, stage, log });
 record!(Usage { user_us, system_us, max_rss_kib });
 
@@ -310,7 +325,7 @@ mod tests {
             credentials: Some(Credentials { uid: 1, gid: 2, groups: vec![3, 4] }),
             limits: vec![Limit { resource: 7, soft: 1, hard: u64::MAX }],
             oom_score_adjust: Some(-5),
-            log: Some(LogOrder { dir: b"/log/redis".to_vec(), keep: 5, ..LogOrder::default() }),
+            log: Some(LogOrder { dir: b"/log/redis".as_slice().into(), keep: 5, ..LogOrder::default() }),
             timeout_ms: 12,
         };
         for order in [
@@ -324,6 +339,7 @@ mod tests {
             Order::Ping { number: 1 },
             Order::Pong { number: 2 },
             Order::Quit { code: 3 },
+            Order::ShutdownTimeout { ms: 60_000 },
         ] {
             round_trip(&order);
         }

@@ -4,11 +4,12 @@
 //! Bytes go from the pipe to the file inside the kernel (splice), so a keeper that is killed has
 //! none of them in its hands. Only around a cut are they read, to find the line's end.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -52,8 +53,8 @@ pub(super) enum Moved {
 #[derive(Debug)]
 pub(super) struct LogFile {
     unit: String,
-    dir: PathBuf,
-    open: Option<Open>,
+    dir: Arc<[u8]>,
+    open: Option<Box<Open>>,
     /// Read but not written: the log failed between the two.
     held: Vec<u8>,
     trouble: Option<Trouble>,
@@ -84,10 +85,10 @@ struct Trouble {
 
 impl LogFile {
     /// Touches nothing before the first byte.
-    pub(super) fn new(unit: String, dir: &[u8]) -> Self {
+    pub(super) fn new(unit: String, dir: Arc<[u8]>) -> Self {
         Self {
             unit,
-            dir: PathBuf::from(OsString::from_vec(dir.to_owned())),
+            dir,
             open: None,
             held: Vec::new(),
             trouble: None,
@@ -95,6 +96,10 @@ impl LogFile {
             is_cut_due: false,
             cannot_splice: false,
         }
+    }
+
+    fn dir(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.dir))
     }
 
     pub(super) fn holds_bytes(&self) -> bool {
@@ -111,7 +116,7 @@ impl LogFile {
         if self.is_cut_due || self.ends_with_line() {
             self.open = None;
             self.is_cut_due = false;
-            rotation::rotate(&self.dir, u16::MAX).ok();
+            rotation::rotate(self.dir(), u16::MAX).ok();
         } else {
             self.is_cut_due = true;
         }
@@ -273,6 +278,7 @@ impl LogFile {
 
     /// Opens the file, again where it was deleted or moved away.
     fn be_open(&mut self, now: u64) -> Result<(), Errno> {
+        let path = self.dir().join(CURRENT);
         if let Some(open) = &mut self.open {
             let stat = rustix::fs::fstat(&open.file)?;
             // Somebody cut it (copytruncate), or it was written to behind our back.
@@ -282,7 +288,7 @@ impl LogFile {
                 false
             } else if is_due {
                 open.looked_at = now;
-                rustix::fs::stat(self.dir.join(CURRENT)).is_ok_and(|stat| identity(&stat) == open.identity)
+                rustix::fs::stat(&path).is_ok_and(|stat| identity(&stat) == open.identity)
             } else {
                 true
             };
@@ -291,23 +297,22 @@ impl LogFile {
             }
             self.open = None;
         }
-        let path = self.dir.join(CURRENT);
         let file = match open_log(&path) {
             Err(Errno::NOENT) => {
-                make_dir(&self.dir)?;
+                make_dir(self.dir())?;
                 open_log(&path)?
             }
             other => other?,
         };
         let stat = rustix::fs::fstat(&file)?;
-        self.open = Some(Open {
+        self.open = Some(Box::new(Open {
             file,
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             identity: identity(&stat),
             born_at: if stat.st_size == 0 { clock::wall() } else { born(&stat) },
             looked_at: now,
             indexed_at: 0,
-        });
+        }));
         Ok(())
     }
 
@@ -328,7 +333,7 @@ impl LogFile {
 
     fn rotate(&mut self, limits: &LogOrder, now: u64) -> Result<(), Errno> {
         self.open = None;
-        rotation::rotate(&self.dir, limits.keep).map_err(|error| errno_of(&error))?;
+        rotation::rotate(self.dir(), limits.keep).map_err(|error| errno_of(&error))?;
         self.is_cut_due = false;
         self.be_open(now)
     }
@@ -343,7 +348,7 @@ impl LogFile {
         open.indexed_at = wall;
         let entry = [wall.to_le_bytes(), open.size.to_le_bytes()].concat();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        if let Ok(index) = rustix::fs::open(self.dir.join(CURRENT_INDEX), flags, LOG_MODE) {
+        if let Ok(index) = rustix::fs::open(self.dir().join(CURRENT_INDEX), flags, LOG_MODE) {
             rustix::io::write(&index, &entry).ok();
         }
     }

@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::keeper::clock::MILLISECOND;
 use crate::keeper::sys;
 
 /// Names the run in its environment, as `UNIT#ORDINAL:RUN`; inherited by all it starts.
@@ -13,6 +14,9 @@ pub(super) const RUN_VARIABLE: &[u8] = b"MCSUP_RUN=";
 
 /// Most of an environment that is searched; the kernel allows a process 2 MiB (execve(2), 1/4 of 8 MiB).
 const ENVIRONMENT_BYTES: u64 = 2 * 1024 * 1024;
+
+/// The unit of start times: USER_HZ is 100 on every architecture we run on.
+const TICK: u64 = 10 * MILLISECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -27,6 +31,13 @@ pub(super) struct Process {
 pub(super) fn look(pid: i32) -> Option<Process> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse_stat(pid, &stat)
+}
+
+/// What `look` would give as the start time of a process that began between these two instants
+/// (`clock::boottime`), where they leave no doubt.
+pub(super) fn start_time_between((before, after): (u64, u64)) -> Option<u64> {
+    let tick = before.checked_div(TICK)?;
+    (after.checked_div(TICK) == Some(tick)).then_some(tick)
 }
 
 /// The same process, and not ended: one that is a zombie only waits to be waited for.
@@ -105,10 +116,6 @@ pub(super) fn tag_of(pid: i32) -> Option<Vec<u8>> {
     pairs.find_map(|pair| pair.strip_prefix(RUN_VARIABLE)).map(<[u8]>::to_vec)
 }
 
-fn carries(pid: i32, tag: &str) -> bool {
-    tag_of(pid).is_some_and(|value| value == tag.as_bytes())
-}
-
 /// What makes a process part of a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Belonging<'a> {
@@ -127,6 +134,7 @@ pub(super) fn members(
     all: &[Process],
     belonging: Belonging<'_>,
     is_other: impl Fn(i32) -> bool,
+    tag_of: impl Fn(i32) -> Option<Vec<u8>>,
 ) -> Vec<Process> {
     let Belonging { leader, tag, orphans_of } = belonging;
     let is_asked = |process: &Process| process.parent == orphans_of;
@@ -134,7 +142,7 @@ pub(super) fn members(
         process.pid == leader
             || process.group == leader
             || process.session == leader
-            || (is_asked(process) && carries(process.pid, tag))
+            || (is_asked(process) && tag_of(process.pid).is_some_and(|value| value == tag.as_bytes()))
     };
     let candidates: Vec<&Process> = all.iter().filter(|process| !is_other(process.pid)).collect();
     let mut pids: BTreeSet<i32> =
@@ -207,7 +215,7 @@ mod tests {
         ];
         let belonging = Belonging { leader: base, tag: "a#1:1", orphans_of: 1 };
         let found: Vec<i32> =
-            members(&all, belonging, |_| false).iter().map(|process| process.pid - base).collect();
+            members(&all, belonging, |_| false, |_| None).iter().map(|process| process.pid - base).collect();
         assert_eq!(found, [0, 3, 2]);
     }
 }

@@ -73,7 +73,7 @@ struct Shared {
     bell: OwnedFd,
     channels: Mutex<BTreeMap<u64, Arc<Channel>>>,
     /// By directory: the pipes of a unit's successive runs share one.
-    logs: Mutex<BTreeMap<Vec<u8>, Arc<Mutex<LogFile>>>>,
+    logs: Mutex<BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>>,
     /// The directories that hold the logs' directories.
     roots: Mutex<BTreeSet<PathBuf>>,
     requests: Mutex<Vec<Request>>,
@@ -150,8 +150,8 @@ impl Pump {
         }
         let log = {
             let mut logs = locked(&self.shared.logs);
-            let new = || Arc::new(Mutex::new(LogFile::new(unit, &order.dir)));
-            Arc::clone(logs.entry(order.dir.clone()).or_insert_with(new))
+            let new = || Arc::new(Mutex::new(LogFile::new(unit, Arc::clone(&order.dir))));
+            Arc::clone(logs.entry(Arc::clone(&order.dir)).or_insert_with(new))
         };
         let has_room = AtomicBool::new(false);
         let channel = Arc::new(Channel { key, order, pipe: Arc::clone(&pipe), has_room, log });
@@ -380,11 +380,10 @@ impl Worker {
     fn close(&mut self, channel: &Arc<Channel>) {
         epoll::delete(&self.shared.epoll, &channel.pipe).ok();
         let mut logs = locked(&self.shared.logs);
-        let mut channels = locked(&self.shared.channels);
-        channels.remove(&channel.key);
-        let is_last = !channels.values().any(|other| Arc::ptr_eq(&other.log, &channel.log));
-        // Closing a file may take long; the last one to hold it is `channel`, without these locks.
-        if is_last {
+        locked(&self.shared.channels).remove(&channel.key);
+        // The map and this channel hold it; one more is another pipe, or one about to be added.
+        // Closing its file may take long: the last to hold it is `channel`, without these locks.
+        if Arc::strong_count(&channel.log) <= 2 {
             logs.remove(&channel.order.dir);
         }
     }

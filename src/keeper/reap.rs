@@ -6,6 +6,7 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
+use crate::keeper::environ::Environs;
 use crate::keeper::holdings::{Holding, Holdings, Role};
 use crate::keeper::orders::{KILL, Sight};
 use crate::keeper::process::{self, Belonging, Process};
@@ -19,7 +20,7 @@ const DRAIN_DEADLINE: u64 = SECOND;
 const STRANGER_DEADLINE: u64 = SECOND;
 /// What lingers is looked at after every orphan's end. Where that does not tell all, also this long
 /// after the last look …
-const SWEEP_FIRST: u64 = 100 * MILLISECOND;
+pub(super) const SWEEP_FIRST: u64 = 100 * MILLISECOND;
 /// … doubled up to this.
 const SWEEP_LAST: u64 = SECOND;
 /// A storm of ends may take one part in so many of our time with looks.
@@ -219,7 +220,7 @@ impl Keeper {
         let all = sight.get_or_insert_with(|| process::all(|_| true));
         let belonging = Belonging { leader: holding.pid, tag: &holding.tag, orphans_of: holding.reaper };
         let is_other = |pid| pid == self.pid || (pid != holding.pid && self.holdings.knows_pid(pid));
-        let mut members = process::members(all, belonging, is_other);
+        let mut members = process::members(all, belonging, is_other, |pid| self.environs.tag_of(pid));
         members.retain(|process| !process.is_zombie);
         members
     }
@@ -263,10 +264,20 @@ impl Keeper {
         !is_anybody_left
     }
 
+    /// Those that the kernel would not watch for us.
+    fn look_at_unwatched(&mut self, now: u64) {
+        for slot in std::mem::take(&mut self.unwatched) {
+            self.on_ended(slot, epoll::EventFlags::empty(), now);
+            if self.holdings.get(slot).is_some_and(|holding| holding.ended.is_none()) {
+                self.unwatched.insert(slot);
+            }
+        }
+    }
+
     fn look_at_orphans(&mut self) {
         let pids = process::children(self.pid, |pid| self.holdings.knows_pid(pid));
-        let holdings = &self.holdings;
-        self.orphans.look(pids, clock::monotonic(), |process| owner_of(holdings, process));
+        let (holdings, environs) = (&self.holdings, &self.environs);
+        self.orphans.look(pids, clock::monotonic(), |process| owner_of(holdings, environs, process));
     }
 
     /// Waits for every orphan that has ended. True: there are others that live.
@@ -301,7 +312,7 @@ impl Keeper {
     }
 
     /// Sweeps then, or sooner when that was settled already.
-    fn sweep_at(&mut self, at: u64, delay: u64) {
+    pub(super) fn sweep_at(&mut self, at: u64, delay: u64) {
         let (before, delay) = self.next_sweep.unwrap_or((at, delay));
         self.next_sweep = Some((at.min(before), delay));
     }
@@ -309,6 +320,7 @@ impl Keeper {
     /// Looks at every run that lingers: what is gone is told, what is doomed gets SIGKILL again.
     pub(super) fn sweep(&mut self, now: u64) {
         let begun = clock::monotonic();
+        self.look_at_unwatched(now);
         let delay = self.next_sweep.take().map_or(SWEEP_FIRST, |(_, delay)| delay);
         let has_orphans = self.reap_orphans();
         if has_orphans && !self.holdings.lingering.is_empty() {
@@ -330,7 +342,8 @@ impl Keeper {
             }
             is_all_announced &= self.holdings.get(slot).is_some_and(is_end_announced);
         }
-        if !self.holdings.lingering.is_empty() && !is_all_announced {
+        let is_asked_again = !self.holdings.lingering.is_empty() && !is_all_announced;
+        if is_asked_again || !self.unwatched.is_empty() {
             let next = delay.saturating_mul(2).min(SWEEP_LAST);
             self.sweep_at(now.saturating_add(delay), next);
         }
@@ -346,13 +359,13 @@ fn is_end_announced(holding: &Holding) -> bool {
 }
 
 /// The run that an orphan belongs to: by its group, its session or what its environment says.
-fn owner_of(holdings: &Holdings, process: &Process) -> Option<u64> {
+fn owner_of(holdings: &Holdings, environs: &Environs, process: &Process) -> Option<u64> {
     let by_group = holdings.slot_of_leader(process.group).filter(|(_, holding)| !holding.is_group_gone);
     let by_number = by_group.or_else(|| holdings.slot_of_leader(process.session));
     if let Some((slot, _)) = by_number {
         return Some(slot);
     }
-    let tag = process::tag_of(process.pid)?;
+    let tag = environs.tag_of(process.pid)?;
     holdings.iter().find(|(_, holding)| holding.tag.as_bytes() == tag).map(|(slot, _)| slot)
 }
 

@@ -1,7 +1,7 @@
 //! The keeper's loop: one epoll set, one thread, nothing that waits. Spawning and writing logs
 //! happen on threads of their own and come back here as events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::keeper::args::Arguments;
-use crate::keeper::clock;
+use crate::keeper::clock::{self, SECOND};
+use crate::keeper::environ::Environs;
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::{Holdings, Role};
 use crate::keeper::link::{Link, Received};
@@ -20,6 +21,7 @@ use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::{Answer, Pump};
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::supervise::Supervisor;
+use crate::keeper::sys;
 use crate::keeper::table::Table;
 use crate::keeper::wire::{LogOrder, Order, Report};
 
@@ -27,10 +29,8 @@ pub(super) type KeeperLink = Link<Report, Order>;
 
 /// Events taken at once. The rest is still there the next time round.
 const EVENTS: usize = 64;
-/// Packets taken at once, so that a chatty supervisor delays no exit.
-const PACKETS: usize = 8;
-/// Rounds of `PACKETS` that a dead supervisor's socket may still hold; its buffer takes less.
-const LAST_WORDS: usize = 64;
+/// Packets that a dead supervisor's socket may still hold; its buffer takes less.
+const LAST_WORDS: usize = 512;
 /// A slot is watched by its pidfd and its status pipe.
 const KINDS: u64 = 2;
 /// Who has something to say; the numbers below `KINDS` of slot 0, and beyond every slot.
@@ -72,10 +72,15 @@ pub(super) struct Keeper {
     pub(super) supervisor: Supervisor,
     pub(super) farewell: Farewell,
     pub(super) orphans: Orphans,
+    pub(super) environs: Environs,
+    /// Slots that the kernel refused to watch.
+    pub(super) unwatched: BTreeSet<u64>,
     /// When to look again whether what lingers is gone, and how long to wait the time after.
     pub(super) next_sweep: Option<(u64, u64)>,
     /// The last look took its share of our time until then.
     pub(super) no_sweep_before: u64,
+    /// Start times can be told by the clock; `None` until it was compared.
+    pub(super) is_clock_right: Option<bool>,
 }
 
 impl Keeper {
@@ -109,6 +114,9 @@ impl Keeper {
             if let Some(code) = self.end(now) {
                 return Ok(code);
             }
+            if self.spawner.has_calmed() {
+                sys::give_memory_back();
+            }
         }
     }
 
@@ -118,10 +126,13 @@ impl Keeper {
     }
 
     /// Watches a process end, or its status pipe.
-    pub(super) fn watch_slot(&self, descriptor: impl AsFd, slot: u64, is_status: bool) {
+    pub(super) fn watch_slot(&mut self, descriptor: impl AsFd, slot: u64, is_status: bool, now: u64) {
         let data = slot.saturating_mul(KINDS).saturating_add(u64::from(is_status));
-        // Refused only without memory: then the next sweep finds the end.
-        self.watch(descriptor, data).ok();
+        // Refused without memory, or beyond the user's share of watches: then it is asked now and then.
+        if self.watch(descriptor, data).is_err() {
+            self.unwatched.insert(slot);
+            self.sweep_at(now.saturating_add(SECOND), SECOND);
+        }
     }
 
     fn on_event(&mut self, data: u64, flags: epoll::EventFlags, now: u64) {
@@ -178,17 +189,16 @@ impl Keeper {
         }
     }
 
+    /// One packet: epoll tells of the next one, and meanwhile a chatty supervisor delays no exit.
     fn on_link(&mut self, now: u64) {
-        for _ in 0..PACKETS {
-            let Some(link) = &mut self.link else { return };
-            match link.receive() {
-                Ok(Received::Messages(messages)) => {
-                    self.heard();
-                    self.on_orders(messages, now);
-                }
-                Ok(Received::Nothing) => break,
-                Ok(Received::Closed) | Err(_) => return self.lose_link(now),
+        let Some(link) = &mut self.link else { return };
+        match link.receive() {
+            Ok(Received::Messages(messages)) => {
+                self.heard();
+                self.on_orders(messages, now);
             }
+            Ok(Received::Nothing) => {}
+            Ok(Received::Closed) | Err(_) => self.lose_link(now),
         }
     }
 

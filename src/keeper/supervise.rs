@@ -42,6 +42,8 @@ const ANSWER_DEADLINE: u64 = 10 * SECOND;
 /// From SIGABRT, which leaves a core to look at, to SIGKILL.
 const ABORT_GRACE: u64 = 2 * SECOND;
 const ABORT: u8 = 6;
+/// Tells the keeper that a supervisor may have to start what score everything else had before.
+pub(super) const OOM_SCORE_VARIABLE: &str = "MCSUP_OOM_SCORE";
 /// Just above what the keeper itself gets.
 const OOM_SCORE: &[u8] = b"-900";
 
@@ -98,6 +100,11 @@ impl Supervisor {
         if self.foreign_pid.is_some() {
             self.foreign_pid = i32::try_from(pid).ok();
         }
+    }
+
+    /// It was there before us, and started us.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign_pid.is_some()
     }
 
     /// It is about to be told something, and is expected to say something in turn.
@@ -167,7 +174,10 @@ impl Keeper {
         };
         let words = [OsString::from("mcsup"), OsString::from(VERB)];
         let argv = words.iter().chain(&self.arguments.supervisor_arguments).map(text);
-        let env = std::env::vars_os().map(|(name, value)| {
+        let original = OsString::from_vec(self.context.oom_score.text.clone());
+        let original = (OsString::from(OOM_SCORE_VARIABLE), original);
+        let inherited = std::env::vars_os().filter(|(name, _)| name != OOM_SCORE_VARIABLE);
+        let env = inherited.chain([original]).map(|(name, value)| {
             CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()).map_err(io::Error::from)
         });
         let mut descriptors = vec![Arc::new(link)];
@@ -229,12 +239,9 @@ impl Keeper {
     /// The link broke or hung up. A supervisor without a link is none.
     pub(super) fn lose_link(&mut self, now: u64) {
         self.disconnect();
-        if let Some(slot) = self.supervisor.slot {
-            // Time to exit by itself, with a status that says something.
+        if self.supervisor.slot.is_some() {
+            // It ends by itself, with a status that says something; or else is made to.
             self.supervisor.expect(Overdue::Death, ABORT_GRACE, now);
-            if self.supervisor.has_ever_greeted && !self.farewell.is_final() {
-                self.kill_supervisor(slot, KILL);
-            }
         } else if self.supervisor.foreign_pid.take().is_some() && !self.farewell.is_final() {
             self.supervisor.died(now);
         }
@@ -246,6 +253,7 @@ impl Keeper {
         self.is_link_full = false;
         self.supervisor.overdue = None;
         self.table.disconnected();
+        self.farewell.disconnected();
         if let Farewell::Unanswered { signal, .. } = self.farewell
             && !self.table.has_signals()
         {

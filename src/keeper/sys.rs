@@ -322,25 +322,44 @@ pub(super) fn read_failure(status: &OwnedFd) -> Option<Failure> {
         Ok(5) => bytes,
         Ok(_) | Err(_) => return None,
     };
-    let step = STEPS.get(usize::from(step)).copied().unwrap_or(Step::Exec);
+    let step = step_of(step).unwrap_or(Step::Exec);
     Some(Failure { step, errno: i32::from_le_bytes([e0, e1, e2, e3]) })
 }
 
-const STEPS: &[Step] = &[
-    Step::Session,
-    Step::Limits,
-    Step::OomScore,
-    Step::Groups,
-    Step::Setgid,
-    Step::Setuid,
-    Step::Chdir,
-    Step::Descriptors,
-    Step::Exec,
-];
-
+/// For the child, who may not allocate.
 fn step_number(step: Step) -> u8 {
-    let at = STEPS.iter().position(|one| *one == step);
-    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
+    match step {
+        Step::Prepare => 0,
+        Step::Clone => 1,
+        Step::Session => 2,
+        Step::Limits => 3,
+        Step::OomScore => 4,
+        Step::Groups => 5,
+        Step::Setgid => 6,
+        Step::Setuid => 7,
+        Step::Chdir => 8,
+        Step::Descriptors => 9,
+        Step::Exec => 10,
+        Step::Timeout => 11,
+    }
+}
+
+fn step_of(number: u8) -> Option<Step> {
+    Some(match number {
+        0 => Step::Prepare,
+        1 => Step::Clone,
+        2 => Step::Session,
+        3 => Step::Limits,
+        4 => Step::OomScore,
+        5 => Step::Groups,
+        6 => Step::Setgid,
+        7 => Step::Setuid,
+        8 => Step::Chdir,
+        9 => Step::Descriptors,
+        10 => Step::Exec,
+        11 => Step::Timeout,
+        _ => return None,
+    })
 }
 
 /// Who to wait for.
@@ -488,6 +507,41 @@ pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(copy)
 }
 
+/// For a ring that should stay small: threads that hardly allocate share the one heap, and what is
+/// large comes from the kernel and goes back to it, however often. Before there are threads.
+pub(crate) fn use_little_memory() {
+    #[cfg(target_env = "gnu")]
+    for (option, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, LARGE_BYTES)] {
+        // SAFETY: sets a number of the C library's allocator; a number that it refuses changes nothing.
+        unsafe { libc::mallopt(option, value) };
+    }
+}
+
+/// After a burst of work: free pages of the heap go back, and so does the code that only the burst
+/// needed. Whatever is called again is mapped again from the page cache.
+pub(crate) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: touches free memory of the allocator only.
+        unsafe { libc::malloc_trim(0) };
+    }
+    let (start, end) = (&raw const __executable_start, &raw const etext);
+    let (address, length) = (start.cast_mut().cast::<c_void>(), end.addr().saturating_sub(start.addr()));
+    // SAFETY: from the start of the program to the end of its code, the linker says, there are only pages
+    // that nobody writes to: dropped, each is read again from the same file when it is next touched.
+    unsafe { libc::madvise(address, length, libc::MADV_DONTNEED) };
+}
+
+unsafe extern "C" {
+    /// Both are named by the linker; the second one stands behind the last byte of code.
+    static __executable_start: u8;
+    static etext: u8;
+}
+
+/// What glibc begins with, before it adapts.
+#[cfg(target_env = "gnu")]
+const LARGE_BYTES: c_int = 128 * 1024;
+
 fn result(returned: libc::c_long) -> Result<i32, Errno> {
     if returned < 0 { Err(last_errno()) } else { Ok(i32::try_from(returned).unwrap_or_default()) }
 }
@@ -495,4 +549,16 @@ fn result(returned: libc::c_long) -> Result<i32, Errno> {
 fn last_errno() -> Errno {
     let errno = std::io::Error::last_os_error();
     Errno::from_io_error(&errno).unwrap_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_comes_out_of_the_child_as_it_went_in() {
+        let all: Vec<Step> = (0..=u8::MAX).map_while(step_of).collect();
+        assert!(all.iter().enumerate().all(|(at, step)| usize::from(step_number(*step)) == at), "{all:?}");
+        assert_eq!(all.last(), Some(&Step::Timeout));
+    }
 }

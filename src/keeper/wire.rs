@@ -5,6 +5,8 @@
 //! little-endian, strings carry a 32-bit length. The first message of each side is a hello with
 //! `VERSION`; a version is read one back.
 
+use std::sync::Arc;
+
 /// Raised when the meaning of any message changes.
 pub const VERSION: u16 = 1;
 
@@ -50,6 +52,10 @@ pub enum Order {
     /// Limits of all logs together, and trouble reporting.
     LogTotal {
         bytes: u64,
+    },
+    /// How long a shutdown may take that the keeper must lead by itself.
+    ShutdownTimeout {
+        ms: u64,
     },
     /// Answer with `Report::Pong` at once.
     Ping {
@@ -180,7 +186,8 @@ pub struct Limit {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOrder {
     /// Directory of this unit's log; made at the first byte.
-    pub dir: Vec<u8>,
+    /// Shared by all who keep the order.
+    pub dir: Arc<[u8]>,
     pub max_size_bytes: u64,
     /// 0: no rotation by age.
     pub max_age_ms: u64,
@@ -196,6 +203,10 @@ pub struct AdoptOrder {
     pub pid: u32,
     /// Field 22 of /proc/PID/stat.
     pub start_time: u64,
+    /// CLOCK_BOOTTIME nanoseconds of the order that started it; 0: not known, as of now.
+    pub spawned_at: u64,
+    /// Its main process has ended, and only what that left behind is handed over.
+    pub exit: Option<Exit>,
     pub log: Option<LogOrder>,
 }
 

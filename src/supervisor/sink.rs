@@ -32,6 +32,7 @@ struct Shared {
     trouble: RefCell<Option<io::Error>>,
     is_closing: Cell<bool>,
     wake: Notify,
+    close: Notify,
 }
 
 impl Sink {
@@ -44,6 +45,7 @@ impl Sink {
             trouble: RefCell::default(),
             is_closing: Cell::new(false),
             wake: Notify::new(),
+            close: Notify::new(),
         });
         let worker = tokio::task::spawn_local(work(Rc::clone(&shared), write));
         Self { shared, worker }
@@ -79,6 +81,7 @@ impl Sink {
     pub(crate) async fn close(self, limit: Duration) {
         self.shared.is_closing.set(true);
         self.shared.wake.notify_one();
+        self.shared.close.notify_one();
         // Late or not, there is nobody left to tell.
         drop(tokio::time::timeout(limit, self.worker).await);
     }
@@ -103,8 +106,15 @@ async fn work(shared: Rc<Shared>, mut write: impl FnMut(&Batch) -> io::Result<()
         if let Err(error) = result {
             *shared.trouble.borrow_mut() = Some(error);
         }
+        // What comes meanwhile goes together: a batch costs two changes of threads, a line in it a copy.
+        if !shared.is_closing.get() {
+            drop(tokio::time::timeout(PAUSE, shared.close.notified()).await);
+        }
     }
 }
+
+/// Between two batches. The first after a rest goes at once.
+const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {
