@@ -73,7 +73,7 @@ struct Shared {
     bell: OwnedFd,
     channels: Mutex<BTreeMap<u64, Arc<Channel>>>,
     /// By directory: the pipes of a unit's successive runs share one.
-    logs: Mutex<BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>>,
+    logs: Mutex<Logs>,
     /// The directories that hold the logs' directories.
     roots: Mutex<BTreeSet<PathBuf>>,
     requests: Mutex<Vec<Request>>,
@@ -82,6 +82,8 @@ struct Shared {
     is_finished: Mutex<bool>,
     finished: Condvar,
 }
+
+type Logs = BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>;
 
 #[derive(Debug)]
 struct Channel {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use nix::sys::signalfd::SignalFd;
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::io::Errno;
 
 use crate::keeper::args::Arguments;
@@ -33,12 +33,15 @@ const EVENTS: usize = 64;
 const LAST_WORDS: usize = 512;
 /// A slot is watched by its pidfd and its status pipe.
 const KINDS: u64 = 2;
+/// One knock is enough to know that the supervisor is wanted.
+const KNOCK: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 /// Who has something to say; the numbers below `KINDS` of slot 0, and beyond every slot.
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
 const SPAWNER: u64 = u64::MAX;
 const PUMP: u64 = u64::MAX - 1;
 const ATTACH: u64 = u64::MAX - 2;
+const DOOR: u64 = u64::MAX - 3;
 
 /// A job that a spawner thread has, or will have.
 #[derive(Debug)]
@@ -95,6 +98,9 @@ impl Keeper {
         if let Some(attach) = &self.arguments.attach {
             self.watch(attach.as_fd(), ATTACH)?;
         }
+        if let Some(listener) = &self.arguments.listener {
+            epoll::add(&self.epoll, listener, epoll::EventData::new_u64(DOOR), KNOCK)?;
+        }
         self.first_supervisor(clock::monotonic())?;
         let mut events = Vec::with_capacity(EVENTS);
         loop {
@@ -142,6 +148,7 @@ impl Keeper {
             SPAWNER => self.on_spawner(now),
             PUMP => self.on_pump(now),
             ATTACH => self.on_attach(now),
+            DOOR => self.supervisor.knocked(now),
             _ => {
                 let slot = data.checked_div(KINDS).unwrap_or_default();
                 match data.checked_rem(KINDS) {
@@ -253,6 +260,15 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Whether somebody still waits at the control listener; the next knock is heard again.
+    pub(super) fn is_door_unanswered(&self) -> bool {
+        let Some(listener) = &self.arguments.listener else { return false };
+        let mut poll = [PollFd::new(listener, PollFlags::IN)];
+        let is_waiting = rustix::event::poll(&mut poll, Some(&clock::timespec(0))) == Ok(1);
+        epoll::modify(&self.epoll, listener, epoll::EventData::new_u64(DOOR), KNOCK).ok();
+        is_waiting
     }
 
     fn want_room(&mut self) {

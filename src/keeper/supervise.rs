@@ -60,6 +60,8 @@ pub(super) struct Supervisor {
     start_at: Option<u64>,
     /// When what it does next is overdue.
     overdue: Option<(u64, Overdue)>,
+    /// Somebody knocked at the control listener; when to see whether they were let in.
+    door_at: Option<u64>,
     pings: u64,
     patience: Patience,
 }
@@ -112,6 +114,11 @@ impl Supervisor {
         if self.overdue.is_none() {
             self.expect(Overdue::Word, SILENCE, now);
         }
+    }
+
+    /// A client waits, or is let in at this very moment.
+    pub(super) fn knocked(&mut self, now: u64) {
+        self.door_at = Some(now.saturating_add(self.patience.of(SILENCE)));
     }
 
     pub(super) fn is_in_trouble(&mut self, now: u64) -> bool {
@@ -294,7 +301,7 @@ impl Keeper {
 
     pub(super) fn supervisor_deadline(&self) -> Option<u64> {
         let overdue = self.supervisor.overdue.map(|(at, _)| at);
-        [overdue, self.supervisor.start_at].into_iter().flatten().min()
+        [overdue, self.supervisor.start_at, self.supervisor.door_at].into_iter().flatten().min()
     }
 
     pub(super) fn look_after_supervisor(&mut self, now: u64) {
@@ -305,16 +312,19 @@ impl Keeper {
                 self.supervisor.start_at = Some(now.saturating_add(DELAY_LAST));
             }
         }
+        if self.supervisor.door_at.is_some_and(|at| at <= now) {
+            self.supervisor.door_at = None;
+            // Nothing may have been told to a supervisor that hangs on an idle machine.
+            if self.is_door_unanswered() && self.supervisor.overdue.is_none() && self.link.is_some() {
+                self.ask_supervisor(now);
+            }
+        }
         let Some((at, overdue)) = self.supervisor.overdue else { return };
         if at > now {
             return;
         }
         match overdue {
-            Overdue::Word if self.supervisor.has_greeted => {
-                self.supervisor.pings = self.supervisor.pings.saturating_add(1);
-                self.table.ping(self.supervisor.pings);
-                self.supervisor.expect(Overdue::Answer, ANSWER_DEADLINE, now);
-            }
+            Overdue::Word if self.supervisor.has_greeted => self.ask_supervisor(now),
             Overdue::Hello | Overdue::Word | Overdue::Answer => self.abort_supervisor(now),
             Overdue::Death => {
                 self.supervisor.overdue = None;
@@ -323,6 +333,12 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    fn ask_supervisor(&mut self, now: u64) {
+        self.supervisor.pings = self.supervisor.pings.saturating_add(1);
+        self.table.ping(self.supervisor.pings);
+        self.supervisor.expect(Overdue::Answer, ANSWER_DEADLINE, now);
     }
 
     fn abort_supervisor(&mut self, now: u64) {
