@@ -254,8 +254,16 @@ impl Takeover {
 
     fn adopt(&mut self, run: u64, record: &RecordedRun, process: Process, log: Option<LogOrder>) {
         let Process { pid, start_time } = process;
-        let order =
-            AdoptOrder { run, unit: record.unit.clone(), ordinal: record.ordinal, pid, start_time, log };
+        let order = AdoptOrder {
+            run,
+            unit: record.unit.clone(),
+            ordinal: record.ordinal,
+            pid,
+            start_time,
+            spawned_at: record.spawned_at,
+            exit: None,
+            log,
+        };
         let descriptors = reopened(pid);
         let lived =
             format!("{}#{} (pid {pid}) outlived both rings and is adopted", record.unit, record.ordinal);
