@@ -23,7 +23,7 @@ use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::identity;
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
-use crate::supervisor::journal::{Journal, Process};
+use crate::supervisor::journal::{Journal, Process, RecordedRun};
 use crate::supervisor::keeper_link::KeeperLink;
 use crate::supervisor::launch::{Ground, Launch, What};
 use crate::supervisor::lookup::{Cache, Miss};
@@ -163,8 +163,7 @@ impl Executor {
             return;
         };
         let name = spec.name.as_str().to_owned();
-        self.journal.run_ordered(run.0, &name, ordinal, now.mono.0);
-        self.holdings.runs.insert(run.0, Holding::new(name, ordinal, Stage::Ordered));
+        self.holdings.runs.insert(run.0, Holding::new(name, ordinal, now.mono.0, Stage::Ordered));
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
 
@@ -211,6 +210,7 @@ impl Executor {
                 };
                 match output {
                     Ok(output) => {
+                        self.note_order(&order);
                         self.programs.insert(launch.run, String::from_utf8_lossy(&order.program).into());
                         self.send(&Order::Spawn(order), output.as_slice());
                         after.iter().for_each(|order| self.send(order, &[]));
@@ -224,6 +224,21 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// Whom the next keeper or supervisor would look for. Helpers are looked for by nobody.
+    fn note_order(&mut self, order: &SpawnOrder) {
+        let Some(holding) = self.holdings.runs.get_mut(&order.run) else { return };
+        let own = || rustix::process::geteuid().as_raw();
+        holding.uid = Some(order.credentials.as_ref().map_or_else(own, |credentials| credentials.uid));
+        let recorded = RecordedRun {
+            unit: holding.unit.clone(),
+            ordinal: holding.ordinal,
+            spawned_at: holding.spawned_at,
+            uid: holding.uid,
+            process: None,
+        };
+        self.journal.run_ordered(order.run, recorded);
     }
 
     /// There is no process: neither the keeper's table nor anything else has a trace of it.

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 5f0c1a2b epoch BOOT_ID PID_NAMESPACE
-//! 0a77d3e1 run RUN UNIT ORDINAL SPAWNED_AT
+//! 0a77d3e1 run RUN UNIT ORDINAL SPAWNED_AT UID
 //! 91b20c44 live RUN PID START_TIME
 //! 33c9ffe0 note KEY VALUE                 (hexadecimal; an empty value forgets the key)
 //! 7d1e00aa over RUN
@@ -38,6 +38,8 @@ pub(crate) struct RecordedRun {
     pub(crate) unit: String,
     pub(crate) ordinal: u32,
     pub(crate) spawned_at: u64,
+    /// Whom it runs as. `None`: not known.
+    pub(crate) uid: Option<u32>,
     /// `None`: the keeper died between the order and its answer.
     pub(crate) process: Option<Process>,
 }
@@ -69,8 +71,7 @@ impl Journal {
         journal
     }
 
-    pub(crate) fn run_ordered(&mut self, run: u64, unit: &str, ordinal: u32, spawned_at: u64) {
-        let recorded = RecordedRun { unit: unit.to_owned(), ordinal, spawned_at, process: None };
+    pub(crate) fn run_ordered(&mut self, run: u64, recorded: RecordedRun) {
         self.append(&run_line(run, &recorded));
         self.image.runs.insert(run, recorded);
     }
@@ -200,6 +201,7 @@ impl Recorded {
                     unit: words.next()?.to_owned(),
                     ordinal: words.next()?.parse().ok()?,
                     spawned_at: words.next()?.parse().ok()?,
+                    uid: words.next().and_then(|uid| uid.parse().ok()),
                     process: None,
                 };
                 self.runs.insert(run, recorded);
@@ -242,8 +244,9 @@ impl Recorded {
     }
 }
 
-fn run_line(run: u64, RecordedRun { unit, ordinal, spawned_at, process: _ }: &RecordedRun) -> String {
-    format!("run {run} {unit} {ordinal} {spawned_at}")
+fn run_line(run: u64, RecordedRun { unit, ordinal, spawned_at, uid, process: _ }: &RecordedRun) -> String {
+    let line = format!("run {run} {unit} {ordinal} {spawned_at}");
+    uid.map_or_else(|| line.clone(), |uid| format!("{line} {uid}"))
 }
 
 fn live_line(run: u64, Process { pid, start_time }: Process) -> String {
@@ -308,10 +311,10 @@ mod tests {
 
     fn sample() -> Recorded {
         let process = Some(Process { pid: 77, start_time: 1234 });
-        let run = RecordedRun { unit: "redis".into(), ordinal: 4, spawned_at: 99, process };
+        let run = RecordedRun { unit: "redis".into(), ordinal: 4, spawned_at: 99, uid: Some(1000), process };
         Recorded {
             epoch: Some(Epoch { boot_id: "b-1".into(), pid_namespace: "4026531836".into() }),
-            runs: [(4, run.clone()), (5, RecordedRun { process: None, ..run })].into(),
+            runs: [(4, run.clone()), (5, RecordedRun { process: None, uid: None, ..run })].into(),
             notes: [(b"unit:redis".to_vec(), vec![1, 2, 255])].into(),
             bad_lines: 0,
         }
@@ -344,6 +347,10 @@ mod tests {
         assert_eq!(recorded.notes, sample().notes);
     }
 
+    fn ordered() -> RecordedRun {
+        RecordedRun { process: None, ..sample().runs[&4].clone() }
+    }
+
     #[test]
     fn what_a_full_disk_swallowed_is_written_when_there_is_room_again() {
         let state = std::env::temp_dir().join(format!("mcsup-journal-{}", std::process::id()));
@@ -352,7 +359,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(async {
             let mut journal = Journal::begin(&state, sample());
-            journal.run_ordered(6, "before", 1, 99);
+            journal.run_ordered(6, ordered());
             // Where the file was is a directory: nothing can be written, as on a disk that is full.
             let is_written = (0..1_000_000).any(|_| {
                 std::thread::yield_now();
@@ -361,11 +368,11 @@ mod tests {
             assert!(is_written);
             fs::remove_file(path_in(&state)).unwrap();
             fs::create_dir_all(path_in(&state).join("x")).unwrap();
-            journal.run_ordered(7, "swallowed", 1, 99);
+            journal.run_ordered(7, ordered());
             journal.needs_tending(Timestamp(0)).await;
             assert!(journal.trouble().is_some());
             journal.tend(Timestamp(0));
-            journal.run_ordered(8, "late", 1, 99);
+            journal.run_ordered(8, ordered());
             // The first attempt is in vain, the second one is not; nothing else happens meanwhile.
             let mut now = Timestamp(0);
             for _ in 0..2 {

@@ -189,6 +189,7 @@ impl Supervisor {
                 None
             }
             Report::Exited { run, exit, usage: _, is_empty } => {
+                self.executor.holdings.ended_by(run, exit);
                 self.executor.exited(now, run, translate::exit_status(exit), is_empty)
             }
             Report::Emptied { run } => self.executor.emptied(now, run),

@@ -224,7 +224,7 @@ impl Supervisor {
     fn begin(&mut self, takeover: Takeover) {
         let Takeover { handover, holdings, kill, adopt, forget, announcements, .. } = takeover;
         let executor = &mut self.executor;
-        executor.send(&Order::LogTotal { bytes: executor.ground.set.log_total_bytes }, &[]);
+        executor.set_up();
         executor.is_over_its_boot = !holdings.is_empty();
         executor.holdings.runs = holdings.into_iter().collect();
         for (order, descriptors) in adopt {

@@ -3,7 +3,6 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use crate::supervisor::clock;
 use crate::supervisor::descriptors::with_reserve;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handover;
-use crate::supervisor::holdings::Stage;
-use crate::supervisor::identity;
+use crate::supervisor::holdings::{Holding, Stage};
+use crate::supervisor::identity::{self, Carriers, Ordered, Sought};
 use crate::supervisor::journal::Process;
 use crate::supervisor::keeper_link::{Heirloom, start_keeper};
 use crate::supervisor::run::Supervisor;
@@ -96,7 +95,14 @@ impl Supervisor {
 impl Executor {
     pub(crate) fn introduce(&mut self) {
         self.send(&Order::Hello { version: VERSION, pid: std::process::id() }, &[]);
+        self.set_up();
+    }
+
+    /// What a keeper needs to know of the units as a whole.
+    pub(crate) fn set_up(&mut self) {
         self.send(&Order::LogTotal { bytes: self.ground.set.log_total_bytes }, &[]);
+        let ms = u64::try_from(self.ground.set.shutdown_timeout.as_millis()).unwrap_or(u64::MAX);
+        self.send(&Order::ShutdownTimeout { ms }, &[]);
     }
 
     /// Fills an empty keeper's table.
@@ -126,30 +132,45 @@ impl Executor {
     fn find_the_ordered(&mut self) {
         let is_lost =
             |executor: &Self, run: u64, stage| stage == Stage::Ordered && !executor.starts.is_pending(run);
-        let ordered: Vec<(u64, String)> = self
+        let sought = |(run, holding): (&u64, &Holding)| (*run, holding.ordered(*run));
+        let ordered: Vec<(u64, Ordered)> = self
             .holdings
             .runs
             .iter()
             .filter(|(run, holding)| is_lost(self, **run, holding.stage))
-            .map(|(run, holding)| (*run, identity::tag(&holding.unit, holding.ordinal, *run)))
+            .map(sought)
             .collect();
         if ordered.is_empty() {
             return;
         }
-        let found = identity::search(Path::new("/proc"));
-        for (run, tag) in ordered {
-            if let Some(pid) = found.get(&tag).copied() {
-                let process = Process { pid, start_time: identity::start_time(pid) };
-                let pidfd = identity::open(pid).into_iter().collect();
-                let event = self.spawned(run, process, pidfd);
-                self.news.extend(event);
-            } else {
-                self.holdings.exited(run, true);
-                let cause = "the keeper died".into();
-                let failure = SpawnFailure { step: SpawnStep::Clone, errno: 0, cause };
-                self.news.push_back(Event::RunFailedToSpawn { run: RunId(run), failure });
+        let carriers = Carriers::search();
+        for (run, ordered) in ordered {
+            match carriers.find(&ordered) {
+                Sought::Found(process) => {
+                    let pidfd = identity::open(process.pid).into_iter().collect();
+                    let event = self.spawned(run, process, pidfd);
+                    self.news.extend(event);
+                }
+                Sought::Doubtful(process) => {
+                    let event = self.spawned(run, process, Vec::new());
+                    self.news.extend(event);
+                    self.hold_unverified(run, process);
+                }
+                Sought::Nobody => {
+                    self.holdings.exited(run, true);
+                    let cause = "the keeper died".into();
+                    let failure = SpawnFailure { step: SpawnStep::Clone, errno: 0, cause };
+                    self.news.push_back(Event::RunFailedToSpawn { run: RunId(run), failure });
+                }
             }
         }
+    }
+
+    fn hold_unverified(&mut self, run: u64, process: Process) {
+        let Some(holding) = self.holdings.runs.get_mut(&run) else { return };
+        holding.stage = Stage::Unverified(process);
+        let text = handover::unverifiable(&holding.unit, holding.ordinal, process.pid);
+        self.observer.announce(&text);
     }
 
     pub(crate) fn log_order(&self, unit: &str) -> Option<LogOrder> {

@@ -135,6 +135,26 @@ fn case_10_what_cannot_be_verified_is_neither_adopted_nor_signalled_nor_doubled(
 }
 
 #[test]
+fn case_9_whoever_carries_the_tag_of_a_run_that_was_ordered_later_is_a_stranger() {
+    let stranger = Stranger::with_environment("MCSUP_RUN", "a#1:777");
+    let mut instance = Instance::booted("same-tag", &[("a", SLEEP)]);
+    let before = instance.look().expect("a status").pid("a");
+    wait_for_journal(&instance, "live ");
+    kill_both(&mut instance);
+    kill(before);
+    let uptime = fs::read_to_string("/proc/uptime").expect("an uptime");
+    let seconds: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).expect("a number");
+    // Ordered a moment ago, and the keeper died before it could say which process it became.
+    append(&instance, &checked(&format!("over {}", run_of(&instance))));
+    append(&instance, &checked(&format!("run 777 a 1 {}0000000", (seconds * 100.0).round())));
+    instance.up();
+    let after = instance.wait("started anew", |look| look.is("a", "ready"));
+    assert_ne!(after.pid("a"), stranger.0.id());
+    instance.done(&["stop", "a"]);
+    assert!(is_alive(stranger.0.id()), "never signalled");
+}
+
+#[test]
 fn case_11_a_service_that_died_meanwhile_has_an_unknown_exit_and_its_policy_holds() {
     let mut instance = Instance::booted("meanwhile", &[("a", SLEEP)]);
     let before = instance.look().expect("a status").pid("a");
