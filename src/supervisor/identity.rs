@@ -92,6 +92,15 @@ pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
 }
 
+/// The read end of the pipe that a process writes its output to, if that is what it writes to.
+pub(crate) fn open_output(pid: u32) -> Option<OwnedFd> {
+    let path = format!("/proc/{pid}/fd/1");
+    let target = fs::read_link(&path).ok()?;
+    target.to_string_lossy().starts_with("pipe:").then_some(())?;
+    let options = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(path, options, rustix::fs::Mode::empty()).ok()
+}
+
 fn run_tag_of(pid: u32) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = environ.split(|byte| *byte == 0).find_map(|pair| pair.strip_prefix(b"MCSUP_RUN="))?;

@@ -132,8 +132,10 @@ impl Executor {
         for (run, tag) in ordered {
             if let Some(pid) = found.get(&tag).copied() {
                 let process = Process { pid, start_time: identity::start_time(pid) };
-                let pidfd = identity::open(pid).into_iter().collect();
-                let event = self.spawned(run, process, pidfd);
+                let pidfd = identity::open(pid);
+                // Without a reader its first word would end it.
+                let output = if pidfd.is_some() { identity::open_output(pid) } else { None };
+                let event = self.spawned(run, process, pidfd.into_iter().chain(output).collect());
                 self.news.extend(event);
             } else {
                 self.holdings.exited(run, true);
