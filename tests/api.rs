@@ -565,7 +565,7 @@ fn run_as(served: &Served, who: &[&str], environment: Option<(&str, &str)>, comm
 fn the_kernel_says_who_asks_and_the_rules_say_what_they_may() {
     const GROUP: u32 = 54_321;
     let served = Served::with(Fake::new(), |rules| {
-        rules.look_gid = Some(GROUP);
+        rules.look_gid = || Some(GROUP);
         rules.own_run = None;
     });
     let look: &[&str] = &["why", "redis"];

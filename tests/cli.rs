@@ -445,7 +445,7 @@ fn a_caller_that_cannot_read_the_files_reads_them_through_the_supervisor() {
     if !rustix::process::geteuid().is_root() {
         return; // Root alone can be somebody else, and nobody else may look at its files.
     }
-    let served = Served::with(Fake::new(), |rules| rules.look_gid = Some(54_321));
+    let served = Served::with(Fake::new(), |rules| rules.look_gid = || Some(54_321));
     served.write_log("redis", "current", b"secret\nwords\n");
     fake::make_open(&served.home.join("log"), 0o700);
     let program = fake::program_for_all(&served.home);

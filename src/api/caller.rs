@@ -2,6 +2,7 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::OnceLock;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -22,12 +23,13 @@ const RUN_VARIABLE: &str = "MCSUP_RUN";
 const MOST_ENVIRONMENT_BYTES: u64 = 4 << 20;
 
 /// Who may do what, settled when the supervisor starts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rules {
     /// The supervisor's own user; besides root the only one who may change things.
     pub own_uid: u32,
-    /// Members of this group may look. `None`: there is no such group.
-    pub look_gid: Option<u32>,
+    /// Members of this group may look. `None`: there is no such group. Asked only about strangers: the
+    /// answer may take a directory service, and its libraries stay in memory.
+    pub look_gid: fn() -> Option<u32>,
     /// `MCSUP_RUN` of the supervisor itself, where it is a unit of another supervisor: who shares it
     /// is not one of our units.
     pub own_run: Option<Vec<u8>>,
@@ -37,15 +39,15 @@ impl Rules {
     pub fn of_this_process() -> Self {
         Self {
             own_uid: geteuid().as_raw(),
-            look_gid: Group::from_name(LOOKERS).ok().flatten().map(|group| group.gid.as_raw()),
+            look_gid,
             own_run: std::env::var_os(RUN_VARIABLE).map(OsStringExt::into_vec),
         }
     }
 
     pub fn access(&self, peer: &Peer) -> Access {
         let may_change = peer.uid == 0 || peer.uid == self.own_uid;
-        let is_member = self.look_gid.is_some_and(|gid| peer.gids.contains(&gid));
-        match (&peer.run, may_change, is_member) {
+        let is_member = || (self.look_gid)().is_some_and(|gid| peer.gids.contains(&gid));
+        match (&peer.run, may_change, may_change || is_member()) {
             (Some(run), true, _) | (Some(run), _, true) if self.own_run.as_ref() != Some(run) => {
                 Access::Look { why: "a process of a unit may only look" }
             }
@@ -54,6 +56,11 @@ impl Rules {
             (_, false, false) => Access::Nothing { uid: peer.uid },
         }
     }
+}
+
+fn look_gid() -> Option<u32> {
+    static FOUND: OnceLock<Option<u32>> = OnceLock::new();
+    *FOUND.get_or_init(|| Group::from_name(LOOKERS).ok().flatten().map(|group| group.gid.as_raw()))
 }
 
 /// The process that connected, as the kernel knew it at that moment.
@@ -154,7 +161,7 @@ mod tests {
     const GROUP: u32 = 990;
 
     fn rules() -> Rules {
-        Rules { own_uid: OWN, look_gid: Some(GROUP), own_run: None }
+        Rules { own_uid: OWN, look_gid: || Some(GROUP), own_run: None }
     }
 
     fn peer(uid: u32, gids: &[u32], run: Option<&str>) -> Peer {
@@ -193,7 +200,7 @@ mod tests {
 
     #[test]
     fn without_the_group_nobody_is_a_member() {
-        let no_group = Rules { look_gid: None, ..rules() };
+        let no_group = Rules { look_gid: || None, ..rules() };
         assert!(matches!(no_group.access(&peer(2000, &[GROUP], None)), Access::Nothing { .. }));
     }
 

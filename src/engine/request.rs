@@ -225,7 +225,8 @@ impl Engine {
     fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: crate::unit::spec::SignalNumber) {
         let mut lines = Vec::new();
         for id in units {
-            let run = self.units[*id].run.as_ref().map(|run| (run.id, run.ordinal));
+            let alive = self.units[*id].run.as_ref().filter(|run| !run.is_empty);
+            let run = alive.map(|run| (run.id, run.ordinal));
             let line = match run {
                 Some((run, ordinal)) => {
                     self.signal(run, signal, SignalScope::All);

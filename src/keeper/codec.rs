@@ -1,6 +1,8 @@
 //! Messages as bytes. Every type of `wire` is listed once here, field by field in order; the
 //! compiler then insists that nothing is left out on either side.
 
+use std::sync::Arc;
+
 use crate::keeper::wire::{
     AdoptOrder, Credentials, Exit, Limit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
 };
@@ -128,6 +130,18 @@ impl<T: Wire> Wire for Vec<T> {
     fn take(input: &mut &[u8]) -> Option<Self> {
         let count = usize::try_from(u32::take(input)?).ok()?;
         T::take_all(count, input)
+    }
+}
+
+impl Wire for Arc<[u8]> {
+    fn put(&self, out: &mut Vec<u8>) {
+        let count = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        count.put(out);
+        u8::put_all(self, out);
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        Vec::take(input).map(Self::from)
     }
 }
 
@@ -310,7 +324,7 @@ mod tests {
             credentials: Some(Credentials { uid: 1, gid: 2, groups: vec![3, 4] }),
             limits: vec![Limit { resource: 7, soft: 1, hard: u64::MAX }],
             oom_score_adjust: Some(-5),
-            log: Some(LogOrder { dir: b"/log/redis".to_vec(), keep: 5, ..LogOrder::default() }),
+            log: Some(LogOrder { dir: b"/log/redis".as_slice().into(), keep: 5, ..LogOrder::default() }),
             timeout_ms: 12,
         };
         for order in [

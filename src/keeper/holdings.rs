@@ -57,7 +57,8 @@ pub(super) enum Role {
 /// By slot, a number that is never reused and names the process in the epoll set.
 #[derive(Debug, Default)]
 pub(super) struct Holdings {
-    slots: BTreeMap<u64, Holding>,
+    /// Boxed, as half of a tree's places are empty.
+    slots: BTreeMap<u64, Box<Holding>>,
     slot_of_run: BTreeMap<u64, u64>,
     slot_of_pid: BTreeMap<i32, u64>,
     last_slot: u64,
@@ -78,7 +79,7 @@ impl Holdings {
         if let Some(at) = holding.deadline() {
             self.deadlines.insert((at, slot));
         }
-        self.slots.insert(slot, holding);
+        self.slots.insert(slot, Box::new(holding));
         slot
     }
 
@@ -94,7 +95,7 @@ impl Holdings {
             self.deadlines.remove(&(at, slot));
         }
         self.lingering.remove(&slot);
-        Some(holding)
+        Some(*holding)
     }
 
     /// Its run is no longer in the table; only its end is awaited.
@@ -116,7 +117,7 @@ impl Holdings {
     }
 
     pub(super) fn get(&self, slot: u64) -> Option<&Holding> {
-        self.slots.get(&slot)
+        self.slots.get(&slot).map(Box::as_ref)
     }
 
     /// Changes a holding, and keeps the order of deadlines right.
@@ -153,7 +154,7 @@ impl Holdings {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Holding)> {
-        self.slots.iter().map(|(slot, holding)| (*slot, holding))
+        self.slots.iter().map(|(slot, holding)| (*slot, holding.as_ref()))
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -4,11 +4,11 @@
 //! Bytes go from the pipe to the file inside the kernel (splice), so a keeper that is killed has
 //! none of them in its hands. Only around a cut are they read, to find the line's end.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -54,8 +54,7 @@ pub(super) enum Moved {
 pub(super) struct LogFile {
     unit: String,
     limits: LogOrder,
-    dir: PathBuf,
-    open: Option<Open>,
+    open: Option<Box<Open>>,
     /// Read but not written: the log failed between the two.
     held: Vec<u8>,
     trouble: Option<Trouble>,
@@ -87,11 +86,9 @@ struct Trouble {
 impl LogFile {
     /// Touches nothing before the first byte.
     pub(super) fn new(unit: String, limits: LogOrder) -> Self {
-        let dir = PathBuf::from(OsString::from_vec(limits.dir.clone()));
         Self {
             unit,
             limits,
-            dir,
             open: None,
             held: Vec::new(),
             trouble: None,
@@ -106,6 +103,10 @@ impl LogFile {
     pub(super) fn limit(&mut self, limits: LogOrder) {
         self.limits = limits;
         self.is_pipe_large = false;
+    }
+
+    fn dir(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.limits.dir))
     }
 
     pub(super) fn holds_bytes(&self) -> bool {
@@ -260,6 +261,7 @@ impl LogFile {
 
     /// Opens the file, again where it was deleted or moved away.
     fn be_open(&mut self, now: u64) -> Result<(), Errno> {
+        let path = self.dir().join(CURRENT);
         if let Some(open) = &mut self.open {
             let stat = rustix::fs::fstat(&open.file)?;
             // Somebody cut it (copytruncate), or it was written to behind our back.
@@ -269,7 +271,7 @@ impl LogFile {
                 false
             } else if is_due {
                 open.looked_at = now;
-                rustix::fs::stat(self.dir.join(CURRENT)).is_ok_and(|stat| identity(&stat) == open.identity)
+                rustix::fs::stat(&path).is_ok_and(|stat| identity(&stat) == open.identity)
             } else {
                 true
             };
@@ -278,23 +280,22 @@ impl LogFile {
             }
             self.open = None;
         }
-        let path = self.dir.join(CURRENT);
         let file = match open_log(&path) {
             Err(Errno::NOENT) => {
-                make_dir(&self.dir)?;
+                make_dir(self.dir())?;
                 open_log(&path)?
             }
             other => other?,
         };
         let stat = rustix::fs::fstat(&file)?;
-        self.open = Some(Open {
+        self.open = Some(Box::new(Open {
             file,
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             identity: identity(&stat),
             born_at: if stat.st_size == 0 { clock::wall() } else { born(&stat) },
             looked_at: now,
             indexed_at: 0,
-        });
+        }));
         Ok(())
     }
 
@@ -315,7 +316,7 @@ impl LogFile {
 
     fn rotate(&mut self, now: u64) -> Result<(), Errno> {
         self.open = None;
-        rotation::rotate(&self.dir, self.limits.keep).map_err(|error| errno_of(&error))?;
+        rotation::rotate(self.dir(), self.limits.keep).map_err(|error| errno_of(&error))?;
         self.has_rotated = true;
         self.be_open(now)
     }
@@ -330,7 +331,7 @@ impl LogFile {
         open.indexed_at = wall;
         let entry = [wall.to_le_bytes(), open.size.to_le_bytes()].concat();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        if let Ok(index) = rustix::fs::open(self.dir.join(CURRENT_INDEX), flags, LOG_MODE) {
+        if let Ok(index) = rustix::fs::open(self.dir().join(CURRENT_INDEX), flags, LOG_MODE) {
             rustix::io::write(&index, &entry).ok();
         }
     }

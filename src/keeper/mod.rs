@@ -32,7 +32,7 @@ mod rotation;
 mod clock;
 mod sys;
 
-pub(crate) use crate::keeper::sys::inherited;
+pub(crate) use crate::keeper::sys::{give_memory_back, inherited, use_little_memory};
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -83,6 +83,7 @@ pub fn main() -> ExitCode {
 /// Everything that must come before the first child, in the order in which it must come: signals
 /// are blocked before there are threads, and the low descriptors taken before any is opened.
 fn set_up(arguments: Arguments) -> io::Result<Keeper> {
+    use_little_memory();
     sys::close_on_exec_from(3);
     sys::reset_dispositions();
     let mask = SigSet::all();
@@ -111,6 +112,7 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
         supervisor: Supervisor::default(),
         farewell: Farewell::default(),
         next_sweep: None,
+        is_clock_right: None,
     })
 }
 

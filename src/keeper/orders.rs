@@ -118,7 +118,7 @@ impl Keeper {
     }
 
     fn on_started(&mut self, pending: Pending, started: Started, now: u64) {
-        let Started { pid, pidfd, status, output } = started;
+        let Started { pid, pidfd, began, status, output } = started;
         let pipes: Vec<Arc<OwnedFd>> = output.into_iter().map(Arc::new).collect();
         let has_status = status.is_some();
         let slot = self.hold(Holding {
@@ -144,7 +144,7 @@ impl Keeper {
         match pending.role {
             Role::Run(run) => {
                 if !has_status {
-                    self.on_execed(run, pid);
+                    self.on_execed(run, pid, Some(began));
                 }
                 let mut sight = None;
                 for (signal, is_all) in pending.signals {
@@ -168,9 +168,23 @@ impl Keeper {
         slot
     }
 
-    fn on_execed(&mut self, run: u64, pid: i32) {
-        let start_time = process::look(pid).map_or(0, |process| process.start_time);
+    fn on_execed(&mut self, run: u64, pid: i32, began: Option<(u64, u64)>) {
+        let start_time = self.start_time(pid, began);
         self.table.spawned(run, u32::try_from(pid).unwrap_or_default(), start_time);
+    }
+
+    /// /proc is asked for the first one. Where it agrees with the clock, the clock is believed from
+    /// then on: a look costs more than all else that is done here for a start, and again at the end.
+    fn start_time(&mut self, pid: i32, began: Option<(u64, u64)>) -> u64 {
+        let by_clock = began.and_then(process::start_time_between);
+        if let (Some(true), Some(at)) = (self.is_clock_right, by_clock) {
+            return at;
+        }
+        let seen = process::look(pid).map(|process| process.start_time);
+        if let (None, Some(at), Some(seen)) = (self.is_clock_right, by_clock, seen) {
+            self.is_clock_right = Some(at == seen);
+        }
+        seen.unwrap_or_default()
     }
 
     fn on_failed(&mut self, pending: &Pending, failed: Failed, now: u64) {
@@ -211,7 +225,7 @@ impl Keeper {
             holding.exec_by = None;
         });
         match (role, failure) {
-            (Role::Run(run), None) => self.on_execed(run, pid),
+            (Role::Run(run), None) => self.on_execed(run, pid, None),
             (Role::Run(run), Some(failure)) => {
                 self.holdings.detach(slot);
                 self.table.spawn_failed(run, failure.step, failure.errno);

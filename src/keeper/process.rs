@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::keeper::clock::MILLISECOND;
 use crate::keeper::sys;
 
 /// Names the run in its environment, as `UNIT#ORDINAL:RUN`; inherited by all it starts.
@@ -13,6 +14,9 @@ pub(super) const RUN_VARIABLE: &[u8] = b"MCSUP_RUN=";
 
 /// Most of an environment that is searched; the kernel allows a process 2 MiB (execve(2), 1/4 of 8 MiB).
 const ENVIRONMENT_BYTES: u64 = 2 * 1024 * 1024;
+
+/// The unit of start times: USER_HZ is 100 on every architecture we run on.
+const TICK: u64 = 10 * MILLISECOND;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process {
@@ -27,6 +31,13 @@ pub(super) struct Process {
 pub(super) fn look(pid: i32) -> Option<Process> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     parse_stat(pid, &stat)
+}
+
+/// What `look` would give as the start time of a process that began between these two instants
+/// (`clock::boottime`), where they leave no doubt.
+pub(super) fn start_time_between((before, after): (u64, u64)) -> Option<u64> {
+    let tick = before.checked_div(TICK)?;
+    (after.checked_div(TICK) == Some(tick)).then_some(tick)
 }
 
 /// The same process, and not ended: one that is a zombie only waits to be waited for.

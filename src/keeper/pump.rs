@@ -66,7 +66,7 @@ struct Shared {
     bell: OwnedFd,
     channels: Mutex<BTreeMap<u64, Arc<Channel>>>,
     /// By directory: the pipes of a unit's successive runs share one.
-    logs: Mutex<BTreeMap<Vec<u8>, Arc<Mutex<LogFile>>>>,
+    logs: Mutex<BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>>,
     requests: Mutex<Vec<Request>>,
     answers: Mutex<Vec<Answer>>,
     total_limit: AtomicU64,
@@ -77,7 +77,7 @@ struct Shared {
 #[derive(Debug)]
 struct Channel {
     key: u64,
-    dir: Vec<u8>,
+    dir: Arc<[u8]>,
     pipe: Arc<OwnedFd>,
     log: Arc<Mutex<LogFile>>,
 }
@@ -129,10 +129,10 @@ impl Pump {
     /// Nothing wakes the pump before the first byte.
     pub(super) fn add(&self, source: Source) {
         let Source { key, unit, log, pipe } = source;
-        let dir = log.dir.clone();
+        let dir = Arc::clone(&log.dir);
         let file = {
             let mut logs = locked(&self.shared.logs);
-            let entry = logs.entry(dir.clone());
+            let entry = logs.entry(Arc::clone(&dir));
             Arc::clone(entry.or_insert_with(|| Arc::new(Mutex::new(LogFile::new(unit, log.clone())))))
         };
         locked(&file).limit(log);
@@ -326,9 +326,9 @@ impl Worker {
     fn close(&mut self, channel: &Arc<Channel>) {
         epoll::delete(&self.shared.epoll, &channel.pipe).ok();
         let mut logs = locked(&self.shared.logs);
-        let mut channels = locked(&self.shared.channels);
-        channels.remove(&channel.key);
-        if !channels.values().any(|other| Arc::ptr_eq(&other.log, &channel.log)) {
+        locked(&self.shared.channels).remove(&channel.key);
+        // The map and this channel hold it; one more is another pipe, or one about to be added.
+        if Arc::strong_count(&channel.log) <= 2 {
             logs.remove(&channel.dir);
         }
     }

@@ -19,6 +19,7 @@ use crate::keeper::link::{Link, Received};
 use crate::keeper::pump::{Answer, Pump};
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::supervise::Supervisor;
+use crate::keeper::sys;
 use crate::keeper::table::Table;
 use crate::keeper::wire::{LogOrder, Order, Report};
 
@@ -26,10 +27,8 @@ pub(super) type KeeperLink = Link<Report, Order>;
 
 /// Events taken at once. The rest is still there the next time round.
 const EVENTS: usize = 64;
-/// Packets taken at once, so that a chatty supervisor delays no exit.
-const PACKETS: usize = 8;
-/// Rounds of `PACKETS` that a dead supervisor's socket may still hold; its buffer takes less.
-const LAST_WORDS: usize = 64;
+/// Packets that a dead supervisor's socket may still hold; its buffer takes less.
+const LAST_WORDS: usize = 512;
 /// A slot is watched by its pidfd and its status pipe.
 const KINDS: u64 = 2;
 /// Who has something to say; the numbers below `KINDS` of slot 0, and beyond every slot.
@@ -72,6 +71,8 @@ pub(super) struct Keeper {
     pub(super) farewell: Farewell,
     /// When to look again whether what lingers is gone, and how long to wait the time after.
     pub(super) next_sweep: Option<(u64, u64)>,
+    /// Start times can be told by the clock; `None` until it was compared.
+    pub(super) is_clock_right: Option<bool>,
 }
 
 impl Keeper {
@@ -104,6 +105,9 @@ impl Keeper {
             self.talk(now);
             if let Some(code) = self.end(now) {
                 return Ok(code);
+            }
+            if self.spawner.has_calmed() {
+                sys::give_memory_back();
             }
         }
     }
@@ -172,17 +176,16 @@ impl Keeper {
         }
     }
 
+    /// One packet: epoll tells of the next one, and meanwhile a chatty supervisor delays no exit.
     fn on_link(&mut self, now: u64) {
-        for _ in 0..PACKETS {
-            let Some(link) = &mut self.link else { return };
-            match link.receive() {
-                Ok(Received::Messages(messages)) => {
-                    self.heard();
-                    self.on_orders(messages, now);
-                }
-                Ok(Received::Nothing) => break,
-                Ok(Received::Closed) | Err(_) => return self.lose_link(now),
+        let Some(link) = &mut self.link else { return };
+        match link.receive() {
+            Ok(Received::Messages(messages)) => {
+                self.heard();
+                self.on_orders(messages, now);
             }
+            Ok(Received::Nothing) => {}
+            Ok(Received::Closed) | Err(_) => self.lose_link(now),
         }
     }
 

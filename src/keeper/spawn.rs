@@ -1,6 +1,6 @@
 //! Starting processes, off the main loop. Jobs wait in one queue; a spawner thread takes them in
 //! order. A child that keeps our credentials borrows our memory until it execs, which is cheapest
-//! but holds the thread: when that takes long, another thread goes on with the queue, and after
+//! but holds the thread: when that takes long, or the queue is, another thread helps, and after
 //! 5 s the child is killed. A child that changes its user gets a copy of our memory instead, since
 //! that user may stop it; the main loop watches such children, and nothing waits for them.
 //!
@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,10 @@ const KILL_AGAIN: u64 = SECOND;
 const NULL: RawFd = 3;
 const FIRST_SEAT: RawFd = 4;
 const FIRST_FOREIGN: RawFd = 10;
+/// Jobs under way that leave something to tidy up.
+const BURST: usize = 64;
+/// Jobs that wait when one thread more begins, up to one a processor.
+const LONG_QUEUE: usize = 8;
 /// One for each reserved descriptor.
 const MOST_THREADS: usize = 6;
 /// Kept free below the limit, so that the link and the next supervisor still get theirs.
@@ -82,6 +87,8 @@ pub(super) struct Done {
 pub(super) struct Started {
     pub(super) pid: i32,
     pub(super) pidfd: OwnedFd,
+    /// The instants between which it began, on the clock that /proc tells start times by.
+    pub(super) began: (u64, u64),
     /// Of a copied child: whether it got to exec shows here, see `sys::read_failure`.
     pub(super) status: Option<OwnedFd>,
     pub(super) output: Option<OwnedFd>,
@@ -152,7 +159,10 @@ pub(super) struct Spawner {
     shared: Arc<Shared>,
     seats: Vec<Arc<Seat>>,
     in_flight: usize,
+    /// There was a long queue, and nobody has tidied up after it.
+    had_burst: bool,
     next_look: Option<u64>,
+    processors: usize,
 }
 
 #[derive(Debug)]
@@ -190,7 +200,14 @@ impl Spawner {
             bell,
             most_descriptors,
         };
-        let mut spawner = Self { shared: Arc::new(shared), seats: Vec::new(), in_flight: 0, next_look: None };
+        let mut spawner = Self {
+            shared: Arc::new(shared),
+            seats: Vec::new(),
+            in_flight: 0,
+            had_burst: false,
+            next_look: None,
+            processors: thread::available_parallelism().map_or(1, NonZero::get),
+        };
         spawner.add_thread()?;
         Ok(spawner)
     }
@@ -221,8 +238,16 @@ impl Spawner {
             self.next_look = Some(now.saturating_add(HELD_UP));
         }
         self.in_flight = self.in_flight.saturating_add(1);
-        locked(&self.shared.jobs).push_back(job);
+        self.had_burst |= self.in_flight >= BURST;
+        let waiting = {
+            let mut jobs = locked(&self.shared.jobs);
+            jobs.push_back(job);
+            jobs.len()
+        };
         self.shared.wake.notify_one();
+        if waiting >= LONG_QUEUE && self.seats.len() < self.processors.min(MOST_THREADS) {
+            self.add_thread().ok();
+        }
     }
 
     pub(super) fn take_done(&mut self) -> Vec<Done> {
@@ -230,6 +255,13 @@ impl Spawner {
         let done = std::mem::take(&mut *locked(&self.shared.done));
         self.in_flight = self.in_flight.saturating_sub(done.len());
         done
+    }
+
+    /// True once after many starts, when the last of them is through.
+    pub(super) fn has_calmed(&mut self) -> bool {
+        let has_calmed = self.had_burst && self.in_flight == 0;
+        self.had_burst &= !has_calmed;
+        has_calmed
     }
 
     /// When to `look`, while anything is in flight.
@@ -290,8 +322,14 @@ fn serve(shared: &Shared, seat: &Seat) {
         seat.since.store(clock::monotonic(), Ordering::SeqCst);
         let outcome = spawn_one(shared, seat, &mut stack, job);
         seat.since.store(0, Ordering::SeqCst);
-        locked(&shared.done).push(Done { token, outcome });
-        rustix::io::write(&shared.bell, &1_u64.to_ne_bytes()).ok();
+        let was_told = {
+            let mut done = locked(&shared.done);
+            done.push(Done { token, outcome });
+            done.len() > 1
+        };
+        if !was_told {
+            rustix::io::write(&shared.bell, &1_u64.to_ne_bytes()).ok();
+        }
     }
 }
 
@@ -299,6 +337,10 @@ fn next_job(shared: &Shared) -> Job {
     let mut jobs = locked(&shared.jobs);
     loop {
         if let Some(job) = jobs.pop_front() {
+            if jobs.is_empty() {
+                // A boot's queue is long once; its room is not kept.
+                *jobs = VecDeque::new();
+            }
             return job;
         }
         jobs = shared.wake.wait(jobs).unwrap_or_else(PoisonError::into_inner);
@@ -343,9 +385,11 @@ fn spawn_one(shared: &Shared, seat: &Seat, stack: &mut ChildStack, job: Job) -> 
         oom_score: job.oom_score,
         descriptors,
     };
+    let before = clock::boottime();
     let started = if image.credentials.is_some() { copying(&image) } else { sharing(&image, seat, stack) };
+    let began = (before, clock::boottime());
     drop(taken);
-    started.map(|started| Started { output, ..started })
+    started.map(|started| Started { output, began, ..started })
 }
 
 fn new_pipe(most_descriptors: u64) -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -394,7 +438,7 @@ fn sharing(image: &Image, seat: &Seat, stack: &mut ChildStack) -> Result<Started
         failure
     };
     match failure {
-        None => Ok(Started { pid, pidfd, status: None, output: None }),
+        None => Ok(Started { pid, pidfd, began: (0, 0), status: None, output: None }),
         Some(Failure { step, errno }) => Err(Failed { step, errno, child: Some((pid, pidfd)) }),
     }
 }
@@ -404,7 +448,7 @@ fn copying(image: &Image) -> Result<Started, Failed> {
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Failed::early(Step::Prepare, errno))?;
     let child = sys::spawn_copying(image, &write).map_err(|errno| Failed::early(Step::Clone, errno))?;
     let (pid, pidfd) = with_pidfd(child)?;
-    Ok(Started { pid, pidfd, status: Some(read), output: None })
+    Ok(Started { pid, pidfd, began: (0, 0), status: Some(read), output: None })
 }
 
 /// Opens the pidfd where the kernel or a seccomp profile kept the clone from giving one.

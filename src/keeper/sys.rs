@@ -487,6 +487,41 @@ pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(copy)
 }
 
+/// For a ring that should stay small: threads that hardly allocate share the one heap, and what is
+/// large comes from the kernel and goes back to it, however often. Before there are threads.
+pub(crate) fn use_little_memory() {
+    #[cfg(target_env = "gnu")]
+    for (option, value) in [(libc::M_ARENA_MAX, 1), (libc::M_MMAP_THRESHOLD, LARGE_BYTES)] {
+        // SAFETY: sets a number of the C library's allocator; a number that it refuses changes nothing.
+        unsafe { libc::mallopt(option, value) };
+    }
+}
+
+/// After a burst of work: free pages of the heap go back, and so does the code that only the burst
+/// needed. Whatever is called again is mapped again from the page cache.
+pub(crate) fn give_memory_back() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: touches free memory of the allocator only.
+        unsafe { libc::malloc_trim(0) };
+    }
+    let (start, end) = (&raw const __executable_start, &raw const etext);
+    let (address, length) = (start.cast_mut().cast::<c_void>(), end.addr().saturating_sub(start.addr()));
+    // SAFETY: from the start of the program to the end of its code, the linker says, there are only pages
+    // that nobody writes to: dropped, each is read again from the same file when it is next touched.
+    unsafe { libc::madvise(address, length, libc::MADV_DONTNEED) };
+}
+
+unsafe extern "C" {
+    /// Both are named by the linker; the second one stands behind the last byte of code.
+    static __executable_start: u8;
+    static etext: u8;
+}
+
+/// What glibc begins with, before it adapts.
+#[cfg(target_env = "gnu")]
+const LARGE_BYTES: c_int = 128 * 1024;
+
 fn result(returned: libc::c_long) -> Result<i32, Errno> {
     if returned < 0 { Err(last_errno()) } else { Ok(i32::try_from(returned).unwrap_or_default()) }
 }

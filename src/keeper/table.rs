@@ -13,7 +13,8 @@ const SIGNALS_KEPT: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    rows: BTreeMap<u64, Entry>,
+    /// Boxed, as half of a tree's places are empty.
+    rows: BTreeMap<u64, Box<Entry>>,
     notes: BTreeMap<Vec<u8>, Vec<u8>>,
     talk: Talk,
     /// Runs with something untold, in the order of what happened; a run may stand here thrice.
@@ -94,7 +95,7 @@ impl Table {
         }
         // Who ordered it knows of it.
         let entry = Entry { row, told: Told::Nothing, is_released: false };
-        self.rows.insert(run, entry);
+        self.rows.insert(run, Box::new(entry));
         true
     }
 

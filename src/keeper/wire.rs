@@ -5,6 +5,8 @@
 //! little-endian, strings carry a 32-bit length. The first message of each side is a hello with
 //! `VERSION`; a version is read one back.
 
+use std::sync::Arc;
+
 /// Raised when the meaning of any message changes.
 pub const VERSION: u16 = 1;
 
@@ -170,7 +172,8 @@ pub struct Limit {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOrder {
     /// Directory of this unit's log; made at the first byte.
-    pub dir: Vec<u8>,
+    /// Shared by all who keep the order.
+    pub dir: Arc<[u8]>,
     pub max_size_bytes: u64,
     /// 0: no rotation by age.
     pub max_age_ms: u64,

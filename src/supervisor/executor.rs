@@ -46,6 +46,8 @@ pub(crate) struct Executor {
     pub(crate) news: VecDeque<Event>,
     /// The engine is done; this is the status to end with.
     pub(crate) exit: Option<u8>,
+    /// The boot is done (or was before us): what it needed can be given back at the next rest.
+    pub(crate) is_over_its_boot: bool,
     /// The link broke; its error, until the loop looks.
     pub(crate) lost: Option<io::Error>,
     /// Programs of launches that the keeper works on, to name in a failure.
@@ -75,6 +77,7 @@ impl Executor {
             replies: BTreeMap::new(),
             news: VecDeque::new(),
             exit: None,
+            is_over_its_boot: false,
             lost: None,
             programs: BTreeMap::new(),
             probes: BTreeMap::new(),
@@ -143,6 +146,7 @@ impl Executor {
             let (key, value) = notes::encode_events(below);
             self.remember_pair(key, value);
         }
+        self.is_over_its_boot |= fact == Fact::Booted;
         self.observer.record(fact, now);
     }
 

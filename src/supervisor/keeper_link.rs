@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::io::FdFlags;
 use rustix::process::{Resource, Rlimit};
 use tokio::io::Interest;
-use tokio::net::UnixDatagram;
+use tokio::io::unix::AsyncFd;
 
 use crate::keeper::link::{Link, Received};
 use crate::keeper::wire::{Order, Report};
@@ -18,9 +18,8 @@ use crate::keeper::wire::{Order, Report};
 /// Orders go out in packets, reports come in; neither is ever waited for by the one who calls.
 #[derive(Debug)]
 pub(crate) struct KeeperLink {
-    link: Link<Order, Report>,
-    /// The same socket for the runtime to poll. That it holds packets and not datagrams makes no difference to epoll.
-    watch: UnixDatagram,
+    /// Polled for reading alone: the keeper reads all the time, and each time there would be room again.
+    link: AsyncFd<Link<Order, Report>>,
     unsent: usize,
 }
 
@@ -37,14 +36,12 @@ impl KeeperLink {
     /// # Errors
     /// When `socket` is no socket.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        let watch = std::os::unix::net::UnixDatagram::from(socket.try_clone()?);
-        watch.set_nonblocking(true)?;
-        Ok(Self { link: Link::new(socket)?, watch: UnixDatagram::from_std(watch)?, unsent: 0 })
+        Ok(Self { link: watched(Link::new(socket)?, Interest::READABLE)?, unsent: 0 })
     }
 
     /// Queues an order. A full packet leaves at once, so that the keeper works while we think.
     pub(crate) fn send(&mut self, order: &Order, descriptors: &[Arc<OwnedFd>]) -> io::Result<()> {
-        self.link.send(order, descriptors)?;
+        self.link.get_mut().send(order, descriptors)?;
         self.unsent = self.unsent.saturating_add(1);
         // A dead link shows itself at the next read, with everything that came before.
         if self.unsent >= SEND_EARLY { self.flush().map(drop) } else { Ok(()) }
@@ -53,27 +50,21 @@ impl KeeperLink {
     /// False: the socket is full, and `writable` tells when it is not.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         self.unsent = 0;
-        self.link.flush()
+        self.link.get_mut().flush()
     }
 
     pub(crate) fn has_unsent(&self) -> bool {
-        self.link.has_unsent()
+        self.link.get_ref().has_unsent()
     }
 
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.watch.readable().await
+        // What was seen stays seen until `receive` finds nothing.
+        self.link.readable().await.map(drop)
     }
 
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        loop {
-            self.watch.writable().await?;
-            let room = self.watch.try_io(Interest::WRITABLE, || is_writable(&self.link));
-            match room {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let socket = self.link.get_ref().as_fd().try_clone_to_owned()?;
+        watched(socket, Interest::WRITABLE)?.writable().await.map(drop)
     }
 
     /// Sends what is queued and reads on until the other side hangs up.
@@ -97,8 +88,7 @@ impl KeeperLink {
     }
 
     pub(crate) fn receive(&mut self) -> Incoming {
-        let Self { link, watch, .. } = self;
-        let received = watch.try_io(Interest::READABLE, || match link.receive()? {
+        let received = self.link.try_io_mut(Interest::READABLE, |link| match link.receive()? {
             Received::Messages(messages) => Ok(Incoming::Reports(messages)),
             Received::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
             Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
@@ -111,14 +101,9 @@ impl KeeperLink {
     }
 }
 
-/// Epoll told once; whether there is still room is for poll to say.
-fn is_writable(link: &Link<Order, Report>) -> io::Result<()> {
-    let mut fds = [rustix::event::PollFd::new(link, rustix::event::PollFlags::OUT)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    match rustix::event::poll(&mut fds, Some(&now))? {
-        0 => Err(io::ErrorKind::WouldBlock.into()),
-        _ => Ok(()),
-    }
+#[expect(deprecated, reason = "its successor is unsafe, for descriptors that change hands; ours stay")]
+fn watched<T: std::os::fd::AsRawFd>(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+    AsyncFd::with_interest(inner, interest)
 }
 
 /// What both rings share and a new keeper must be given.

@@ -61,7 +61,7 @@ impl Ground {
     pub(crate) fn log_order(&self, spec: &UnitSpec) -> LogOrder {
         let LogSpec { max_size_bytes, max_age, keep, when_full } = spec.log;
         LogOrder {
-            dir: self.log_dir.join(spec.name.as_str()).into_os_string().into_vec(),
+            dir: self.log_dir.join(spec.name.as_str()).into_os_string().into_vec().into(),
             max_size_bytes,
             max_age_ms: max_age.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX).max(1)),
             keep,

@@ -20,6 +20,7 @@ mod journal;
 mod identity;
 mod observer;
 mod display;
+mod own_log;
 pub mod words;
 mod sink;
 mod clock;

@@ -12,6 +12,7 @@ use crate::engine::Engine;
 use crate::engine::event::{Ask, Event};
 use crate::engine::id::RequestId;
 use crate::engine::time::Now;
+use crate::keeper::give_memory_back;
 use crate::keeper::wire::{Order, Report};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::executor::Executor;
@@ -69,6 +70,9 @@ impl Supervisor {
             if self.executor.lost.is_some() {
                 self.succeed().await;
             } else if is_done {
+                if std::mem::take(&mut self.executor.is_over_its_boot) {
+                    give_memory_back();
+                }
                 let woken = self.wait().await;
                 self.wake(woken);
             } else {

@@ -137,6 +137,10 @@ async fn work(shared: Rc<Shared>, mut write: impl FnMut(&Batch) -> io::Result<()
         write = again;
         let Err(error) = result else {
             is_in_trouble = false;
+            // What comes meanwhile goes together: a batch costs two changes of threads, a line in it a copy.
+            if !shared.is_closing.get() {
+                drop(tokio::time::timeout(PAUSE, shared.end.notified()).await);
+            }
             continue;
         };
         if !std::mem::replace(&mut is_in_trouble, true) {
@@ -156,6 +160,8 @@ async fn work(shared: Rc<Shared>, mut write: impl FnMut(&Batch) -> io::Result<()
 
 /// As long as the keeper gives a log that cannot be written.
 const RETRY: Duration = Duration::from_secs(2);
+/// Between two batches. The first after a rest goes at once.
+const PAUSE: Duration = Duration::from_millis(10);
 
 #[cfg(test)]
 mod tests {

@@ -14,12 +14,11 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
-use crate::keeper::inherited;
 use crate::keeper::wire::{Order, VERSION};
+use crate::keeper::{inherited, use_little_memory};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::display::Display;
 use crate::supervisor::executor::Executor;
@@ -32,6 +31,7 @@ use crate::supervisor::keeper_link::{Heirloom, KeeperLink, raise_nofile};
 use crate::supervisor::launch::Ground;
 use crate::supervisor::loading::{self, Loaded, Render};
 use crate::supervisor::observer::Observer;
+use crate::supervisor::own_log::OwnLog;
 use crate::supervisor::run::{Api, Supervisor};
 use crate::supervisor::successor::Succession;
 use crate::unit::spec::UnitSet;
@@ -83,6 +83,7 @@ pub fn main(face: Face) -> ExitCode {
         complain("__supervisor is started by the keeper, not by people: see `mcsup up`");
         return ExitCode::from(2);
     };
+    use_little_memory();
     let original_nofile = raise_nofile();
     ignore_signals();
     let (link, lock, listener) = match (inherited(LINK_FD), inherited(LOCK_FD), inherited(LISTENER_FD)) {
@@ -123,7 +124,8 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     let mut link = KeeperLink::new(link)?;
     link.send(&Order::Hello { version: VERSION, pid: std::process::id() }, &[])?;
     link.flush()?;
-    let (log_guard, log_trouble) = open_log(&settings.home);
+    // Without its own log the supervisor still supervises.
+    let own_log = OwnLog::open(&settings.home.own_log());
     let legacy = Legacy::receive(&mut link).await?;
     let is_takeover = !legacy.is_cold();
     let loaded = match load(face, &settings.home, is_takeover) {
@@ -139,11 +141,11 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     let (set, warnings) = (Arc::clone(&loaded.set), loaded.warnings.clone());
     let kept = if is_takeover { Ok(()) } else { loaded.keep(&settings.home.state) };
     let mut supervisor = take_over(face, settings, heirloom, link, legacy, set, display)?;
-    supervisor.tell(&warnings, log_trouble, kept.err());
+    supervisor.tell(&warnings, own_log.as_ref().err(), kept.err());
     let code = supervisor.run().await;
     tracing::info!("the supervisor ends with {code}");
     supervisor.quit(code).await;
-    drop(log_guard);
+    drop(own_log);
     Ok(code)
 }
 
@@ -208,6 +210,7 @@ impl Supervisor {
         let Takeover { handover, holdings, kill, adopt, forget, announcements, .. } = takeover;
         let executor = &mut self.executor;
         executor.send(&Order::LogTotal { bytes: executor.ground.set.log_total_bytes }, &[]);
+        executor.is_over_its_boot = !holdings.is_empty();
         executor.holdings.runs = holdings.into_iter().collect();
         for (order, descriptors) in adopt {
             executor.send(&Order::Adopt(Box::new(order)), &descriptors);
@@ -219,7 +222,7 @@ impl Supervisor {
         self.feed(Event::KeeperConnected(Box::new(handover)));
     }
 
-    fn tell(&mut self, warnings: &str, log_trouble: Option<io::Error>, keep_trouble: Option<io::Error>) {
+    fn tell(&mut self, warnings: &str, log_trouble: Option<&io::Error>, keep_trouble: Option<io::Error>) {
         let observer = &mut self.executor.observer;
         if !warnings.is_empty() {
             observer.announce(warnings.trim_end());
@@ -276,33 +279,6 @@ fn serve_api(face: &Face, heirloom: &Heirloom, handle: Handle, home: &Home) -> i
     Ok(Some(Api { end, worker }))
 }
 
-/// mcsup's own log. Without it the supervisor still supervises.
-fn open_log(home: &Home) -> (Option<WorkerGuard>, Option<io::Error>) {
-    let path = home.own_log();
-    let is_large = std::fs::metadata(&path).is_ok_and(|meta| meta.len() > OWN_LOG_BYTES);
-    if is_large {
-        // Kept once; a failure means that the old file grows on.
-        drop(std::fs::rename(&path, path.with_extension("log.1")));
-    }
-    let appender = tracing_appender::rolling::RollingFileAppender::builder()
-        .rotation(tracing_appender::rolling::Rotation::NEVER)
-        .filename_prefix("mcsup.log")
-        .build(&home.log);
-    let appender = match appender {
-        Ok(appender) => appender,
-        Err(error) => return (None, Some(io::Error::other(error))),
-    };
-    let (writer, guard) = NonBlockingBuilder::default().buffered_lines_limit(OWN_LOG_LINES).finish(appender);
-    let subscriber = tracing_subscriber::fmt()
-        .with_writer(writer)
-        .with_ansi(false)
-        .with_target(false)
-        .with_max_level(tracing::Level::INFO)
-        .finish();
-    let error = tracing::subscriber::set_global_default(subscriber).err().map(io::Error::other);
-    (Some(guard), error)
-}
-
 /// Shutdown is the keeper's to hear of; whoever signals all processes of a group means us no harm.
 fn ignore_signals() {
     for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2] {
@@ -323,8 +299,4 @@ const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
 const THREAD_STACK_BYTES: usize = 512 * 1024;
 /// Questions that wait for the loop; more wait in their own connection.
 const QUERIES: usize = 256;
-const OWN_LOG_BYTES: u64 = 10 * 1024 * 1024;
-/// Lines that wait for a slow disk; more are dropped. The room for all of them is taken at once: the usual
-/// 128,000 cost 5 MB.
-const OWN_LOG_LINES: usize = 8_000;
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -306,7 +306,7 @@ impl TestKeeper {
     pub fn log(&self, unit: &str) -> LogOrder {
         let dir = self.scratch.path("log").join(unit);
         LogOrder {
-            dir: bytes(&dir),
+            dir: bytes(&dir).into(),
             max_size_bytes: 10 << 20,
             max_age_ms: 0,
             keep: 5,
