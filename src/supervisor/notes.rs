@@ -97,6 +97,8 @@ fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
     out.flag(*has_passed);
     out.option(*incident, |out, incident| out.u64(incident.0));
     out.u64(since.0);
+    // Kept for as long as the unit stays as it is.
+    out.0.shrink_to_fit();
     out.0
 }
 
