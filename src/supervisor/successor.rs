@@ -101,6 +101,8 @@ impl Executor {
         for (key, value) in notes {
             self.send(&Order::Remember { key, value }, &[]);
         }
+        // It answers for none of them any more.
+        self.programs.clear();
         self.find_the_ordered();
         let held: Vec<u64> = self.holdings.runs.keys().copied().collect();
         for run in held {
