@@ -272,7 +272,7 @@ impl Takeover {
             exit: None,
             log,
         };
-        let descriptors = reopened(pid);
+        let descriptors = identity::reopened(pid);
         let lived =
             format!("{}#{} (pid {pid}) outlived both rings and is adopted", record.unit, record.ordinal);
         self.announcements.push(lived);
@@ -334,19 +334,4 @@ fn exit_of(stage: Stage) -> Option<Exit> {
 
 fn known(unit: &str, set: &UnitSet) -> Option<(UnitName, crate::unit::spec::UnitId)> {
     Some((UnitName::new(unit).ok()?, set.find(unit)?))
-}
-
-/// A pidfd and the read end of the output of a process that nobody holds descriptors of.
-pub(crate) fn reopened(pid: u32) -> Vec<Arc<OwnedFd>> {
-    let Some(pidfd) = identity::open(pid) else { return Vec::new() };
-    [Some(pidfd), open_output(pid)].into_iter().flatten().map(Arc::new).collect()
-}
-
-/// The read end of the pipe that a process writes its output to, if that is what it writes to.
-fn open_output(pid: u32) -> Option<OwnedFd> {
-    let path = format!("/proc/{pid}/fd/1");
-    let target = std::fs::read_link(&path).ok()?;
-    target.to_string_lossy().starts_with("pipe:").then_some(())?;
-    let options = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::open(path, options, rustix::fs::Mode::empty()).ok()
 }

@@ -1,12 +1,14 @@
 //! When the keeper dies first: a new one is started and given everything that the old one held.
 
+use std::ffi::OsString;
 use std::io;
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
@@ -46,8 +48,7 @@ impl Succession {
     /// Its descriptors close a moment before the process is gone: so a moment is waited for.
     async fn keeper_died(&self) -> bool {
         let Some(keeper) = &self.keeper else { return true };
-        let ended = async { with_reserve(|| clock::watched(keeper))?.readable().await };
-        matches!(tokio::time::timeout(A_MOMENT, ended).await, Ok(Ok(())))
+        has_ended(keeper).await
     }
 
     fn reap(&mut self) {
@@ -73,6 +74,7 @@ impl Supervisor {
         self.executor
             .observer
             .announce(&format!("the keeper died ({error}); a new one takes over, services go on"));
+        end_unborn(&self.succession.heirloom.arguments).await;
         match with_reserve(|| start_keeper(&self.succession.heirloom)) {
             Ok((child, link)) => {
                 self.succession.child = Some(child);
@@ -111,6 +113,8 @@ impl Executor {
         for (key, value) in notes {
             self.send(&Order::Remember { key, value }, &[]);
         }
+        // It answers for none of them any more.
+        self.programs.clear();
         self.find_the_ordered();
         let held: Vec<u64> = self.holdings.runs.keys().copied().collect();
         for run in held {
@@ -119,7 +123,7 @@ impl Executor {
                 let mut descriptors = holding.descriptors.clone();
                 if descriptors.is_empty() {
                     // There was no room to keep any: with luck they can still be found.
-                    descriptors = with_reserve(|| handover::reopened(order.pid));
+                    descriptors = with_reserve(|| identity::reopened(order.pid));
                 }
                 self.send(&Order::Adopt(Box::new(order)), &descriptors);
             }
@@ -147,8 +151,10 @@ impl Executor {
         for (run, ordered) in ordered {
             match carriers.find(&ordered) {
                 Sought::Found(process) => {
-                    let pidfd = identity::open(process.pid).into_iter().collect();
-                    let event = self.spawned(run, process, pidfd);
+                    let pidfd = identity::open(process.pid);
+                    // Without a reader its first word would end it.
+                    let output = if pidfd.is_some() { identity::open_output(process.pid) } else { None };
+                    let event = self.spawned(run, process, pidfd.into_iter().chain(output).collect());
                     self.news.extend(event);
                 }
                 Sought::Doubtful(process) => {
@@ -187,6 +193,24 @@ impl Executor {
         };
         self.observer.announce(&text);
     }
+}
+
+/// A keeper that is killed in the middle of a spawn leaves a fork that execs after all. Nobody was told of
+/// it, so its unit is started again, and there would be two: it is ended before anybody is looked for.
+async fn end_unborn(arguments: &[OsString]) {
+    for process in with_reserve(|| identity::unborn(Path::new("/proc"), arguments)) {
+        // Gone already is as good.
+        let _sent = pidfd_send_signal(&process, rustix::process::Signal::KILL);
+        if !has_ended(&process).await {
+            tracing::warn!("a process that the dead keeper was starting does not end");
+        }
+    }
+}
+
+/// Within a moment.
+async fn has_ended(process: &OwnedFd) -> bool {
+    let ended = async { with_reserve(|| clock::watched(process))?.readable().await };
+    matches!(tokio::time::timeout(A_MOMENT, ended).await, Ok(Ok(())))
 }
 
 /// The lock file names the keeper, for whoever finds it taken.

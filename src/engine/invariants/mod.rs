@@ -356,6 +356,11 @@ impl Auditor {
     /// Whether what a dependent waits for is true, as somebody outside would judge it.
     fn holds(&self, look: &Look<'_>, dependency: &Dependency) -> bool {
         let id = dependency.unit;
+        let is_wanted = look.engine.status(id).is_some_and(|status| status.desired.is_up());
+        let is_about_to_stop = self.shadow.live_run(id).is_some() && !is_wanted;
+        if is_about_to_stop && dependency.condition != Condition::Completed {
+            return false; // nothing new builds on it
+        }
         match dependency.condition {
             Condition::Started => match self.shadow.state(id) {
                 StateName::Ready | StateName::Unhealthy | StateName::Completed => true,

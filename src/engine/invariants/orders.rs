@@ -264,9 +264,12 @@ impl Auditor {
 fn bounds(backoff: &Backoff, attempt: u32) -> (Duration, Duration) {
     let max = nanos(backoff.max);
     let mut base = u128::from(nanos(backoff.initial));
-    for _ in 0..attempt.min(200) {
-        base = base.saturating_mul(u128::from(backoff.factor_permille)).checked_div(1000).unwrap_or(0);
-        base = base.min(u128::from(max));
+    for _ in 0..attempt {
+        let grown = base.saturating_mul(u128::from(backoff.factor_permille)).checked_div(1000).unwrap_or(0);
+        let before = std::mem::replace(&mut base, grown.min(u128::from(max)));
+        if before == base {
+            break;
+        }
     }
     let spread = |permille: u32| {
         let scaled = base.saturating_mul(u128::from(permille)).checked_div(1000).unwrap_or(0);

@@ -203,9 +203,12 @@ impl Shadow {
         }
     }
 
-    /// Whatever state the end leads to, a last run that failed has not passed.
+    /// Whatever state the end leads to, a last run that failed by itself has not passed.
     fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
         let Some(id) = self.runs.get(&run).map(|run| run.unit) else { return };
+        if self.state(id) == StateName::Stopping {
+            return;
+        }
         let is_task = self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Task);
         let has_passed = if is_task { exit.is_success() } else { exit.is_clean() };
         if let Some(unit) = self.unit_mut(id) {
@@ -242,7 +245,7 @@ impl Shadow {
                 for id in self.with_needs(named) {
                     if let Some(unit) = self.unit_mut(id) {
                         unit.is_stopped_by_operator = false;
-                        unit.is_spared_order = false;
+                        unit.is_spared_order &= unit.state == StateName::Stopping;
                         unit.comes_from_backoff = false;
                         unit.last_attempt = None;
                         unit.automatic_starts.clear();
@@ -287,6 +290,9 @@ impl Shadow {
             }
             if self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
                 return true;
+            }
+            if at != id && self.state(at) == StateName::Completed {
+                continue; // it needs nothing any more, so a stop does not go through it
             }
             let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
             queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
@@ -352,6 +358,16 @@ impl Shadow {
             if let Some(unit) = self.unit_mut(id) {
                 unit.state = noted.as_ref().map_or(StateName::Inactive, |note| state_of(&note.life));
                 // What was asked and lost before it was remembered was not done.
+                match unit.state {
+                    StateName::Completed => unit.has_passed = true,
+                    StateName::Failed | StateName::Backoff => unit.has_passed = false,
+                    StateName::Inactive
+                    | StateName::Waiting
+                    | StateName::Starting
+                    | StateName::Ready
+                    | StateName::Unhealthy
+                    | StateName::Stopping => {}
+                }
                 unit.is_stopped_by_operator &= noted.as_ref().is_some_and(|note| !note.desired.is_up());
                 unit.note = noted;
                 unit.last_attempt = None;
@@ -452,8 +468,13 @@ impl Shadow {
         match fact {
             Fact::StateChanged { unit: id, from, to, .. } => {
                 let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
+                let is_restart = *to == StateName::Stopping
+                    && self.shutdown_since.is_none()
+                    && !self.is_stopped_by_person(*id);
                 let Some(unit) = self.unit_mut(*id) else { return };
                 unit.state = *to;
+                // A restart that has begun goes on in the shutdown that comes then.
+                unit.is_spared_order |= is_restart;
                 // A task that was stopped was cut short.
                 unit.has_passed &= !(is_task && *from == StateName::Stopping);
                 match to {
