@@ -22,7 +22,7 @@ use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::identity;
-use crate::supervisor::inbox::{Inbox, Outlet, Promise};
+use crate::supervisor::inbox::{Inbox, Outlet, Promise, attend};
 use crate::supervisor::journal::{Journal, Process, RecordedRun};
 use crate::supervisor::keeper_link::KeeperLink;
 use crate::supervisor::launch::{Ground, Launch, What};
@@ -373,6 +373,14 @@ impl Executor {
                 self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
             }
         }
+    }
+
+    /// Whoever waits for an answer may lose patience first.
+    pub(crate) fn attend(&mut self, request: RequestId) {
+        let Some(client) = self.replies.remove(&request) else { return };
+        let (reply, answered) = oneshot::channel();
+        self.replies.insert(request, reply);
+        tokio::task::spawn_local(attend(request, client, answered, self.outlet.clone()));
     }
 
     fn reply(&mut self, request: RequestId, answer: Answer) {

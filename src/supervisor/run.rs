@@ -244,6 +244,10 @@ impl Supervisor {
         let now = clock::now();
         match message {
             Inbox::Prepared { launch, order, learnt } => self.executor.prepared(now, launch, *order, learnt),
+            Inbox::Abandoned { request } => {
+                self.executor.replies.remove(&request);
+                self.feed(Event::RequestAbandoned { request });
+            }
             Inbox::ProbeFinished { probe, verdict } => {
                 if let Some(event) = self.executor.probe_finished(probe, verdict) {
                     self.feed(event);
@@ -259,6 +263,7 @@ impl Supervisor {
                 let request = self.request();
                 self.executor.replies.insert(request, reply);
                 self.feed(Event::RequestReceived { request, ask });
+                self.executor.attend(request);
             }
             Query::Status { units, reply } => drop(reply.send(self.status(units.as_deref()))),
             Query::Why { unit, reply } => {
@@ -274,7 +279,7 @@ impl Supervisor {
         let set = std::sync::Arc::clone(self.engine.set());
         let ids: Vec<_> = match units {
             None => set.ids().collect(),
-            Some(names) => names.iter().filter_map(|name| set.find(name.as_str())).collect(),
+            Some(names) => names.iter().flat_map(|name| set.named(name.as_str())).collect(),
         };
         let units = ids.into_iter().filter_map(|unit| self.engine.status(unit)).collect();
         let overview = self.engine.overview();
