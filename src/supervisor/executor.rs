@@ -142,7 +142,7 @@ impl Executor {
         }
     }
 
-    fn remember_pair(&mut self, key: Vec<u8>, value: Vec<u8>) {
+    pub(crate) fn remember_pair(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.send(&Order::Remember { key: key.clone(), value: value.clone() }, &[]);
         self.journal.noted(key, value);
     }

@@ -14,7 +14,7 @@ use crate::supervisor::holdings::{Holding, Stage as Held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
 use crate::supervisor::keeper_link::{Incoming, KeeperLink};
-use crate::supervisor::notes::{Remembered, decode};
+use crate::supervisor::notes::{Remembered, decode, decode_accepted};
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
@@ -29,6 +29,8 @@ pub(crate) struct Legacy {
     pub(crate) keeper_pid: u32,
     /// What the journal says, where this keeper has nothing to hand over.
     pub(crate) recorded: Option<Recorded>,
+    /// The seal of the units that were accepted just now.
+    pub(crate) accepted: Option<u64>,
     /// Pings that came meanwhile.
     pub(crate) pings: Vec<u64>,
     /// News that came in the same packet, behind the handover.
@@ -77,6 +79,11 @@ impl Legacy {
         Ok(legacy)
     }
 
+    /// What the keeper remembers of the units that its boot accepted.
+    pub(crate) fn seal(&self) -> Option<u64> {
+        self.notes.iter().find_map(|(key, value)| decode_accepted(key, value))
+    }
+
     /// The first supervisor of this keeper, with nothing to take over.
     pub(crate) fn is_cold(&self) -> bool {
         self.restarts == 0 && self.rows.is_empty() && self.notes.is_empty()
@@ -95,6 +102,8 @@ pub(crate) struct Takeover {
     /// Rows of which nothing is left, and that no unit claims.
     pub(crate) forget: Vec<u64>,
     pub(crate) first_event: u64,
+    /// To be remembered before anything begins.
+    pub(crate) accepted: Option<u64>,
     /// What a person should know.
     pub(crate) announcements: Vec<String>,
     /// For the journal that begins now.
@@ -296,7 +305,7 @@ impl Takeover {
                 self.first_event = below;
                 self.image.notes.insert(key.to_vec(), value.to_vec());
             }
-            Some(Remembered::Unit(..) | Remembered::Boot(_)) | None => {}
+            Some(Remembered::Unit(..) | Remembered::Boot(_) | Remembered::Accepted(_)) | None => {}
         }
     }
 
@@ -308,7 +317,7 @@ impl Takeover {
             Some(Remembered::Unit(name, note)) if set.find(name.as_str()).is_some() && is_kept(&note) => {
                 units.insert(name, note);
             }
-            Some(Remembered::Unit(..)) => {}
+            Some(Remembered::Unit(..) | Remembered::Accepted(_)) => {}
             None => self.announcements.push(format!(
                 "a remembered note ({}) could not be read and is forgotten",
                 String::from_utf8_lossy(key)

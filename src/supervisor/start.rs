@@ -31,6 +31,7 @@ use crate::supervisor::journal::{Journal, Recorded};
 use crate::supervisor::keeper_link::{Heirloom, KeeperLink};
 use crate::supervisor::launch::Ground;
 use crate::supervisor::loading::{self, Loaded, Render};
+use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::own_log::OwnLog;
 use crate::supervisor::run::{Api, Ending, Supervisor};
@@ -129,7 +130,7 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     let own_log = OwnLog::open(&settings.home.own_log());
     let mut legacy = Legacy::receive(&mut link).await?;
     let is_takeover = !legacy.is_cold();
-    let read = load(face, &settings.home, is_takeover).and_then(|loaded| {
+    let read = load(face, &settings.home, is_takeover, legacy.seal()).and_then(|loaded| {
         if !is_takeover {
             legacy.recorded = Some(recorded(&settings.home.state)?);
         }
@@ -146,9 +147,10 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     };
     let display = Display::new(Arc::clone(&loaded.set), began, is_takeover);
     let (set, warnings) = (Arc::clone(&loaded.set), loaded.warnings.clone());
-    let kept = if is_takeover { Ok(()) } else { loaded.keep(&settings.home.state) };
+    let kept = if is_takeover { None } else { Some(loaded.keep(&settings.home.state)) };
+    legacy.accepted = kept.as_ref().and_then(|kept| kept.as_ref().ok().copied());
     let mut supervisor = take_over(face, settings, heirloom, link, legacy, set, display)?;
-    supervisor.tell(&warnings, own_log.as_ref().err(), kept.err());
+    supervisor.tell(&warnings, own_log.as_ref().err(), kept.and_then(Result::err));
     let ending = supervisor.run().await;
     let code = match ending {
         Ending::Done(code) => {
@@ -180,10 +182,12 @@ fn take_over(
     let epoch = Epoch::read();
     let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
     let (keeper_pid, is_safe_mode, restarts) = (legacy.keeper_pid, legacy.is_safe_mode, legacy.restarts);
+    let accepted = legacy.accepted;
     let mut takeover = match legacy.recorded.take() {
         Some(recorded) => from_journal(&recorded, &ground, epoch),
         None => Takeover::from_keeper(legacy, &set, epoch),
     };
+    takeover.accepted = accepted;
     // As with helpers: time makes numbers that nobody on this machine has given.
     takeover.number_runs_from(clock::mono().0);
     if restarts > 0 {
@@ -222,9 +226,13 @@ fn take_over(
 
 impl Supervisor {
     fn begin(&mut self, takeover: Takeover) {
-        let Takeover { handover, holdings, kill, adopt, forget, announcements, .. } = takeover;
+        let Takeover { handover, holdings, kill, adopt, forget, announcements, accepted, .. } = takeover;
         let executor = &mut self.executor;
         executor.set_up();
+        if let Some(seal) = accepted {
+            let (key, value) = notes::encode_accepted(seal);
+            executor.remember_pair(key, value);
+        }
         executor.is_over_its_boot = !holdings.is_empty();
         executor.holdings.runs = holdings.into_iter().collect();
         for (order, descriptors) in adopt {
@@ -256,8 +264,8 @@ impl Supervisor {
 
 /// At a boot, what the directory says. At a takeover what the boot accepted, so that the death of a
 /// supervisor puts no edit into effect.
-fn load(face: &Face, home: &Home, is_takeover: bool) -> Result<Loaded, String> {
-    if is_takeover && let Some(loaded) = loading::accepted(&home.state) {
+fn load(face: &Face, home: &Home, is_takeover: bool, seal: Option<u64>) -> Result<Loaded, String> {
+    if is_takeover && let Some(loaded) = loading::accepted(&home.state, seal) {
         return Ok(loaded);
     }
     match loading::from_directory(&home.units, face.render) {
