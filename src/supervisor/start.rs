@@ -98,7 +98,7 @@ pub fn main(face: Face) -> ExitCode {
     let heirloom = Heirloom { lock, listener, arguments, original_nofile };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
+        .max_blocking_threads(LOOKUP_THREADS.saturating_add(OTHER_THREADS))
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_stack_size(THREAD_STACK_BYTES)
         .build();
@@ -329,8 +329,10 @@ fn complain(text: &str) {
     drop(writeln!(io::stderr(), "mcsup: {text}"));
 }
 
-/// For lookups, env_files, resolvers and the journal; none lives at rest.
-const BLOCKING_THREADS: usize = 16;
+/// For users, programs and env_files; none lives at rest.
+const LOOKUP_THREADS: usize = 16;
+/// What resolvers and the API take at most, so that neither of them ever takes one of the others.
+const OTHER_THREADS: usize = 16;
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
 const THREAD_STACK_BYTES: usize = 512 * 1024;
 /// Questions that wait for the loop; more wait in their own connection.
