@@ -35,6 +35,7 @@ use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::own_log::OwnLog;
 use crate::supervisor::run::{Api, Ending, Supervisor};
+use crate::supervisor::starts::LOOKUP_THREADS;
 use crate::supervisor::successor::Succession;
 use crate::unit::spec::UnitSet;
 
@@ -329,9 +330,7 @@ fn complain(text: &str) {
     drop(writeln!(io::stderr(), "mcsup: {text}"));
 }
 
-/// For users, programs and env_files; none lives at rest.
-const LOOKUP_THREADS: usize = 16;
-/// What resolvers and the API take at most, so that neither of them ever takes one of the others.
+/// None of the runtime's threads lives at rest. What resolvers and the API take at most, so that neither of them ever takes one of the others.
 const OTHER_THREADS: usize = 16;
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
 const THREAD_STACK_BYTES: usize = 512 * 1024;
