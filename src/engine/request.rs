@@ -60,6 +60,9 @@ impl Engine {
             }
             Ask::ShutdownNow { exit_code } => {
                 self.begin_shutdown(*exit_code);
+                if let Some(shutdown) = &mut self.boot.shutdown {
+                    shutdown.exit_code = *exit_code; // the last word counts
+                }
                 self.propagate();
                 self.kill_everything();
                 self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });

@@ -49,7 +49,7 @@ impl OwnLog {
         let file = RollingFileAppender::builder()
             .rotation(Rotation::NEVER)
             .filename_prefix(path.file_name().unwrap_or_default().to_string_lossy())
-            .build(path.parent().unwrap_or(Path::new(".")))
+            .build(path.parent().unwrap_or_else(|| Path::new(".")))
             .map_err(io::Error::other)?;
         let lines = Lines::default();
         let own = lines.clone();

@@ -158,3 +158,48 @@ fn a_keeper_killed_under_load_costs_no_service_and_no_line() {
     let written = written(&instance);
     assert_complete(&instance.path("log/writer"), written.lines);
 }
+
+/// The next number of a generator that every run of the test begins alike (Knuth's, MMIX).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+#[test]
+fn whatever_dies_in_whatever_order_each_service_ends_with_one_process() {
+    let quick = "command: [sleep, '1000']\nrestart: {backoff: {initial: 1ms, max: 10ms}}\n";
+    let names = sleepers(30);
+    let units: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), quick)).collect();
+    let instance = Instance::booted("deaths", &units);
+    let mut state = 1;
+    for _ in 0..30 {
+        let killed = match next(&mut state) % 4 {
+            0 => Some(("__supervisor", instance.supervisor())),
+            1 => Some(("__keeper", eventually(|| instance.ring("__keeper")).expect("a keeper"))),
+            _ => None,
+        };
+        if let Some((verb, pid)) = killed {
+            kill(pid);
+            // One ring at a time: when both are gone somebody has to start mcsup again.
+            let next = || instance.ring(verb).filter(|next| *next != pid).and_then(|_| instance.look());
+            assert!(eventually(next).is_some(), "{verb} {pid} is not back:\n{}", instance.printed());
+        } else {
+            let live = instance.processes();
+            let at = usize::try_from(next(&mut state)).unwrap_or(0) % live.len().max(1);
+            live.into_iter().cycle().skip(at).take(5).for_each(kill);
+        }
+    }
+    let (mut known, mut there) = (Vec::new(), Vec::new());
+    let agree = eventually(|| {
+        let look = instance.look()?;
+        let ready = names.iter().filter(|name| look.is(name, "ready"));
+        known = ready.map(|name| look.pid(name)).collect();
+        known.sort_unstable();
+        there = instance.processes();
+        there.sort_unstable();
+        (known.len() == names.len() && known == there).then_some(())
+    });
+    assert!(agree.is_some(), "known {known:?}\nthere {there:?}\n{}", instance.printed());
+    instance.done(&["shutdown"]);
+    assert!(instance.processes().is_empty());
+}
