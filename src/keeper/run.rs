@@ -154,7 +154,9 @@ impl Keeper {
     }
 
     fn on_time(&mut self, now: u64) {
-        self.spawner.look(now);
+        if self.spawner.look(now) {
+            self.on_spawner(now);
+        }
         while let Some(slot) = self.holdings.next_due(now) {
             self.on_due(slot, now);
         }
