@@ -88,7 +88,7 @@ pub fn main() -> ExitCode {
 /// are blocked before there are threads, and the low descriptors taken before any is opened.
 fn set_up(arguments: Arguments) -> io::Result<Keeper> {
     use_little_memory();
-    sys::close_on_exec_from(3);
+    sys::keep_for_ourselves();
     sys::reset_dispositions();
     let mask = SigSet::all();
     mask.thread_block()?;
