@@ -82,8 +82,11 @@ fn exited(run: RunId, exit: ExitStatus, is_empty: bool) -> Said {
     Said::Exited { run, exit, is_empty }
 }
 
-/// The claims, by name. Each starts on a fresh host.
-pub(crate) const CLAIMS: &[(&str, fn(&mut dyn Host))] = &[
+/// What is claimed, and the story that shows it.
+type Claim = (&'static str, fn(&mut dyn Host));
+
+/// Each starts on a fresh host.
+pub(crate) const CLAIMS: &[Claim] = &[
     ("a run is spawned, exits with its code, once, and says nothing more", |host| {
         host.spawn(ONE, Script::Exit(7));
         assert_eq!(host.next(), Said::Spawned(ONE));

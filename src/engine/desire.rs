@@ -39,9 +39,6 @@ impl Engine {
         }
         self.set_desired(id, Desired::Up(source));
         self.units[id].leaves_dependents = false;
-        if was.is_up() {
-            return;
-        }
         let (set, graph) = (Arc::clone(&self.set), Arc::clone(&self.graph));
         for other in graph.conflicts_of(id) {
             if self.units[*other].desired.is_up() {
@@ -52,6 +49,9 @@ impl Engine {
             if edge.required && !self.units[edge.unit].desired.is_up() {
                 self.wishes.push_back(Wish::Up(edge.unit, UpSource::Dependent));
             }
+        }
+        if was.is_up() {
+            return;
         }
         for edge in graph.dependents(id) {
             if edge.follow != Follow::Stop

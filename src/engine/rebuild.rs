@@ -113,13 +113,7 @@ impl Engine {
                 self.facts.push(Fact::BugFound { unit: None, what: what.into() });
                 continue;
             };
-            let is_older = self.units[id].last_run.is_some_and(|last| handed.run < last);
-            if is_older
-                && matches!(
-                    handed.condition,
-                    HandedCondition::Exited { is_empty: true, .. } | HandedCondition::FailedToSpawn(_)
-                )
-            {
+            if self.was_accounted_for(id, &handed) {
                 self.actions.push(Effect::Release { run: handed.run });
                 continue;
             }
@@ -129,6 +123,27 @@ impl Engine {
             }
         }
         news
+    }
+
+    /// It is over, and the unit's note was written after its end: only its release was lost.
+    fn was_accounted_for(&self, id: UnitId, handed: &HandedRun) -> bool {
+        let is_over = match handed.condition {
+            HandedCondition::Exited { is_empty, .. } => is_empty,
+            HandedCondition::FailedToSpawn(_) => true,
+            HandedCondition::Spawning | HandedCondition::Live { .. } => false,
+        };
+        let Some(note) = self.units[id].noted.as_deref().filter(|_| is_over) else { return false };
+        let rests = match note.life {
+            NotedState::Inactive
+            | NotedState::Backoff { .. }
+            | NotedState::Failed { .. }
+            | NotedState::Completed => true,
+            NotedState::Starting
+            | NotedState::Ready
+            | NotedState::Unhealthy
+            | NotedState::Stopping { .. } => false,
+        };
+        note.last_run.is_some_and(|last| handed.run < last || (handed.run == last && rests))
     }
 
     /// True when something happened to the run that the unit does not know yet.

@@ -60,6 +60,9 @@ impl Engine {
             }
             Ask::ShutdownNow { exit_code } => {
                 self.begin_shutdown(*exit_code);
+                if let Some(shutdown) = &mut self.boot.shutdown {
+                    shutdown.exit_code = *exit_code; // the last word counts
+                }
                 self.propagate();
                 self.kill_everything();
                 self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });
@@ -225,7 +228,8 @@ impl Engine {
     fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: crate::unit::spec::SignalNumber) {
         let mut lines = Vec::new();
         for id in units {
-            let run = self.units[*id].run.as_ref().map(|run| (run.id, run.ordinal));
+            let alive = self.units[*id].run.as_ref().filter(|run| !run.is_empty);
+            let run = alive.map(|run| (run.id, run.ordinal));
             let line = match run {
                 Some((run, ordinal)) => {
                     self.signal(run, signal, SignalScope::All);

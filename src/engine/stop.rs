@@ -10,7 +10,7 @@ use crate::engine::event::ExitStatus;
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::state::{FailureCause, StopReason, StopStage, UnitState};
 use crate::engine::timers::Timer;
-use crate::unit::spec::{Follow, RestartPolicy, SignalNumber, UnitKind};
+use crate::unit::spec::{Follow, RestartPolicy, SignalNumber};
 
 /// After SIGKILL: what is still there then sits in uninterruptible sleep, and waiting longer helps nobody.
 pub(crate) const KILL_WAIT: Duration = Duration::from_secs(5);
@@ -288,9 +288,7 @@ impl Engine {
             StopReason::Failed(cause) => self.failed(id, cause),
             StopReason::Ended(exit) => self.failed(id, FailureCause::Exited(exit)),
             StopReason::Down | StopReason::Restart | StopReason::Follow(_) => {
-                if self.spec(id).kind == UnitKind::Task {
-                    self.units[id].has_passed = false; // it was cut short
-                }
+                self.units[id].has_passed = false; // it was cut short
                 self.called.push(id);
             }
         }

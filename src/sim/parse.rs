@@ -20,6 +20,7 @@ pub fn command(text: &str) -> Result<Command, String> {
     let parsed = match verb {
         "boot" => Command::Boot,
         "wake" => Command::Wake,
+        "hang-up" => Command::HangUp,
         "start" | "stop" | "restart" | "kill" | "shutdown" | "shutdown-now" => ask(verb, &mut words)?,
         "exit" => exit(&mut words)?,
         "empty" => Command::Empty { unit: words.unit()? },
@@ -311,6 +312,7 @@ mod tests {
             "link-takes 5ms",
             "wakes-late 3ms",
             "cancelled-probes-answer on",
+            "hang-up",
             "spawn-takes a 10ms",
             "spawn-works a",
             "spawn-hangs a",

@@ -445,10 +445,11 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
             1 => Command::LateSpawn { unit: name },
             _ => Command::LateProbe { unit: name },
         },
-        Trouble::Slow => match random.below(4) {
+        Trouble::Slow => match random.below(5) {
             0 => Command::LinkTakes(random.millis(0, 200)),
             1 => Command::WakesLate(random.millis(0, 500)),
             2 => Command::CancelledProbesAnswer(random.chance(500)),
+            3 => Command::HangUp,
             _ => Command::Wake,
         },
         Trouble::Clock => Command::Clock { forward: random.chance(500), by: random.millis(1000, 3_600_000) },

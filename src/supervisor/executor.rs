@@ -51,7 +51,7 @@ pub(crate) struct Executor {
     /// The link broke; its error, until the loop looks.
     pub(crate) lost: Option<io::Error>,
     /// Programs of launches that the keeper works on, to name in a failure.
-    programs: BTreeMap<u64, Box<str>>,
+    pub(crate) programs: BTreeMap<u64, Box<str>>,
     probes: BTreeMap<ProbeRunId, AbortHandle>,
     http: Rc<Http>,
     outlet: Outlet,
@@ -109,6 +109,7 @@ impl Executor {
 
     /// Sends what the last events brought about.
     pub(crate) fn flush(&mut self) {
+        self.begin_held();
         let flushed = self.link.flush().map(drop);
         self.keep_error(flushed);
         self.observer.draw();
@@ -176,8 +177,26 @@ impl Executor {
     }
 
     fn begin(&mut self, now: Now, launch: Launch) {
-        if let Some(ready) = self.starts.begin(launch, now.mono) {
+        if launch.run & HELPER_BIT == 0 && self.room() == 0 {
+            self.starts.hold(launch);
+        } else if let Some(ready) = self.starts.begin(launch, now.mono) {
             self.carry_out(now, ready);
+        }
+    }
+
+    /// Launches that the keeper takes before it has answered for any.
+    fn room(&self) -> usize {
+        MOST_UNANSWERED.saturating_sub(self.programs.len())
+    }
+
+    fn begin_held(&mut self) {
+        let room = self.room();
+        // Many at once: one for each answer would be a packet each.
+        if self.starts.is_holding() && room >= MOST_UNANSWERED.div_ceil(2) {
+            let now = clock::now();
+            for ready in self.starts.resume(now.mono, room) {
+                self.carry_out(now, ready);
+            }
         }
     }
 
@@ -189,7 +208,8 @@ impl Executor {
         order: Result<SpawnOrder, Miss>,
         learnt: Cache,
     ) {
-        for ready in self.starts.prepared(launch, order, learnt, now.mono) {
+        let room = self.room();
+        for ready in self.starts.prepared(launch, order, learnt, now.mono, room) {
             self.carry_out(now, ready);
         }
     }
@@ -419,3 +439,7 @@ impl Executor {
 fn since_boot() -> Duration {
     Duration::from_nanos(clock::mono().0)
 }
+
+/// Launches on their way through the keeper. It is never idle for want of more, and a boot of thousands
+/// lies here as units of the set and not there as orders.
+const MOST_UNANSWERED: usize = 128;

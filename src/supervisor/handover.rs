@@ -265,7 +265,7 @@ impl Takeover {
         let mut descriptors = Vec::new();
         if let Some(pidfd) = identity::open(pid) {
             descriptors.push(Arc::new(pidfd));
-            descriptors.extend(open_output(pid).map(Arc::new));
+            descriptors.extend(identity::open_output(pid).map(Arc::new));
         }
         let lived =
             format!("{}#{} (pid {pid}) outlived both rings and is adopted", record.unit, record.ordinal);
@@ -312,13 +312,4 @@ impl Takeover {
 
 fn known(unit: &str, set: &UnitSet) -> Option<(UnitName, crate::unit::spec::UnitId)> {
     Some((UnitName::new(unit).ok()?, set.find(unit)?))
-}
-
-/// The read end of the pipe that a process writes its output to, if that is what it writes to.
-fn open_output(pid: u32) -> Option<OwnedFd> {
-    let path = format!("/proc/{pid}/fd/1");
-    let target = std::fs::read_link(&path).ok()?;
-    target.to_string_lossy().starts_with("pipe:").then_some(())?;
-    let options = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
-    rustix::fs::open(path, options, rustix::fs::Mode::empty()).ok()
 }

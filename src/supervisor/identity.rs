@@ -1,9 +1,13 @@
 //! Which process is which, across the death of everybody who knew.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use crate::keeper;
 
 /// What makes a recorded pid mean anything: this boot of this kernel, and this pid namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,10 +92,42 @@ pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
 }
 
+/// The read end of the pipe that a process writes its output to, if that is what it writes to.
+pub(crate) fn open_output(pid: u32) -> Option<OwnedFd> {
+    let path = format!("/proc/{pid}/fd/1");
+    let target = fs::read_link(&path).ok()?;
+    target.to_string_lossy().starts_with("pipe:").then_some(())?;
+    let options = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(path, options, rustix::fs::Mode::empty()).ok()
+}
+
 fn run_tag_of(pid: u32) -> Option<String> {
     let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let value = environ.split(|byte| *byte == 0).find_map(|pair| pair.strip_prefix(b"MCSUP_RUN="))?;
     String::from_utf8(value.to_vec()).ok()
+}
+
+/// Forks of a dead keeper that have not become the program they were to be: they carry no tag yet, and
+/// would carry it a moment after somebody has looked for it. `arguments`: what this instance's keepers
+/// are started with for their supervisor.
+pub(crate) fn unborn(proc: &Path, arguments: &[OsString]) -> Vec<OwnedFd> {
+    let Ok(entries) = fs::read_dir(proc) else { return Vec::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let unborn = |pid: u32| {
+        // Opened first, so that it means the process whose words are read next.
+        let descriptor = open(pid)?;
+        let line = fs::read(proc.join(pid.to_string()).join("cmdline")).ok()?;
+        is_keeper(&line, arguments).then_some(descriptor)
+    };
+    pids.filter_map(unborn).collect()
+}
+
+fn is_keeper(command_line: &[u8], arguments: &[OsString]) -> bool {
+    let Some(line) = command_line.strip_suffix(b"\0") else { return false };
+    let mut words = line.split(|byte| *byte == 0);
+    let mut backwards = line.rsplit(|byte| *byte == 0);
+    words.nth(1) == Some(keeper::VERB.as_bytes())
+        && arguments.iter().rev().all(|argument| backwards.next() == Some(argument.as_bytes()))
 }
 
 /// The oldest live process of each tag. Reads every environment once: only after a keeper was lost.
@@ -123,6 +159,15 @@ mod tests {
         let started = start_time(own);
         assert_eq!(find(own, started, "x#1:1"), Finding::Same);
         assert_eq!(find(own, started + 1, "x#1:1"), Finding::Gone);
+    }
+
+    #[test]
+    fn a_keeper_is_told_by_its_verb_and_by_the_directories_of_its_instance() {
+        let ours: Vec<OsString> = ["/h/units", "/h/state"].map(OsString::from).into();
+        assert!(is_keeper(b"mcsup\0__keeper\0--lock-fd\x007\0--\0/h/units\0/h/state\0", &ours));
+        assert!(!is_keeper(b"mcsup\0__supervisor\0/h/units\0/h/state\0", &ours));
+        assert!(!is_keeper(b"mcsup\0__keeper\0--\0/h/units\0/g/state\0", &ours));
+        assert!(!is_keeper(b"", &ours), "a zombie has no words");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::supervisor::home::{fnv, fold};
 use crate::supervisor::identity::Epoch;
-use crate::supervisor::sink::{Batch, Sink};
+use crate::supervisor::sink::{Batch, OnError, Sink};
 
 /// What a journal says when all of it is read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -53,15 +53,14 @@ pub(crate) struct Journal {
     sink: Sink,
     image: Recorded,
     written_bytes: usize,
-    was_told: bool,
 }
 
 impl Journal {
     /// Starts over with `image`, which has to hold what is still true of an earlier file.
     pub(crate) fn begin(state: &Path, image: Recorded) -> Self {
         let path = path_in(state);
-        let sink = Sink::new(PENDING_MAX_BYTES, move |batch| write(&path, batch));
-        let mut journal = Self { sink, image, written_bytes: 0, was_told: false };
+        let sink = Sink::new(PENDING_MAX_BYTES, OnError::Retry, move |batch| write(&path, batch));
+        let mut journal = Self { sink, image, written_bytes: 0 };
         journal.compact();
         journal
     }
@@ -100,9 +99,8 @@ impl Journal {
     }
 
     /// The first trouble of a spell, to be told once.
-    pub(crate) fn trouble(&mut self) -> Option<io::Error> {
-        let trouble = self.sink.take_trouble()?;
-        (!std::mem::replace(&mut self.was_told, true)).then_some(trouble)
+    pub(crate) fn trouble(&self) -> Option<io::Error> {
+        self.sink.take_trouble()
     }
 
     /// An orderly end: the next start owes nothing to this one.
@@ -254,7 +252,10 @@ fn write(path: &Path, batch: &Batch) -> io::Result<()> {
         options.write(true).truncate(true).open(&temporary)?.write_all(&batch.bytes)?;
         fs::rename(&temporary, path)
     } else {
-        options.append(true).open(path)?.write_all(&batch.bytes)
+        let mut file = options.append(true).open(path)?;
+        let length = file.metadata()?.len();
+        // All or nothing: it is written again, and half a line in front of it would spoil its first one.
+        file.write_all(&batch.bytes).inspect_err(|_| drop(file.set_len(length)))
     }
 }
 

@@ -99,6 +99,8 @@ fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
     out.option(last_failure.as_ref(), Writer::cause);
     out.option(*incident, |out, incident| out.u64(incident.0));
     out.u64(since.0);
+    // Kept for as long as the unit stays as it is.
+    out.0.shrink_to_fit();
     out.0
 }
 

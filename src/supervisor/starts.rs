@@ -20,6 +20,8 @@ pub(crate) struct Starts {
     asking: BTreeMap<u64, Vec<Order>>,
     /// Launches that will probably find their answers in the cache soon.
     waiting: VecDeque<(Launch, Vec<Order>)>,
+    /// Launches that the keeper gets once it has answered for others, likewise.
+    held: VecDeque<(Launch, Vec<Order>)>,
 }
 
 /// A launch that is decided.
@@ -32,7 +34,14 @@ pub(crate) enum Ready {
 
 impl Starts {
     pub(crate) fn new(ground: Arc<Ground>, outlet: Outlet) -> Self {
-        Self { ground, cache: Cache::default(), outlet, asking: BTreeMap::new(), waiting: VecDeque::new() }
+        Self {
+            ground,
+            cache: Cache::default(),
+            outlet,
+            asking: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            held: VecDeque::new(),
+        }
     }
 
     /// `None`: a worker asks; `prepared` will tell.
@@ -54,6 +63,7 @@ impl Starts {
         order: Result<SpawnOrder, Miss>,
         learnt: Cache,
         now: Timestamp,
+        room: usize,
     ) -> Vec<Ready> {
         self.cache.absorb(learnt);
         let mut ready = Vec::new();
@@ -66,6 +76,10 @@ impl Starts {
             });
         }
         for (launch, after) in std::mem::take(&mut self.waiting) {
+            if ready.len() >= room {
+                self.held.push_back((launch, after));
+                continue;
+            }
             match self.ground.order(&launch, &mut self.cache.at(now)) {
                 Ok(order) => ready.push(Ready::Go(launch, Box::new(order), after)),
                 Err(Miss::Failed(failure)) => ready.push(Ready::Failed(launch, failure)),
@@ -75,13 +89,42 @@ impl Starts {
         ready
     }
 
+    /// Keeps a launch until `resume`.
+    pub(crate) fn hold(&mut self, launch: Launch) {
+        self.held.push_back((launch, Vec::new()));
+    }
+
+    /// What can go now that the keeper takes `room` more.
+    pub(crate) fn resume(&mut self, now: Timestamp, room: usize) -> Vec<Ready> {
+        let mut ready = Vec::new();
+        while ready.len() < room
+            && let Some((launch, after)) = self.held.pop_front()
+        {
+            match self.ground.order(&launch, &mut self.cache.at(now)) {
+                Ok(order) => ready.push(Ready::Go(launch, Box::new(order), after)),
+                Err(Miss::Failed(failure)) => ready.push(Ready::Failed(launch, failure)),
+                Err(Miss::NotCached) => self.wait(launch, after, now),
+            }
+        }
+        if self.held.is_empty() {
+            // A boot's queue is long once; its room is not kept.
+            self.held = VecDeque::new();
+        }
+        ready
+    }
+
+    pub(crate) fn is_holding(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// Keeps an order for a run that was not sent yet, to follow it. Gives it back when there is no such run.
     pub(crate) fn after(&mut self, run: u64, order: Order) -> Option<Order> {
         if let Some(after) = self.asking.get_mut(&run) {
             after.push(order);
             return None;
         }
-        match self.waiting.iter_mut().find(|(launch, _)| launch.run == run) {
+        let mut queued = self.waiting.iter_mut().chain(&mut self.held);
+        match queued.find(|(launch, _)| launch.run == run) {
             Some((_, after)) => {
                 after.push(order);
                 None
@@ -91,14 +134,17 @@ impl Starts {
     }
 
     pub(crate) fn is_pending(&self, run: u64) -> bool {
-        self.asking.contains_key(&run) || self.waiting.iter().any(|(launch, _)| launch.run == run)
+        let mut queued = self.waiting.iter().chain(&self.held);
+        self.asking.contains_key(&run) || queued.any(|(launch, _)| launch.run == run)
     }
 
     /// True: it was never sent, and never will be.
     pub(crate) fn cancel(&mut self, run: u64) -> bool {
-        let before = self.waiting.len();
+        let queued = |starts: &Self| starts.waiting.len().saturating_add(starts.held.len());
+        let before = queued(self);
         self.waiting.retain(|(launch, _)| launch.run != run);
-        self.asking.remove(&run).is_some() || self.waiting.len() < before
+        self.held.retain(|(launch, _)| launch.run != run);
+        self.asking.remove(&run).is_some() || queued(self) < before
     }
 
     /// A program was not where it was found.

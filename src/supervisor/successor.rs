@@ -1,5 +1,6 @@
 //! When the keeper dies first: a new one is started and given everything that the old one held.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -7,7 +8,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
@@ -69,6 +70,7 @@ impl Supervisor {
         self.executor
             .observer
             .announce(&format!("the keeper died ({error}); a new one takes over, services go on"));
+        end_unborn(&self.succession.heirloom.arguments);
         match start_keeper(&self.succession.heirloom) {
             Ok((child, link)) => {
                 self.succession.child = Some(child);
@@ -99,6 +101,8 @@ impl Executor {
         for (key, value) in notes {
             self.send(&Order::Remember { key, value }, &[]);
         }
+        // It answers for none of them any more.
+        self.programs.clear();
         self.find_the_ordered();
         let held: Vec<u64> = self.holdings.runs.keys().copied().collect();
         for run in held {
@@ -130,8 +134,10 @@ impl Executor {
         for (run, tag) in ordered {
             if let Some(pid) = found.get(&tag).copied() {
                 let process = Process { pid, start_time: identity::start_time(pid) };
-                let pidfd = identity::open(pid).into_iter().collect();
-                let event = self.spawned(run, process, pidfd);
+                let pidfd = identity::open(pid);
+                // Without a reader its first word would end it.
+                let output = if pidfd.is_some() { identity::open_output(pid) } else { None };
+                let event = self.spawned(run, process, pidfd.into_iter().chain(output).collect());
                 self.news.extend(event);
             } else {
                 self.holdings.exited(run, true);
@@ -155,6 +161,19 @@ impl Executor {
             format!("{unit}: its log cannot be written: {cause}; {lost_bytes} bytes lost so far")
         };
         self.observer.announce(&text);
+    }
+}
+
+/// A keeper that is killed in the middle of a spawn leaves a fork that execs after all. Nobody was told of
+/// it, so its unit is started again, and there would be two: it is ended before anybody is looked for.
+fn end_unborn(arguments: &[OsString]) {
+    for process in identity::unborn(Path::new("/proc"), arguments) {
+        // Gone already is as good.
+        let _sent = pidfd_send_signal(&process, rustix::process::Signal::KILL);
+        let mut fds = [PollFd::new(&process, PollFlags::IN)];
+        if !poll(&mut fds, Some(&A_MOMENT)).is_ok_and(|ready| ready > 0) {
+            tracing::warn!("a process that the dead keeper was starting does not end");
+        }
     }
 }
 

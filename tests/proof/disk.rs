@@ -1,11 +1,11 @@
 //! Disks that are full.
 
 use std::fs;
-use std::time::Duration;
 
 use crate::instance::{Instance, eventually, kill, signal};
 use crate::load::{
-    LINE_BYTES, install_writer, measuring, stored_bytes, touch, wait_for_progress, writer, written,
+    LINE_BYTES, WRITE_AT_MOST, install_writer, measuring, stored_bytes, touch, wait_for_progress, writer,
+    written,
 };
 use crate::namespace::{inside, up_with_mounts};
 
@@ -39,7 +39,7 @@ fn case_7_a_full_log_disk_blocks_no_writer_and_the_loss_is_counted_and_told_once
     fs::remove_file(&ballast).expect("no ballast");
     instance.wait_for_line("writer: its log can be written again");
     let written = written(&instance);
-    assert!(written.longest < Duration::from_millis(400), "a write took {:?}", written.longest);
+    assert!(written.longest < WRITE_AT_MOST, "a write took {:?}", written.longest);
     let sent = written.lines * LINE_BYTES;
     let printed = instance.printed();
     let told = printed.lines().find(|line| line.contains("can be written again")).expect("a line");
@@ -80,6 +80,33 @@ fn case_7_a_full_state_disk_stops_nobody_and_is_told_once() {
     fs::remove_file(&ballast).expect("no ballast");
     signal(instance.keeper(), rustix::process::Signal::TERM);
     assert_eq!(instance.ended().code(), Some(0));
+}
+
+#[test]
+fn case_7_what_happened_while_the_state_disk_was_full_is_on_it_when_there_is_room_again() {
+    let mut instance =
+        Instance::new("room-again", &[("a", SLEEP), ("b", "command: [sleep, '1000']\nenabled: false\n")]);
+    let state = instance.path("state");
+    fs::create_dir_all(&state).expect("a directory");
+    up_with_mounts(&mut instance, &format!("mount -t tmpfs -o size=1m tmpfs '{}'", state.display()));
+    instance.wait("booted", |look| look.0["booted"] == true);
+    let ballast = inside(&instance, "state/ballast");
+    assert!(fs::write(&ballast, vec![0; 2 * MEGA]).is_err(), "the disk is full");
+    // The file may have room in its last page for some of these.
+    for _ in 0..40 {
+        instance.done(&["start", "b"]);
+        instance.done(&["stop", "b"]);
+    }
+    instance.done(&["start", "b"]);
+    instance.wait_for_line("cannot write the journal");
+    let pid = instance.look().expect("a status").pid("b");
+    fs::remove_file(&ballast).expect("no ballast");
+    // Nothing else happens, and still nobody may start a second one if both rings died now.
+    let journal = || fs::read_to_string(inside(&instance, "state/journal")).unwrap_or_default();
+    let is_known =
+        || journal().lines().any(|line| line.contains(" live ") && line.contains(&format!(" {pid} ")));
+    assert!(eventually(|| is_known().then_some(())).is_some(), "no {pid} in:\n{}", journal());
+    assert_eq!(times(&instance, "cannot write the journal"), 1, "{}", instance.printed());
 }
 
 #[test]

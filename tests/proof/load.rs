@@ -18,6 +18,9 @@ pub(crate) fn measuring() -> MutexGuard<'static, ()> {
 pub(crate) const LINE_BYTES: u64 = 100;
 const MEGA: u64 = 1_000_000;
 
+/// A write that takes longer than this was held up by us and not by a busy machine; 10 ms were seen.
+pub(crate) const WRITE_AT_MOST: Duration = Duration::from_millis(200);
+
 /// writer.pl MEGABYTES MEGABYTES_PER_SECOND: begins when there is a file `write`, notes its progress in
 /// `megabytes`, and tells in `written` how long its longest write took
 /// and how many lines it wrote.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::instance::{Instance, eventually, is_alive, kill, signal, timed};
-use crate::load::{assert_complete, install_writer, measuring, touch, wait_for_megabytes, writer, written};
+use crate::load::{
+    WRITE_AT_MOST, assert_complete, install_writer, measuring, touch, wait_for_megabytes, writer, written,
+};
 
 const SLEEP: &str = "command: [sleep, '1000']\n";
 /// Ends with this status when there is a file of its unit's name, which it takes away first.
@@ -16,12 +18,9 @@ fn ends_on_demand(name: &str, status: u8, policy: &str) -> String {
     )
 }
 
-/// From the death of a supervisor to the first answer of the next one.
-const BACK_WITHIN: Duration =
-    if cfg!(debug_assertions) { Duration::from_secs(3) } else { Duration::from_millis(500) };
-
-/// A write that takes longer than this was held up by us and not by a busy machine.
-const WRITE_AT_MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 400 } else { 200 });
+/// From the death of a supervisor to the first answer of the next one. A debug build took 90 to 140 ms on two
+/// cores; its bound is wider, as other tests use them as well.
+const BACK_WITHIN: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1500 } else { 500 });
 
 fn sleepers(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("s{number:03}")).collect()
@@ -125,6 +124,7 @@ fn a_supervisor_held_down_for_ten_seconds_blocks_no_writer_and_loses_nothing() {
     wait_for_megabytes(&instance.path("log/writer"), 500);
     signal(supervisor, Signal::CONT);
     let written = written(&instance);
+    println!("the longest of the writes took {:?}", written.longest);
     instance.wait("the same supervisor answers", |look| look.is("writer", "ready"));
     assert_eq!(instance.supervisor(), supervisor, "it was not given up");
     assert!(written.longest < WRITE_AT_MOST, "a write took {:?}", written.longest);
@@ -157,4 +157,49 @@ fn a_keeper_killed_under_load_costs_no_service_and_no_line() {
     assert!(exit.contains("SIGKILL") || exit.contains("unknown"), "{exit}");
     let written = written(&instance);
     assert_complete(&instance.path("log/writer"), written.lines);
+}
+
+/// The next number of a generator that every run of the test begins alike (Knuth's, MMIX).
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+#[test]
+fn whatever_dies_in_whatever_order_each_service_ends_with_one_process() {
+    let quick = "command: [sleep, '1000']\nrestart: {backoff: {initial: 1ms, max: 10ms}}\n";
+    let names = sleepers(30);
+    let units: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), quick)).collect();
+    let instance = Instance::booted("deaths", &units);
+    let mut state = 1;
+    for _ in 0..30 {
+        let killed = match next(&mut state) % 4 {
+            0 => Some(("__supervisor", instance.supervisor())),
+            1 => Some(("__keeper", eventually(|| instance.ring("__keeper")).expect("a keeper"))),
+            _ => None,
+        };
+        if let Some((verb, pid)) = killed {
+            kill(pid);
+            // One ring at a time: when both are gone somebody has to start mcsup again.
+            let next = || instance.ring(verb).filter(|next| *next != pid).and_then(|_| instance.look());
+            assert!(eventually(next).is_some(), "{verb} {pid} is not back:\n{}", instance.printed());
+        } else {
+            let live = instance.processes();
+            let at = usize::try_from(next(&mut state)).unwrap_or(0) % live.len().max(1);
+            live.into_iter().cycle().skip(at).take(5).for_each(kill);
+        }
+    }
+    let (mut known, mut there) = (Vec::new(), Vec::new());
+    let agree = eventually(|| {
+        let look = instance.look()?;
+        let ready = names.iter().filter(|name| look.is(name, "ready"));
+        known = ready.map(|name| look.pid(name)).collect();
+        known.sort_unstable();
+        there = instance.processes();
+        there.sort_unstable();
+        (known.len() == names.len() && known == there).then_some(())
+    });
+    assert!(agree.is_some(), "known {known:?}\nthere {there:?}\n{}", instance.printed());
+    instance.done(&["shutdown"]);
+    assert!(instance.processes().is_empty());
 }

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::effect::{Effect, Fact, Note};
-use crate::engine::event::{Ask, Event, HandedCondition, Handover, UnitNote};
+use crate::engine::event::{Ask, Event, ExitStatus, HandedCondition, Handover, UnitNote};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::Timestamp;
-use crate::unit::spec::{Dependency, SignalNumber, UnitKind, UnitSet, UnitSpec};
+use crate::unit::spec::{Dependency, OnLimit, SignalNumber, UnitKind, UnitSet, UnitSpec};
 
 /// One spawn as seen from outside.
 #[derive(Clone, Debug)]
@@ -63,12 +63,11 @@ pub(super) struct Shadow {
     units: Vec<Unit>,
     /// Who depends on each unit.
     dependents: Vec<Vec<(UnitId, Dependency)>>,
-    /// Runs whose stop command was started and has not ended.
-    stop_commands: BTreeSet<RunId>,
     pub(super) highest_run: u64,
     pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
-    /// Requests without a reply, and the units that they name.
-    pub(super) pending: BTreeMap<RequestId, Vec<UnitId>>,
+    /// Stop commands under way, by the run that they end.
+    stop_commands: BTreeMap<RunId, UnitId>,
+    pub(super) pending: BTreeSet<RequestId>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
     pub(super) shutdown_since: Option<Timestamp>,
@@ -104,10 +103,10 @@ impl Shadow {
             set,
             runs: BTreeMap::new(),
             dependents,
-            stop_commands: BTreeSet::new(),
             highest_run: 0,
             probes: BTreeMap::new(),
-            pending: BTreeMap::new(),
+            stop_commands: BTreeMap::new(),
+            pending: BTreeSet::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
             shutdown_since: None,
@@ -146,13 +145,13 @@ impl Shadow {
         self.runs.iter().rev().find(is_live).map(|(id, run)| (*id, run))
     }
 
-    fn stage(&self, run: RunId) -> Option<Stage> {
-        self.runs.get(&run).map(|run| run.stage)
+    /// The run that a stop command of the unit is working on, whether or not anything of it is left.
+    pub(super) fn stop_command(&self, id: UnitId) -> Option<RunId> {
+        self.stop_commands.iter().find(|(_, unit)| **unit == id).map(|(run, _)| *run)
     }
 
-    /// Its run is over, and the stop command that was to end it still works.
-    pub(super) fn has_stop_command(&self, id: UnitId) -> bool {
-        self.stop_commands.iter().any(|run| self.runs.get(run).is_some_and(|run| run.unit == id))
+    fn stage(&self, run: RunId) -> Option<Stage> {
+        self.runs.get(&run).map(|run| run.stage)
     }
 
     /// An answer about something that is no longer current.
@@ -164,7 +163,7 @@ impl Shadow {
             Event::RunExited { run, .. } => self.stage(*run) != Some(Stage::Live),
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
-            Event::StopCommandFinished { run, .. } => !self.stop_commands.contains(run),
+            Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
             Event::KeeperConnected(_)
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
@@ -179,14 +178,19 @@ impl Shadow {
             Event::KeeperConnected(handover) => self.take_over(handover),
             Event::RunSpawned { run, .. } => self.move_run(*run, Stage::Live),
             Event::RunFailedToSpawn { run, .. } | Event::RunEmptied { run } => self.end_run(now, *run),
-            Event::RunExited { run, is_empty: true, .. } => self.end_run(now, *run),
-            Event::RunExited { run, is_empty: false, .. } => self.move_run(*run, Stage::LeaderGone),
+            Event::RunExited { run, exit, is_empty } => {
+                self.learn_exit(*run, *exit);
+                if *is_empty {
+                    self.end_run(now, *run);
+                } else {
+                    self.move_run(*run, Stage::LeaderGone);
+                }
+            }
             Event::ProbeFinished { probe, .. } => {
                 self.probes.remove(probe);
             }
             Event::RequestReceived { request, ask } => {
-                let named = ask.units().iter().filter_map(|name| self.set.find(name.as_str())).collect();
-                self.pending.insert(*request, named);
+                self.pending.insert(*request);
                 self.learn_ask(now, ask);
             }
             Event::RequestAbandoned { request } => {
@@ -196,6 +200,19 @@ impl Shadow {
                 self.stop_commands.remove(run);
             }
             Event::ClockStepped | Event::DeadlineReached => {}
+        }
+    }
+
+    /// Whatever state the end leads to, a last run that failed by itself has not passed.
+    fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
+        let Some(id) = self.runs.get(&run).map(|run| run.unit) else { return };
+        if self.state(id) == StateName::Stopping {
+            return;
+        }
+        let is_task = self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Task);
+        let has_passed = if is_task { exit.is_success() } else { exit.is_clean() };
+        if let Some(unit) = self.unit_mut(id) {
+            unit.has_passed &= has_passed;
         }
     }
 
@@ -228,7 +245,7 @@ impl Shadow {
                 for id in self.with_needs(named) {
                     if let Some(unit) = self.unit_mut(id) {
                         unit.is_stopped_by_operator = false;
-                        unit.is_spared_order = false;
+                        unit.is_spared_order &= unit.state == StateName::Stopping;
                         unit.comes_from_backoff = false;
                         unit.last_attempt = None;
                         unit.automatic_starts.clear();
@@ -274,6 +291,9 @@ impl Shadow {
             if self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
                 return true;
             }
+            if at != id && self.state(at) == StateName::Completed {
+                continue; // it needs nothing any more, so a stop does not go through it
+            }
             let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
             queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
         }
@@ -297,7 +317,6 @@ impl Shadow {
     /// A new engine, and the truth from the keeper's table.
     fn take_over(&mut self, handover: &Handover) {
         let before = std::mem::take(&mut self.runs);
-        self.stop_commands.clear();
         for handed in &handover.runs {
             let Some(unit) = self.set.find(handed.unit.as_str()) else { continue };
             let stage = match &handed.condition {
@@ -339,9 +358,20 @@ impl Shadow {
             if let Some(unit) = self.unit_mut(id) {
                 unit.state = noted.as_ref().map_or(StateName::Inactive, |note| state_of(&note.life));
                 // What was asked and lost before it was remembered was not done.
+                match unit.state {
+                    StateName::Completed => unit.has_passed = true,
+                    StateName::Failed | StateName::Backoff => unit.has_passed = false,
+                    StateName::Inactive
+                    | StateName::Waiting
+                    | StateName::Starting
+                    | StateName::Ready
+                    | StateName::Unhealthy
+                    | StateName::Stopping => {}
+                }
                 unit.is_stopped_by_operator &= noted.as_ref().is_some_and(|note| !note.desired.is_up());
                 unit.note = noted;
                 unit.last_attempt = None;
+                unit.is_pausing = false;
             }
         }
         self.late_facts = 0;
@@ -350,22 +380,28 @@ impl Shadow {
     pub(super) fn forget_engine(&mut self) {
         self.pending.clear();
         self.probes.clear();
+        self.stop_commands.clear();
     }
 
     /// One effect that was carried out.
     pub(super) fn carry(&mut self, now: Timestamp, effect: &Effect, is_kill_ask: bool) {
         match effect {
             Effect::Remember(Note::Unit(id, note)) => {
+                let is_pause = self.is_pause(now, *id, note);
                 if let Some(unit) = self.unit_mut(*id) {
                     unit.note = Some(note.as_ref().clone());
+                    if is_pause {
+                        unit.automatic_starts.clear();
+                        unit.is_pausing = true;
+                    }
                 }
             }
             Effect::Remember(Note::Boot(_)) => {}
             Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
-            Effect::RunStopCommand { run, .. } => {
-                self.stop_commands.insert(*run);
+            Effect::RunStopCommand { run, unit, .. } => {
                 self.begin_stop(now, *run);
+                self.stop_commands.insert(*run, *unit);
             }
             Effect::Signal { run, signal, .. } => {
                 if !is_kill_ask {
@@ -376,8 +412,8 @@ impl Shadow {
                 }
             }
             Effect::Release { run } => {
-                self.stop_commands.remove(run);
                 self.runs.remove(run);
+                self.stop_commands.remove(run); // given up
             }
             Effect::StartProbe { probe, unit, index } => {
                 self.probes.insert(*probe, (*unit, *index));
@@ -390,6 +426,16 @@ impl Shadow {
                 self.answered.insert(*request);
             }
             Effect::Exit { .. } => {}
+        }
+    }
+
+    /// The pause of a full window: it and the backoff start over. What the keeper was told counts, whatever
+    /// becomes of the supervisor then.
+    fn is_pause(&self, now: Timestamp, id: UnitId, note: &UnitNote) -> bool {
+        let then = self.spec(id).and_then(|spec| spec.restart.limit).map(|limit| limit.then);
+        match (then, &note.life) {
+            (Some(OnLimit::Retry(pause)), NotedState::Backoff { until }) => until.since(now) == pause,
+            (Some(OnLimit::Retry(_) | OnLimit::Fail) | None, _) => false,
         }
     }
 
@@ -422,8 +468,13 @@ impl Shadow {
         match fact {
             Fact::StateChanged { unit: id, from, to, .. } => {
                 let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
+                let is_restart = *to == StateName::Stopping
+                    && self.shutdown_since.is_none()
+                    && !self.is_stopped_by_person(*id);
                 let Some(unit) = self.unit_mut(*id) else { return };
                 unit.state = *to;
+                // A restart that has begun goes on in the shutdown that comes then.
+                unit.is_spared_order |= is_restart;
                 // A task that was stopped was cut short.
                 unit.has_passed &= !(is_task && *from == StateName::Stopping);
                 match to {

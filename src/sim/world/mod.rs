@@ -252,6 +252,10 @@ impl World {
                     );
                 }
             }
+            Command::HangUp => {
+                let request = RequestId(self.next_request.saturating_sub(1));
+                self.later(Duration::ZERO, Happening::Deliver(Event::RequestAbandoned { request }));
+            }
             Command::Exit { unit, ordinal, exit } => self.end_by_hand(unit, *ordinal, *exit),
             Command::Empty { unit } => {
                 if let Some(run) = self.find(unit).and_then(|unit| self.table.live_run(unit)) {
