@@ -252,8 +252,16 @@ impl Takeover {
 
     fn adopt(&mut self, run: u64, record: &RecordedRun, process: Process, log: Option<LogOrder>) {
         let Process { pid, start_time } = process;
-        let order =
-            AdoptOrder { run, unit: record.unit.clone(), ordinal: record.ordinal, pid, start_time, log };
+        let order = AdoptOrder {
+            run,
+            unit: record.unit.clone(),
+            ordinal: record.ordinal,
+            pid,
+            start_time,
+            spawned_at: record.spawned_at,
+            exit: None,
+            log,
+        };
         let mut descriptors = Vec::new();
         if let Some(pidfd) = identity::open(pid) {
             descriptors.push(Arc::new(pidfd));

@@ -54,6 +54,7 @@ impl Holding {
             pid: process.pid,
             start_time: process.start_time,
             log,
+            ..AdoptOrder::default()
         })
     }
 }
