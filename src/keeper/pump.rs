@@ -66,7 +66,7 @@ struct Shared {
     bell: OwnedFd,
     channels: Mutex<BTreeMap<u64, Arc<Channel>>>,
     /// By directory: the pipes of a unit's successive runs share one.
-    logs: Mutex<BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>>,
+    logs: Mutex<BTreeMap<Arc<[u8]>, SharedLog>>,
     requests: Mutex<Vec<Request>>,
     answers: Mutex<Vec<Answer>>,
     total_limit: AtomicU64,
@@ -74,12 +74,14 @@ struct Shared {
     finished: Condvar,
 }
 
+type SharedLog = Arc<Mutex<LogFile>>;
+
 #[derive(Debug)]
 struct Channel {
     key: u64,
     dir: Arc<[u8]>,
     pipe: Arc<OwnedFd>,
-    log: Arc<Mutex<LogFile>>,
+    log: SharedLog,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -17,8 +17,8 @@ use tokio::task::LocalSet;
 
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
-use crate::keeper::{inherited, make_room_for_descriptors, use_little_memory};
 use crate::keeper::wire::{Order, VERSION};
+use crate::keeper::{inherited, make_room_for_descriptors, use_little_memory};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::display::Display;
 use crate::supervisor::executor::Executor;
