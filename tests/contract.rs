@@ -82,8 +82,11 @@ fn exited(run: RunId, exit: ExitStatus, is_empty: bool) -> Said {
     Said::Exited { run, exit, is_empty }
 }
 
-/// The claims, by name. Each starts on a fresh host.
-pub(crate) const CLAIMS: &[(&str, fn(&mut dyn Host))] = &[
+/// What is claimed, and the story that shows it.
+type Claim = (&'static str, fn(&mut dyn Host));
+
+/// Each starts on a fresh host.
+pub(crate) const CLAIMS: &[Claim] = &[
     ("a run is spawned, exits with its code, once, and says nothing more", |host| {
         host.spawn(ONE, Script::Exit(7));
         assert_eq!(host.next(), Said::Spawned(ONE));
@@ -241,6 +244,16 @@ pub(crate) const CLAIMS: &[(&str, fn(&mut dyn Host))] = &[
     }),
 ];
 
+/// The names of the claims that a host does not keep.
+fn broken_claims<H: Host>(fresh: impl Fn() -> H) -> Vec<&'static str> {
+    let is_broken = |claim: fn(&mut dyn Host)| {
+        let mut host = fresh();
+        let check = std::panic::AssertUnwindSafe(|| claim(&mut host));
+        std::panic::catch_unwind(check).is_err()
+    };
+    CLAIMS.iter().filter(|(_, claim)| is_broken(*claim)).map(|(name, _)| *name).collect()
+}
+
 mod real {
     use super::*;
     use crate::keeper_host::{TestKeeper, eventually, shell};
@@ -367,15 +380,154 @@ mod real {
 
     #[test]
     fn the_real_keeper_keeps_every_claim() {
-        let broken: Vec<&str> = CLAIMS
-            .iter()
-            .filter(|(_, claim)| {
-                let mut host = RealHost { keeper: TestKeeper::start(), getting_ready: Vec::new() };
-                let check = std::panic::AssertUnwindSafe(|| claim(&mut host));
-                std::panic::catch_unwind(check).is_err()
-            })
-            .map(|(name, _)| *name)
-            .collect();
+        let broken = broken_claims(|| RealHost { keeper: TestKeeper::start(), getting_ready: Vec::new() });
         assert!(broken.is_empty(), "the keeper breaks: {broken:#?}");
+    }
+}
+
+mod simulated {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use mcsup::engine::effect::{Effect, SignalScope};
+    use mcsup::engine::event::{Event, HandedCondition, Handover};
+    use mcsup::engine::id::UnitId;
+    use mcsup::sim::actor::{Leftover, SpawnOutcome, Trait, spawn_failure};
+    use mcsup::sim::command::Command;
+    use mcsup::sim::profile::plain;
+    use mcsup::sim::world::World;
+    use mcsup::unit::name::UnitName;
+    use mcsup::unit::spec::UnitSet;
+
+    /// As many runs as a claim may have; each is of a unit of its own.
+    const UNITS: u32 = 50;
+
+    struct SimulatedHost {
+        world: World,
+        inbox: VecDeque<Said>,
+    }
+
+    impl SimulatedHost {
+        /// `link_takes`: how late everything is told. Claims hold whatever it is.
+        fn new(link_takes: Duration) -> Self {
+            let units = (0..UNITS).map(|at| plain(name(at))).collect();
+            let set = UnitSet {
+                units,
+                phases: vec!["main".into()],
+                boot_timeout: Duration::from_secs(300),
+                shutdown_timeout: Duration::from_secs(60),
+                log_total_bytes: 1 << 30,
+            };
+            let mut world = World::listened_to(Arc::new(set));
+            world.apply(&Command::LinkTakes(link_takes));
+            Self { world, inbox: VecDeque::new() }
+        }
+
+        fn listen(&mut self) {
+            self.inbox.extend(self.world.heard().into_iter().map(said));
+        }
+    }
+
+    fn name(at: u32) -> UnitName {
+        UnitName::new(&format!("u{at:02}")).unwrap()
+    }
+
+    fn unit_of(run: RunId) -> u32 {
+        u32::try_from(run.0).unwrap() - 1
+    }
+
+    fn behaviour(script: Script) -> Vec<Trait> {
+        let ends = |exit| Trait::Ends(Some((Duration::ZERO, exit)));
+        let fails = |step| vec![Trait::Spawn(SpawnOutcome::Fails(spawn_failure(step, 2)))];
+        match script {
+            Script::Exit(code) => vec![ends(ExitStatus::Code(code))],
+            Script::Die(signal) => vec![ends(ExitStatus::Signal { signal, dumped_core: false })],
+            Script::Sleep => Vec::new(),
+            Script::Stubborn => vec![Trait::IgnoresTerm(true)],
+            // Groups and sessions are not told apart here: what a run leaves is the run's.
+            Script::LeaveInGroup | Script::LeaveInSession => {
+                let left = Leftover { ends_after: None, ignores_term: false };
+                vec![ends(ExitStatus::Code(0)), Trait::Leaves(Some(left))]
+            }
+            Script::NoProgram => fails(SpawnStep::Exec),
+            Script::NoDirectory => fails(SpawnStep::Chdir),
+        }
+    }
+
+    fn said(event: Event) -> Said {
+        match event {
+            Event::RunSpawned { run, .. } => Said::Spawned(run),
+            Event::RunFailedToSpawn { run, failure } => Said::FailedToSpawn(run, failure.step),
+            Event::RunExited { run, exit, is_empty } => exited(run, exit, is_empty),
+            Event::RunEmptied { run } => Said::Emptied(run),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn handed(handover: Handover) -> Vec<Said> {
+        let said = |(run, condition)| match condition {
+            HandedCondition::Live { .. } => Said::Spawned(run),
+            HandedCondition::FailedToSpawn(failure) => Said::FailedToSpawn(run, failure.step),
+            HandedCondition::Exited { exit, is_empty } => exited(run, exit, is_empty),
+            HandedCondition::Spawning => panic!("nothing is being spawned"),
+        };
+        handover.runs.into_iter().map(|handed| said((handed.run, handed.condition))).collect()
+    }
+
+    impl Host for SimulatedHost {
+        fn spawn(&mut self, run: RunId, script: Script) {
+            let at = unit_of(run);
+            for what in behaviour(script) {
+                self.world.apply(&Command::Behave { unit: name(at), what });
+            }
+            self.world.order(Effect::Spawn { run, unit: UnitId(at), ordinal: 1 });
+        }
+
+        fn signal(&mut self, run: RunId, signal: SignalNumber, reach: Reach) {
+            let scope = match reach {
+                Reach::Main => SignalScope::Main,
+                Reach::All => SignalScope::All,
+            };
+            self.world.order(Effect::Signal { run, signal, scope });
+        }
+
+        fn release(&mut self, run: RunId) {
+            self.world.order(Effect::Release { run });
+        }
+
+        fn next(&mut self) -> Said {
+            loop {
+                self.listen();
+                if let Some(said) = self.inbox.pop_front() {
+                    return said;
+                }
+                assert!(self.world.let_next_happen().is_some(), "the virtual host says nothing");
+            }
+        }
+
+        fn settle(&mut self) -> Vec<Said> {
+            while self.world.let_next_happen().is_some() {}
+            self.listen();
+            self.inbox.drain(..).collect()
+        }
+
+        fn reconnect(&mut self) -> Vec<Said> {
+            self.inbox.clear();
+            handed(self.world.hand_over())
+        }
+    }
+
+    #[test]
+    fn the_simulated_host_keeps_every_claim() {
+        let broken = broken_claims(|| SimulatedHost::new(Duration::ZERO));
+        assert!(broken.is_empty(), "the virtual host breaks: {broken:#?}");
+    }
+
+    #[test]
+    fn a_simulated_host_that_tells_everything_late_keeps_every_claim() {
+        let broken = broken_claims(|| SimulatedHost::new(Duration::from_millis(200)));
+        assert!(broken.is_empty(), "the virtual host breaks: {broken:#?}");
     }
 }

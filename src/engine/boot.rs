@@ -26,6 +26,8 @@ pub(crate) struct Boot {
     holding: Vec<u32>,
     /// Per phase: units of which something lives that can still be killed.
     live: Vec<u32>,
+    /// Per phase: units that hold the barrier and have given up.
+    stuck: Vec<u32>,
     /// What was counted for each unit, so that a change can be undone.
     counted: Vec<Counted>,
     noted: Option<BootNote>,
@@ -35,6 +37,8 @@ pub(crate) struct Boot {
 struct Counted {
     holds: bool,
     lives: bool,
+    /// It holds, and will not let go by itself.
+    is_stuck: bool,
 }
 
 impl Boot {
@@ -49,9 +53,20 @@ impl Boot {
             has_exited: false,
             holding: vec![0; set.phases.len()],
             live: vec![0; set.phases.len()],
+            stuck: vec![0; set.phases.len()],
             counted: vec![Counted::default(); set.units.len()],
             noted: None,
         }
+    }
+
+    /// The barrier that is waited for will not open by itself.
+    pub(crate) fn is_stuck(&self) -> bool {
+        let last = usize::from(self.open_phases).checked_sub(1);
+        last.and_then(|last| self.stuck.get(last)).is_some_and(|stuck| *stuck > 0)
+    }
+
+    fn holds(&self, id: UnitId) -> bool {
+        usize::try_from(id.0).ok().and_then(|at| self.counted.get(at)).is_some_and(|counted| counted.holds)
     }
 
     fn count(list: &mut [u32], phase: PhaseId, more: bool) {
@@ -65,17 +80,25 @@ impl Engine {
     /// Keeps the sums per phase true for one unit; called whenever its state or its desire changes.
     pub(crate) fn recount(&mut self, id: UnitId) {
         let phase = self.spec(id).phase;
+        let holds = self.holds_boot(id);
         let now = Counted {
-            holds: self.holds_boot(id),
+            holds,
+            is_stuck: holds && self.is_hopeless(id),
             lives: self.units[id].is_live() && !self.is_unkillable(id),
         };
         let Some(slot) = usize::try_from(id.0).ok().and_then(|at| self.boot.counted.get_mut(at)) else {
             return;
         };
         let before = std::mem::replace(slot, now);
-        self.units[id].holds_boot = now.holds;
         if before.holds != now.holds {
             Boot::count(&mut self.boot.holding, phase, now.holds);
+        }
+        if before.is_stuck != now.is_stuck {
+            let was_stuck = self.boot.is_stuck();
+            Boot::count(&mut self.boot.stuck, phase, now.is_stuck);
+            if self.boot.is_stuck() != was_stuck {
+                self.wake_later_phases();
+            }
         }
         if before.lives != now.lives {
             Boot::count(&mut self.boot.live, phase, now.lives);
@@ -164,7 +187,7 @@ impl Engine {
 
     /// The units that keep the barrier after `phase` shut.
     pub(crate) fn holders_of(&self, phase: PhaseId) -> Vec<UnitId> {
-        self.graph.units_of(phase).iter().copied().filter(|id| self.units[*id].holds_boot).collect()
+        self.graph.units_of(phase).iter().copied().filter(|id| self.boot.holds(*id)).collect()
     }
 
     pub(crate) fn phase_name(&self, phase: PhaseId) -> &str {
@@ -228,6 +251,17 @@ impl Engine {
     pub(crate) fn live_unit_of(&self, phase: PhaseId) -> Option<UnitId> {
         let units = self.graph.units_of(phase).iter().copied();
         units.into_iter().find(|id| self.units[*id].is_live() && !self.is_unkillable(*id))
+    }
+
+    /// Whether the barrier can still open by itself has changed: whoever waits for it is told.
+    fn wake_later_phases(&mut self) {
+        let graph = Arc::clone(&self.graph);
+        let phases = u16::try_from(self.set.phases.len()).unwrap_or(u16::MAX);
+        for later in self.boot.open_phases..phases {
+            for id in graph.units_of(PhaseId(later)) {
+                self.mark_if_waiting(*id);
+            }
+        }
     }
 
     /// The phase emptied: whoever waited for it may stop now.

@@ -11,6 +11,8 @@ use crate::unit::spec::Follow;
 pub(crate) enum Wish {
     Up(UnitId, UpSource),
     Down(UnitId, DownSource),
+    /// What it follows (`follow: stop`) restarts: down, although all it requires is wanted up.
+    FollowDown(UnitId),
 }
 
 impl Engine {
@@ -19,7 +21,10 @@ impl Engine {
         while let Some(wish) = self.wishes.pop_front() {
             match wish {
                 Wish::Up(id, source) => self.wish_up(id, source),
+                // Meanwhile everything it requires may be wanted up again.
+                Wish::Down(id, DownSource::Dependency) if self.would_be_complete(id) => {}
                 Wish::Down(id, source) => self.wish_down(id, source),
+                Wish::FollowDown(id) => self.wish_down(id, DownSource::Dependency),
             }
         }
     }
@@ -34,9 +39,6 @@ impl Engine {
         }
         self.set_desired(id, Desired::Up(source));
         self.units[id].leaves_dependents = false;
-        if was.is_up() {
-            return;
-        }
         let (set, graph) = (Arc::clone(&self.set), Arc::clone(&self.graph));
         for other in graph.conflicts_of(id) {
             if self.units[*other].desired.is_up() {
@@ -47,6 +49,9 @@ impl Engine {
             if edge.required && !self.units[edge.unit].desired.is_up() {
                 self.wishes.push_back(Wish::Up(edge.unit, UpSource::Dependent));
             }
+        }
+        if was.is_up() {
+            return;
         }
         for edge in graph.dependents(id) {
             if edge.follow != Follow::Stop
@@ -91,6 +96,10 @@ impl Engine {
     }
 
     pub(crate) fn set_desired(&mut self, id: UnitId, desired: Desired) {
+        let was_up = self.units[id].desired.is_up();
+        if was_up != desired.is_up() {
+            self.swayed.entry(id).or_insert(was_up);
+        }
         self.units[id].desired = desired;
         self.recount(id);
         self.wake_neighbours(id);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId};
-use crate::engine::state::{Desired, NotedState};
+use crate::engine::state::{Desired, FailureCause, NotedState};
 use crate::engine::time::Timestamp;
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
@@ -27,6 +27,8 @@ pub enum Event {
     StopCommandFinished { run: RunId, outcome: StopCommandOutcome },
     /// A person, a client or a signal asks for something.
     RequestReceived { request: RequestId, ask: Ask },
+    /// Whoever asked has gone; nobody waits for the reply.
+    RequestAbandoned { request: RequestId },
     /// The wall clock was set.
     ClockStepped,
     /// A deadline of `next_deadlines` was reached. Harmless when early or spurious.
@@ -38,6 +40,8 @@ pub enum Event {
 pub struct Handover {
     /// Main runs, in the order of their ids.
     pub runs: Vec<HandedRun>,
+    /// No run of this machine has this number or a higher one, not even one of another instance.
+    pub first_run: u64,
     pub notes: Notes,
 }
 
@@ -109,6 +113,8 @@ pub struct UnitNote {
     pub last_exit: Option<ExitStatus>,
     /// Its last finished run passed (tasks; condition `completed`).
     pub has_passed: bool,
+    /// Why it last failed, for the reason that people read.
+    pub last_failure: Option<FailureCause>,
     pub incident: Option<IncidentId>,
     /// It was stopped with `--only`: dependents that require it may live on.
     pub leaves_dependents: bool,

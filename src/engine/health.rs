@@ -248,11 +248,14 @@ impl Engine {
                 self.enter(id, UnitState::Unhealthy { run, since: now });
                 let cause = FailureCause::Unhealthy(why);
                 self.open_incident(id, &cause.to_string());
-                match self.spec(id).restart.policy {
-                    RestartPolicy::Always | RestartPolicy::OnFailure => {
-                        self.begin_stop(id, StopReason::Failed(cause));
-                    }
-                    RestartPolicy::Never => self.units[id].last_failure = Some(cause),
+                let restarts = match self.spec(id).restart.policy {
+                    RestartPolicy::Always | RestartPolicy::OnFailure => self.units[id].desired.is_up(),
+                    RestartPolicy::Never => false,
+                };
+                if restarts {
+                    self.begin_stop(id, StopReason::Failed(cause));
+                } else {
+                    self.units[id].last_failure = Some(cause); // where it is wanted down, its stop waits for others
                 }
             }
             (UnitState::Unhealthy { run, .. }, Health::Passing) => self.become_ready(id, run),
@@ -261,8 +264,10 @@ impl Engine {
                     self.watch_it_settle(id); // it can be asked again
                 }
             }
+            // It cannot be asked, or has not answered yet: nobody can say that it settles.
+            (UnitState::Ready { .. }, Health::Unknown) => self.timers.cancel(Some(id), Timer::Settle),
             (
-                UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. },
+                UnitState::Starting { .. } | UnitState::Unhealthy { .. },
                 Health::Unknown | Health::Passing | Health::Failing,
             ) => {}
             (

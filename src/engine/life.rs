@@ -31,8 +31,6 @@ pub(crate) struct Unit {
     pub(crate) incident: Option<IncidentId>,
     pub(crate) health: Health,
     pub(crate) probes: Vec<ProbeTrack>,
-    /// Its state keeps a phase's barrier (or the boot) from opening.
-    pub(crate) holds_boot: bool,
     /// Requests that wait for it to settle.
     pub(crate) waiters: Vec<RequestId>,
     /// What the keeper remembers of it.
@@ -49,6 +47,10 @@ pub(crate) struct Run {
     pub(crate) pid: Option<u32>,
     /// The leader's end; from then on only the rest of the run is left.
     pub(crate) exit: Option<ExitStatus>,
+    /// Nothing of it is left; only its stop command still works.
+    pub(crate) is_empty: bool,
+    /// Its stop command was started and has not ended.
+    pub(crate) has_stop_command: bool,
     /// It was ready once.
     pub(crate) was_ready: bool,
     /// A probe has passed, so `start_period` is over.
@@ -75,7 +77,6 @@ impl Unit {
             incident: None,
             health: Health::Unknown,
             probes: std::iter::repeat_with(ProbeTrack::default).take(probes).collect(),
-            holds_boot: false,
             waiters: Vec::new(),
             noted: None,
         }

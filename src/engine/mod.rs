@@ -91,6 +91,10 @@ pub struct Engine {
     wishes: VecDeque<Wish>,
     /// Units that must stop because something they follow restarts.
     to_stop: VecDeque<(UnitId, StopReason)>,
+    /// Units without a run that are to begin again, once all that the event says is known and every stop has begun.
+    called: Vec<UnitId>,
+    /// Units whose desire this step (or its request) turned, and whether they were wanted up before.
+    swayed: BTreeMap<UnitId, bool>,
     /// Units to look at in this step.
     dirty: BTreeSet<UnitId>,
     /// Units that this step changed: their notes and waiting requests are looked at when it ends.
@@ -122,6 +126,8 @@ impl Engine {
             now: Now::default(),
             wishes: VecDeque::new(),
             to_stop: VecDeque::new(),
+            called: Vec::new(),
+            swayed: BTreeMap::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
             facts: Vec::new(),
@@ -132,6 +138,7 @@ impl Engine {
     /// One event, one pass: observe, propagate, advance, account.
     pub fn step(&mut self, now: Now, event: Event) -> Effects {
         self.now = now;
+        self.swayed.clear();
         self.observe(event);
         self.advance();
         self.account()
@@ -165,6 +172,7 @@ impl Engine {
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
             Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
+            Event::RequestAbandoned { request } => self.on_request_abandoned(request),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet
             Event::DeadlineReached => {
                 while let Some((owner, timer)) = self.timers.pop_due(self.now.mono) {
@@ -212,6 +220,9 @@ impl Engine {
             }
             self.open_phases();
             if !self.wishes.is_empty() || !self.to_stop.is_empty() {
+                continue;
+            }
+            if self.begin_called() {
                 continue;
             }
             let Some(id) = self.dirty.pop_first() else { break };

@@ -58,12 +58,10 @@ impl Engine {
 
     fn next_in_chain(&self, id: UnitId) -> Option<UnitId> {
         match (&self.units[id].state, self.units[id].desired) {
-            (UnitState::Waiting { on: WaitingOn::Dependency(other) | WaitingOn::Conflict(other) }, _) => {
+            (UnitState::Waiting { on: WaitingOn::Dependency(other) | WaitingOn::Conflict(other), .. }, _) => {
                 Some(*other)
             }
-            (UnitState::Waiting { on: WaitingOn::Barrier }, _) => {
-                self.holders_of(self.last_open_phase()).first().copied()
-            }
+            (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => self.worst_holder(),
             (UnitState::Stopping { why: StopReason::Follow(other), .. }, _) => Some(*other),
             (UnitState::Inactive, Desired::Down(DownSource::Dependency)) => self.dependency_that_is_down(id),
             (
@@ -84,6 +82,12 @@ impl Engine {
         }
     }
 
+    /// Of the units that hold the barrier, one that will not let go, if there is one.
+    fn worst_holder(&self) -> Option<UnitId> {
+        let holders = self.holders_of(self.last_open_phase());
+        holders.iter().copied().find(|id| self.is_hopeless(*id)).or_else(|| holders.first().copied())
+    }
+
     fn dependency_that_is_down(&self, id: UnitId) -> Option<UnitId> {
         let edges = &self.spec(id).depends_on;
         edges.iter().find(|edge| !self.units[edge.unit].desired.is_up()).map(|edge| edge.unit)
@@ -94,7 +98,7 @@ impl Engine {
         let unit = &self.units[id];
         match &unit.state {
             UnitState::Inactive => self.why_down(id),
-            UnitState::Waiting { on } => self.why_waiting(id, on),
+            UnitState::Waiting { on, .. } => self.why_waiting(id, on),
             UnitState::Starting { .. } => self.why_starting(id),
             UnitState::Ready { .. } => self.why_ready(id),
             UnitState::Unhealthy { .. } => self.probe_words(id).into(),
@@ -133,7 +137,7 @@ impl Engine {
 
     fn why_waiting(&self, id: UnitId, on: &WaitingOn) -> String {
         match on {
-            WaitingOn::Barrier => format!("waits for phase {}", self.phase_name(self.last_open_phase())),
+            WaitingOn::Barrier => self.why_behind_a_barrier(),
             WaitingOn::Conflict(other) => {
                 format!("waits for {} to stop: they conflict", self.spec(*other).name)
             }
@@ -155,7 +159,7 @@ impl Engine {
                         format!("waits for {name}{wanted}, which is {}", self.why_down(*other))
                     }
                     StateName::Waiting if self.is_hopeless(*other) => {
-                        let end = self.end_of_chain(*other).unwrap_or(*other);
+                        let end = self.end_of_chain(*other);
                         format!("waits for {name}{wanted}, which waits for {}", self.spec(end).name)
                     }
                     StateName::Inactive
@@ -168,6 +172,17 @@ impl Engine {
                     | StateName::Completed => format!("waits for {name}{wanted}"),
                 }
             }
+        }
+    }
+
+    fn why_behind_a_barrier(&self) -> String {
+        let waits = format!("waits for phase {}", self.phase_name(self.last_open_phase()));
+        match self.worst_holder() {
+            Some(id) if self.is_hopeless(id) => {
+                let holder = &self.units[id];
+                format!("{waits}, which {} holds: it is {}", self.spec(id).name, holder.state.name())
+            }
+            Some(_) | None => waits,
         }
     }
 

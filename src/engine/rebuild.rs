@@ -1,6 +1,7 @@
 //! The first event: a fresh boot, or the continuation of what an earlier supervisor did.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::desire::Wish;
@@ -9,20 +10,25 @@ use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Han
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::life::Run;
 use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
+use crate::engine::stop::KILL_WAIT;
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Follow, Ready, SignalNumber, UnitKind};
 
+/// Between a stop signal that is sent again and SIGKILL, at least.
+const MOMENT: Duration = Duration::from_secs(1);
+
 impl Engine {
     pub(crate) fn on_keeper_connected(&mut self, handover: Handover) {
         if self.boot.has_begun {
-            return self.reconcile(handover.runs);
+            return self.late(); // the supervisor moves its runs to a new keeper by itself
         }
         self.boot.has_begun = true;
-        let Handover { runs, mut notes } = handover;
+        let Handover { runs, first_run, mut notes } = handover;
         let highest = runs.iter().map(|run| run.run.0);
         let noted = notes.units.values().filter_map(|note| note.last_run.map(|run| run.0));
-        self.next_run = highest.chain(noted).max().unwrap_or(0) + 1;
+        let highest_known = highest.chain(noted).max().unwrap_or(0);
+        self.next_run = first_run.max(highest_known.saturating_add(1));
         if let Some(note) = notes.boot.take() {
             self.restore_boot(&note);
         }
@@ -87,6 +93,7 @@ impl Engine {
         unit.last_ordinal = note.last_ordinal;
         unit.last_exit = note.last_exit;
         unit.has_passed = note.has_passed;
+        unit.last_failure.clone_from(&note.last_failure);
         unit.incident = note.incident;
         unit.leaves_dependents = note.leaves_dependents;
         self.open_incidents = self.open_incidents.saturating_add(u32::from(note.incident.is_some()));
@@ -106,13 +113,7 @@ impl Engine {
                 self.facts.push(Fact::BugFound { unit: None, what: what.into() });
                 continue;
             };
-            let is_older = self.units[id].last_run.is_some_and(|last| handed.run < last);
-            if is_older
-                && matches!(
-                    handed.condition,
-                    HandedCondition::Exited { is_empty: true, .. } | HandedCondition::FailedToSpawn(_)
-                )
-            {
+            if self.was_accounted_for(id, &handed) {
                 self.actions.push(Effect::Release { run: handed.run });
                 continue;
             }
@@ -122,6 +123,27 @@ impl Engine {
             }
         }
         news
+    }
+
+    /// It is over, and the unit's note was written after its end: only its release was lost.
+    fn was_accounted_for(&self, id: UnitId, handed: &HandedRun) -> bool {
+        let is_over = match handed.condition {
+            HandedCondition::Exited { is_empty, .. } => is_empty,
+            HandedCondition::FailedToSpawn(_) => true,
+            HandedCondition::Spawning | HandedCondition::Live { .. } => false,
+        };
+        let Some(note) = self.units[id].noted.as_deref().filter(|_| is_over) else { return false };
+        let rests = match note.life {
+            NotedState::Inactive
+            | NotedState::Backoff { .. }
+            | NotedState::Failed { .. }
+            | NotedState::Completed => true,
+            NotedState::Starting
+            | NotedState::Ready
+            | NotedState::Unhealthy
+            | NotedState::Stopping { .. } => false,
+        };
+        note.last_run.is_some_and(|last| handed.run < last || (handed.run == last && rests))
     }
 
     /// True when something happened to the run that the unit does not know yet.
@@ -142,6 +164,8 @@ impl Engine {
             ordered_at: handed.spawned_at,
             pid,
             exit: None,
+            is_empty: false,
+            has_stop_command: false,
             was_ready,
             start_period_over: was_ready,
         });
@@ -165,7 +189,7 @@ impl Engine {
         match note {
             Some(NotedState::Ready | NotedState::Unhealthy) => UnitState::Ready { run, since },
             Some(NotedState::Stopping { why, stage, deadline }) => {
-                self.resume_stop(id, run, why, stage, deadline)
+                self.resume_stop(id, handed, why, stage, deadline)
             }
             Some(
                 NotedState::Starting
@@ -194,34 +218,48 @@ impl Engine {
         }
     }
 
-    /// The stop goes on with the deadline it had; a stop command died with the supervisor that read its end.
+    /// The note came before the signal, so nobody knows whether it was sent: twice is harmless, never is not.
+    /// The noted deadline holds, but leaves a moment to whom the first signal never reached. A stop command
+    /// died with the supervisor that read its end.
     fn resume_stop(
         &mut self,
         id: UnitId,
-        run: RunId,
+        handed: &HandedRun,
         why: StopReason,
         stage: StopStage,
         deadline: Timestamp,
     ) -> UnitState {
-        // The note came before the signal, so nobody knows whether it was sent: twice is harmless, never is not.
+        let run = handed.run;
+        let (signal, grace) = (self.spec(id).stop.signal, self.spec(id).stop.grace);
+        let deadline = deadline.max(self.now.mono.after(grace.min(MOMENT)));
+        let (has_leader, has_rest) = match handed.condition {
+            HandedCondition::Live { .. } => (true, true),
+            HandedCondition::Exited { is_empty, .. } => (false, !is_empty),
+            HandedCondition::Spawning | HandedCondition::FailedToSpawn(_) => (false, false),
+        };
+        let now = self.now.mono;
         let stage = match stage {
             StopStage::Command | StopStage::Signalled => {
-                let signal = self.spec(id).stop.signal;
-                self.signal(run, signal, SignalScope::Main);
+                if has_leader {
+                    self.signal(run, signal, SignalScope::Main);
+                }
                 self.timers.set(Some(id), Timer::StopGrace, deadline);
                 StopStage::Signalled
             }
             StopStage::Sweeping => {
-                self.signal(run, SignalNumber::TERM, SignalScope::All);
+                if has_rest {
+                    self.signal(run, SignalNumber::TERM, SignalScope::All);
+                }
                 self.timers.set(Some(id), Timer::StopGrace, deadline);
                 stage
             }
-            StopStage::Killed => {
-                self.signal(run, SignalNumber::KILL, SignalScope::All);
-                self.timers.set(Some(id), Timer::KillWait, deadline);
-                stage
+            StopStage::Killed | StopStage::Unkillable => {
+                if has_rest {
+                    self.signal(run, SignalNumber::KILL, SignalScope::All);
+                }
+                self.timers.set(Some(id), Timer::KillWait, now.after(KILL_WAIT));
+                StopStage::Killed
             }
-            StopStage::Unkillable => stage,
         };
         UnitState::Stopping { run, why, stage }
     }
@@ -314,30 +352,6 @@ impl Engine {
         }
     }
 
-    /// The same supervisor, another keeper: only what became of the runs is news.
-    fn reconcile(&mut self, runs: Vec<HandedRun>) {
-        let known: Vec<RunId> = runs.iter().map(|run| run.run).collect();
-        for handed in runs {
-            match handed.condition {
-                HandedCondition::Live { pid } => {
-                    let is_unspawned =
-                        self.owners.runs.get(&handed.run).is_some_and(|id| {
-                            self.units[*id].run.as_ref().is_some_and(|run| run.pid.is_none())
-                        });
-                    if is_unspawned {
-                        self.on_spawned(handed.run, pid);
-                    }
-                }
-                HandedCondition::Spawning => {}
-                HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => self.tell(handed),
-            }
-        }
-        let lost: Vec<RunId> = self.owners.runs.keys().copied().filter(|run| !known.contains(run)).collect();
-        for run in lost {
-            self.on_exited(run, ExitStatus::Unknown, true);
-        }
-    }
-
     /// What must not be forgotten of a unit.
     pub(crate) fn unit_note(&self, id: UnitId) -> UnitNote {
         let unit = &self.units[id];
@@ -372,6 +386,7 @@ impl Engine {
             last_ordinal: unit.last_ordinal,
             last_exit: unit.last_exit,
             has_passed: unit.has_passed,
+            last_failure: unit.last_failure.clone(),
             incident: unit.incident,
             leaves_dependents: unit.leaves_dependents,
             since: unit.since,

@@ -34,16 +34,20 @@ struct Target {
 
 impl Engine {
     pub(crate) fn on_request(&mut self, request: RequestId, ask: &Ask) {
-        let mut units = Vec::new();
+        let mut units: Vec<UnitId> = Vec::new();
         for name in ask.units() {
             let found = self.resolve(name);
             if found.is_empty() {
                 let answer = Answer::Unknown { unit: name.clone(), nearest: self.nearest(name) };
                 return self.actions.push(Effect::Reply { request, answer });
             }
-            units.extend(found);
+            for id in found {
+                if !units.contains(&id) {
+                    units.push(id);
+                }
+            }
         }
-        units.dedup();
+        self.swayed.clear();
         self.facts.push(Fact::RequestServed { request, what: describe(ask).into() });
         match ask {
             Ask::Start { wait, .. } => self.ask_start(request, &units, *wait),
@@ -56,6 +60,9 @@ impl Engine {
             }
             Ask::ShutdownNow { exit_code } => {
                 self.begin_shutdown(*exit_code);
+                if let Some(shutdown) = &mut self.boot.shutdown {
+                    shutdown.exit_code = *exit_code; // the last word counts
+                }
                 self.propagate();
                 self.kill_everything();
                 self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });
@@ -92,24 +99,20 @@ impl Engine {
             return;
         }
         let targets: Vec<Target> = units.iter().map(|id| self.target(*id, false)).collect();
-        let before = self.wanted_up();
         for id in units {
             self.wake_up(*id);
         }
-        let extra = self.touched_besides(units, &before);
+        let extra = self.touched_besides(units);
         self.wait_for(request, Goal::Up, targets, extra, wait);
     }
 
-    fn wanted_up(&self) -> Vec<bool> {
-        self.units.0.iter().map(|unit| unit.desired.is_up()).collect()
-    }
-
     /// One line for each unit whose desire the request changed although nobody named it.
-    fn touched_besides(&self, units: &[UnitId], wanted_before: &[bool]) -> Vec<Line> {
+    fn touched_besides(&self, units: &[UnitId]) -> Vec<Line> {
         let names: Vec<&str> = units.iter().map(|unit| self.spec(*unit).name.as_str()).collect();
         let names = names.join(" or ");
         let mut lines = Vec::new();
-        for (id, was_up) in self.set.ids().zip(wanted_before.iter().copied()) {
+        for (id, was_up) in &self.swayed {
+            let (id, was_up) = (*id, *was_up);
             if self.units[id].desired.is_up() == was_up || units.contains(&id) {
                 continue;
             }
@@ -132,7 +135,7 @@ impl Engine {
     fn wake_up(&mut self, id: UnitId) {
         self.wishes.push_back(Wish::Up(id, UpSource::Operator));
         self.propagate();
-        self.leave_rest(id);
+        self.call(id);
         let mut queue = vec![id];
         let mut seen = std::collections::BTreeSet::from([id]);
         while let Some(at) = queue.pop() {
@@ -140,7 +143,7 @@ impl Engine {
                 let Some(edge) = self.spec(at).depends_on.get(index).copied() else { continue };
                 if edge.required && seen.insert(edge.unit) {
                     if self.units[edge.unit].state.name() == StateName::Failed {
-                        self.leave_rest(edge.unit);
+                        self.call(edge.unit);
                     }
                     queue.push(edge.unit);
                 }
@@ -149,21 +152,38 @@ impl Engine {
     }
 
     /// A person's start does not consume the limit, and earlier failures say nothing about it.
-    fn leave_rest(&mut self, id: UnitId) {
-        match self.units[id].state {
+    fn call(&mut self, id: UnitId) {
+        match self.units[id].state.clone() {
             UnitState::Failed { .. } | UnitState::Completed | UnitState::Backoff { .. } => {
                 self.forget_failures(id);
-                self.begin(id);
+                self.called.push(id);
             }
             UnitState::Inactive | UnitState::Waiting { .. } => {
                 self.forget_failures(id);
                 self.mark(id);
             }
-            UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
-            | UnitState::Stopping { .. } => self.mark(id),
+            UnitState::Stopping { run, stage, .. } => {
+                self.forget_failures(id);
+                self.enter(id, UnitState::Stopping { run, why: StopReason::Restart, stage });
+            }
+            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+                self.mark(id);
+            }
         }
+    }
+
+    /// Of the units that are to begin again, the first that needs none of the others.
+    pub(crate) fn begin_called(&mut self) -> bool {
+        let is_free =
+            |id: &UnitId| !self.spec(*id).depends_on.iter().any(|edge| self.called.contains(&edge.unit));
+        let Some(at) = self.called.iter().position(is_free) else { return false };
+        let id = self.called.remove(at);
+        match (self.units[id].is_live(), self.units[id].desired.is_up()) {
+            (true, _) => {} // it began meanwhile
+            (false, true) => self.begin(id),
+            (false, false) => self.rest(id, UnitState::Inactive),
+        }
+        true
     }
 
     fn forget_failures(&mut self, id: UnitId) {
@@ -174,14 +194,13 @@ impl Engine {
     }
 
     fn ask_stop(&mut self, request: RequestId, units: &[UnitId], only: bool, wait: bool) {
-        let before = self.wanted_up();
         let mut targets: Vec<Target> = units.iter().map(|id| self.target(*id, false)).collect();
         for id in units {
             self.units[*id].leaves_dependents = only;
             self.wishes.push_back(Wish::Down(*id, DownSource::Operator));
         }
         self.propagate();
-        let extra = self.touched_besides(units, &before);
+        let extra = self.touched_besides(units);
         targets.extend(extra.iter().map(|line| self.target(line.unit, false)));
         self.wait_for(request, Goal::Down, targets, extra, wait);
     }
@@ -191,7 +210,6 @@ impl Engine {
             return;
         }
         let targets: Vec<Target> = units.iter().map(|id| self.target(*id, true)).collect();
-        let before = self.wanted_up();
         // A restart of what has no run is a start; only what is up now is stopped, all of it before anything starts.
         let (up, resting): (Vec<UnitId>, Vec<UnitId>) = units.iter().partition(|id| self.units[**id].is_up());
         for id in up {
@@ -203,14 +221,15 @@ impl Engine {
             self.wake_up(id);
         }
         self.propagate();
-        let extra = self.touched_besides(units, &before);
+        let extra = self.touched_besides(units);
         self.wait_for(request, Goal::Up, targets, extra, wait);
     }
 
     fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: crate::unit::spec::SignalNumber) {
         let mut lines = Vec::new();
         for id in units {
-            let run = self.units[*id].run.as_ref().map(|run| (run.id, run.ordinal));
+            let alive = self.units[*id].run.as_ref().filter(|run| !run.is_empty);
+            let run = alive.map(|run| (run.id, run.ordinal));
             let line = match run {
                 Some((run, ordinal)) => {
                     self.signal(run, signal, SignalScope::All);
@@ -223,6 +242,15 @@ impl Engine {
         }
         let answer = sum_up(lines);
         self.actions.push(Effect::Reply { request, answer });
+    }
+
+    pub(crate) fn on_request_abandoned(&mut self, request: RequestId) {
+        let Some(pending) = self.requests.remove(&request) else {
+            return; // it had its reply
+        };
+        for target in pending.targets {
+            self.units[target.unit].waiters.retain(|waiter| *waiter != request);
+        }
     }
 
     fn target(&self, unit: UnitId, must_be_new: bool) -> Target {
@@ -258,10 +286,6 @@ impl Engine {
         for id in &self.touched {
             asked.extend(self.units[*id].waiters.iter().copied());
         }
-        // A unit further down the chain decides whether a wait is hopeless, so all waits for starts are looked at.
-        asked.extend(
-            self.requests.iter().filter(|(_, pending)| pending.goal == Goal::Up).map(|(request, _)| *request),
-        );
         for request in asked {
             let Some(mut pending) = self.requests.remove(&request) else { continue };
             for target in &mut pending.targets {
@@ -296,7 +320,7 @@ impl Engine {
             UnitState::Ready { .. } | UnitState::Completed if is_old => return None,
             UnitState::Ready { .. } | UnitState::Completed => true,
             UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy { .. } => false,
-            UnitState::Waiting { .. } if self.is_hopeless(id) => false,
+            UnitState::Waiting { is_hopeless: true, .. } => false,
             UnitState::Waiting { .. }
             | UnitState::Inactive
             | UnitState::Starting { .. }

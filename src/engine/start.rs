@@ -12,15 +12,16 @@ use crate::unit::spec::{Condition, Dependency, Ready, UnitKind};
 impl Engine {
     /// A unit that is wanted and rests: spawn it, or say what it waits for.
     pub(crate) fn begin(&mut self, id: UnitId) {
-        match self.blocker(id) {
-            Some(on) => {
-                let already = matches!(&self.units[id].state, UnitState::Waiting { on: old } if *old == on);
-                if !already {
-                    self.timers.cancel(Some(id), Timer::BackoffDelay);
-                    self.enter(id, UnitState::Waiting { on });
-                }
-            }
-            None => self.spawn(id),
+        let Some(on) = self.blocker(id) else { return self.spawn(id) };
+        let is_hopeless = match &on {
+            WaitingOn::Dependency(other) => self.is_hopeless(*other),
+            WaitingOn::Barrier => self.boot.is_stuck(),
+            WaitingOn::Conflict(_) => false,
+        };
+        let waiting = UnitState::Waiting { on, is_hopeless };
+        if self.units[id].state != waiting {
+            self.timers.cancel(Some(id), Timer::BackoffDelay);
+            self.enter(id, waiting);
         }
     }
 
@@ -43,6 +44,8 @@ impl Engine {
     pub(crate) fn is_met(&self, edge: &Dependency) -> bool {
         let target = &self.units[edge.unit];
         match edge.condition {
+            // It is about to stop: nothing new builds on it.
+            Condition::Started | Condition::Healthy if !target.desired.is_up() => false,
             Condition::Started => match target.state {
                 UnitState::Ready { .. } | UnitState::Unhealthy { .. } => true,
                 UnitState::Starting { .. } => target.is_running(),
@@ -65,7 +68,7 @@ impl Engine {
         target.desired.is_up()
             && match target.state {
                 UnitState::Inactive => true,
-                UnitState::Waiting { .. } => !self.is_hopeless(edge.unit),
+                UnitState::Waiting { is_hopeless, .. } => !is_hopeless,
                 UnitState::Starting { .. } | UnitState::Ready { .. } => target.attempt == 0,
                 UnitState::Stopping { .. }
                 | UnitState::Unhealthy { .. }
@@ -75,30 +78,28 @@ impl Engine {
             }
     }
 
-    /// What it waits for will not come by itself: the chain ends at a unit that gave up or is down.
+    /// It will not come by itself: it gave up, is down, or waits for such a one.
     pub(crate) fn is_hopeless(&self, id: UnitId) -> bool {
-        self.end_of_chain(id).is_some_and(|end| {
-            let unit = &self.units[end];
-            match unit.state {
-                UnitState::Failed { .. } | UnitState::Completed => true,
-                UnitState::Inactive => !unit.desired.is_up(),
-                UnitState::Waiting { .. }
-                | UnitState::Starting { .. }
-                | UnitState::Ready { .. }
-                | UnitState::Unhealthy { .. }
-                | UnitState::Stopping { .. }
-                | UnitState::Backoff { .. } => false,
-            }
-        })
+        let unit = &self.units[id];
+        match unit.state {
+            UnitState::Failed { .. } | UnitState::Completed => true,
+            UnitState::Inactive => !unit.desired.is_up(),
+            UnitState::Waiting { is_hopeless, .. } => is_hopeless,
+            UnitState::Starting { .. }
+            | UnitState::Ready { .. }
+            | UnitState::Unhealthy { .. }
+            | UnitState::Stopping { .. }
+            | UnitState::Backoff { .. } => false,
+        }
     }
 
-    /// Follows `waiting on` to the unit where it ends; `None` when `id` waits for no unit.
-    pub(crate) fn end_of_chain(&self, id: UnitId) -> Option<UnitId> {
+    /// Follows `waiting on` to the unit where it ends.
+    pub(crate) fn end_of_chain(&self, id: UnitId) -> UnitId {
         let mut at = id;
         for _ in 0..self.units.0.len() {
             match &self.units[at].state {
-                UnitState::Waiting { on: WaitingOn::Dependency(next) } => at = *next,
-                UnitState::Waiting { on: WaitingOn::Barrier | WaitingOn::Conflict(_) }
+                UnitState::Waiting { on: WaitingOn::Dependency(next), .. } => at = *next,
+                UnitState::Waiting { on: WaitingOn::Barrier | WaitingOn::Conflict(_), .. }
                 | UnitState::Inactive
                 | UnitState::Starting { .. }
                 | UnitState::Ready { .. }
@@ -109,7 +110,7 @@ impl Engine {
                 | UnitState::Completed => break,
             }
         }
-        (at != id).then_some(at)
+        at
     }
 
     fn spawn(&mut self, id: UnitId) {
@@ -137,6 +138,8 @@ impl Engine {
             ordered_at: now,
             pid: None,
             exit: None,
+            is_empty: false,
+            has_stop_command: false,
             was_ready: false,
             start_period_over: false,
         });
@@ -155,7 +158,7 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
-        if self.units[id].run.as_ref().is_none_or(|current| current.pid.is_some()) {
+        if self.units[id].run.as_ref().is_none_or(|current| current.pid.is_some() || current.exit.is_some()) {
             return self.late();
         }
         if let Some(current) = &mut self.units[id].run {
@@ -215,6 +218,8 @@ impl Engine {
 
     pub(crate) fn on_start_timeout(&mut self, id: UnitId) {
         match self.units[id].state {
+            // It waits for its dependents to stop, and is about to stop itself.
+            UnitState::Starting { .. } if !self.units[id].desired.is_up() => {}
             UnitState::Starting { .. } => {
                 self.begin_stop(id, StopReason::Failed(FailureCause::StartTimeout));
             }

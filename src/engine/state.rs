@@ -48,8 +48,10 @@ pub enum UnitState {
     /// Down, and nothing of it lives.
     Inactive,
     /// Wanted up, and held by something that has a name.
+    /// `is_hopeless`: what it waits for has given up or is down, and will not come by itself.
     Waiting {
         on: WaitingOn,
+        is_hopeless: bool,
     },
     /// A run was ordered or lives, and is not ready yet. A task is `starting` until it ends.
     Starting {
@@ -164,7 +166,6 @@ pub const EDGES: &[(StateName, StateName, &str)] = {
         (Ready, Inactive, "ended by itself while wanted down"),
         (Unhealthy, Ready, "probes pass again"),
         (Unhealthy, Stopping, "restart by policy, wanted down, restarted, or a rest to sweep"),
-        (Unhealthy, Backoff, "ended; the policy tries again"),
         (Unhealthy, Failed, "ended; the policy gives up"),
         (Unhealthy, Completed, "ended well"),
         (Unhealthy, Inactive, "ended by itself while wanted down"),

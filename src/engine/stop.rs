@@ -8,12 +8,12 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::ExitStatus;
 use crate::engine::id::{RunId, UnitId};
-use crate::engine::state::{DownSource, FailureCause, StopReason, StopStage, UnitState};
+use crate::engine::state::{FailureCause, StopReason, StopStage, UnitState};
 use crate::engine::timers::Timer;
-use crate::unit::spec::{Follow, RestartPolicy, SignalNumber, UnitKind};
+use crate::unit::spec::{Follow, RestartPolicy, SignalNumber};
 
 /// After SIGKILL: what is still there then sits in uninterruptible sleep, and waiting longer helps nobody.
-const KILL_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const KILL_WAIT: Duration = Duration::from_secs(5);
 
 impl Engine {
     /// The one way in which mcsup ends a run that lives.
@@ -44,6 +44,9 @@ impl Engine {
             StopStage::Sweeping
         } else if has_command && is_running {
             self.actions.push(Effect::RunStopCommand { run: run.id, unit: id, timeout: grace });
+            if let Some(current) = &mut self.units[id].run {
+                current.has_stop_command = true;
+            }
             StopStage::Command
         } else {
             if is_running {
@@ -56,15 +59,18 @@ impl Engine {
 
     /// What restarts tells the units that said they follow it.
     pub(crate) fn tell_followers(&mut self, id: UnitId) {
+        if !self.units[id].desired.is_up() {
+            return; // it does not restart; who requires it was told to stop
+        }
         let graph = Arc::clone(&self.graph);
         for edge in graph.dependents(id) {
-            if !self.units[edge.unit].is_up() {
+            if !self.units[edge.unit].is_up() || !self.units[edge.unit].desired.is_up() {
                 continue;
             }
             match edge.follow {
                 Follow::None => {}
                 Follow::Restart => self.to_stop.push_back((edge.unit, StopReason::Follow(id))),
-                Follow::Stop => self.wishes.push_back(Wish::Down(edge.unit, DownSource::Dependency)),
+                Follow::Stop => self.wishes.push_back(Wish::FollowDown(edge.unit)),
             }
         }
     }
@@ -92,10 +98,18 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
-        let UnitState::Stopping { why, stage: StopStage::Command, .. } = self.units[id].state.clone() else {
+        let Some(current) = self.units[id].run.as_mut().filter(|current| current.has_stop_command) else {
             return self.late();
         };
+        current.has_stop_command = false;
+        let is_over = current.is_empty;
         self.touch(id);
+        if is_over {
+            return self.finish(id);
+        }
+        let UnitState::Stopping { why, stage: StopStage::Command, .. } = self.units[id].state.clone() else {
+            return; // the stop went on without it
+        };
         if self.units[id].is_running() {
             self.send_stop_signal(id, run);
         }
@@ -104,6 +118,9 @@ impl Engine {
 
     pub(crate) fn on_grace_over(&mut self, id: UnitId) {
         match self.units[id].state.clone() {
+            UnitState::Stopping { .. } if self.units[id].run.as_ref().is_some_and(|run| run.is_empty) => {
+                self.finish(id); // only its stop command still works, and had its time
+            }
             UnitState::Stopping { run, why, .. } => self.kill(id, run, why),
             UnitState::Inactive
             | UnitState::Waiting { .. }
@@ -159,11 +176,12 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
-        if self.units[id].run.as_ref().is_none_or(|current| current.exit.is_some()) {
-            return self.late();
-        }
-        if let Some(current) = &mut self.units[id].run {
-            current.exit = Some(exit);
+        let Some(current) = &mut self.units[id].run else { return self.late() };
+        match current.exit {
+            None => current.exit = Some(exit),
+            // A keeper that took over saw the rest end, and tells the whole end.
+            Some(_) if is_empty && !current.is_empty => return self.on_over(id),
+            Some(_) => return self.late(),
         }
         self.units[id].last_exit = Some(exit);
         let ordinal = self.units[id].last_ordinal;
@@ -196,14 +214,30 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
-        if self.units[id].run.as_ref().is_none_or(|current| current.exit.is_none()) {
+        if self.units[id].run.as_ref().is_none_or(|current| current.exit.is_none() || current.is_empty) {
             return self.late(); // its leader's exit comes first
         }
         self.on_over(id);
     }
 
-    /// Nothing of the run is left: what comes next.
+    /// Nothing of the run is left. Its stop command may still work on it, and must not meet the next run.
     fn on_over(&mut self, id: UnitId) {
+        match &mut self.units[id].run {
+            Some(run) if run.has_stop_command => {
+                run.is_empty = true;
+                self.timers.cancel(Some(id), Timer::KillWait);
+                let grace = self.spec(id).stop.grace;
+                if self.timers.at(Some(id), Timer::StopGrace).is_none() {
+                    self.timers.set(Some(id), Timer::StopGrace, self.now.mono.after(grace));
+                }
+                self.touch(id);
+            }
+            Some(_) | None => self.finish(id),
+        }
+    }
+
+    /// What comes next.
+    fn finish(&mut self, id: UnitId) {
         let Some(run) = self.units[id].run.clone() else {
             return self.bug(Some(id), "the end of a unit without a run");
         };
@@ -254,14 +288,8 @@ impl Engine {
             StopReason::Failed(cause) => self.failed(id, cause),
             StopReason::Ended(exit) => self.failed(id, FailureCause::Exited(exit)),
             StopReason::Down | StopReason::Restart | StopReason::Follow(_) => {
-                if self.spec(id).kind == UnitKind::Task {
-                    self.units[id].has_passed = false; // it was cut short
-                }
-                if self.units[id].desired.is_up() {
-                    self.begin(id);
-                } else {
-                    self.rest(id, UnitState::Inactive);
-                }
+                self.units[id].has_passed = false; // it was cut short
+                self.called.push(id);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 
+use crate::keeper::clock::Patience;
 use crate::keeper::sys;
 
 /// How long a shutdown that nobody else leads may take before everything is killed. As `shutdown_timeout`.
@@ -21,6 +22,8 @@ pub(super) struct Arguments {
     /// Started in place of our own executable. For tests.
     pub(super) supervisor: Option<OsString>,
     pub(super) shutdown_ms: u64,
+    /// Less than all of it only in tests.
+    pub(super) patience: Patience,
     pub(super) supervisor_arguments: Vec<OsString>,
 }
 
@@ -34,6 +37,7 @@ pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Argumen
         attach: None,
         supervisor: None,
         shutdown_ms: SHUTDOWN_MS,
+        patience: Patience::default(),
         supervisor_arguments: Vec::new(),
     };
     while let Some(word) = words.next() {
@@ -49,6 +53,7 @@ pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Argumen
             Some("--attach-fd") => arguments.attach = Some(descriptor(&value)?),
             Some("--supervisor") => arguments.supervisor = Some(value),
             Some("--shutdown-ms") => arguments.shutdown_ms = number(&value)?,
+            Some("--patience-divisor") => arguments.patience = Patience { divisor: number(&value)? },
             Some(_) | None => return Err(word),
         }
     }

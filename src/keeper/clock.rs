@@ -19,6 +19,25 @@ pub(super) fn wall() -> u64 {
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000_000_000;
 
+/// How long the keeper waits, as a share of what its policies say: all of it, but in tests, which
+/// do not wait for ten seconds where a tenth of that shows the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    pub(super) divisor: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { divisor: 1 }
+    }
+}
+
+impl Patience {
+    pub(super) fn of(self, nanos: u64) -> u64 {
+        nanos.checked_div(self.divisor).unwrap_or(nanos)
+    }
+}
+
 /// A span of time, as the kernel wants it.
 pub(super) fn timespec(nanos: u64) -> Timespec {
     let part = |value: Option<u64>| value.and_then(|value| i64::try_from(value).ok()).unwrap_or_default();

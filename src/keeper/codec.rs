@@ -232,6 +232,7 @@ choice!(Order {
     7 => Ping { number },
     8 => Pong { number },
     9 => Quit { code },
+    10 => ShutdownTimeout { ms },
 });
 
 choice!(Report {
@@ -293,7 +294,7 @@ record!(SpawnOrder {
 record!(Credentials { uid, gid, groups });
 record!(Limit { resource, soft, hard });
 record!(LogOrder { dir, max_size_bytes, max_age_ms, keep, block_when_full });
-record!(AdoptOrder { run, unit, ordinal, pid, start_time, log });
+record!(AdoptOrder { run, unit, ordinal, pid, start_time, spawned_at, exit, log });
 record!(Row { run, unit, ordinal, pid, start_time, spawned_at, stage, log });
 record!(Usage { user_us, system_us, max_rss_kib });
 
@@ -338,6 +339,7 @@ mod tests {
             Order::Ping { number: 1 },
             Order::Pong { number: 2 },
             Order::Quit { code: 3 },
+            Order::ShutdownTimeout { ms: 60_000 },
         ] {
             round_trip(&order);
         }

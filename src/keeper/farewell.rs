@@ -11,6 +11,8 @@ use crate::keeper::wire::Scope;
 
 /// How long the supervisor may leave a shutdown signal without a word.
 const ANSWER_DEADLINE: u64 = 5 * SECOND;
+/// Between SIGTERM and SIGKILL to whatever is left at the end.
+const QUIT_GRACE: u64 = 5 * SECOND;
 /// After SIGKILL to everything; then whatever cannot die is left behind.
 const LAST_DEADLINE: u64 = 5 * SECOND;
 /// For the logs' last bytes.
@@ -22,7 +24,10 @@ pub(super) enum Farewell {
     None,
     /// A shutdown signal was passed on; so far nobody said a word.
     Unanswered { signal: u8, until: u64 },
-    /// Nobody did. Everything got SIGTERM.
+    /// The supervisor knows of it and leads the shutdown; more signals are for it to judge. Should it
+    /// hang, it is found out as at any other time.
+    Acknowledged,
+    /// Everything that was left got SIGTERM: nobody answered, or it was told to quit.
     Stopping { code: u8, until: u64 },
     /// Everything got SIGKILL.
     Killing { code: u8, until: u64 },
@@ -32,20 +37,27 @@ impl Farewell {
     /// Nothing is started any more.
     pub(super) fn is_final(&self) -> bool {
         match self {
-            Self::None | Self::Unanswered { .. } => false,
+            Self::None | Self::Unanswered { .. } | Self::Acknowledged => false,
             Self::Stopping { .. } | Self::Killing { .. } => true,
         }
     }
 
     pub(super) fn acknowledged(&mut self) {
         if matches!(self, Self::Unanswered { .. }) {
+            *self = Self::Acknowledged;
+        }
+    }
+
+    /// Whoever acknowledged it is gone; the next supervisor finds that in its own notes.
+    pub(super) fn disconnected(&mut self) {
+        if matches!(self, Self::Acknowledged) {
             *self = Self::None;
         }
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {
         match self {
-            Self::None => None,
+            Self::None | Self::Acknowledged => None,
             Self::Unanswered { until, .. } | Self::Stopping { until, .. } | Self::Killing { until, .. } => {
                 Some(*until)
             }
@@ -69,13 +81,14 @@ impl Keeper {
         let means_shutdown = matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGPWR);
         match self.farewell {
             Farewell::None if means_shutdown => {
-                let until = now.saturating_add(ANSWER_DEADLINE);
+                let until = now.saturating_add(self.arguments.patience.of(ANSWER_DEADLINE));
                 self.farewell = Farewell::Unanswered { signal: number, until };
             }
             // Told twice while we stop by ourselves: now.
             Farewell::Stopping { code, .. } if means_shutdown => self.kill_all(code, now),
             Farewell::None
             | Farewell::Unanswered { .. }
+            | Farewell::Acknowledged
             | Farewell::Stopping { .. }
             | Farewell::Killing { .. } => {}
         }
@@ -95,23 +108,29 @@ impl Keeper {
             Farewell::Stopping { code, until } if until <= now => self.kill_all(code, now),
             Farewell::None
             | Farewell::Unanswered { .. }
+            | Farewell::Acknowledged
             | Farewell::Stopping { .. }
             | Farewell::Killing { .. } => {}
         }
     }
 
-    /// Ends with this status, and everything that is left with it.
+    /// Ends with this status, and everything that is left with it. What was not told to end before
+    /// is told now, and killed a little later; told twice, at once.
     pub(super) fn quit(&mut self, code: u8, now: u64) {
         match self.farewell {
-            Farewell::None | Farewell::Unanswered { .. } | Farewell::Stopping { .. } => {
-                self.kill_all(code, now);
+            Farewell::None | Farewell::Unanswered { .. } | Farewell::Acknowledged => {
+                let until = now.saturating_add(self.arguments.patience.of(QUIT_GRACE));
+                self.farewell = Farewell::Stopping { code, until };
+                self.signal_all(TERM);
             }
+            Farewell::Stopping { .. } => self.kill_all(code, now),
             Farewell::Killing { .. } => {}
         }
     }
 
     fn kill_all(&mut self, code: u8, now: u64) {
-        self.farewell = Farewell::Killing { code, until: now.saturating_add(LAST_DEADLINE) };
+        self.farewell =
+            Farewell::Killing { code, until: now.saturating_add(self.arguments.patience.of(LAST_DEADLINE)) };
         self.signal_all(KILL);
     }
 
@@ -131,7 +150,7 @@ impl Keeper {
     /// The exit status, once nothing is left to hold or to wait for.
     pub(super) fn end(&mut self, now: u64) -> Option<u8> {
         let (code, until, is_killing) = match self.farewell {
-            Farewell::None | Farewell::Unanswered { .. } => return None,
+            Farewell::None | Farewell::Unanswered { .. } | Farewell::Acknowledged => return None,
             Farewell::Stopping { code, until } => (code, until, false),
             Farewell::Killing { code, until } => (code, until, true),
         };

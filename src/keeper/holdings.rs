@@ -15,7 +15,7 @@ pub(super) struct Holding {
     pub(super) pid: i32,
     pub(super) pidfd: Arc<OwnedFd>,
     /// Of a copied child that has not execed yet.
-    pub(super) status: Option<OwnedFd>,
+    pub(super) status: Option<Arc<OwnedFd>>,
     /// Read ends of its output, shared with the pump.
     pub(super) pipes: Vec<Arc<OwnedFd>>,
     /// `UNIT#ORDINAL:RUN`, as its environment says.
@@ -49,6 +49,9 @@ impl Holding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     Run(u64),
+    /// Nobody is told of it any more, as of the helpers of a dead supervisor: hunted until nothing
+    /// of it is left.
+    Disowned,
     /// A child that never became a program, on its way out.
     Stillborn,
     Supervisor,
@@ -99,12 +102,12 @@ impl Holdings {
     }
 
     /// Its run is no longer in the table; only its end is awaited.
-    pub(super) fn detach(&mut self, slot: u64) {
+    pub(super) fn detach(&mut self, slot: u64, role: Role) {
         if let Some(holding) = self.slots.get_mut(&slot) {
             if let Role::Run(run) = holding.role {
                 self.slot_of_run.remove(&run);
             }
-            holding.role = Role::Stillborn;
+            holding.role = role;
         }
     }
 
@@ -151,6 +154,12 @@ impl Holdings {
             .get(&pid)
             .and_then(|slot| self.slots.get(slot))
             .is_some_and(|held| held.ended.is_none())
+    }
+
+    /// Whose main process had this number, be it alive or ended.
+    pub(super) fn slot_of_leader(&self, pid: i32) -> Option<(u64, &Holding)> {
+        let slot = *self.slot_of_pid.get(&pid)?;
+        Some((slot, self.slots.get(&slot)?))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u64, &Holding)> {

@@ -9,6 +9,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -21,9 +22,6 @@ use crate::keeper::wire::LogOrder;
 
 /// Most bytes moved at once, so that one loud unit does not hold the others.
 const MOST: usize = 1024 * 1024;
-/// Half of what a pipe holds when it is made; who fills that gets a larger one. (A pipe of small
-/// writes is full before its 64 KiB are, since no write is cut at the end of a page.)
-const FULL_BYTES: u64 = 32 * 1024;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// How often the path is compared with the open file, in case somebody moved it away.
 const LOOK_AGAIN: u64 = SECOND;
@@ -37,6 +35,8 @@ pub(super) struct Tools {
     pub(super) null: OwnedFd,
     /// Empty until the first cut.
     pub(super) scratch: Vec<u8>,
+    /// No file grows beyond this before it is set aside, whatever its unit allows.
+    pub(super) most_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,16 +53,16 @@ pub(super) enum Moved {
 #[derive(Debug)]
 pub(super) struct LogFile {
     unit: String,
-    limits: LogOrder,
+    dir: Arc<[u8]>,
     open: Option<Box<Open>>,
     /// Read but not written: the log failed between the two.
     held: Vec<u8>,
     trouble: Option<Trouble>,
     /// Something to tell: errno and bytes lost.
     news: Option<(i32, u64)>,
-    has_rotated: bool,
+    /// To be set aside at its next line's end.
+    is_cut_due: bool,
     cannot_splice: bool,
-    is_pipe_large: bool,
 }
 
 #[derive(Debug)]
@@ -85,28 +85,21 @@ struct Trouble {
 
 impl LogFile {
     /// Touches nothing before the first byte.
-    pub(super) fn new(unit: String, limits: LogOrder) -> Self {
+    pub(super) fn new(unit: String, dir: Arc<[u8]>) -> Self {
         Self {
             unit,
-            limits,
+            dir,
             open: None,
             held: Vec::new(),
             trouble: None,
             news: None,
-            has_rotated: false,
+            is_cut_due: false,
             cannot_splice: false,
-            is_pipe_large: false,
         }
     }
 
-    /// The limits of the unit's latest definition.
-    pub(super) fn limit(&mut self, limits: LogOrder) {
-        self.limits = limits;
-        self.is_pipe_large = false;
-    }
-
     fn dir(&self) -> &Path {
-        Path::new(OsStr::from_bytes(&self.limits.dir))
+        Path::new(OsStr::from_bytes(&self.dir))
     }
 
     pub(super) fn holds_bytes(&self) -> bool {
@@ -117,50 +110,73 @@ impl LogFile {
         self.news.take().map(|(errno, lost)| (self.unit.clone(), errno, lost))
     }
 
-    pub(super) fn take_rotated(&mut self) -> bool {
-        std::mem::take(&mut self.has_rotated)
+    /// Sets `current` aside before its time: now where a line ends, or else at the next one; asked a
+    /// second time, now in any case.
+    pub(super) fn cut_early(&mut self) {
+        if self.is_cut_due || self.ends_with_line() {
+            self.open = None;
+            self.is_cut_due = false;
+            rotation::rotate(self.dir(), u16::MAX).ok();
+        } else {
+            self.is_cut_due = true;
+        }
     }
 
     /// Moves what is there, up to `MOST` bytes.
-    pub(super) fn take_from(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, now: u64) -> Moved {
+    pub(super) fn take_from(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        limits: &LogOrder,
+        tools: &mut Tools,
+        now: u64,
+    ) -> Moved {
         if self.trouble.is_some_and(|trouble| trouble.retry_at > now) {
-            return self.do_without(pipe, tools);
+            return self.do_without(pipe, limits, tools);
         }
-        match self.store(pipe, tools, now) {
+        match self.store(pipe, limits, tools, now) {
             Ok(Moved::Bytes(bytes)) => {
                 self.recovered();
-                self.enlarge(pipe, bytes);
                 Moved::Bytes(bytes)
             }
             Ok(other) => other,
             Err(errno) => {
                 self.failed(errno, now);
-                self.do_without(pipe, tools)
+                self.do_without(pipe, limits, tools)
             }
         }
     }
 
-    fn store(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, now: u64) -> Result<Moved, Errno> {
-        if rustix::io::ioctl_fionread(pipe) == Ok(0) && self.held.is_empty() {
+    fn store(
+        &mut self,
+        pipe: BorrowedFd<'_>,
+        limits: &LogOrder,
+        tools: &mut Tools,
+        now: u64,
+    ) -> Result<Moved, Errno> {
+        let is_empty = rustix::io::ioctl_fionread(pipe) == Ok(0);
+        if is_empty && self.held.is_empty() {
             // Nothing, or the end: neither makes a file.
             return read_nothing(pipe);
         }
         self.be_open(now)?;
         self.write_held()?;
-        if self.is_over_age() && self.ends_with_line() {
-            self.rotate(now)?;
+        if is_empty {
+            return read_nothing(pipe);
         }
-        let limit = self.limits.max_size_bytes;
+        if self.is_over_age(limits) && self.ends_with_line() {
+            self.rotate(limits, now)?;
+        }
+        let limit = most_bytes(limits, tools);
         let size = self.open.as_ref().map_or(0, |open| open.size);
-        if limit > 0 && size >= limit {
+        if size >= limit || self.is_cut_due {
             if self.ends_with_line() {
-                self.rotate(now)?;
+                self.rotate(limits, now)?;
             } else {
-                return self.store_to_line_end(pipe, tools, now);
+                return self.store_to_line_end(pipe, limits, tools, now);
             }
         }
         let size = self.open.as_ref().map_or(0, |open| open.size);
-        let room = if limit > 0 { limit.saturating_sub(size).max(1) } else { u64::MAX };
+        let room = limit.saturating_sub(size).max(1);
         let most = usize::try_from(room).unwrap_or(MOST).min(MOST);
         self.note_index();
         if self.cannot_splice {
@@ -176,7 +192,7 @@ impl LogFile {
                 Ok(Moved::Bytes(bytes))
             }
             Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Nothing),
-            Err(Errno::INVAL) => {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
                 self.cannot_splice = true;
                 self.copy(pipe, tools, most)
             }
@@ -184,7 +200,7 @@ impl LogFile {
         }
     }
 
-    /// For file systems that splice does not know.
+    /// For file systems that splice does not know, and seccomp profiles that do not know splice.
     fn copy(&mut self, pipe: BorrowedFd<'_>, tools: &mut Tools, most: usize) -> Result<Moved, Errno> {
         let bytes = read_some(pipe, tools, most)?;
         if bytes.is_empty() {
@@ -200,14 +216,15 @@ impl LogFile {
     fn store_to_line_end(
         &mut self,
         pipe: BorrowedFd<'_>,
+        limits: &LogOrder,
         tools: &mut Tools,
         now: u64,
     ) -> Result<Moved, Errno> {
-        let cap = self.limits.max_size_bytes.saturating_mul(2);
         let size = self.open.as_ref().map_or(0, |open| open.size);
+        let cap = most_bytes(limits, tools).saturating_mul(2);
         let most = usize::try_from(cap.saturating_sub(size)).unwrap_or(SCRATCH_BYTES);
         if most == 0 {
-            self.rotate(now)?;
+            self.rotate(limits, now)?;
             return Ok(Moved::Bytes(0));
         }
         let bytes = read_some(pipe, tools, most)?;
@@ -224,7 +241,7 @@ impl LogFile {
         self.held.extend_from_slice(&rest);
         written?;
         if line_end.is_some() {
-            self.rotate(now)?;
+            self.rotate(limits, now)?;
             self.be_open(now)?;
             self.write_held()?;
         }
@@ -299,8 +316,8 @@ impl LogFile {
         Ok(())
     }
 
-    fn is_over_age(&self) -> bool {
-        let limit = self.limits.max_age_ms.saturating_mul(MILLISECOND);
+    fn is_over_age(&self, limits: &LogOrder) -> bool {
+        let limit = limits.max_age_ms.saturating_mul(MILLISECOND);
         let Some(open) = self.open.as_ref().filter(|open| limit > 0 && open.size > 0) else { return false };
         clock::wall().saturating_sub(open.born_at) >= limit
     }
@@ -314,10 +331,10 @@ impl LogFile {
         }
     }
 
-    fn rotate(&mut self, now: u64) -> Result<(), Errno> {
+    fn rotate(&mut self, limits: &LogOrder, now: u64) -> Result<(), Errno> {
         self.open = None;
-        rotation::rotate(self.dir(), self.limits.keep).map_err(|error| errno_of(&error))?;
-        self.has_rotated = true;
+        rotation::rotate(self.dir(), limits.keep).map_err(|error| errno_of(&error))?;
+        self.is_cut_due = false;
         self.be_open(now)
     }
 
@@ -333,14 +350,6 @@ impl LogFile {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         if let Ok(index) = rustix::fs::open(self.dir().join(CURRENT_INDEX), flags, LOG_MODE) {
             rustix::io::write(&index, &entry).ok();
-        }
-    }
-
-    fn enlarge(&mut self, pipe: BorrowedFd<'_>, moved: u64) {
-        if moved >= FULL_BYTES && !self.is_pipe_large {
-            self.is_pipe_large = true;
-            // Refused to users with many large pipes: then it stays as it is.
-            rustix::pipe::fcntl_setpipe_size(pipe, MOST).ok();
         }
     }
 
@@ -363,12 +372,20 @@ impl LogFile {
     }
 
     /// The log cannot be written: the writer waits, or its bytes are dropped and counted.
-    fn do_without(&mut self, pipe: BorrowedFd<'_>, tools: &Tools) -> Moved {
-        if self.limits.block_when_full {
+    fn do_without(&mut self, pipe: BorrowedFd<'_>, limits: &LogOrder, tools: &mut Tools) -> Moved {
+        if limits.block_when_full {
             return Moved::Blocked;
         }
         let held = std::mem::take(&mut self.held);
-        let dropped = rustix::pipe::splice(pipe, None, tools.null.as_fd(), None, MOST, SpliceFlags::NONBLOCK);
+        let dropped =
+            match rustix::pipe::splice(pipe, None, tools.null.as_fd(), None, MOST, SpliceFlags::NONBLOCK) {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM)
+                    if rustix::io::ioctl_fionread(pipe) != Ok(0) =>
+                {
+                    read_some(pipe, tools, SCRATCH_BYTES).map(<[u8]>::len)
+                }
+                other => other,
+            };
         let count = |bytes: usize| u64::try_from(bytes).unwrap_or_default();
         if let Some(trouble) = &mut self.trouble {
             let bytes = count(held.len()).saturating_add(count(dropped.unwrap_or(0)));
@@ -391,6 +408,12 @@ fn open_log(path: &Path) -> Result<OwnedFd, Errno> {
     // Not O_APPEND, which splice refuses; we are the only writer, and each write says where.
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, LOG_MODE)
+}
+
+/// When a file is full; as its unit says, 0 being no limit, and as the limit of all logs says.
+fn most_bytes(limits: &LogOrder, tools: &Tools) -> u64 {
+    let own = if limits.max_size_bytes == 0 { u64::MAX } else { limits.max_size_bytes };
+    own.min(tools.most_bytes)
 }
 
 fn make_dir(dir: &Path) -> Result<(), Errno> {
@@ -421,7 +444,7 @@ fn read_nothing(pipe: BorrowedFd<'_>) -> Result<Moved, Errno> {
     Ok(if is_closed { Moved::End } else { Moved::Nothing })
 }
 
-/// Called only when the pipe is readable or closed, so it does not block. Empty: closed.
+/// Called only when something is in the pipe, so it does not block.
 fn read_some<'a>(pipe: BorrowedFd<'_>, tools: &'a mut Tools, most: usize) -> Result<&'a [u8], Errno> {
     tools.scratch.resize(SCRATCH_BYTES, 0);
     let most = most.min(SCRATCH_BYTES);

@@ -20,12 +20,14 @@ mod run;
 mod args;
 mod orders;
 mod reap;
+mod orphans;
 mod supervise;
 mod farewell;
 mod table;
 mod holdings;
 mod spawn;
 mod process;
+mod environ;
 mod pump;
 mod logfile;
 mod rotation;
@@ -34,7 +36,7 @@ mod sys;
 
 pub(crate) use crate::keeper::sys::{give_memory_back, inherited, use_little_memory};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::AsFd;
@@ -47,8 +49,10 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 
 use crate::keeper::args::Arguments;
+use crate::keeper::environ::Environs;
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::Holdings;
+use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::Pump;
 use crate::keeper::run::Keeper;
 use crate::keeper::spawn::{Context, Spawner};
@@ -85,16 +89,17 @@ pub fn main() -> ExitCode {
 /// are blocked before there are threads, and the low descriptors taken before any is opened.
 fn set_up(arguments: Arguments) -> io::Result<Keeper> {
     use_little_memory();
-    sys::close_on_exec_from(3);
+    sys::keep_for_ourselves();
     sys::reset_dispositions();
     let mask = SigSet::all();
     mask.thread_block()?;
     let nofile = raise_descriptor_limit();
-    let oom_score = protect_from_oom();
+    let oom_score = protect_from_oom(arguments.adopted_link.is_some());
     let pid = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(pid))?;
-    let spawner = Spawner::start(nofile.hard)?;
+    let spawner = Spawner::start(nofile.hard, arguments.patience)?;
     let executable = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
+    let supervisor = Supervisor::new(arguments.patience);
     Ok(Keeper {
         arguments,
         executable,
@@ -110,9 +115,13 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
         last_token: 0,
         link: None,
         is_link_full: false,
-        supervisor: Supervisor::default(),
+        supervisor,
         farewell: Farewell::default(),
+        orphans: Orphans::default(),
+        environs: Environs::default(),
+        unwatched: BTreeSet::new(),
         next_sweep: None,
+        no_sweep_before: 0,
         is_clock_right: None,
     })
 }
@@ -130,9 +139,14 @@ fn raise_descriptor_limit() -> Limit {
 const RLIMIT_NOFILE: u32 = 7;
 
 /// The last to be killed for memory, where we may say so. What our children get back then; nothing
-/// where nothing was changed.
-fn protect_from_oom() -> OomScore {
-    let before = std::fs::read("/proc/self/oom_score_adj").unwrap_or_default();
+/// where nothing was changed. A keeper that was started by a supervisor inherits that one's score, and
+/// is told beside it what was there before.
+fn protect_from_oom(is_heir: bool) -> OomScore {
+    let inherited = if is_heir { std::env::var_os(supervise::OOM_SCORE_VARIABLE) } else { None };
+    let before = match inherited {
+        Some(score) => score.into_encoded_bytes(),
+        None => std::fs::read("/proc/self/oom_score_adj").unwrap_or_default(),
+    };
     match sys::write_file(OOM_SCORE_FILE, b"-1000") {
         Ok(()) => OomScore { text: before, is_required: false },
         Err(_) => OomScore::default(),

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::event::epoll;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
@@ -11,12 +12,13 @@ use crate::keeper::clock::{self, MILLISECOND};
 use crate::keeper::holdings::{Holding, Role};
 use crate::keeper::process::{self, Process};
 use crate::keeper::pump::Source;
+use crate::keeper::reap::SWEEP_FIRST;
 use crate::keeper::run::{Keeper, Pending};
 use crate::keeper::spawn::{self, Done, EXEC_DEADLINE, Failed, Started};
-use crate::keeper::sys;
+use crate::keeper::sys::{self, Ended};
 use crate::keeper::table::is_helper;
 use crate::keeper::wire::{
-    AdoptOrder, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
+    self, AdoptOrder, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
 };
 
 /// One look at all processes, shared by what is asked at one moment.
@@ -38,6 +40,7 @@ impl Keeper {
                 Order::Remember { key, value } => self.table.remember(key, value),
                 Order::Adopt(order) => self.on_adopt(*order, descriptors, now),
                 Order::LogTotal { bytes } => self.pump.limit_total(bytes),
+                Order::ShutdownTimeout { ms } => self.arguments.shutdown_ms = ms,
                 Order::Ping { number } => self.table.pinged(number),
                 // Whatever is said proves that it lives.
                 Order::Pong { number: _ } => {}
@@ -51,7 +54,7 @@ impl Keeper {
     }
 
     fn on_hello(&mut self, version: u16, pid: u32, now: u64) {
-        if version != VERSION {
+        if !wire::is_read(version) {
             return self.lose_link(now);
         }
         self.supervisor.greeted(pid);
@@ -63,7 +66,7 @@ impl Keeper {
         };
         let sent = self.link.as_mut().map(|link| link.send(&hello, &[]));
         if matches!(sent, Some(Ok(()))) {
-            self.table.connected();
+            self.table.connected(self.supervisor.is_foreign());
         }
     }
 
@@ -117,27 +120,41 @@ impl Keeper {
         }
     }
 
+    /// A spawner thread waits for a child that has not execed in time. The child was killed; where it
+    /// cannot die (an uninterruptible sleep), nobody waits for that.
+    pub(super) fn on_overdue(&mut self, token: u64, now: u64) {
+        let Some(pending) = self.pending.get_mut(&token) else { return };
+        match std::mem::replace(&mut pending.role, Role::Disowned) {
+            Role::Run(run) => self.table.spawn_failed(run, Step::Timeout, 0),
+            Role::Supervisor => self.supervisor_failed_to_start(Step::Timeout, 0, now),
+            Role::Disowned | Role::Stillborn => {}
+        }
+    }
+
     fn on_started(&mut self, pending: Pending, started: Started, now: u64) {
         let Started { pid, pidfd, began, status, output } = started;
         let pipes: Vec<Arc<OwnedFd>> = output.into_iter().map(Arc::new).collect();
         let has_status = status.is_some();
-        let slot = self.hold(Holding {
-            role: pending.role,
-            pid,
-            pidfd: Arc::new(pidfd),
-            exec_by: has_status.then(|| now.saturating_add(EXEC_DEADLINE)),
-            status,
-            pipes: pipes.clone(),
-            tag: pending.tag,
-            is_child: true,
-            reaper: self.pid,
-            kill_at: pending.kill_at,
-            ended: None,
-            tell_at: None,
-            is_group_gone: false,
-            seen: Vec::new(),
-            is_doomed: false,
-        });
+        let slot = self.hold(
+            Holding {
+                role: pending.role,
+                pid,
+                pidfd: Arc::new(pidfd),
+                exec_by: has_status.then(|| now.saturating_add(self.arguments.patience.of(EXEC_DEADLINE))),
+                status: status.map(Arc::new),
+                pipes: pipes.clone(),
+                tag: pending.tag,
+                is_child: true,
+                reaper: self.pid,
+                kill_at: pending.kill_at,
+                ended: None,
+                tell_at: None,
+                is_group_gone: false,
+                seen: Vec::new(),
+                is_doomed: false,
+            },
+            now,
+        );
         if let (Some(pipe), Some((unit, log))) = (pipes.into_iter().next(), pending.log) {
             self.pump.add(Source { key: slot, unit, log, pipe });
         }
@@ -153,17 +170,18 @@ impl Keeper {
             }
             Role::Supervisor => self.supervisor.started(slot),
             // Disowned while it was being made.
-            Role::Stillborn => self.doom(slot, &mut None),
+            Role::Disowned | Role::Stillborn => self.doom(slot, &mut None),
         }
     }
 
     /// Keeps a process and watches for its end.
-    fn hold(&mut self, holding: Holding) -> u64 {
+    fn hold(&mut self, holding: Holding, now: u64) -> u64 {
         let pidfd = Arc::clone(&holding.pidfd);
+        let status = holding.status.clone();
         let slot = self.holdings.add(holding);
-        self.watch_slot(&pidfd, slot, false);
-        if let Some(status) = self.holdings.get(slot).and_then(|holding| holding.status.as_ref()) {
-            self.watch_slot(status, slot, true);
+        self.watch_slot(&pidfd, slot, false, now);
+        if let Some(status) = status {
+            self.watch_slot(&status, slot, true, now);
         }
         slot
     }
@@ -190,28 +208,31 @@ impl Keeper {
     fn on_failed(&mut self, pending: &Pending, failed: Failed, now: u64) {
         let Failed { step, errno, child } = failed;
         if let Some((pid, pidfd)) = child {
-            self.hold(Holding {
-                role: Role::Stillborn,
-                pid,
-                pidfd: Arc::new(pidfd),
-                status: None,
-                pipes: Vec::new(),
-                tag: String::new(),
-                is_child: true,
-                reaper: self.pid,
-                exec_by: None,
-                kill_at: None,
-                ended: None,
-                tell_at: None,
-                is_group_gone: true,
-                seen: Vec::new(),
-                is_doomed: false,
-            });
+            self.hold(
+                Holding {
+                    role: Role::Stillborn,
+                    pid,
+                    pidfd: Arc::new(pidfd),
+                    status: None,
+                    pipes: Vec::new(),
+                    tag: String::new(),
+                    is_child: true,
+                    reaper: self.pid,
+                    exec_by: None,
+                    kill_at: None,
+                    ended: None,
+                    tell_at: None,
+                    is_group_gone: true,
+                    seen: Vec::new(),
+                    is_doomed: false,
+                },
+                now,
+            );
         }
         match pending.role {
             Role::Run(run) => self.table.spawn_failed(run, step, errno),
             Role::Supervisor => self.supervisor_failed_to_start(step, errno, now),
-            Role::Stillborn => {}
+            Role::Disowned | Role::Stillborn => {}
         }
     }
 
@@ -227,10 +248,10 @@ impl Keeper {
         match (role, failure) {
             (Role::Run(run), None) => self.on_execed(run, pid, None),
             (Role::Run(run), Some(failure)) => {
-                self.holdings.detach(slot);
+                self.holdings.detach(slot, Role::Stillborn);
                 self.table.spawn_failed(run, failure.step, failure.errno);
             }
-            (Role::Stillborn | Role::Supervisor, _) => {}
+            (Role::Disowned | Role::Stillborn | Role::Supervisor, _) => {}
         }
     }
 
@@ -252,8 +273,11 @@ impl Keeper {
             ordinal: order.ordinal,
             pid: order.pid,
             start_time: order.start_time,
-            spawned_at: clock::boottime(),
-            stage: Stage::Live,
+            spawned_at: if order.spawned_at == 0 { clock::boottime() } else { order.spawned_at },
+            stage: match order.exit {
+                None => Stage::Live,
+                Some(exit) => Stage::Exited { exit, usage: Usage::default(), is_empty: false },
+            },
             log: order.log.clone(),
         };
         if !self.table.ordered(row) {
@@ -261,34 +285,44 @@ impl Keeper {
         }
         self.table.known(run);
         let pid = i32::try_from(order.pid).unwrap_or_default();
+        let parent = rustix::process::getppid().map_or(-1, |parent| parent.as_raw_nonzero().get());
         let pidfd = descriptors.next().or_else(|| verified(pid, order.start_time));
+        // Its leader ended, so what there is of it is found by its group, session and tag alone.
+        let pidfd = if order.exit.is_some() { pidfd.or_else(nobody) } else { pidfd };
         // Nobody's pid: its negative would mean everybody.
         let Some(pidfd) = pidfd.filter(|_| pid > 1) else {
             // What cannot be told from a stranger is neither watched nor signalled.
             return self.table.exited(run, Exit::Unknown, Usage::default(), true);
         };
         let pipes: Vec<Arc<OwnedFd>> = descriptors.map(Arc::new).collect();
-        let slot = self.hold(Holding {
-            role: Role::Run(run),
-            pid,
-            pidfd: Arc::new(pidfd),
-            status: None,
-            pipes: pipes.clone(),
-            tag: format!("{}#{}:{}", order.unit, order.ordinal, run),
-            is_child: false,
-            // It is an orphan itself, of our predecessor.
-            reaper: process::look(pid).map_or(-1, |process| process.parent),
-            exec_by: None,
-            kill_at: (is_helper(run)).then_some(now),
-            ended: None,
-            tell_at: None,
-            is_group_gone: false,
-            seen: Vec::new(),
-            is_doomed: false,
-        });
+        let slot = self.hold(
+            Holding {
+                role: Role::Run(run),
+                pid,
+                pidfd: Arc::new(pidfd),
+                status: None,
+                pipes: pipes.clone(),
+                tag: format!("{}#{}:{}", order.unit, order.ordinal, run),
+                is_child: false,
+                // It is an orphan itself, of our predecessor, as the supervisor is who started us.
+                reaper: reaper_of(pid).or_else(|| reaper_of(parent)).unwrap_or(-1),
+                exec_by: None,
+                kill_at: (is_helper(run)).then_some(now),
+                ended: order.exit.map(|exit| Ended { pid, exit, usage: Usage::default() }),
+                tell_at: None,
+                is_group_gone: false,
+                seen: Vec::new(),
+                is_doomed: false,
+            },
+            now,
+        );
         let log: Option<LogOrder> = order.log;
         if let (Some(pipe), Some(log)) = (pipes.into_iter().next(), log) {
             self.pump.add(Source { key: slot, unit: order.unit, log, pipe });
+        }
+        if order.exit.is_some() {
+            self.holdings.lingering.insert(slot);
+            self.sweep_at(now, SWEEP_FIRST);
         }
     }
 
@@ -299,6 +333,15 @@ impl Keeper {
         let data = epoll::EventData::new_u64(slot.saturating_mul(2));
         epoll::modify(&self.epoll, holding.pidfd.as_fd(), data, epoll::EventFlags::empty()).ok();
     }
+}
+
+fn reaper_of(pid: i32) -> Option<i32> {
+    process::look(pid).map(|process| process.parent)
+}
+
+/// Stands for the pidfd of a process that is gone: signals by it reach nobody.
+fn nobody() -> Option<OwnedFd> {
+    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
 /// The process that had this pid and began at this time, if it is still the same one.

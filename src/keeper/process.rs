@@ -83,16 +83,37 @@ pub(super) fn all(wanted: impl Fn(i32) -> bool) -> Vec<Process> {
         .collect()
 }
 
-/// Does its environment name this run?
-fn carries(pid: i32, tag: &str) -> bool {
-    let mut environment = Vec::new();
-    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return false };
-    if file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment).is_err() {
-        return false;
+/// The children of one thread of ours, living and ended. Complete, since none can leave the list but by
+/// that very thread, which is the one that asks. Kernels without the file are asked the long way.
+pub(super) fn children(pid: i32, is_other: impl Fn(i32) -> bool) -> Vec<i32> {
+    match fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")) {
+        Ok(text) => text.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect(),
+        Err(_) => {
+            let all = all(|child| !is_other(child)).into_iter();
+            all.filter(|process| process.parent == pid).map(|process| process.pid).collect()
+        }
     }
-    environment
-        .split(|byte| *byte == 0)
-        .any(|pair| pair.strip_prefix(RUN_VARIABLE).is_some_and(|value| value == tag.as_bytes()))
+}
+
+/// On its way out: it has given back its memory, and its environment with it.
+pub(super) fn is_leaving(pid: i32) -> bool {
+    let size = || -> Option<u64> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(stat.get(end.saturating_add(1)..)?).ok()?;
+        // Field 23; the first after the name is field 3.
+        rest.split_ascii_whitespace().nth(20)?.parse().ok()
+    };
+    size() == Some(0)
+}
+
+/// The run that its environment names.
+pub(super) fn tag_of(pid: i32) -> Option<Vec<u8>> {
+    let mut environment = Vec::new();
+    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
+    file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment).ok()?;
+    let mut pairs = environment.split(|byte| *byte == 0);
+    pairs.find_map(|pair| pair.strip_prefix(RUN_VARIABLE)).map(<[u8]>::to_vec)
 }
 
 /// What makes a process part of a run.
@@ -113,6 +134,7 @@ pub(super) fn members(
     all: &[Process],
     belonging: Belonging<'_>,
     is_other: impl Fn(i32) -> bool,
+    tag_of: impl Fn(i32) -> Option<Vec<u8>>,
 ) -> Vec<Process> {
     let Belonging { leader, tag, orphans_of } = belonging;
     let is_asked = |process: &Process| process.parent == orphans_of;
@@ -120,7 +142,7 @@ pub(super) fn members(
         process.pid == leader
             || process.group == leader
             || process.session == leader
-            || (is_asked(process) && carries(process.pid, tag))
+            || (is_asked(process) && tag_of(process.pid).is_some_and(|value| value == tag.as_bytes()))
     };
     let candidates: Vec<&Process> = all.iter().filter(|process| !is_other(process.pid)).collect();
     let mut pids: BTreeSet<i32> =
@@ -193,7 +215,7 @@ mod tests {
         ];
         let belonging = Belonging { leader: base, tag: "a#1:1", orphans_of: 1 };
         let found: Vec<i32> =
-            members(&all, belonging, |_| false).iter().map(|process| process.pid - base).collect();
+            members(&all, belonging, |_| false, |_| None).iter().map(|process| process.pid - base).collect();
         assert_eq!(found, [0, 3, 2]);
     }
 }

@@ -4,10 +4,13 @@
 //! The thread is a single one: a write that hangs in the kernel (a dead network file system) holds
 //! the other logs for as long as it hangs, while their pipes fill.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +21,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
 use crate::keeper::logfile::{LogFile, Moved, Tools};
-use crate::keeper::rotation::Total;
+use crate::keeper::rotation::{self, Total};
 use crate::keeper::wire::LogOrder;
 
 /// A log that could not be written is tried again after this long.
@@ -27,13 +30,17 @@ pub(super) const RETRY: u64 = 2 * SECOND;
 const ROUNDS: usize = 64;
 const WAKE: u64 = u64::MAX;
 const EVENTS: usize = 64;
-/// More rounds than this in `LOUD_WINDOW` is a stream of small writes, each of which would wake us …
-const LOUD_ROUNDS: u32 = 16;
-const LOUD_WINDOW: u64 = 10 * MILLISECOND;
-/// … so they are left to gather for this long. A run's end and every other request cut it short.
-const NAP: u64 = MILLISECOND;
-/// A round that moved this much gathers enough by itself.
-const LOUD_BYTES: u64 = 256 * 1024;
+/// So many rounds in close succession that moved less than `SMALL_BYTES` each are a stream of small
+/// writes, every one of which would wake us …
+const STREAM_ROUNDS: u32 = 16;
+const SMALL_BYTES: u64 = 16 * 1024;
+/// … so they are left to gather, at the most for this long: what a reader who follows the log may
+/// notice. A run's end and every other request cut it short.
+const GATHER_MOST: u64 = 2 * MILLISECOND;
+/// A pipe in which writes gather gets this much room, and is emptied about when half of it is used.
+/// (Every other pipe stays as it was made: one that fits the processor's cache moves faster.)
+const GATHER_BYTES: usize = 1024 * 1024;
+const GATHER_HALF: u64 = 512 * 1024;
 const THREAD_STACK_BYTES: usize = 128 * 1024;
 
 /// One pipe to empty, and where to.
@@ -66,7 +73,9 @@ struct Shared {
     bell: OwnedFd,
     channels: Mutex<BTreeMap<u64, Arc<Channel>>>,
     /// By directory: the pipes of a unit's successive runs share one.
-    logs: Mutex<BTreeMap<Arc<[u8]>, SharedLog>>,
+    logs: Mutex<Logs>,
+    /// The directories that hold the logs' directories.
+    roots: Mutex<BTreeSet<PathBuf>>,
     requests: Mutex<Vec<Request>>,
     answers: Mutex<Vec<Answer>>,
     total_limit: AtomicU64,
@@ -74,14 +83,16 @@ struct Shared {
     finished: Condvar,
 }
 
-type SharedLog = Arc<Mutex<LogFile>>;
+type Logs = BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>;
 
 #[derive(Debug)]
 struct Channel {
     key: u64,
-    dir: Arc<[u8]>,
+    /// As the run's own definition says; a unit's next run may say otherwise.
+    order: LogOrder,
     pipe: Arc<OwnedFd>,
-    log: SharedLog,
+    has_room: AtomicBool,
+    log: Arc<Mutex<LogFile>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +112,7 @@ impl Pump {
             bell: new_eventfd()?,
             channels: Mutex::default(),
             logs: Mutex::default(),
+            roots: Mutex::default(),
             requests: Mutex::default(),
             answers: Mutex::default(),
             total_limit: AtomicU64::new(u64::MAX),
@@ -111,10 +123,10 @@ impl Pump {
         let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
         let mut worker = Worker {
             shared: Arc::clone(&shared),
-            tools: Tools { null, scratch: Vec::new() },
+            tools: Tools { null, scratch: Vec::new(), most_bytes: u64::MAX },
             blocked: Vec::new(),
             total: Total::default(),
-            loudness: Loudness::default(),
+            rhythm: Rhythm::default(),
         };
         thread::Builder::new()
             .name("pump".into())
@@ -128,17 +140,23 @@ impl Pump {
         &self.shared.bell
     }
 
-    /// Nothing wakes the pump before the first byte.
+    /// Nothing wakes the pump before the first byte. Waits for no log: one of them may hang in the
+    /// middle of a write.
     pub(super) fn add(&self, source: Source) {
-        let Source { key, unit, log, pipe } = source;
-        let dir = Arc::clone(&log.dir);
-        let file = {
+        let Source { key, unit, log: order, pipe } = source;
+        if let Some(root) = Path::new(OsStr::from_bytes(&order.dir)).parent() {
+            let mut roots = locked(&self.shared.roots);
+            if !roots.contains(root) {
+                roots.insert(root.to_owned());
+            }
+        }
+        let log = {
             let mut logs = locked(&self.shared.logs);
-            let entry = logs.entry(Arc::clone(&dir));
-            Arc::clone(entry.or_insert_with(|| Arc::new(Mutex::new(LogFile::new(unit, log.clone())))))
+            let new = || Arc::new(Mutex::new(LogFile::new(unit, Arc::clone(&order.dir))));
+            Arc::clone(logs.entry(Arc::clone(&order.dir)).or_insert_with(new))
         };
-        locked(&file).limit(log);
-        let channel = Arc::new(Channel { key, dir, pipe: Arc::clone(&pipe), log: file });
+        let has_room = AtomicBool::new(false);
+        let channel = Arc::new(Channel { key, order, pipe: Arc::clone(&pipe), has_room, log });
         locked(&self.shared.channels).insert(key, channel);
         self.shared.listen(key, pipe.as_fd());
     }
@@ -208,27 +226,30 @@ struct Worker {
     /// Pipes whose writers wait for the disk, and when to look at it again.
     blocked: Vec<(u64, u64)>,
     total: Total,
-    loudness: Loudness,
+    rhythm: Rhythm,
 }
 
-/// How often the pump was woken lately.
+/// How the rounds of the pump follow each other.
 #[derive(Default)]
-struct Loudness {
-    since: u64,
-    rounds: u32,
+struct Rhythm {
+    last: u64,
+    small_rounds: u32,
 }
 
-impl Loudness {
-    /// After a round that moved `bytes`: is the next one worth waiting for?
-    fn is_loud_after(&mut self, bytes: u64, now: u64) -> bool {
-        if now.saturating_sub(self.since) > LOUD_WINDOW {
-            let was_loud = self.rounds > LOUD_ROUNDS;
-            self.since = now;
-            // Naps make rounds rare; a stream counts as one until a window brings few of them.
-            self.rounds = if was_loud { LOUD_ROUNDS.saturating_sub(4) } else { 0 };
+impl Rhythm {
+    /// After a round at `now` that took `bytes` from its fullest pipe: how long to let more gather.
+    fn nap_after(&mut self, bytes: u64, now: u64) -> Option<u64> {
+        let since = now.saturating_sub(self.last);
+        self.last = now;
+        let is_stream = self.small_rounds >= STREAM_ROUNDS;
+        let is_large = !is_stream && bytes >= SMALL_BYTES;
+        if bytes == 0 || is_large || since > GATHER_MOST.saturating_mul(2) {
+            self.small_rounds = 0;
+            return None;
         }
-        self.rounds = self.rounds.saturating_add(1);
-        bytes > 0 && bytes < LOUD_BYTES && self.rounds > LOUD_ROUNDS
+        self.small_rounds = self.small_rounds.saturating_add(1);
+        let until_half_full = since.saturating_mul(GATHER_HALF).checked_div(bytes).unwrap_or(GATHER_MOST);
+        is_stream.then_some(until_half_full.min(GATHER_MOST))
     }
 }
 
@@ -239,17 +260,29 @@ impl Worker {
             let timeout = self.blocked.iter().map(|(at, _)| *at).min().map(timeout_until);
             events.clear();
             epoll::wait(&self.shared.epoll, spare_capacity(&mut events), timeout.as_ref()).ok();
-            let mut bytes = 0_u64;
+            let mut most = 0;
             for event in &events {
                 match event.data.u64() {
                     WAKE => self.on_requests(),
-                    key => bytes = bytes.saturating_add(self.on_readable(key)),
+                    key => most = most.max(self.on_readable(key)),
                 }
             }
             self.unblock();
-            if self.loudness.is_loud_after(bytes, clock::monotonic()) {
+            if let Some(nap) = self.rhythm.nap_after(most, clock::monotonic()) {
+                self.make_room(&events);
                 let mut wake = [PollFd::new(&self.shared.wake, PollFlags::IN)];
-                poll(&mut wake, Some(&clock::timespec(NAP))).ok();
+                poll(&mut wake, Some(&clock::timespec(nap))).ok();
+            }
+        }
+    }
+
+    /// For what gathers in these pipes.
+    fn make_room(&self, events: &[epoll::Event]) {
+        for event in events {
+            let Some(channel) = self.shared.channel(event.data.u64()) else { continue };
+            if !channel.has_room.swap(true, Ordering::Relaxed) {
+                // Refused to users with many large pipes: then writers wait for us now and then.
+                rustix::pipe::fcntl_setpipe_size(&channel.pipe, GATHER_BYTES).ok();
             }
         }
     }
@@ -301,18 +334,21 @@ impl Worker {
 
     fn move_some(&mut self, channel: &Arc<Channel>) -> Moved {
         let now = clock::monotonic();
-        let (moved, news, has_rotated) = {
+        let limit = self.shared.total_limit.load(Ordering::Relaxed);
+        self.tools.most_bytes = rotation::most_bytes(limit);
+        let (moved, news) = {
             let mut log = locked(&channel.log);
-            let moved = log.take_from(channel.pipe.as_fd(), &mut self.tools, now);
-            (moved, log.take_news(), log.take_rotated())
+            let moved = log.take_from(channel.pipe.as_fd(), &channel.order, &mut self.tools, now);
+            (moved, log.take_news())
         };
         if let Some((unit, errno, lost_bytes)) = news {
             self.shared.answer(Answer::Trouble { unit, errno, lost_bytes });
         }
         match moved {
             Moved::Bytes(bytes) => {
-                let limit = self.shared.total_limit.load(Ordering::Relaxed);
-                self.total.wrote(bytes, has_rotated, limit, &channel.dir);
+                if self.total.wrote(bytes, limit) {
+                    self.keep_to(limit);
+                }
             }
             Moved::Nothing => {}
             Moved::End => self.close(channel),
@@ -324,14 +360,33 @@ impl Worker {
         moved
     }
 
+    /// Makes all logs together fit.
+    fn keep_to(&mut self, limit: u64) {
+        let roots = locked(&self.shared.roots).clone();
+        let aside = self.total.measure(&roots, limit);
+        if aside.is_empty() {
+            return;
+        }
+        for dir in aside {
+            let log = locked(&self.shared.logs).get(dir.as_os_str().as_bytes()).cloned();
+            match log {
+                Some(log) => locked(&log).cut_early(),
+                // Nobody writes there.
+                None => drop(rotation::rotate(&dir, u16::MAX)),
+            }
+        }
+        self.total.measure(&roots, limit);
+    }
+
     /// Every writer is gone. A log without pipes is closed too; the next run opens it again.
     fn close(&mut self, channel: &Arc<Channel>) {
         epoll::delete(&self.shared.epoll, &channel.pipe).ok();
         let mut logs = locked(&self.shared.logs);
         locked(&self.shared.channels).remove(&channel.key);
         // The map and this channel hold it; one more is another pipe, or one about to be added.
+        // Closing its file may take long: the last to hold it is `channel`, without these locks.
         if Arc::strong_count(&channel.log) <= 2 {
-            logs.remove(&channel.dir);
+            logs.remove(&channel.order.dir);
         }
     }
 

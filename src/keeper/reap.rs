@@ -5,8 +5,9 @@ use std::os::fd::AsFd;
 use rustix::event::epoll;
 use rustix::io::Errno;
 
-use crate::keeper::clock::{MILLISECOND, SECOND};
-use crate::keeper::holdings::{Holding, Role};
+use crate::keeper::clock::{self, MILLISECOND, SECOND};
+use crate::keeper::environ::Environs;
+use crate::keeper::holdings::{Holding, Holdings, Role};
 use crate::keeper::orders::{KILL, Sight};
 use crate::keeper::process::{self, Belonging, Process};
 use crate::keeper::run::Keeper;
@@ -17,10 +18,13 @@ use crate::keeper::wire::{Exit, Scope, Step, Usage};
 const DRAIN_DEADLINE: u64 = SECOND;
 /// How long to wait for whoever must wait for an adopted process, before its status is unknown.
 const STRANGER_DEADLINE: u64 = SECOND;
-/// What lingers is looked at after every orphan's end, and this long after the last look …
-const SWEEP_FIRST: u64 = 100 * MILLISECOND;
+/// What lingers is looked at after every orphan's end. Where that does not tell all, also this long
+/// after the last look …
+pub(super) const SWEEP_FIRST: u64 = 100 * MILLISECOND;
 /// … doubled up to this.
 const SWEEP_LAST: u64 = SECOND;
+/// A storm of ends may take one part in so many of our time with looks.
+const SWEEP_SHARE: u64 = 10;
 /// Orphans taken in one go, so that a fork bomb does not hold the loop.
 const ORPHANS: usize = 4_096;
 
@@ -64,6 +68,14 @@ impl Keeper {
                 self.holdings.remove(slot);
                 self.on_supervisor_ended(ended.exit, now);
             }
+            Role::Disowned => {
+                self.holdings.change(slot, |holding| {
+                    holding.ended = Some(ended);
+                    holding.kill_at = None;
+                });
+                let is_empty = self.is_empty_at_exit(slot);
+                self.forget_or_linger(slot, is_empty, now);
+            }
             Role::Run(_) => {
                 let tell_at = now.saturating_add(DRAIN_DEADLINE);
                 self.holdings.change(slot, |holding| {
@@ -88,8 +100,22 @@ impl Keeper {
             return;
         };
         self.holdings.change(slot, |holding| holding.tell_at = None);
-        let is_empty = self.is_run_empty(slot, &mut None);
+        let is_empty = self.is_empty_at_exit(slot);
         self.table.exited(run, ended.exit, ended.usage, is_empty);
+        self.forget_or_linger(slot, is_empty, now);
+    }
+
+    /// The leader was waited for just now.
+    fn is_empty_at_exit(&mut self, slot: u64) -> bool {
+        let has_orphans = self.reap_orphans();
+        let is_group_gone = self.is_group_gone(slot);
+        if has_orphans && is_group_gone {
+            self.look_at_orphans();
+        }
+        is_group_gone && self.is_run_empty(slot, has_orphans, &mut None)
+    }
+
+    fn forget_or_linger(&mut self, slot: u64, is_empty: bool, now: u64) {
         if is_empty {
             self.holdings.remove(slot);
         } else {
@@ -122,7 +148,7 @@ impl Keeper {
         let Some(holding) = self.holdings.get(slot) else { return };
         sys::signal_by_pidfd(holding.pidfd.as_fd(), KILL).ok();
         if let Role::Run(run) = holding.role {
-            self.holdings.detach(slot);
+            self.holdings.detach(slot, Role::Stillborn);
             self.table.spawn_failed(run, Step::Timeout, 0);
         }
         self.holdings.change(slot, |holding| {
@@ -194,16 +220,15 @@ impl Keeper {
         let all = sight.get_or_insert_with(|| process::all(|_| true));
         let belonging = Belonging { leader: holding.pid, tag: &holding.tag, orphans_of: holding.reaper };
         let is_other = |pid| pid == self.pid || (pid != holding.pid && self.holdings.knows_pid(pid));
-        let mut members = process::members(all, belonging, is_other);
+        let mut members = process::members(all, belonging, is_other, |pid| self.environs.tag_of(pid));
         members.retain(|process| !process.is_zombie);
         members
     }
 
-    /// Nothing of the run is left: no process group, and no orphan that is its.
-    fn is_run_empty(&mut self, slot: u64, sight: &mut Sight) -> bool {
-        let has_orphans = self.reap_orphans();
+    /// No process is left in the leader's group. Of an adopted run, somebody else must wait for what
+    /// is in its group already ended: the group says nothing.
+    fn is_group_gone(&mut self, slot: u64) -> bool {
         let Some(holding) = self.holdings.get(slot) else { return true };
-        // Of an adopted run, somebody else must wait for what is in its group already ended.
         if holding.is_child && !holding.is_group_gone {
             let group = holding.pid.saturating_neg();
             if sys::signal_by_pid(group, 0) != Err(Errno::SRCH) {
@@ -211,19 +236,48 @@ impl Keeper {
             }
             self.holdings.change(slot, |holding| holding.is_group_gone = true);
         }
+        true
+    }
+
+    /// Nothing of the run is left beside its group. The orphans were looked at, if there are any.
+    fn is_run_empty(&mut self, slot: u64, has_orphans: bool, sight: &mut Sight) -> bool {
         let Some(holding) = self.holdings.get(slot) else { return true };
         if holding.is_child && !has_orphans {
             return true;
         }
-        let members = self.members(holding, sight);
-        let is_nobody_found = members.is_empty();
-        self.see(slot, members);
+        if holding.is_child && self.orphans.has_any_of(slot) {
+            return false;
+        }
+        if !holding.is_child {
+            let members = self.members(holding, sight);
+            let is_anybody_found = !members.is_empty();
+            self.see(slot, members);
+            if is_anybody_found {
+                return false;
+            }
+        }
         let mut is_anybody_left = false;
         self.holdings.change(slot, |holding| {
             holding.seen.retain(process::is_still_there);
             is_anybody_left = !holding.seen.is_empty();
         });
-        is_nobody_found && !is_anybody_left
+        !is_anybody_left
+    }
+
+    /// Those that the kernel would not watch for us.
+    fn look_at_unwatched(&mut self, now: u64) {
+        for slot in std::mem::take(&mut self.unwatched) {
+            self.on_ended(slot, epoll::EventFlags::empty(), now);
+            if self.holdings.get(slot).is_some_and(|holding| holding.ended.is_none()) {
+                self.unwatched.insert(slot);
+            }
+        }
+    }
+
+    fn look_at_orphans(&mut self) {
+        let pids = process::children(self.pid, |pid| self.holdings.knows_pid(pid));
+        let (holdings, environs) = (&self.holdings, &self.environs);
+        self.orphans.look(pids, clock::monotonic(), |process| owner_of(holdings, environs, process));
     }
 
     /// Waits for every orphan that has ended. True: there are others that live.
@@ -233,7 +287,10 @@ impl Keeper {
     fn reap_orphans(&mut self) -> bool {
         for _ in 0..ORPHANS {
             match sys::wait(Whom::OwnOfThisThread, false) {
-                Ok(Some(_)) => self.table.stranger_reaped(),
+                Ok(Some(ended)) => {
+                    self.orphans.reaped(ended.pid);
+                    self.table.stranger_reaped();
+                }
                 Ok(None) => return true,
                 Err(_) => return false,
             }
@@ -246,32 +303,72 @@ impl Keeper {
     pub(super) fn on_child_signal(&mut self, now: u64) {
         if self.holdings.lingering.is_empty() {
             self.reap_orphans();
-        } else {
+        } else if self.no_sweep_before <= now {
             self.sweep(now);
+        } else {
+            self.reap_orphans();
+            self.sweep_at(self.no_sweep_before, SWEEP_FIRST);
         }
+    }
+
+    /// Sweeps then, or sooner when that was settled already.
+    pub(super) fn sweep_at(&mut self, at: u64, delay: u64) {
+        let (before, delay) = self.next_sweep.unwrap_or((at, delay));
+        self.next_sweep = Some((at.min(before), delay));
     }
 
     /// Looks at every run that lingers: what is gone is told, what is doomed gets SIGKILL again.
     pub(super) fn sweep(&mut self, now: u64) {
+        let begun = clock::monotonic();
+        self.look_at_unwatched(now);
         let delay = self.next_sweep.take().map_or(SWEEP_FIRST, |(_, delay)| delay);
-        self.reap_orphans();
+        let has_orphans = self.reap_orphans();
+        if has_orphans && !self.holdings.lingering.is_empty() {
+            self.look_at_orphans();
+        }
         let mut sight = None;
+        let mut is_all_announced = has_orphans && !self.orphans.has_unclear();
         for slot in self.holdings.lingering.clone() {
-            let Some(Role::Run(run)) = self.holdings.get(slot).map(|holding| holding.role) else { continue };
-            if self.is_run_empty(slot, &mut sight) {
-                self.table.emptied(run);
+            let Some(role) = self.holdings.get(slot).map(|holding| holding.role) else { continue };
+            if self.is_group_gone(slot) && self.is_run_empty(slot, has_orphans, &mut sight) {
+                if let Role::Run(run) = role {
+                    self.table.emptied(run);
+                }
                 self.holdings.remove(slot);
-            } else if self.holdings.get(slot).is_some_and(|holding| holding.is_doomed) {
+                continue;
+            }
+            if self.holdings.get(slot).is_some_and(|holding| holding.is_doomed) {
                 self.signal(slot, KILL, Scope::All, &mut sight);
             }
+            is_all_announced &= self.holdings.get(slot).is_some_and(is_end_announced);
         }
-        if !self.holdings.lingering.is_empty() {
+        let is_asked_again = !self.holdings.lingering.is_empty() && !is_all_announced;
+        if is_asked_again || !self.unwatched.is_empty() {
             let next = delay.saturating_mul(2).min(SWEEP_LAST);
-            self.next_sweep = Some((now.saturating_add(delay), next));
+            self.sweep_at(now.saturating_add(delay), next);
         }
+        let end = clock::monotonic();
+        self.no_sweep_before = end.saturating_add(end.saturating_sub(begun).saturating_mul(SWEEP_SHARE));
     }
 }
 
+/// The last of such a run is an orphan of ours when it ends, and we are told of that: nothing needs to be
+/// asked from time to time.
+fn is_end_announced(holding: &Holding) -> bool {
+    holding.is_child && !holding.is_doomed && holding.seen.is_empty()
+}
+
+/// The run that an orphan belongs to: by its group, its session or what its environment says.
+fn owner_of(holdings: &Holdings, environs: &Environs, process: &Process) -> Option<u64> {
+    let by_group = holdings.slot_of_leader(process.group).filter(|(_, holding)| !holding.is_group_gone);
+    let by_number = by_group.or_else(|| holdings.slot_of_leader(process.session));
+    if let Some((slot, _)) = by_number {
+        return Some(slot);
+    }
+    let tag = environs.tag_of(process.pid)?;
+    holdings.iter().find(|(_, holding)| holding.tag.as_bytes() == tag).map(|(slot, _)| slot)
+}
+
 fn unknown_end() -> Ended {
-    Ended { exit: Exit::Unknown, usage: Usage::default() }
+    Ended { pid: 0, exit: Exit::Unknown, usage: Usage::default() }
 }

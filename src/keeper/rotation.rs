@@ -1,19 +1,18 @@
 //! Older log files: `00000001`, `00000002`, … beside `current`, so that names sort by age; each
 //! with its `.index`. The oldest go first, by a unit's `keep` and by the limit of all logs.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::keeper::logfile::{CURRENT, CURRENT_INDEX};
 
-/// Before the logs are measured for the first time; what was there before stays unknown until then.
+/// The most that is written before the logs are measured for the first time.
 const FIRST_MEASURE: u64 = 16 * 1024 * 1024;
-/// When over the limit, down to this share of it, so that not every write measures again.
-const DOWN_TO: (u64, u64) = (15, 16);
 
 /// Moves `current` aside and deletes what is too many.
 ///
@@ -56,76 +55,92 @@ fn index_name(number: u64) -> String {
     format!("{number:08}.index")
 }
 
+/// The size at which a `current` is set aside, whatever its unit allows, so that what the limit of all
+/// logs takes away is the oldest part of a log and never the whole of it.
+pub(super) fn most_bytes(total_limit: u64) -> u64 {
+    if total_limit == u64::MAX { u64::MAX } else { sixteenth(total_limit) }
+}
+
 /// Watches over the limit of all logs together.
 #[derive(Debug, Default)]
 pub(super) struct Total {
-    /// Of all logs; 0 until they were measured.
-    used: u64,
-    /// Measure when this much more was written.
+    /// Measure when this much more was written; nothing before the first measurement.
     budget: Option<u64>,
-    /// The directories that hold the units' directories.
-    roots: BTreeSet<PathBuf>,
 }
 
+/// A file of a log, as it was measured.
+type Measured = (SystemTime, u64, PathBuf);
+
 impl Total {
-    /// Bytes were added to the log in `dir`.
-    pub(super) fn wrote(&mut self, bytes: u64, has_rotated: bool, limit: u64, dir: &[u8]) {
+    /// Bytes were added to some log. True: it is time to `measure`.
+    pub(super) fn wrote(&mut self, bytes: u64, limit: u64) -> bool {
         if limit == u64::MAX {
-            return;
+            return false;
         }
-        let first = FIRST_MEASURE.min(limit);
-        let budget = self.budget.unwrap_or(first);
+        let budget = self.budget.unwrap_or_else(|| FIRST_MEASURE.min(sixteenth(limit)));
         let left = budget.saturating_sub(bytes);
         self.budget = Some(left);
-        if left > 0 && !has_rotated {
-            return;
-        }
-        if let Some(root) = Path::new(OsStr::from_bytes(dir)).parent()
-            && !self.roots.contains(root)
-        {
-            self.roots.insert(root.to_owned());
-        } else if left > 0 {
-            // A rotation alone changes nothing once its root is known.
-            return;
-        }
-        self.measure(limit);
+        left == 0
     }
 
-    fn measure(&mut self, limit: u64) {
-        let mut all: Vec<(std::time::SystemTime, u64, PathBuf)> = Vec::new();
-        self.used = 0;
-        for root in &self.roots {
-            for unit in entries(root) {
-                for file in entries(&unit) {
-                    let Ok(metadata) = fs::symlink_metadata(&file) else { continue };
-                    self.used = self.used.saturating_add(metadata.len());
-                    let is_old = file.file_name().and_then(number).is_some();
-                    if let (true, Ok(modified)) = (is_old, metadata.modified()) {
-                        all.push((modified, metadata.len(), file));
-                    }
-                }
+    /// Deletes the oldest files below `roots`, which hold the units' directories, until all is within
+    /// the limit. Never a `current`: where those alone are too much, the directories are given whose
+    /// `current` is to be set aside, before another measurement.
+    pub(super) fn measure(&mut self, roots: &BTreeSet<PathBuf>, limit: u64) -> Vec<PathBuf> {
+        let (mut old, mut current) = (Vec::new(), Vec::new());
+        let mut used = 0_u64;
+        for file in roots.iter().flat_map(|root| entries(root)).flat_map(|unit| entries(&unit)) {
+            let Ok(metadata) = fs::symlink_metadata(&file) else { continue };
+            used = used.saturating_add(metadata.len());
+            let Ok(modified) = metadata.modified() else { continue };
+            if file.file_name().and_then(number).is_some() {
+                old.push((modified, metadata.len(), file));
+            } else if file.file_name().is_some_and(|name| name == CURRENT) {
+                current.push((modified, metadata.len(), file));
             }
         }
-        if self.used > limit {
-            self.delete_oldest(all, limit);
+        let target = sixteenth(limit).saturating_mul(15);
+        let mut aside = Vec::new();
+        if used > limit {
+            used = delete_oldest(old, used, target);
+            aside = largest(current, used.saturating_sub(limit));
         }
-        let sixteenth = limit.checked_div(DOWN_TO.1).unwrap_or(limit);
-        self.budget = Some(limit.saturating_sub(self.used).max(sixteenth).max(1));
+        self.budget = Some(limit.saturating_sub(used).max(sixteenth(limit)).max(1));
+        aside
     }
+}
 
-    fn delete_oldest(&mut self, mut all: Vec<(std::time::SystemTime, u64, PathBuf)>, limit: u64) {
-        let target = limit.checked_div(DOWN_TO.1).unwrap_or(limit).saturating_mul(DOWN_TO.0);
-        all.sort();
-        for (_, bytes, file) in all {
-            if self.used <= target {
-                break;
-            }
-            if fs::remove_file(&file).is_ok() {
-                self.used = self.used.saturating_sub(bytes);
-                fs::remove_file(file.with_extension("index")).ok();
-            }
+fn sixteenth(limit: u64) -> u64 {
+    limit.checked_div(16).unwrap_or_default().max(1)
+}
+
+/// What is left of `used`.
+fn delete_oldest(mut old: Vec<Measured>, mut used: u64, target: u64) -> u64 {
+    old.sort();
+    for (_, bytes, file) in old {
+        if used <= target {
+            break;
+        }
+        if fs::remove_file(&file).is_ok() {
+            used = used.saturating_sub(bytes);
+            fs::remove_file(file.with_extension("index")).ok();
         }
     }
+    used
+}
+
+/// Those that say most, of equals those that said it longest ago, until they are enough.
+fn largest(mut current: Vec<Measured>, mut excess: u64) -> Vec<PathBuf> {
+    current.sort_by_key(|(modified, bytes, _)| (Reverse(*bytes), *modified));
+    let mut aside = Vec::new();
+    for (_, bytes, file) in current {
+        if excess == 0 || bytes == 0 {
+            break;
+        }
+        excess = excess.saturating_sub(bytes);
+        aside.extend(file.parent().map(Path::to_owned));
+    }
+    aside
 }
 
 fn entries(dir: &Path) -> Vec<PathBuf> {

@@ -1,21 +1,23 @@
 //! The keeper's loop: one epoll set, one thread, nothing that waits. Spawning and writing logs
 //! happen on threads of their own and come back here as events.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use nix::sys::signalfd::SignalFd;
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::io::Errno;
 
 use crate::keeper::args::Arguments;
-use crate::keeper::clock;
+use crate::keeper::clock::{self, SECOND};
+use crate::keeper::environ::Environs;
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::{Holdings, Role};
 use crate::keeper::link::{Link, Received};
+use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::{Answer, Pump};
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::supervise::Supervisor;
@@ -31,12 +33,15 @@ const EVENTS: usize = 64;
 const LAST_WORDS: usize = 512;
 /// A slot is watched by its pidfd and its status pipe.
 const KINDS: u64 = 2;
+/// One knock is enough to know that the supervisor is wanted.
+const KNOCK: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 /// Who has something to say; the numbers below `KINDS` of slot 0, and beyond every slot.
 const SIGNALS: u64 = 0;
 const LINK: u64 = 1;
 const SPAWNER: u64 = u64::MAX;
 const PUMP: u64 = u64::MAX - 1;
 const ATTACH: u64 = u64::MAX - 2;
+const DOOR: u64 = u64::MAX - 3;
 
 /// A job that a spawner thread has, or will have.
 #[derive(Debug)]
@@ -69,8 +74,14 @@ pub(super) struct Keeper {
     pub(super) is_link_full: bool,
     pub(super) supervisor: Supervisor,
     pub(super) farewell: Farewell,
+    pub(super) orphans: Orphans,
+    pub(super) environs: Environs,
+    /// Slots that the kernel refused to watch.
+    pub(super) unwatched: BTreeSet<u64>,
     /// When to look again whether what lingers is gone, and how long to wait the time after.
     pub(super) next_sweep: Option<(u64, u64)>,
+    /// The last look took its share of our time until then.
+    pub(super) no_sweep_before: u64,
     /// Start times can be told by the clock; `None` until it was compared.
     pub(super) is_clock_right: Option<bool>,
 }
@@ -86,6 +97,9 @@ impl Keeper {
         self.watch(self.pump.bell().as_fd(), PUMP)?;
         if let Some(attach) = &self.arguments.attach {
             self.watch(attach.as_fd(), ATTACH)?;
+        }
+        if let Some(listener) = &self.arguments.listener {
+            epoll::add(&self.epoll, listener, epoll::EventData::new_u64(DOOR), KNOCK)?;
         }
         self.first_supervisor(clock::monotonic())?;
         let mut events = Vec::with_capacity(EVENTS);
@@ -118,10 +132,13 @@ impl Keeper {
     }
 
     /// Watches a process end, or its status pipe.
-    pub(super) fn watch_slot(&self, descriptor: impl AsFd, slot: u64, is_status: bool) {
+    pub(super) fn watch_slot(&mut self, descriptor: impl AsFd, slot: u64, is_status: bool, now: u64) {
         let data = slot.saturating_mul(KINDS).saturating_add(u64::from(is_status));
-        // Refused only without memory: then the next sweep finds the end.
-        self.watch(descriptor, data).ok();
+        // Refused without memory, or beyond the user's share of watches: then it is asked now and then.
+        if self.watch(descriptor, data).is_err() {
+            self.unwatched.insert(slot);
+            self.sweep_at(now.saturating_add(SECOND), SECOND);
+        }
     }
 
     fn on_event(&mut self, data: u64, flags: epoll::EventFlags, now: u64) {
@@ -131,6 +148,7 @@ impl Keeper {
             SPAWNER => self.on_spawner(now),
             PUMP => self.on_pump(now),
             ATTACH => self.on_attach(now),
+            DOOR => self.supervisor.knocked(now),
             _ => {
                 let slot = data.checked_div(KINDS).unwrap_or_default();
                 match data.checked_rem(KINDS) {
@@ -154,7 +172,10 @@ impl Keeper {
     }
 
     fn on_time(&mut self, now: u64) {
-        if self.spawner.look(now) {
+        for token in self.spawner.look(now) {
+            self.on_overdue(token, now);
+        }
+        if self.spawner.has_news() {
             self.on_spawner(now);
         }
         while let Some(slot) = self.holdings.next_due(now) {
@@ -242,6 +263,15 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    /// Whether somebody still waits at the control listener; the next knock is heard again.
+    pub(super) fn is_door_unanswered(&self) -> bool {
+        let Some(listener) = &self.arguments.listener else { return false };
+        let mut poll = [PollFd::new(listener, PollFlags::IN)];
+        let is_waiting = rustix::event::poll(&mut poll, Some(&clock::timespec(0))) == Ok(1);
+        epoll::modify(&self.epoll, listener, epoll::EventData::new_u64(DOOR), KNOCK).ok();
+        is_waiting
     }
 
     fn want_room(&mut self) {

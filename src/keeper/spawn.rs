@@ -23,7 +23,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Uid};
 use rustix::thread::Gid;
 
-use crate::keeper::clock::{self, MILLISECOND, SECOND};
+use crate::keeper::clock::{self, MILLISECOND, Patience, SECOND};
 use crate::keeper::sys::{self, Child, ChildStack, Failure, Image, OomScore, Program, Strings};
 use crate::keeper::wire::{Credentials, Limit, SpawnOrder, Step};
 
@@ -164,6 +164,7 @@ pub(super) struct Spawner {
     /// There was a long queue, and nobody has tidied up after it.
     had_burst: bool,
     next_look: Option<u64>,
+    exec_deadline: u64,
     processors: usize,
 }
 
@@ -181,6 +182,8 @@ struct Shared {
 #[derive(Debug)]
 struct Seat {
     number: usize,
+    /// The job of the child.
+    token: AtomicU64,
     /// When the child was begun; 0: none.
     since: AtomicU64,
     pidfd: AtomicI32,
@@ -192,7 +195,7 @@ impl Spawner {
     ///
     /// # Errors
     /// When a descriptor or a thread is refused.
-    pub(super) fn start(most_descriptors: u64) -> io::Result<Self> {
+    pub(super) fn start(most_descriptors: u64, patience: Patience) -> io::Result<Self> {
         reserve_descriptors()?;
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let shared = Shared {
@@ -208,6 +211,7 @@ impl Spawner {
             in_flight: 0,
             had_burst: false,
             next_look: None,
+            exec_deadline: patience.of(EXEC_DEADLINE),
             processors: thread::available_parallelism().map_or(1, NonZero::get),
         };
         spawner.add_thread()?;
@@ -217,6 +221,7 @@ impl Spawner {
     fn add_thread(&mut self) -> io::Result<()> {
         let seat = Arc::new(Seat {
             number: self.seats.len(),
+            token: AtomicU64::new(0),
             since: AtomicU64::new(0),
             pidfd: AtomicI32::new(-1),
             was_killed: AtomicBool::new(false),
@@ -236,9 +241,8 @@ impl Spawner {
     }
 
     pub(super) fn submit(&mut self, job: Job, now: u64) {
-        if self.next_look.is_none() {
-            self.next_look = Some(now.saturating_add(HELD_UP));
-        }
+        let soon = now.saturating_add(HELD_UP);
+        self.next_look = Some(self.next_look.map_or(soon, |at| at.min(soon)));
         self.in_flight = self.in_flight.saturating_add(1);
         self.had_burst |= self.in_flight >= BURST;
         let waiting = {
@@ -271,32 +275,42 @@ impl Spawner {
         self.next_look
     }
 
+    /// Somebody is done, told or not.
+    pub(super) fn has_news(&self) -> bool {
+        self.in_flight > 0 && !locked(&self.shared.done).is_empty()
+    }
+
     /// Looks after threads that are held up: others go on in their place, and what holds them is
-    /// killed in the end. True: somebody is done meanwhile.
-    pub(super) fn look(&mut self, now: u64) -> bool {
+    /// killed in the end. Gives each job whose time is up, once; what comes of it is still done.
+    pub(super) fn look(&mut self, now: u64) -> Vec<u64> {
+        let mut overdue = Vec::new();
         if self.in_flight == 0 {
             self.next_look = None;
         }
         if self.next_look.is_none_or(|at| at > now) {
-            return false;
+            return overdue;
         }
-        self.next_look = Some(now.saturating_add(HELD_UP));
         let mut are_all_held_up = true;
+        let mut stuck = 0_usize;
         for seat in &self.seats {
             let since = seat.since.load(Ordering::SeqCst);
             let busy_for = if since == 0 { 0 } else { now.saturating_sub(since) };
             are_all_held_up &= busy_for >= HELD_UP;
-            if busy_for >= EXEC_DEADLINE {
-                seat.was_killed.store(true, Ordering::SeqCst);
+            if busy_for >= self.exec_deadline && seat.since.load(Ordering::SeqCst) == since {
+                if !seat.was_killed.swap(true, Ordering::SeqCst) {
+                    overdue.push(seat.token.load(Ordering::SeqCst));
+                }
                 sys::signal_by_seat(&seat.pidfd, 9);
-                self.next_look = Some(now.saturating_add(KILL_AGAIN));
+                stuck = stuck.saturating_add(1);
             }
         }
+        let next = if self.in_flight > stuck { HELD_UP } else { KILL_AGAIN };
+        self.next_look = Some(now.saturating_add(next));
         let has_jobs = !locked(&self.shared.jobs).is_empty();
         if are_all_held_up && has_jobs && self.seats.len() < MOST_THREADS {
             self.add_thread().ok();
         }
-        !locked(&self.shared.done).is_empty()
+        overdue
     }
 }
 
@@ -323,6 +337,7 @@ fn serve(shared: &Shared, seat: &Seat) {
         let job = next_job(shared);
         let token = job.token;
         seat.was_killed.store(false, Ordering::SeqCst);
+        seat.token.store(token, Ordering::SeqCst);
         seat.since.store(clock::monotonic(), Ordering::SeqCst);
         let outcome = spawn_one(shared, seat, &mut stack, job);
         seat.since.store(0, Ordering::SeqCst);
@@ -391,8 +406,10 @@ fn spawn_one(shared: &Shared, seat: &Seat, stack: &mut ChildStack, job: Job) -> 
         oom_score: job.oom_score,
         descriptors,
     };
+    // The last thread lends its memory to nobody: whatever holds up all the others, it goes on.
+    let may_share = image.credentials.is_none() && seat.number.saturating_add(1) < MOST_THREADS;
     let before = clock::boottime();
-    let started = if image.credentials.is_some() { copying(&image) } else { sharing(&image, seat, stack) };
+    let started = if may_share { sharing(&image, seat, stack) } else { copying(&image) };
     let began = (before, clock::boottime());
     drop(taken);
     started.map(|started| Started { output, began, ..started })

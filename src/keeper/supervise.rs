@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags};
 
-use crate::keeper::clock::{MILLISECOND, SECOND};
+use crate::keeper::clock::{MILLISECOND, Patience, SECOND};
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::Role;
 use crate::keeper::link;
@@ -42,6 +42,8 @@ const ANSWER_DEADLINE: u64 = 10 * SECOND;
 /// From SIGABRT, which leaves a core to look at, to SIGKILL.
 const ABORT_GRACE: u64 = 2 * SECOND;
 const ABORT: u8 = 6;
+/// Tells the keeper that a supervisor may have to start what score everything else had before.
+pub(super) const OOM_SCORE_VARIABLE: &str = "MCSUP_OOM_SCORE";
 /// Just above what the keeper itself gets.
 const OOM_SCORE: &[u8] = b"-900";
 
@@ -58,7 +60,10 @@ pub(super) struct Supervisor {
     start_at: Option<u64>,
     /// When what it does next is overdue.
     overdue: Option<(u64, Overdue)>,
+    /// Somebody knocked at the control listener; when to see whether they were let in.
+    door_at: Option<u64>,
     pings: u64,
+    patience: Patience,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,9 +78,18 @@ enum Overdue {
 }
 
 impl Supervisor {
+    pub(super) fn new(patience: Patience) -> Self {
+        Self { patience, ..Self::default() }
+    }
+
+    /// Something is expected of it within this time.
+    fn expect(&mut self, what: Overdue, within: u64, now: u64) {
+        self.overdue = Some((now.saturating_add(self.patience.of(within)), what));
+    }
+
     pub(super) fn connected(&mut self, now: u64) {
         self.has_greeted = false;
-        self.overdue = Some((now.saturating_add(HELLO_DEADLINE), Overdue::Hello));
+        self.expect(Overdue::Hello, HELLO_DEADLINE, now);
     }
 
     pub(super) fn started(&mut self, slot: u64) {
@@ -90,11 +104,21 @@ impl Supervisor {
         }
     }
 
+    /// It was there before us, and started us.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign_pid.is_some()
+    }
+
     /// It is about to be told something, and is expected to say something in turn.
     pub(super) fn spoken_to(&mut self, now: u64) {
         if self.overdue.is_none() {
-            self.overdue = Some((now.saturating_add(SILENCE), Overdue::Word));
+            self.expect(Overdue::Word, SILENCE, now);
         }
+    }
+
+    /// A client waits, or is let in at this very moment.
+    pub(super) fn knocked(&mut self, now: u64) {
+        self.door_at = Some(now.saturating_add(self.patience.of(SILENCE)));
     }
 
     pub(super) fn is_in_trouble(&mut self, now: u64) -> bool {
@@ -157,7 +181,10 @@ impl Keeper {
         };
         let words = [OsString::from("mcsup"), OsString::from(VERB)];
         let argv = words.iter().chain(&self.arguments.supervisor_arguments).map(text);
-        let env = std::env::vars_os().map(|(name, value)| {
+        let original = OsString::from_vec(self.context.oom_score.text.clone());
+        let original = (OsString::from(OOM_SCORE_VARIABLE), original);
+        let inherited = std::env::vars_os().filter(|(name, _)| name != OOM_SCORE_VARIABLE);
+        let env = inherited.chain([original]).map(|(name, value)| {
             CString::new([name.into_vec(), b"=".to_vec(), value.into_vec()].concat()).map_err(io::Error::from)
         });
         let mut descriptors = vec![Arc::new(link)];
@@ -219,12 +246,9 @@ impl Keeper {
     /// The link broke or hung up. A supervisor without a link is none.
     pub(super) fn lose_link(&mut self, now: u64) {
         self.disconnect();
-        if let Some(slot) = self.supervisor.slot {
-            // Time to exit by itself, with a status that says something.
-            self.supervisor.overdue = Some((now.saturating_add(ABORT_GRACE), Overdue::Death));
-            if self.supervisor.has_ever_greeted && !self.farewell.is_final() {
-                self.kill_supervisor(slot, KILL);
-            }
+        if self.supervisor.slot.is_some() {
+            // It ends by itself, with a status that says something; or else is made to.
+            self.supervisor.expect(Overdue::Death, ABORT_GRACE, now);
         } else if self.supervisor.foreign_pid.take().is_some() && !self.farewell.is_final() {
             self.supervisor.died(now);
         }
@@ -236,6 +260,7 @@ impl Keeper {
         self.is_link_full = false;
         self.supervisor.overdue = None;
         self.table.disconnected();
+        self.farewell.disconnected();
         if let Farewell::Unanswered { signal, .. } = self.farewell
             && !self.table.has_signals()
         {
@@ -248,20 +273,20 @@ impl Keeper {
             .iter()
             .filter_map(|(slot, holding)| match holding.role {
                 Role::Run(run) if is_helper(run) => Some((slot, run)),
-                Role::Run(_) | Role::Stillborn | Role::Supervisor => None,
+                Role::Run(_) | Role::Disowned | Role::Stillborn | Role::Supervisor => None,
             })
             .collect();
         for (slot, run) in helpers {
             self.doom(slot, &mut sight);
             self.table.disown(run);
-            self.holdings.detach(slot);
+            self.holdings.detach(slot, Role::Disowned);
         }
         for pending in self.pending.values_mut() {
             if let Role::Run(run) = pending.role
                 && is_helper(run)
             {
                 self.table.disown(run);
-                pending.role = Role::Stillborn;
+                pending.role = Role::Disowned;
             }
         }
     }
@@ -276,7 +301,7 @@ impl Keeper {
 
     pub(super) fn supervisor_deadline(&self) -> Option<u64> {
         let overdue = self.supervisor.overdue.map(|(at, _)| at);
-        [overdue, self.supervisor.start_at].into_iter().flatten().min()
+        [overdue, self.supervisor.start_at, self.supervisor.door_at].into_iter().flatten().min()
     }
 
     pub(super) fn look_after_supervisor(&mut self, now: u64) {
@@ -287,16 +312,19 @@ impl Keeper {
                 self.supervisor.start_at = Some(now.saturating_add(DELAY_LAST));
             }
         }
+        if self.supervisor.door_at.is_some_and(|at| at <= now) {
+            self.supervisor.door_at = None;
+            // Nothing may have been told to a supervisor that hangs on an idle machine.
+            if self.is_door_unanswered() && self.supervisor.overdue.is_none() && self.link.is_some() {
+                self.ask_supervisor(now);
+            }
+        }
         let Some((at, overdue)) = self.supervisor.overdue else { return };
         if at > now {
             return;
         }
         match overdue {
-            Overdue::Word if self.supervisor.has_greeted => {
-                self.supervisor.pings = self.supervisor.pings.saturating_add(1);
-                self.table.ping(self.supervisor.pings);
-                self.supervisor.overdue = Some((now.saturating_add(ANSWER_DEADLINE), Overdue::Answer));
-            }
+            Overdue::Word if self.supervisor.has_greeted => self.ask_supervisor(now),
             Overdue::Hello | Overdue::Word | Overdue::Answer => self.abort_supervisor(now),
             Overdue::Death => {
                 self.supervisor.overdue = None;
@@ -307,11 +335,17 @@ impl Keeper {
         }
     }
 
+    fn ask_supervisor(&mut self, now: u64) {
+        self.supervisor.pings = self.supervisor.pings.saturating_add(1);
+        self.table.ping(self.supervisor.pings);
+        self.supervisor.expect(Overdue::Answer, ANSWER_DEADLINE, now);
+    }
+
     fn abort_supervisor(&mut self, now: u64) {
         super::complain("the supervisor does not answer; starting another one");
         if let Some(slot) = self.supervisor.slot {
             self.kill_supervisor(slot, ABORT);
-            self.supervisor.overdue = Some((now.saturating_add(ABORT_GRACE), Overdue::Death));
+            self.supervisor.expect(Overdue::Death, ABORT_GRACE, now);
         } else {
             let pid = self.supervisor.foreign_pid.and_then(Pid::from_raw);
             let pidfd = pid.and_then(|pid| rustix::process::pidfd_open(pid, PidfdFlags::empty()).ok());

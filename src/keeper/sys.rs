@@ -219,7 +219,7 @@ fn prepare_self(image: &Image) -> Result<(), Failure> {
         duplicate(*source, *target).map_err(at(Step::Descriptors))?;
     }
     let first_closed = image.descriptors.iter().map(|(_, target)| target.saturating_add(1)).max();
-    close_on_exec_from(first_closed.unwrap_or(3).max(3));
+    close_on_exec_from(first_closed.unwrap_or(3).max(3)).ok();
     unblock_signals();
     Ok(())
 }
@@ -258,11 +258,25 @@ pub(super) fn replace(source: RawFd, target: RawFd) -> Result<(), Errno> {
     result(unsafe { libc::syscall(libc::SYS_dup3, source, target, libc::O_CLOEXEC) }).map(drop)
 }
 
-/// Old kernels lack the call (5.9) or the flag (5.11); everything we open is close-on-exec anyway.
-pub(super) fn close_on_exec_from(first: RawFd) {
+/// Old kernels lack the call (5.9) or the flag (5.11). A child need not care: everything we open is
+/// close-on-exec anyway, and what we were given was marked by `keep_for_ourselves`.
+fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
     let flag = libc::CLOSE_RANGE_CLOEXEC;
     // SAFETY: marks descriptors, closes none.
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flag) };
+    result(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flag) }).map(drop)
+}
+
+/// Nothing but the standard descriptors goes on to our children, whatever was left open for us.
+pub(super) fn keep_for_ourselves() {
+    if close_on_exec_from(3).is_ok() {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|number| *number > 2) {
+        // SAFETY: marks a descriptor; that of the listing itself is closed a moment later.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// Gives the child a table of its own that holds only what is below `first_foreign`: a thousand
@@ -322,25 +336,44 @@ pub(super) fn read_failure(status: &OwnedFd) -> Option<Failure> {
         Ok(5) => bytes,
         Ok(_) | Err(_) => return None,
     };
-    let step = STEPS.get(usize::from(step)).copied().unwrap_or(Step::Exec);
+    let step = step_of(step).unwrap_or(Step::Exec);
     Some(Failure { step, errno: i32::from_le_bytes([e0, e1, e2, e3]) })
 }
 
-const STEPS: &[Step] = &[
-    Step::Session,
-    Step::Limits,
-    Step::OomScore,
-    Step::Groups,
-    Step::Setgid,
-    Step::Setuid,
-    Step::Chdir,
-    Step::Descriptors,
-    Step::Exec,
-];
-
+/// For the child, who may not allocate.
 fn step_number(step: Step) -> u8 {
-    let at = STEPS.iter().position(|one| *one == step);
-    at.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
+    match step {
+        Step::Prepare => 0,
+        Step::Clone => 1,
+        Step::Session => 2,
+        Step::Limits => 3,
+        Step::OomScore => 4,
+        Step::Groups => 5,
+        Step::Setgid => 6,
+        Step::Setuid => 7,
+        Step::Chdir => 8,
+        Step::Descriptors => 9,
+        Step::Exec => 10,
+        Step::Timeout => 11,
+    }
+}
+
+fn step_of(number: u8) -> Option<Step> {
+    Some(match number {
+        0 => Step::Prepare,
+        1 => Step::Clone,
+        2 => Step::Session,
+        3 => Step::Limits,
+        4 => Step::OomScore,
+        5 => Step::Groups,
+        6 => Step::Setgid,
+        7 => Step::Setuid,
+        8 => Step::Chdir,
+        9 => Step::Descriptors,
+        10 => Step::Exec,
+        11 => Step::Timeout,
+        _ => return None,
+    })
 }
 
 /// Who to wait for.
@@ -355,6 +388,7 @@ pub(super) enum Whom {
 /// A process that was waited for, or (with `peek`) could be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ended {
+    pub(super) pid: i32,
     pub(super) exit: Exit,
     pub(super) usage: Usage,
 }
@@ -383,7 +417,7 @@ pub(super) fn wait(whom: Whom, peek: bool) -> Result<Option<Ended>, Errno> {
     let pid = unsafe { status.si_pid() };
     // SAFETY: as above.
     let code = unsafe { status.si_status() };
-    let ended = Ended { exit: exit_of(status.si_code, code), usage: usage_of(&usage) };
+    let ended = Ended { pid, exit: exit_of(status.si_code, code), usage: usage_of(&usage) };
     Ok((pid != 0).then_some(ended))
 }
 
@@ -529,4 +563,16 @@ fn result(returned: libc::c_long) -> Result<i32, Errno> {
 fn last_errno() -> Errno {
     let errno = std::io::Error::last_os_error();
     Errno::from_io_error(&errno).unwrap_or(Errno::INVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_comes_out_of_the_child_as_it_went_in() {
+        let all: Vec<Step> = (0..=u8::MAX).map_while(step_of).collect();
+        assert!(all.iter().enumerate().all(|(at, step)| usize::from(step_number(*step)) == at), "{all:?}");
+        assert_eq!(all.last(), Some(&Step::Timeout));
+    }
 }

@@ -60,6 +60,10 @@ enum Talk {
         rows: u32,
         count: u32,
     },
+    HandedOver {
+        rows: u32,
+        notes: u32,
+    },
     News,
 }
 
@@ -70,8 +74,14 @@ pub(super) fn is_helper(run: u64) -> bool {
 
 impl Table {
     /// A supervisor said hello. What follows is the whole table, then news.
-    pub(super) fn connected(&mut self) {
-        self.talk = Talk::Rows { after: None, count: 0 };
+    /// One that started us itself has nothing to learn from a table that it fills: it is told what
+    /// happens from now on.
+    pub(super) fn connected(&mut self, is_founder: bool) {
+        self.talk = if is_founder {
+            Talk::HandedOver { rows: 0, notes: 0 }
+        } else {
+            Talk::Rows { after: None, count: 0 }
+        };
         self.news.clear();
         self.pongs.clear();
         self.ping = None;
@@ -99,10 +109,10 @@ impl Table {
         true
     }
 
-    /// The supervisor knows of this live run: it told us.
+    /// The supervisor knows of this run: it told us.
     pub(super) fn known(&mut self, run: u64) {
         if let Some(entry) = self.rows.get_mut(&run) {
-            entry.told = Told::Spawned;
+            entry.told = told_by(&entry.row.stage);
         }
     }
 
@@ -215,6 +225,11 @@ impl Table {
             Talk::Silent => None,
             Talk::Rows { .. } => Some(self.next_row()),
             Talk::Notes { .. } => Some(self.next_note()),
+            Talk::HandedOver { rows, notes } => {
+                let handed = Report::HandedOver { rows: *rows, notes: *notes };
+                self.talk = Talk::News;
+                Some(handed)
+            }
             Talk::News => self.next_news(),
         }
     }
@@ -305,7 +320,7 @@ impl Table {
     pub(super) fn has_news(&self) -> bool {
         match &self.talk {
             Talk::Silent => false,
-            Talk::Rows { .. } | Talk::Notes { .. } => true,
+            Talk::Rows { .. } | Talk::Notes { .. } | Talk::HandedOver { .. } => true,
             Talk::News => {
                 !self.news.is_empty()
                     || !self.signals.is_empty()
@@ -345,7 +360,7 @@ mod tests {
 
     fn listening() -> Table {
         let mut table = Table::default();
-        table.connected();
+        table.connected(false);
         assert_eq!(told(&mut table), [Report::HandedOver { rows: 0, notes: 0 }]);
         table
     }
@@ -398,7 +413,7 @@ mod tests {
         assert_eq!(told(&mut table).len(), 2);
         for _ in 0..2 {
             table.disconnected();
-            table.connected();
+            table.connected(false);
             let reports = told(&mut table);
             assert!(
                 matches!(&reports[0], Report::Row(row) if matches!(row.stage, Stage::Exited { is_empty: true, .. })),
@@ -430,7 +445,7 @@ mod tests {
             table.ordered(row(run));
             table.spawned(run, 10, 0);
         }
-        table.connected();
+        table.connected(false);
         assert!(matches!(table.next_report(), Some(Report::Row(row)) if row.run == 1));
         exit(&mut table, 1, true);
         exit(&mut table, 3, true);
@@ -449,7 +464,7 @@ mod tests {
             table.remember(key.to_vec(), value.to_vec());
         }
         table.remember(b"c".to_vec(), Vec::new());
-        table.connected();
+        table.connected(false);
         let note = |key: &[u8], value: &[u8]| Report::Note { key: key.to_vec(), value: value.to_vec() };
         let expected = [note(b"a", b"2"), note(b"b", b"1"), Report::HandedOver { rows: 0, notes: 2 }];
         assert_eq!(told(&mut table), expected);
@@ -459,7 +474,7 @@ mod tests {
     fn helpers_are_not_handed_over() {
         let mut table = Table::default();
         table.ordered(row(HELPER_BIT | 1));
-        table.connected();
+        table.connected(false);
         assert_eq!(told(&mut table), [Report::HandedOver { rows: 0, notes: 0 }]);
     }
 
@@ -470,7 +485,7 @@ mod tests {
         for _ in 0..1_000 {
             table.signalled(15, 1);
         }
-        table.connected();
+        table.connected(false);
         let reports = told(&mut table);
         assert_eq!(reports.len(), 1 + SIGNALS_KEPT);
     }

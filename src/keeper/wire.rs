@@ -10,6 +10,16 @@ use std::sync::Arc;
 /// Raised when the meaning of any message changes.
 pub const VERSION: u16 = 1;
 
+/// May the other ring speak this version? A supervisor that was upgraded first meets an older
+/// keeper, so a version is read one back; never a newer one, and there is none before the first.
+pub fn is_read(version: u16) -> bool {
+    is_read_by(VERSION, version)
+}
+
+fn is_read_by(own: u16, version: u16) -> bool {
+    version == own || (own > 1 && version.checked_add(1) == Some(own))
+}
+
 /// Main runs are numbered by the engine from 1; helpers (probes, stop commands) by the
 /// supervisor, with this bit set. The keeper only tells them apart by it.
 pub const HELPER_BIT: u64 = 1 << 63;
@@ -42,6 +52,10 @@ pub enum Order {
     /// Limits of all logs together, and trouble reporting.
     LogTotal {
         bytes: u64,
+    },
+    /// How long a shutdown may take that the keeper must lead by itself.
+    ShutdownTimeout {
+        ms: u64,
     },
     /// Answer with `Report::Pong` at once.
     Ping {
@@ -189,6 +203,10 @@ pub struct AdoptOrder {
     pub pid: u32,
     /// Field 22 of /proc/PID/stat.
     pub start_time: u64,
+    /// CLOCK_BOOTTIME nanoseconds of the order that started it; 0: not known, as of now.
+    pub spawned_at: u64,
+    /// Its main process has ended, and only what that left behind is handed over.
+    pub exit: Option<Exit>,
     pub log: Option<LogOrder>,
 }
 
@@ -243,4 +261,20 @@ pub enum Step {
     Descriptors,
     Exec,
     Timeout,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_one_back_and_never_ahead() {
+        let read_by =
+            |own: u16| (0..=own + 2).filter(|version| is_read_by(own, *version)).collect::<Vec<_>>();
+        assert_eq!(read_by(1), [1], "nothing came before the first");
+        assert_eq!(read_by(2), [1, 2]);
+        assert_eq!(read_by(7), [6, 7]);
+        assert!(is_read(VERSION));
+        assert!(!is_read_by(u16::MAX, 0));
+    }
 }

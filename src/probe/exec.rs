@@ -12,7 +12,7 @@ pub fn judge(exit: ExitStatus, timed_out: bool, limit: Duration, output: &[u8]) 
         return Verdict::Fail(format!("no answer within {}", Pretty(limit)).into());
     }
     match exit {
-        ExitStatus::Code(0) if said.is_empty() => Verdict::Pass("exited with 0".into()),
+        ExitStatus::Code(0) if said.is_empty() => Verdict::Pass("probe exited with 0".into()),
         ExitStatus::Code(0) => Verdict::Pass(said.into()),
         ExitStatus::Code(_) | ExitStatus::Signal { .. } if said.is_empty() => {
             Verdict::Fail(exit.to_string().into())
@@ -43,7 +43,7 @@ mod tests {
         let limit = Duration::from_secs(1);
         let verdict = |exit, output: &[u8]| judge(exit, false, limit, output);
         assert_eq!(verdict(ExitStatus::Code(0), b"\n  fine \nmore"), Verdict::Pass("fine".into()));
-        assert_eq!(verdict(ExitStatus::Code(0), b""), Verdict::Pass("exited with 0".into()));
+        assert_eq!(verdict(ExitStatus::Code(0), b""), Verdict::Pass("probe exited with 0".into()));
         assert_eq!(verdict(ExitStatus::Code(2), b"no\x1b[0m"), Verdict::Fail("exited with 2: no[0m".into()));
         assert_eq!(judge(ExitStatus::Code(0), true, limit, b""), Verdict::Fail("no answer within 1s".into()));
     }

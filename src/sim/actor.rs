@@ -1,6 +1,7 @@
 //! Scripted processes: how the runs of one unit behave. A script is data and may change at any
 //! time; what a run does next is read from the script as it is then.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::engine::event::{ExitStatus, SpawnFailure, SpawnStep};
@@ -16,6 +17,8 @@ pub struct Script {
     /// Probes fail until this long after exec.
     pub ready_after: Duration,
     pub probe: ProbeAnswer,
+    /// Probes, by index, that answer otherwise than the rest.
+    pub probe_at: BTreeMap<u16, ProbeAnswer>,
     pub probe_takes: Duration,
     /// Between a signal and the end of who heeds it.
     pub stops_in: Duration,
@@ -85,6 +88,7 @@ impl Default for Script {
             ends: None,
             ready_after: Duration::ZERO,
             probe: ProbeAnswer::Pass,
+            probe_at: BTreeMap::new(),
             probe_takes: Duration::ZERO,
             stops_in: Duration::ZERO,
             ignores_term: false,
@@ -106,8 +110,10 @@ pub enum Trait {
     Ends(Option<(Duration, ExitStatus)>),
     /// `ready-after redis 2s`
     ReadyAfter(Duration),
-    /// `probe redis fail`
+    /// `probe redis fail`: all of them.
     Probe(ProbeAnswer),
+    /// `probe redis fail at=1`: the second alone.
+    ProbeAt(u16, ProbeAnswer),
     /// `probe-takes redis 50ms`
     ProbeTakes(Duration),
     /// `stops-in redis 3s`
@@ -125,13 +131,23 @@ pub enum Trait {
 }
 
 impl Script {
+    pub fn answer_of(&self, probe: u16) -> ProbeAnswer {
+        self.probe_at.get(&probe).copied().unwrap_or(self.probe)
+    }
+
     pub fn change(&mut self, what: Trait) {
         match what {
             Trait::SpawnTakes(delay) => self.spawn_takes = delay,
             Trait::Spawn(outcome) => self.spawn = outcome,
             Trait::Ends(ends) => self.ends = ends,
             Trait::ReadyAfter(delay) => self.ready_after = delay,
-            Trait::Probe(answer) => self.probe = answer,
+            Trait::Probe(answer) => {
+                self.probe = answer;
+                self.probe_at.clear();
+            }
+            Trait::ProbeAt(index, answer) => {
+                self.probe_at.insert(index, answer);
+            }
             Trait::ProbeTakes(delay) => self.probe_takes = delay,
             Trait::StopsIn(delay) => self.stops_in = delay,
             Trait::IgnoresTerm(ignores) => self.ignores_term = ignores,

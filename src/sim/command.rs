@@ -16,6 +16,8 @@ pub enum Command {
     Boot,
     /// `stop redis`, `start a b --no-wait`, `shutdown code=3`
     Ask(Ask),
+    /// `hang-up`: whoever asked last goes away before the reply.
+    HangUp,
     /// `exit redis#1 code=1`: the leader ends now. Nothing happens where no such run lives.
     Exit { unit: UnitName, ordinal: Option<u32>, exit: ExitStatus },
     /// `empty redis`: what a leader left behind ends now.
@@ -73,6 +75,7 @@ impl fmt::Display for Command {
                 write!(f, "cancelled-probes-answer {}", if *on { "on" } else { "off" })
             }
             Self::Wake => f.write_str("wake"),
+            Self::HangUp => f.write_str("hang-up"),
         }
     }
 }
@@ -89,6 +92,7 @@ impl Command {
             | Self::LateProbe { unit }
             | Self::LateSpawn { unit } => std::slice::from_ref(unit),
             Self::Boot
+            | Self::HangUp
             | Self::Clock { .. }
             | Self::Crash { .. }
             | Self::LinkTakes(_)
@@ -142,6 +146,10 @@ fn show_trait(unit: &UnitName, what: &Trait, f: &mut fmt::Formatter<'_>) -> fmt:
         }
         Trait::ReadyAfter(delay) => write!(f, "ready-after {unit} {}", Pretty(*delay)),
         Trait::Probe(answer) => show_probe(unit, *answer, f),
+        Trait::ProbeAt(index, answer) => {
+            show_probe(unit, *answer, f)?;
+            write!(f, " at={index}")
+        }
         Trait::ProbeTakes(delay) => write!(f, "probe-takes {unit} {}", Pretty(*delay)),
         Trait::StopsIn(delay) => write!(f, "stops-in {unit} {}", Pretty(*delay)),
         Trait::IgnoresTerm(true) => write!(f, "ignores-term {unit}"),

@@ -1,15 +1,15 @@
 //! One whole life under trouble: chaos, then calm that must converge, then a shutdown that must end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::Engine;
-use crate::engine::event::Ask;
+use crate::engine::event::{Ask, ExitStatus};
 use crate::engine::invariants::Violation;
 use crate::engine::state::StateName;
 use crate::engine::time::{Pretty, Timestamp};
+use crate::engine::{Engine, Options};
 use crate::sim::actor::Trait;
 use crate::sim::command::Command;
 use crate::sim::profile::{self, Profile};
@@ -73,7 +73,8 @@ impl History {
         }
         self.shut_down(&mut world);
         if world.violations.is_empty() {
-            replay(&mut world);
+            let broken = replay(&world.trace.entries, world.set(), world.options());
+            world.violations.extend(broken);
         }
         let failure = world.violations.first().map(|violation| Failure {
             violation: violation.clone(),
@@ -102,8 +103,17 @@ impl History {
             Command::WakesLate(Duration::ZERO),
             Command::CancelledProbesAnswer(false),
         ];
-        let calm = |unit: &UnitSpec| Command::Behave { unit: unit.name.clone(), what: Trait::Calm };
-        quick.into_iter().chain(self.set.units.iter().map(calm)).collect()
+        let behave = |unit: &UnitSpec, what| Command::Behave { unit: unit.name.clone(), what };
+        let calm = self.set.units.iter().map(|unit| behave(unit, Trait::Calm));
+        // A service that somebody waits for to complete does so, as a task does.
+        let end = Trait::Ends(Some((Duration::from_secs(2), ExitStatus::Code(0))));
+        let awaited = self.set.ids().zip(&self.set.units).filter(|(id, unit)| {
+            let edges = self.set.units.iter().flat_map(|unit| &unit.depends_on);
+            let mut awaits = edges.filter(|edge| edge.condition == Condition::Completed);
+            unit.kind == UnitKind::Service && awaits.any(|edge| edge.unit == *id)
+        });
+        let ends = awaited.map(|(_, unit)| behave(unit, end.clone()));
+        quick.into_iter().chain(calm).chain(ends).collect()
     }
 
     /// 19: nothing goes wrong any more, so everything must come to where it should be.
@@ -196,25 +206,22 @@ fn tail(world: &World) -> String {
 }
 
 /// 20: the events that were recorded, given to fresh engines, must give equal effects.
-fn replay(world: &mut World) {
-    let mut engine = Engine::new(Arc::clone(world.set()), world.options());
-    let mut differs = None;
-    for entry in &world.trace.entries {
+pub fn replay(entries: &[Entry], set: &Arc<UnitSet>, options: Options) -> Option<Violation> {
+    let mut engine = Engine::new(Arc::clone(set), options);
+    for entry in entries {
         match entry {
-            Entry::Lost { .. } => engine = Engine::new(Arc::clone(world.set()), world.options()),
+            Entry::Lost { .. } => engine = Engine::new(Arc::clone(set), options),
             Entry::Step { now, event, effects, .. } => {
                 let again = engine.step(*now, event.clone());
                 if again.0 != *effects {
-                    differs =
-                        Some(format!("at {:?} the same {event:?} gave {again:?}, not {effects:?}", now.mono));
-                    break;
+                    let text =
+                        format!("at {:?} the same {event:?} gave {again:?}, not {effects:?}", now.mono);
+                    return Some(Violation { number: 20, text });
                 }
             }
         }
     }
-    if let Some(text) = differs {
-        world.violate(20, text);
-    }
+    None
 }
 
 /// The definitions of a set in the form of scenario files; only the keys that profiles draw.
@@ -225,10 +232,36 @@ pub fn yaml(set: &UnitSet) -> String {
     // Writing into a string cannot fail.
     writeln!(text, "settings\n  phases: [{}]", set.phases.join(", ")).unwrap_or_default();
     writeln!(text, "  boot_timeout: {boot}\n  shutdown_timeout: {down}\nunits").unwrap_or_default();
-    for unit in &set.units {
-        writeln!(text, "  {}: {{{}}}", unit.name, unit_yaml(unit, set)).unwrap_or_default();
+    for (name, keys) in unit_files(set) {
+        writeln!(text, "  {name}: {{{keys}}}").unwrap_or_default();
     }
     text
+}
+
+/// One file a unit, and one for all instances of a template, as long as they are alike.
+fn unit_files(set: &UnitSet) -> Vec<(String, String)> {
+    let mut files: Vec<(String, String)> = Vec::new();
+    let mut done: BTreeSet<&str> = BTreeSet::new();
+    for unit in &set.units {
+        let keys = unit_yaml(unit, set);
+        let Some(stem) = stem(unit) else {
+            files.push((unit.name.to_string(), keys));
+            continue;
+        };
+        let copies: Vec<&UnitSpec> = set.units.iter().filter(|copy| self::stem(copy) == Some(stem)).collect();
+        if !copies.iter().all(|copy| unit_yaml(copy, set) == keys) {
+            files.push((unit.name.to_string(), keys)); // shrinking made them differ
+        } else if done.insert(stem) {
+            let names: Vec<&str> = copies.iter().filter_map(|copy| copy.instance.as_deref()).collect();
+            files.push((stem.to_owned(), format!("instances: [{}], {keys}", names.join(", "))));
+        }
+    }
+    files
+}
+
+/// The template's name: `web@` of `web@a`.
+fn stem(unit: &UnitSpec) -> Option<&str> {
+    unit.name.as_str().strip_suffix(unit.instance.as_deref()?)
 }
 
 fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
@@ -239,7 +272,12 @@ fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
     if let Some(phase) = set.phases.get(usize::from(unit.phase.0)) {
         keys.push(format!("phase: {phase}"));
     }
-    for (name, value, usual) in [("blocks_phase", unit.blocks_phase, true), ("enabled", unit.enabled, true)] {
+    let flags = [
+        ("blocks_phase", unit.blocks_phase, true),
+        ("enabled", unit.enabled, true),
+        ("essential", unit.essential, false),
+    ];
+    for (name, value, usual) in flags {
         if value != usual {
             keys.push(format!("{name}: {value}"));
         }

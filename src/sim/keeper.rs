@@ -28,6 +28,8 @@ pub struct Row {
     pub early_signals: Vec<(SignalNumber, SignalScope)>,
     /// A SIGKILL that an uninterruptible sleep holds back.
     pub held_kill: Option<SignalScope>,
+    /// Nobody asks for its end any more; it is forgotten when it is over.
+    pub is_released: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +84,23 @@ impl Table {
         self.rows.iter().rev().find(|(_, row)| row.unit == unit && !row.is_over()).map(|(run, _)| *run)
     }
 
+    /// Forgets the run when it is over, at once or later, without another word about it.
+    pub fn release(&mut self, run: RunId) {
+        if let Some(row) = self.rows.get_mut(&run) {
+            row.is_released = true;
+        }
+        self.forget_if_over(run);
+    }
+
+    /// Whether the run is forgotten now.
+    pub fn forget_if_over(&mut self, run: RunId) -> bool {
+        let is_forgotten = self.rows.get(&run).is_some_and(|row| row.is_released && row.is_over());
+        if is_forgotten {
+            self.rows.remove(&run);
+        }
+        is_forgotten
+    }
+
     pub fn live_count(&self) -> usize {
         self.rows.values().filter(|row| !row.is_over()).count()
     }
@@ -103,6 +122,10 @@ impl Table {
                 },
             })
         };
-        Handover { runs: self.rows.iter().filter_map(hand).collect(), notes: self.notes.clone() }
+        Handover {
+            runs: self.rows.iter().filter(|(_, row)| !row.is_released).filter_map(hand).collect(),
+            first_run: 1,
+            notes: self.notes.clone(),
+        }
     }
 }

@@ -20,6 +20,7 @@ pub fn command(text: &str) -> Result<Command, String> {
     let parsed = match verb {
         "boot" => Command::Boot,
         "wake" => Command::Wake,
+        "hang-up" => Command::HangUp,
         "start" | "stop" | "restart" | "kill" | "shutdown" | "shutdown-now" => ask(verb, &mut words)?,
         "exit" => exit(&mut words)?,
         "empty" => Command::Empty { unit: words.unit()? },
@@ -212,7 +213,13 @@ fn behaviour(verb: &str, words: &mut Words<'_>) -> Result<Trait, String> {
         "ends" => Trait::Ends(Some((words.duration_option("after")?.unwrap_or_default(), words.exit()?))),
         "stays-up" => Trait::Ends(None),
         "ready-after" => Trait::ReadyAfter(words.duration()?),
-        "probe" => Trait::Probe(probe(words)?),
+        "probe" => match words.option("at") {
+            None => Trait::Probe(probe(words)?),
+            Some(index) => {
+                let index = index.parse().map_err(|error| format!("at={index}: {error}"))?;
+                Trait::ProbeAt(index, probe(words)?)
+            }
+        },
         "probe-takes" => Trait::ProbeTakes(words.duration()?),
         "stops-in" => Trait::StopsIn(words.duration()?),
         "ignores-term" => Trait::IgnoresTerm(true),
@@ -305,6 +312,7 @@ mod tests {
             "link-takes 5ms",
             "wakes-late 3ms",
             "cancelled-probes-answer on",
+            "hang-up",
             "spawn-takes a 10ms",
             "spawn-works a",
             "spawn-hangs a",
@@ -315,6 +323,8 @@ mod tests {
             "probe a pass",
             "probe a error",
             "probe a flap=2/1",
+            "probe a fail at=1",
+            "probe a flap=1/3 at=0",
             "probe-takes a 50ms",
             "stops-in a 3s",
             "ignores-term a",

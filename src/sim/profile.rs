@@ -18,6 +18,9 @@ use crate::unit::spec::{
     UnitId, UnitKind, UnitSet, UnitSpec, WhenFull,
 };
 
+/// A signal that means what the process makes of it.
+const SIGUSR1: SignalNumber = SignalNumber(10);
+
 /// How the units of a set hang together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -37,6 +40,8 @@ pub struct Profile {
     pub shape: Shape,
     pub units: u64,
     pub phases: u64,
+    /// In thousandths: how many units are essential. Mostly none, or few histories would last.
+    pub essential: u64,
     /// How often each kind of trouble comes, relative to the others: 0, 1, 10, 100 or 1000.
     pub weights: [u64; Trouble::ALL.len()],
     pub commands: u64,
@@ -95,6 +100,7 @@ impl Profile {
             shape: random.pick(&shape).copied().unwrap_or(Shape::Web),
             units: random.pick(&units).copied().unwrap_or(3),
             phases: random.between(1, 3),
+            essential: if random.chance(120) { random.between(50, 400) } else { 0 },
             weights: Trouble::ALL.map(|_| random.pick(&weight).copied().unwrap_or(1)),
             commands: random.between(10, 120),
             chaos: Duration::from_secs(random.pick(&chaos).copied().unwrap_or(60)),
@@ -120,7 +126,11 @@ pub fn units(profile: &Profile, random: &mut Random) -> UnitSet {
     for at in 0..profile.units {
         let Ok(name) = UnitName::new(&format!("u{at:02}")) else { continue };
         let unit = unit(name, at, profile, &units, random);
-        units.push(unit);
+        if random.chance(80) {
+            units.extend(copies(&unit, random.between(1, 3)));
+        } else {
+            units.push(unit);
+        }
     }
     conflicts(&mut units, random);
     let phases = (0..profile.phases).map(|at| format!("p{at}").into()).collect();
@@ -133,6 +143,16 @@ pub fn units(profile: &Profile, random: &mut Random) -> UnitSet {
     }
 }
 
+/// The instances of a template: one definition, a life each.
+fn copies(unit: &UnitSpec, count: u64) -> Vec<UnitSpec> {
+    let instances = ["a", "b", "c"];
+    let copy = |instance: &&str| {
+        let name = UnitName::new(&format!("{}@{instance}", unit.name)).ok()?;
+        Some(UnitSpec { name, instance: Some((*instance).into()), ..unit.clone() })
+    };
+    instances.iter().take(usize::try_from(count).unwrap_or(1)).filter_map(copy).collect()
+}
+
 /// Two that may not live together: one of them is disabled, as a load would demand.
 fn conflicts(units: &mut [UnitSpec], random: &mut Random) {
     if units.len() < 3 || !random.chance(300) {
@@ -141,7 +161,7 @@ fn conflicts(units: &mut [UnitSpec], random: &mut Random) {
     let is_free = |units: &[UnitSpec], at: usize| {
         let id = UnitId(u32::try_from(at).unwrap_or(0));
         let needed = units.iter().any(|unit| unit.depends_on.iter().any(|edge| edge.unit == id));
-        !needed && units.get(at).is_some_and(|unit| unit.depends_on.is_empty())
+        !needed && units.get(at).is_some_and(|unit| unit.depends_on.is_empty() && unit.instance.is_none())
     };
     let free: Vec<usize> = (0..units.len()).filter(|at| is_free(units, *at)).collect();
     if let [one, other, ..] = free.as_slice()
@@ -163,10 +183,11 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     unit.phase = PhaseId(u16::try_from(phase).unwrap_or(0));
     unit.blocks_phase = !random.chance(150);
     unit.enabled = !random.chance(80);
+    unit.essential = random.chance(profile.essential);
     let may_take_for_ever = unit.kind == UnitKind::Task && random.chance(300);
     unit.start_timeout = (!may_take_for_ever).then(|| random.millis(500, 60_000));
     if unit.kind == UnitKind::Service && random.chance(500) {
-        unit.health = (0..random.between(1, 2)).map(|_| probe(random)).collect();
+        unit.health = (0..random.between(1, 3)).map(|_| probe(random)).collect();
         unit.ready = if random.chance(800) { Ready::Health } else { Ready::Started };
     }
     unit.restart = restart(unit.restart, unit.kind, random);
@@ -239,6 +260,9 @@ fn dependencies(profile: &Profile, earlier: &[UnitSpec], random: &mut Random) ->
         let target = earlier.get(at)?;
         let conditions: &[Condition] = match (target.kind, target.health.is_empty()) {
             (UnitKind::Task, _) => &[Condition::Completed, Condition::Started],
+            (UnitKind::Service, true) if target.restart.policy != RestartPolicy::Always => {
+                &[Condition::Started, Condition::Started, Condition::Completed]
+            }
             (UnitKind::Service, true) => &[Condition::Started],
             (UnitKind::Service, false) => &[Condition::Healthy, Condition::Started],
         };
@@ -319,18 +343,23 @@ pub fn chaos(profile: &Profile, set: &UnitSet, random: &mut Random) -> Vec<(Time
         }
     }
     commands.sort_by_key(|(at, _)| *at);
-    if random.chance(60)
-        && let Some((at, _)) = random.pick(&commands).cloned()
-    {
-        let ask = if random.chance(800) {
-            Ask::Shutdown { exit_code: 0 }
-        } else {
-            Ask::ShutdownNow { exit_code: 3 }
-        };
-        let place = commands.partition_point(|(time, _)| *time <= at);
-        commands.insert(place, (at, Command::Ask(ask)));
+    if random.chance(80) {
+        commands.extend(shutdowns(&commands, random));
+        commands.sort_by_key(|(at, _)| *at);
     }
     commands
+}
+
+/// The end in the middle of everything: in order, at once, or at once because order takes too long.
+fn shutdowns(commands: &[(Timestamp, Command)], random: &mut Random) -> Vec<(Timestamp, Command)> {
+    let Some((at, _)) = random.pick(commands) else { return Vec::new() };
+    let in_order = (*at, Command::Ask(Ask::Shutdown { exit_code: 0 }));
+    let at_once = |at: Timestamp| (at, Command::Ask(Ask::ShutdownNow { exit_code: 3 }));
+    match random.below(4) {
+        0 => vec![at_once(*at)],
+        1 => vec![in_order, at_once(at.after(random.millis(0, 5000)))],
+        _ => vec![in_order],
+    }
 }
 
 /// In half of the histories processes take their time from the start, so that the stages of starts and
@@ -386,9 +415,10 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
             Command::Ask(Ask::Restart { units: names(name, set, random), wait: random.chance(800) })
         }
         Trouble::Kill => {
-            let signals = [SignalNumber::KILL, SignalNumber::KILL, SignalNumber::HUP, SignalNumber::TERM];
+            let signals =
+                [SignalNumber::KILL, SignalNumber::KILL, SignalNumber::HUP, SignalNumber::TERM, SIGUSR1];
             let signal = random.pick(&signals).copied().unwrap_or(SignalNumber::KILL);
-            Command::Ask(Ask::Kill { units: vec![name], signal })
+            Command::Ask(Ask::Kill { units: names(name, set, random), signal })
         }
         Trouble::Spawn => behave(spawn_trait(random)),
         Trouble::Probe => behave(probe_trait(random)),
@@ -407,7 +437,7 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
             behave(Trait::Ends(random.chance(700).then(|| (random.millis(0, 20_000), exit(random)))))
         }
         Trouble::Crash => Command::Crash {
-            carried: random.chance(600).then(|| u16::try_from(random.below(6)).unwrap_or(0)),
+            carried: random.chance(600).then(|| carried(random)),
             down: if random.chance(500) { Duration::ZERO } else { random.millis(0, 30_000) },
         },
         Trouble::Late => match random.below(3) {
@@ -415,15 +445,22 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
             1 => Command::LateSpawn { unit: name },
             _ => Command::LateProbe { unit: name },
         },
-        Trouble::Slow => match random.below(4) {
+        Trouble::Slow => match random.below(5) {
             0 => Command::LinkTakes(random.millis(0, 200)),
             1 => Command::WakesLate(random.millis(0, 500)),
             2 => Command::CancelledProbesAnswer(random.chance(500)),
+            3 => Command::HangUp,
             _ => Command::Wake,
         },
         Trouble::Clock => Command::Clock { forward: random.chance(500), by: random.millis(1000, 3_600_000) },
         Trouble::Empty => Command::Empty { unit: name },
     }
+}
+
+/// Between any two effects: of most steps, which have few, and of a boot or a stop, which have many.
+fn carried(random: &mut Random) -> u16 {
+    let most = if random.chance(750) { 6 } else { 60 };
+    u16::try_from(random.below(most)).unwrap_or(0)
 }
 
 fn names(first: UnitName, set: &UnitSet, random: &mut Random) -> Vec<UnitName> {
@@ -461,7 +498,7 @@ fn spawn_trait(random: &mut Random) -> Trait {
 }
 
 fn probe_trait(random: &mut Random) -> Trait {
-    Trait::Probe(match random.below(8) {
+    let answer = match random.below(8) {
         0 => ProbeAnswer::Fail,
         1 => ProbeAnswer::Error,
         2 => ProbeAnswer::Hang,
@@ -472,7 +509,12 @@ fn probe_trait(random: &mut Random) -> Trait {
         4 => return Trait::ProbeTakes(random.millis(0, 1500)),
         5 => return Trait::ReadyAfter(random.millis(0, 10_000)),
         _ => ProbeAnswer::Pass,
-    })
+    };
+    if random.chance(350) {
+        let index = u16::try_from(random.below(3)).unwrap_or(0);
+        return Trait::ProbeAt(index, answer);
+    }
+    Trait::Probe(answer)
 }
 
 fn stop_command_trait(random: &mut Random) -> Trait {

@@ -10,6 +10,7 @@ use crate::engine::event::Event;
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::state::StateName;
 use crate::engine::time::{Now, Pretty, Timestamp};
+use crate::engine::timers::Timer;
 use crate::unit::spec::UnitSet;
 
 /// Deadlines by whose they are (`None`: the boot's) and their name.
@@ -46,8 +47,8 @@ pub struct TimerChange {
 pub fn timers_of(engine: &Engine) -> Deadlines {
     engine
         .timers()
+        .filter(|(_, _, timer)| !matches!(timer, Timer::ProbeDue(_)))
         .map(|(at, unit, timer)| ((unit, timer.to_string()), at))
-        .filter(|((_, name), _)| !name.starts_with("probe-due"))
         .collect()
 }
 

@@ -1,13 +1,14 @@
 //! mcsup's own log. Lines gather in memory and a thread of its own writes them in batches, so that
 //! neither a slow disk nor a thousand lines at once cost the loop anything but the copy.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tracing_appender::rolling::{RollingFileAppender, Rotation};
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Writes what was logged to the end when it is dropped, also by a panic on its way out.
@@ -45,13 +46,17 @@ impl OwnLog {
             // Kept once; a failure means that the old file grows on.
             drop(fs::rename(path, path.with_extension("log.1")));
         }
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = RollingFileAppender::builder()
+            .rotation(Rotation::NEVER)
+            .filename_prefix(path.file_name().unwrap_or_default().to_string_lossy())
+            .build(path.parent().unwrap_or_else(|| Path::new(".")))
+            .map_err(io::Error::other)?;
         let lines = Lines::default();
         let own = lines.clone();
         let writer = thread::Builder::new()
             .name("own-log".into())
             .stack_size(THREAD_STACK_BYTES)
-            .spawn(move || own.write_all_to(&file))?;
+            .spawn(move || own.write_all_to(file))?;
         let log = Self { lines: lines.clone(), writer: Some(writer) };
         let subscriber = tracing_subscriber::fmt()
             .with_writer(lines)
@@ -80,7 +85,7 @@ impl Lines {
     }
 
     /// The writer thread. A pause after each batch lets the next one grow, and nobody wakes it meanwhile.
-    fn write_all_to(&self, mut file: &File) {
+    fn write_all_to(&self, mut file: impl Write) {
         let mut pending = self.lock();
         loop {
             let is_idle = |pending: &mut Pending| pending.bytes.is_empty() && !pending.is_ending;
@@ -135,6 +140,8 @@ const THREAD_STACK_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]

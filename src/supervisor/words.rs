@@ -34,7 +34,7 @@ pub fn describe(fact: &Fact, set: &UnitSet) -> String {
         Fact::IncidentClosed { incident, unit } => format!("incident {incident} closed{}", of(set, *unit)),
         Fact::Unkillable { unit } => format!("{} survives SIGKILL; going on without it", name(set, *unit)),
         Fact::Adopted { unit, ordinal } => format!("{}#{ordinal} adopted, untouched", name(set, *unit)),
-        Fact::RequestServed { request, what } => format!("request {}: {what}", request.0),
+        Fact::RequestServed { what, .. } => format!("asked: {what}"),
         Fact::ShutdownBegan => "shutting down".to_owned(),
         Fact::BugFound { unit, what } => format!("bug in mcsup{}: {what}", of(set, *unit)),
     }

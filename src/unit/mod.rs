@@ -151,7 +151,8 @@ fn read_unit(
 ) -> Option<Draft> {
     let before = diagnostics.len();
     let root = yaml::parse(file, &source.bytes, diagnostics);
-    let nowhere = Place { file, start: 0, end: 0 };
+    let beginning = if source.bytes.starts_with(diagnostic::BYTE_ORDER_MARK) { 3 } else { 0 };
+    let nowhere = Place { file, start: beginning, end: beginning };
     let name = match UnitName::new(stem) {
         Ok(name) => Some(name),
         Err(bad) => {

@@ -45,7 +45,7 @@ fn a_dependent_waits_for_the_condition_it_names() {
 }
 
 #[test]
-fn a_dependency_that_gives_up_is_told_along_the_whole_chain() {
+fn case_26_a_dependency_that_gives_up_is_told_along_the_whole_chain() {
     let mut instance = Instance::new(
         "case-26",
         &[
@@ -61,6 +61,28 @@ fn a_dependency_that_gives_up_is_told_along_the_whole_chain() {
     let look = instance.wait("c says why", |look| look.reason("c").contains('b'));
     assert!(look.is("b", "waiting") && look.is("c", "waiting"), "{look:?}");
     assert!(look.reason("b").contains('a'), "{}", look.reason("b"));
+}
+
+#[test]
+fn the_name_of_a_group_means_all_its_replicas() {
+    let web = "command: [sh, -c, 'echo hello; exec sleep 1000']\nreplicas: 2\n";
+    let instance = Instance::booted("group", &[("web", web), ("website", SLEEP)]);
+    let before = instance.look().expect("a status");
+    let shown = instance.done(&["status", "web"]);
+    assert!(shown.contains("web@1") && shown.contains("web@2") && !shown.contains("website"), "{shown}");
+    instance.done(&["restart", "web"]);
+    let after = instance.look().expect("a status");
+    for name in ["web@1", "web@2"] {
+        assert_ne!(after.pid(name), before.pid(name), "{name}");
+    }
+    assert_eq!(after.pid("website"), before.pid("website"));
+    let why = instance.done(&["why", "web"]);
+    assert!(why.contains("web@1 is ready") && why.contains("web@2 is ready"), "{why}");
+    let logged = instance.done(&["logs", "web"]);
+    assert!(logged.contains("web@1 | hello") && logged.contains("web@2 | hello"), "{logged}");
+    let unknown = instance.run(&["restart", "wep"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no unit is called `wep`"), "{unknown:?}");
 }
 
 #[test]

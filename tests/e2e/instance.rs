@@ -44,7 +44,13 @@ impl Look {
 impl Instance {
     /// A home with these unit files; nothing runs yet.
     pub(crate) fn new(test: &str, units: &[(&str, &str)]) -> Self {
-        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("e2e-{test}"));
+        // By process, so that two runs of these tests at once do not share a home.
+        let name = format!("e2e-{}-{test}", std::process::id());
+        Self::at(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name), units)
+    }
+
+    /// The same in a directory of the caller's choice.
+    pub(crate) fn at(dir: PathBuf, units: &[(&str, &str)]) -> Self {
         drop(fs::remove_dir_all(&dir));
         let instance = Self { dir, up: None };
         fs::create_dir_all(instance.dir.join("units")).expect("a home");
@@ -85,7 +91,12 @@ impl Instance {
             .process_group(0)
             .spawn()
             .expect("mcsup up");
-        self.up = Some(child);
+        self.started(child);
+    }
+
+    /// `up` was started in some other way.
+    pub(crate) fn started(&mut self, up: Child) {
+        self.up = Some(up);
     }
 
     /// What `mcsup up` printed so far.
@@ -138,10 +149,10 @@ impl Instance {
 
     /// The live process of this home with this hidden verb.
     pub(crate) fn ring(&self, verb: &str) -> Option<u32> {
-        let home = self.dir.to_string_lossy();
         pids().into_iter().find(|pid| {
             let line = command_line(*pid);
-            line.get(1).is_some_and(|word| word == verb) && line.iter().any(|word| word.starts_with(&*home))
+            line.get(1).is_some_and(|word| word == verb)
+                && line.iter().any(|word| Path::new(word).starts_with(&self.dir))
         })
     }
 
@@ -203,6 +214,11 @@ impl Stranger {
     #[expect(clippy::disallowed_methods, reason = "a process that is none of mcsup's")]
     pub(crate) fn new() -> Self {
         Self(Command::new("sleep").arg("1000").spawn().expect("sleep"))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a process that is none of mcsup's")]
+    pub(crate) fn with_environment(name: &str, value: &str) -> Self {
+        Self(Command::new("sleep").arg("1000").env(name, value).spawn().expect("sleep"))
     }
 }
 

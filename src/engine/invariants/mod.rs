@@ -3,6 +3,7 @@
 //! The auditor keeps a shadow of its own from events and effects; of the engine it asks only what
 //! anybody may: `status`, `overview`, `timers`, `next_deadlines`. `docs/TESTING.md` lists the numbers.
 
+mod view;
 mod shadow;
 mod orders;
 
@@ -10,12 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use crate::engine::Engine;
 use crate::engine::effect::{Effect, Fact};
 use crate::engine::event::{Ask, Event, HandedCondition, Handover};
 use crate::engine::id::UnitId;
 use crate::engine::invariants::shadow::Shadow;
-use crate::engine::state::{EDGES, NotedState, StateName};
+pub use crate::engine::invariants::view::View;
+use crate::engine::state::{Desired, DownSource, EDGES, NotedState, StateName};
 use crate::engine::time::{Now, Timestamp};
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Condition, Dependency, Follow, OnLimit, UnitSet};
@@ -52,7 +53,7 @@ const SWEEP_EVERY: u64 = 32;
 struct Look<'a> {
     now: Timestamp,
     event: &'a Event,
-    engine: &'a Engine,
+    engine: &'a dyn View,
     found: Vec<Violation>,
 }
 
@@ -85,7 +86,7 @@ impl Auditor {
         event: &Event,
         effects: &[Effect],
         carried: usize,
-        engine: &Engine,
+        engine: &dyn View,
     ) -> Vec<Violation> {
         let mut look = Look { now: now.mono, event, engine, found: Vec::new() };
         self.steps = self.steps.saturating_add(1);
@@ -131,7 +132,9 @@ impl Auditor {
 
     /// 18: what was as desired when the supervisor was lost is not touched by the next one.
     fn adoption(&self, look: &mut Look<'_>, handover: &Handover, effects: &[Effect]) {
-        if handover.notes.boot.as_ref().is_none_or(|boot| boot.shutdown.is_some()) {
+        // The end of an essential unit that nobody saw ends everything now.
+        let is_end = effects.iter().any(|effect| matches!(effect, Effect::Record(Fact::ShutdownBegan)));
+        if is_end || handover.notes.boot.as_ref().is_none_or(|boot| boot.shutdown.is_some()) {
             return;
         }
         for effect in effects {
@@ -168,8 +171,26 @@ impl Auditor {
             | NotedState::Failed { .. }
             | NotedState::Completed => false,
         };
-        let is_down_well = !note.desired.is_up() && run.is_none();
+        let is_down_well = run.is_none() && self.stays_down(handover, id, note.desired);
         is_down_well || (note.desired.is_up() && is_up_well && self.stands_alone(handover, id, 0))
+    }
+
+    /// What keeps it down does so still: only half of a start may have been noted.
+    fn stays_down(&self, handover: &Handover, id: UnitId, desired: Desired) -> bool {
+        let is_noted_up = |id: UnitId| {
+            let note = self.shadow.spec(id).and_then(|spec| handover.notes.units.get(&spec.name));
+            note.is_some_and(|note| note.desired.is_up())
+        };
+        match desired {
+            Desired::Up(_) => false,
+            Desired::Down(DownSource::Operator | DownSource::Shutdown) => true,
+            Desired::Down(DownSource::Dependency) => self.shadow.spec(id).is_some_and(|spec| {
+                spec.depends_on.iter().any(|needed| needed.required && !is_noted_up(needed.unit))
+            }),
+            Desired::Down(DownSource::Disabled | DownSource::Conflict) => {
+                !self.shadow.dependents(id).iter().any(|(dependent, _)| is_noted_up(*dependent))
+            }
+        }
     }
 
     /// Nothing that it follows or requires, near or far, may have changed meanwhile and take it along.
@@ -234,6 +255,7 @@ impl Auditor {
             | Event::ProbeFinished { .. }
             | Event::StopCommandFinished { .. }
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped => was_due,
         };
         if let Some(at) = next.filter(|at| *at <= look.now && !may_be_due) {
@@ -290,7 +312,8 @@ impl Auditor {
             | StateName::Failed
             | StateName::Completed => false,
         };
-        if self.shadow.live_run(id).is_some() != has_run {
+        let is_waited_for = status.state == StateName::Stopping && self.shadow.stop_command(id).is_some();
+        if self.shadow.live_run(id).is_some() != has_run && !is_waited_for {
             let fact = if has_run { "nothing of it lives" } else { "a run of it is not over" };
             look.violate(1, format!("{name} is {} and {fact}", status.state));
         }
@@ -310,17 +333,18 @@ impl Auditor {
         let missing = spec.depends_on.iter().filter(|dependency| !self.holds(look, dependency));
         unmet.extend(missing.map(|dependency| self.shadow.name(dependency.unit)));
         let rivals = self.shadow.set.ids().filter(|other| self.are_rivals(id, *other));
-        unmet.extend(
-            rivals
-                .filter(|other| self.shadow.live_run(*other).is_some())
-                .map(|other| self.shadow.name(other)),
-        );
+        unmet.extend(rivals.filter(|other| self.is_there(*other)).map(|other| self.shadow.name(other)));
         if unmet.is_empty() {
             look.violate(17, format!("{} waits ({reason}) and nothing is missing", self.shadow.name(id)));
         } else if !unmet.iter().any(|name| reason.contains(name.as_str())) {
             let unmet = unmet.join(", ");
             look.violate(17, format!("{} waits ({reason}) and means {unmet}", self.shadow.name(id)));
         }
+    }
+
+    /// Something of it lives, or its stop command still works.
+    fn is_there(&self, id: UnitId) -> bool {
+        self.shadow.live_run(id).is_some() || self.shadow.stop_command(id).is_some()
     }
 
     pub(super) fn are_rivals(&self, one: UnitId, other: UnitId) -> bool {
@@ -332,6 +356,11 @@ impl Auditor {
     /// Whether what a dependent waits for is true, as somebody outside would judge it.
     fn holds(&self, look: &Look<'_>, dependency: &Dependency) -> bool {
         let id = dependency.unit;
+        let is_wanted = look.engine.status(id).is_some_and(|status| status.desired.is_up());
+        let is_about_to_stop = self.shadow.live_run(id).is_some() && !is_wanted;
+        if is_about_to_stop && dependency.condition != Condition::Completed {
+            return false; // nothing new builds on it
+        }
         match dependency.condition {
             Condition::Started => match self.shadow.state(id) {
                 StateName::Ready | StateName::Unhealthy | StateName::Completed => true,
@@ -382,7 +411,7 @@ impl Auditor {
     fn timers(&self, look: &mut Look<'_>) {
         let mut stopping: BTreeSet<UnitId> = BTreeSet::new();
         let mut count = 0_usize;
-        for (_, unit, timer) in look.engine.timers().collect::<Vec<_>>() {
+        for (_, unit, timer) in look.engine.timers() {
             // An incident that is about to close is the one thing that a settled set still waits for.
             count = count.saturating_add(usize::from(timer != Timer::Settle));
             let Some(id) = unit else { continue };
@@ -415,7 +444,7 @@ impl Auditor {
         }
     }
 
-    fn is_settled(&self, engine: &Engine) -> bool {
+    fn is_settled(&self, engine: &dyn View) -> bool {
         let overview = engine.overview();
         let is_booted = overview.is_booted && !overview.is_stopping;
         is_booted
@@ -435,7 +464,7 @@ impl Auditor {
     }
 
     /// 19, for the runner: what is still not as it should be when nothing goes wrong any more.
-    pub fn unsettled(&self, engine: &Engine) -> Vec<String> {
+    pub fn unsettled(&self, engine: &dyn View) -> Vec<String> {
         let look = Look { now: Timestamp(0), event: &Event::DeadlineReached, engine, found: Vec::new() };
         let mut missing = Vec::new();
         for id in self.shadow.set.ids() {
@@ -483,11 +512,7 @@ impl Auditor {
             }
         };
         let by_phase = is_shut && self.shadow.set.ids().zip(&self.shadow.set.units).any(holder);
-        let by_rival = self
-            .shadow
-            .set
-            .ids()
-            .any(|other| self.are_rivals(id, other) && self.shadow.live_run(other).is_some());
+        let by_rival = self.shadow.set.ids().any(|other| self.are_rivals(id, other) && self.is_there(other));
         by_need || by_phase || by_rival
     }
 

@@ -9,7 +9,7 @@ use crate::engine::invariants::shadow::Stage;
 use crate::engine::invariants::{Auditor, Look};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::{Pretty, nanos};
-use crate::unit::spec::{Backoff, Condition, OnLimit, SignalNumber};
+use crate::unit::spec::{Backoff, Condition, SignalNumber};
 
 impl Auditor {
     pub(super) fn order(&mut self, look: &mut Look<'_>, effect: &Effect) {
@@ -72,6 +72,9 @@ impl Auditor {
         let name = self.shadow.name(id);
         if let Some((other, _)) = self.shadow.live_run(id) {
             look.violate(1, format!("{name}: run {} is spawned while run {} is not over", run.0, other.0));
+        }
+        if let Some(other) = self.shadow.stop_command(id) {
+            look.violate(1, format!("{name} is spawned while the stop command of run {} works", other.0));
         }
         if run.0 <= self.shadow.highest_run {
             look.violate(1, format!("{name}: the number of run {} was given before", run.0));
@@ -215,7 +218,7 @@ impl Auditor {
     }
 
     /// 10: the delay fits the attempt, and attempts do not shrink by themselves.
-    fn backoff(&mut self, look: &mut Look<'_>, id: UnitId) {
+    fn backoff(&self, look: &mut Look<'_>, id: UnitId) {
         let (Some(spec), Some(unit)) = (self.shadow.spec(id), self.shadow.unit(id)) else { return };
         let Some((attempt, until)) = unit.note.as_ref().and_then(|note| match note.life {
             NotedState::Backoff { until } => Some((note.attempt, until)),
@@ -230,14 +233,7 @@ impl Auditor {
             return look.violate(10, format!("{} is in backoff and the keeper was not told", spec.name));
         };
         let delay = until.since(look.now);
-        if let Some(OnLimit::Retry(pause)) = spec.restart.limit.map(|limit| limit.then)
-            && delay == pause
-        {
-            // The pause of a full window: it and the backoff start over.
-            if let Some(unit) = self.shadow.unit_mut(id) {
-                unit.automatic_starts.clear();
-                unit.is_pausing = true;
-            }
+        if unit.is_pausing {
             return;
         }
         if let Some(last) = unit.last_attempt.filter(|last| *last > attempt) {
@@ -268,9 +264,12 @@ impl Auditor {
 fn bounds(backoff: &Backoff, attempt: u32) -> (Duration, Duration) {
     let max = nanos(backoff.max);
     let mut base = u128::from(nanos(backoff.initial));
-    for _ in 0..attempt.min(200) {
-        base = base.saturating_mul(u128::from(backoff.factor_permille)).checked_div(1000).unwrap_or(0);
-        base = base.min(u128::from(max));
+    for _ in 0..attempt {
+        let grown = base.saturating_mul(u128::from(backoff.factor_permille)).checked_div(1000).unwrap_or(0);
+        let before = std::mem::replace(&mut base, grown.min(u128::from(max)));
+        if before == base {
+            break;
+        }
     }
     let spread = |permille: u32| {
         let scaled = base.saturating_mul(u128::from(permille)).checked_div(1000).unwrap_or(0);

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::effect::{Effect, Fact, Note};
-use crate::engine::event::{Ask, Event, HandedCondition, Handover, UnitNote};
+use crate::engine::event::{Ask, Event, ExitStatus, HandedCondition, Handover, UnitNote};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::Timestamp;
-use crate::unit::spec::{Dependency, SignalNumber, UnitKind, UnitSet, UnitSpec};
+use crate::unit::spec::{Dependency, OnLimit, SignalNumber, UnitKind, UnitSet, UnitSpec};
 
 /// One spawn as seen from outside.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub(super) struct Unit {
     pub(super) is_spared_order: bool,
     /// Its last finished run passed.
     pub(super) has_passed: bool,
+    /// Its leader ended by itself, and whether well.
+    own_end: Option<bool>,
     pub(super) is_unkillable: bool,
     /// Automatic starts since a person last interfered.
     pub(super) automatic_starts: VecDeque<Timestamp>,
@@ -65,6 +67,8 @@ pub(super) struct Shadow {
     dependents: Vec<Vec<(UnitId, Dependency)>>,
     pub(super) highest_run: u64,
     pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
+    /// Stop commands under way, by the run that they end.
+    stop_commands: BTreeMap<RunId, UnitId>,
     pub(super) pending: BTreeSet<RequestId>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
@@ -80,6 +84,7 @@ impl Shadow {
             is_stopped_by_operator: false,
             is_spared_order: false,
             has_passed: false,
+            own_end: None,
             is_unkillable: false,
             automatic_starts: VecDeque::new(),
             comes_from_backoff: false,
@@ -103,6 +108,7 @@ impl Shadow {
             dependents,
             highest_run: 0,
             probes: BTreeMap::new(),
+            stop_commands: BTreeMap::new(),
             pending: BTreeSet::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
@@ -142,6 +148,11 @@ impl Shadow {
         self.runs.iter().rev().find(is_live).map(|(id, run)| (*id, run))
     }
 
+    /// The run that a stop command of the unit is working on, whether or not anything of it is left.
+    pub(super) fn stop_command(&self, id: UnitId) -> Option<RunId> {
+        self.stop_commands.iter().find(|(_, unit)| **unit == id).map(|(run, _)| *run)
+    }
+
     fn stage(&self, run: RunId) -> Option<Stage> {
         self.runs.get(&run).map(|run| run.stage)
     }
@@ -155,11 +166,10 @@ impl Shadow {
             Event::RunExited { run, .. } => self.stage(*run) != Some(Stage::Live),
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
-            Event::StopCommandFinished { run, .. } => {
-                self.stage(*run).is_none_or(|stage| stage == Stage::Over)
-            }
+            Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
             Event::KeeperConnected(_)
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => false,
         }
@@ -171,8 +181,14 @@ impl Shadow {
             Event::KeeperConnected(handover) => self.take_over(handover),
             Event::RunSpawned { run, .. } => self.move_run(*run, Stage::Live),
             Event::RunFailedToSpawn { run, .. } | Event::RunEmptied { run } => self.end_run(now, *run),
-            Event::RunExited { run, is_empty: true, .. } => self.end_run(now, *run),
-            Event::RunExited { run, is_empty: false, .. } => self.move_run(*run, Stage::LeaderGone),
+            Event::RunExited { run, exit, is_empty } => {
+                self.learn_exit(*run, *exit);
+                if *is_empty {
+                    self.end_run(now, *run);
+                } else {
+                    self.move_run(*run, Stage::LeaderGone);
+                }
+            }
             Event::ProbeFinished { probe, .. } => {
                 self.probes.remove(probe);
             }
@@ -180,7 +196,26 @@ impl Shadow {
                 self.pending.insert(*request);
                 self.learn_ask(now, ask);
             }
-            Event::StopCommandFinished { .. } | Event::ClockStepped | Event::DeadlineReached => {}
+            Event::RequestAbandoned { request } => {
+                self.pending.remove(request);
+            }
+            Event::StopCommandFinished { run, .. } => {
+                self.stop_commands.remove(run);
+            }
+            Event::ClockStepped | Event::DeadlineReached => {}
+        }
+    }
+
+    /// Whatever state it leads to, an end by itself that was a bad one has not passed, once the run is empty.
+    fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
+        let Some(id) = self.runs.get(&run).map(|run| run.unit) else { return };
+        if self.state(id) == StateName::Stopping {
+            return;
+        }
+        let is_task = self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Task);
+        let has_passed = if is_task { exit.is_success() } else { exit.is_clean() };
+        if let Some(unit) = self.unit_mut(id) {
+            unit.own_end = Some(has_passed);
         }
     }
 
@@ -197,6 +232,7 @@ impl Shadow {
         let reset_after = self.spec(unit).map(|spec| spec.restart.reset_after);
         if let Some(unit) = self.unit_mut(unit) {
             unit.is_unkillable = false;
+            unit.has_passed &= unit.own_end != Some(false);
             if reset_after.is_some_and(|after| now.since(ordered_at) >= after) {
                 unit.last_attempt = None;
             }
@@ -213,7 +249,7 @@ impl Shadow {
                 for id in self.with_needs(named) {
                     if let Some(unit) = self.unit_mut(id) {
                         unit.is_stopped_by_operator = false;
-                        unit.is_spared_order = false;
+                        unit.is_spared_order &= unit.state == StateName::Stopping;
                         unit.comes_from_backoff = false;
                         unit.last_attempt = None;
                         unit.automatic_starts.clear();
@@ -256,8 +292,13 @@ impl Shadow {
             if !seen.insert(at) {
                 continue;
             }
-            if self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
+            // A stop with `--only` goes no further.
+            let reaches = |unit: &Unit| unit.is_stopped_by_operator && (at == id || !unit.is_spared_order);
+            if self.unit(at).is_some_and(reaches) {
                 return true;
+            }
+            if at != id && self.state(at) == StateName::Completed {
+                continue; // it needs nothing any more, so a stop does not go through it
             }
             let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
             queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
@@ -323,9 +364,20 @@ impl Shadow {
             if let Some(unit) = self.unit_mut(id) {
                 unit.state = noted.as_ref().map_or(StateName::Inactive, |note| state_of(&note.life));
                 // What was asked and lost before it was remembered was not done.
+                match unit.state {
+                    StateName::Completed => unit.has_passed = true,
+                    StateName::Failed | StateName::Backoff => unit.has_passed = false,
+                    StateName::Inactive
+                    | StateName::Waiting
+                    | StateName::Starting
+                    | StateName::Ready
+                    | StateName::Unhealthy
+                    | StateName::Stopping => {}
+                }
                 unit.is_stopped_by_operator &= noted.as_ref().is_some_and(|note| !note.desired.is_up());
                 unit.note = noted;
                 unit.last_attempt = None;
+                unit.is_pausing = false;
             }
         }
         self.late_facts = 0;
@@ -334,20 +386,29 @@ impl Shadow {
     pub(super) fn forget_engine(&mut self) {
         self.pending.clear();
         self.probes.clear();
+        self.stop_commands.clear();
     }
 
     /// One effect that was carried out.
     pub(super) fn carry(&mut self, now: Timestamp, effect: &Effect, is_kill_ask: bool) {
         match effect {
             Effect::Remember(Note::Unit(id, note)) => {
+                let is_pause = self.is_pause(now, *id, note);
                 if let Some(unit) = self.unit_mut(*id) {
                     unit.note = Some(note.as_ref().clone());
+                    if is_pause {
+                        unit.automatic_starts.clear();
+                        unit.is_pausing = true;
+                    }
                 }
             }
             Effect::Remember(Note::Boot(_)) => {}
-            Effect::Record(fact) => self.carry_fact(fact),
+            Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
-            Effect::RunStopCommand { run, .. } => self.begin_stop(now, *run),
+            Effect::RunStopCommand { run, unit, .. } => {
+                self.begin_stop(now, *run);
+                self.stop_commands.insert(*run, *unit);
+            }
             Effect::Signal { run, signal, .. } => {
                 if !is_kill_ask {
                     self.begin_stop(now, *run);
@@ -358,6 +419,7 @@ impl Shadow {
             }
             Effect::Release { run } => {
                 self.runs.remove(run);
+                self.stop_commands.remove(run); // given up
             }
             Effect::StartProbe { probe, unit, index } => {
                 self.probes.insert(*probe, (*unit, *index));
@@ -370,6 +432,16 @@ impl Shadow {
                 self.answered.insert(*request);
             }
             Effect::Exit { .. } => {}
+        }
+    }
+
+    /// The pause of a full window: it and the backoff start over. What the keeper was told counts, whatever
+    /// becomes of the supervisor then.
+    fn is_pause(&self, now: Timestamp, id: UnitId, note: &UnitNote) -> bool {
+        let then = self.spec(id).and_then(|spec| spec.restart.limit).map(|limit| limit.then);
+        match (then, &note.life) {
+            (Some(OnLimit::Retry(pause)), NotedState::Backoff { until }) => until.since(now) == pause,
+            (Some(OnLimit::Retry(_) | OnLimit::Fail) | None, _) => false,
         }
     }
 
@@ -392,18 +464,24 @@ impl Shadow {
         self.highest_run = self.highest_run.max(run.0);
         if let Some(unit) = self.unit_mut(id) {
             unit.is_spared_order = false;
+            unit.own_end = None;
             if std::mem::take(&mut unit.comes_from_backoff) {
                 unit.automatic_starts.push_back(now);
             }
         }
     }
 
-    fn carry_fact(&mut self, fact: &Fact) {
+    fn carry_fact(&mut self, now: Timestamp, fact: &Fact) {
         match fact {
             Fact::StateChanged { unit: id, from, to, .. } => {
                 let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
+                let is_restart = *to == StateName::Stopping
+                    && self.shutdown_since.is_none()
+                    && !self.is_stopped_by_person(*id);
                 let Some(unit) = self.unit_mut(*id) else { return };
                 unit.state = *to;
+                // A restart that has begun goes on in the shutdown that comes then.
+                unit.is_spared_order |= is_restart;
                 // A task that was stopped was cut short.
                 unit.has_passed &= !(is_task && *from == StateName::Stopping);
                 match to {
@@ -421,6 +499,9 @@ impl Shadow {
                         unit.last_attempt = None;
                     }
                     StateName::Inactive => {
+                        let is_by_itself =
+                            matches!(from, StateName::Starting | StateName::Ready | StateName::Unhealthy);
+                        unit.has_passed |= is_by_itself && unit.own_end == Some(true);
                         unit.comes_from_backoff = false;
                         unit.last_attempt = None;
                     }
@@ -445,8 +526,11 @@ impl Shadow {
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }
-            | Fact::ShutdownBegan
             | Fact::BugFound { .. } => {}
+            // Nobody may have asked for it: the end of an essential unit is one, too.
+            Fact::ShutdownBegan => {
+                self.shutdown_since.get_or_insert(now);
+            }
         }
     }
 }

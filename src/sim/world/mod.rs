@@ -2,6 +2,7 @@
 //! happens back as events. Keeps the truth beside the engine's view of it.
 
 mod process;
+mod listener;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,6 +35,8 @@ pub struct World {
     set: Arc<UnitSet>,
     options: Options,
     engine: Option<Engine>,
+    /// Instead of an engine: who only hears what is told.
+    listener: Option<Vec<Event>>,
     auditor: Auditor,
     table: Table,
     scripts: Vec<Script>,
@@ -89,6 +92,7 @@ impl World {
             options: Options { seed, bug_policy: BugPolicy::Record },
             set,
             engine: None,
+            listener: None,
             table: Table::default(),
             queue: BTreeMap::new(),
             sequence: 0,
@@ -218,6 +222,13 @@ impl World {
         self.later(at.since(self.now), Happening::Deliver(event));
     }
 
+    /// What the keeper has to say about a run; nothing when it was released and is over.
+    fn report_of(&mut self, run: RunId, event: Event) {
+        if !self.table.forget_if_over(run) {
+            self.report(event);
+        }
+    }
+
     fn find(&self, name: &UnitName) -> Option<UnitId> {
         self.set.find(name.as_str())
     }
@@ -240,6 +251,10 @@ impl World {
                         Happening::Deliver(Event::RequestReceived { request, ask: ask.clone() }),
                     );
                 }
+            }
+            Command::HangUp => {
+                let request = RequestId(self.next_request.saturating_sub(1));
+                self.later(Duration::ZERO, Happening::Deliver(Event::RequestAbandoned { request }));
             }
             Command::Exit { unit, ordinal, exit } => self.end_by_hand(unit, *ordinal, *exit),
             Command::Empty { unit } => {
@@ -318,7 +333,9 @@ impl World {
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Deliver(event) => {
-                if self.engine.is_some() {
+                if let Some(heard) = self.listener.as_mut() {
+                    heard.push(event);
+                } else if self.engine.is_some() {
                     self.keep_for_later(&event);
                     self.step(event);
                 }
@@ -327,7 +344,7 @@ impl World {
             Happening::SpawnFails(run, failure) => {
                 if let Some(row) = self.table.rows.get_mut(&run).filter(|row| row.stage == Stage::Spawning) {
                     row.stage = Stage::FailedToSpawn(failure.clone());
-                    self.report(Event::RunFailedToSpawn { run, failure });
+                    self.report_of(run, Event::RunFailedToSpawn { run, failure });
                 }
             }
             Happening::ScriptedEnd(run) => {
@@ -370,6 +387,7 @@ impl World {
             | Event::RunEmptied { .. }
             | Event::StopCommandFinished { .. }
             | Event::RequestReceived { .. }
+            | Event::RequestAbandoned { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => {}
         }
@@ -398,6 +416,11 @@ impl World {
         self.trace.lost(self.now);
         self.probes.clear();
         self.armed_crash = None;
+        self.lose_what_was_on_its_way();
+        self.later(down, Happening::Connect);
+    }
+
+    fn lose_what_was_on_its_way(&mut self) {
         self.queue.retain(|_, happening| match happening {
             Happening::Deliver(_)
             | Happening::ProbeAnswers(_)
@@ -410,7 +433,6 @@ impl World {
             | Happening::RestEnds(_) => true,
         });
         self.link_free_at = self.now;
-        self.later(down, Happening::Connect);
     }
 
     /// One step of the engine: audit it, write it down, carry it out.
@@ -455,9 +477,10 @@ impl World {
             Effect::RunStopCommand { run, unit, timeout } => self.run_stop_command(run, unit, timeout),
             Effect::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Effect::Release { run } => {
-                if self.table.rows.remove(&run).is_some_and(|row| !row.is_over()) {
+                if self.table.rows.get(&run).is_some_and(|row| !row.is_over()) {
                     self.violate(6, format!("run {} was released while something of it lives", run.0));
                 }
+                self.table.release(run);
             }
             Effect::StartProbe { probe, unit, index } => self.start_probe(probe, unit, index),
             Effect::CancelProbe { probe } => {

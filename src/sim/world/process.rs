@@ -24,6 +24,7 @@ impl World {
             leftover: None,
             early_signals: Vec::new(),
             held_kill: None,
+            is_released: false,
         };
         self.table.rows.insert(run, row);
         self.run_names.insert(run, (unit, ordinal));
@@ -45,8 +46,7 @@ impl World {
         let Some(row) = self.table.rows.get_mut(&run) else { return };
         row.stage = Stage::Live { exec_at };
         let early = std::mem::take(&mut row.early_signals);
-        let event = Event::RunSpawned { run, pid: pid(run) };
-        self.report(event);
+        self.report_of(run, Event::RunSpawned { run, pid: pid(run) });
         self.plan_end(run);
         for (signal, scope) in early {
             self.signal(run, signal, scope);
@@ -101,8 +101,7 @@ impl World {
         let at = usize::try_from(unit.0).ok();
         let leaves = at.and_then(|at| self.scripts.get(at)).and_then(|script| script.leaves);
         row.leftover = leaves;
-        let event = Event::RunExited { run, exit, is_empty: leaves.is_none() };
-        self.report(event);
+        self.report_of(run, Event::RunExited { run, exit, is_empty: leaves.is_none() });
         if let Some(after) = leaves.and_then(|left| left.ends_after) {
             self.later(after, Happening::RestEnds(run));
         }
@@ -111,7 +110,7 @@ impl World {
     pub(super) fn rest_ends(&mut self, run: RunId) {
         let Some(row) = self.table.rows.get_mut(&run) else { return };
         if row.leftover.take().is_some() {
-            self.report(Event::RunEmptied { run });
+            self.report_of(run, Event::RunEmptied { run });
         }
     }
 
@@ -121,7 +120,7 @@ impl World {
         let Some(timeout) = spec.map(|spec| spec.timeout) else {
             return self.violate(12, format!("probe {index} of unit {} does not exist", unit.0));
         };
-        let takes = match script.probe {
+        let takes = match script.answer_of(index) {
             ProbeAnswer::Hang => timeout,
             ProbeAnswer::Pass | ProbeAnswer::Fail | ProbeAnswer::Error | ProbeAnswer::Flap { .. } => {
                 script.probe_takes.min(timeout)
@@ -141,15 +140,16 @@ impl World {
 
     fn verdict(&mut self, unit: UnitId, index: u16) -> Verdict {
         let script = self.script(unit);
+        let answer = script.answer_of(index);
         let exec_at = self.table.live_run(unit).and_then(|run| self.table.rows.get(&run)?.exec_at());
         let timeout = self.set.unit(unit).and_then(|unit| Some(unit.health.get(usize::from(index))?.timeout));
-        if script.probe == ProbeAnswer::Hang || timeout.is_some_and(|timeout| script.probe_takes >= timeout) {
+        if answer == ProbeAnswer::Hang || timeout.is_some_and(|timeout| script.probe_takes >= timeout) {
             return Verdict::Fail("no answer in time".into());
         }
         if exec_at.is_none_or(|at| at.after(script.ready_after) > self.now) {
             return Verdict::Fail("connection refused".into());
         }
-        match script.probe {
+        match answer {
             ProbeAnswer::Pass | ProbeAnswer::Hang => Verdict::Pass("ok".into()),
             ProbeAnswer::Fail => Verdict::Fail("wrong answer".into()),
             ProbeAnswer::Error => Verdict::Error("too many open files".into()),

@@ -1,0 +1,93 @@
+//! The quickstart, as a new user starts it.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::instance::{Instance, mcsup, timed};
+
+/// Ports that nobody listens at, as many as asked for.
+pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
+    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").port())
+}
+
+/// A home, not under the build directory, that any user may enter.
+pub(crate) fn public_home(name: &str) -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("mcsup-{}-{name}", std::process::id()));
+    drop(fs::remove_dir_all(&dir));
+    fs::create_dir_all(dir.join("units")).expect("a home");
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("permissions");
+    dir
+}
+
+/// Copies the files of an example into the units directory, with these texts replaced.
+pub(crate) fn copy_example(instance: &Instance, example: &str, replaced: &[(&str, String)]) {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
+    for entry in fs::read_dir(from).expect("an example").flatten() {
+        let mut text = fs::read_to_string(entry.path()).expect("a file of an example");
+        for (old, new) in replaced {
+            text = text.replace(old, new);
+        }
+        fs::write(instance.path("units").join(entry.file_name()), text).expect("a copy");
+    }
+}
+
+fn quickstart(name: &str) -> Instance {
+    let instance = Instance::at(public_home(name), &[]);
+    let [store, web] = free_ports().map(|port: u16| port.to_string());
+    copy_example(&instance, "quickstart", &[("47617", store), ("47618", web)]);
+    instance
+}
+
+/// Boots within seconds, and the worker that has no luck is healed.
+fn assert_quick_start(mut instance: Instance, up: &mut Command) {
+    let ((), took) = timed(|| {
+        instance.up_by(up);
+        instance.wait("booted", |look| look.0["booted"] == true);
+    });
+    assert!(took < Duration::from_secs(10), "booted after {took:?}");
+    let look =
+        instance.wait("healed", |look| look.is("worker", "ready") && look.unit("worker")["restarts"] == 1);
+    for (unit, state) in
+        [("migrate", "completed"), ("store", "ready"), ("web", "ready"), ("reports", "inactive")]
+    {
+        assert!(look.is(unit, state), "{unit}: {look:?}");
+    }
+    assert!(instance.done(&["logs", "worker"]).contains("out of luck"));
+    instance.done(&["start", "reports"]);
+    instance.done(&["shutdown"]);
+    assert_eq!(instance.ended().code(), Some(0));
+    assert!(instance.processes().is_empty());
+}
+
+#[test]
+fn the_quickstart_boots_and_heals_its_worker() {
+    let instance = quickstart("quickstart");
+    let mut up = mcsup(&instance.dir);
+    assert_quick_start(instance, &mut up);
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "setpriv becomes mcsup of another user")]
+fn the_quickstart_needs_no_root() {
+    let instance = quickstart("quickstart-as-nobody");
+    if !rustix::process::geteuid().is_root() {
+        // Then the other test has shown it, and this one shows it again.
+        let mut up = mcsup(&instance.dir);
+        return assert_quick_start(instance, &mut up);
+    }
+    // The build directory may be out of their reach.
+    let binary = instance.path("mcsup");
+    fs::copy(env!("CARGO_BIN_EXE_mcsup"), &binary).expect("a copy");
+    std::os::unix::fs::chown(&instance.dir, Some(65534), Some(65534)).expect("their home");
+    let mut up = Command::new("setpriv");
+    up.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
+        .arg(&binary)
+        .env("MCSUP_HOME", &instance.dir)
+        .env("HOME", &instance.dir);
+    assert_quick_start(instance, &mut up);
+}
