@@ -185,7 +185,7 @@ impl Keeper {
         self.look_after_farewell(now);
     }
 
-    fn on_pump(&mut self, now: u64) {
+    pub(super) fn on_pump(&mut self, now: u64) {
         for answer in self.pump.take_answers() {
             match answer {
                 Answer::Drained { key } => self.tell_exit(key, now),
