@@ -452,14 +452,34 @@ mod spawning {
         let begun = now();
         let reports = keeper.until(|report| *report == Report::Pong { number: 1 });
         assert!(now() - begun < Duration::from_secs(2), "the loop stood still: {reports:?}");
-        let has_ended = |report: &Report| {
-            matches!(report, Report::Exited { .. } | Report::SpawnFailed { step: Step::Timeout, .. })
-        };
-        let mut ended = reports.iter().filter(|report| has_ended(report)).count();
-        while ended < 38 {
-            ended += usize::from(has_ended(&keeper.next()));
+        let (mut live, mut failed, mut exits) = (0, 0, 0);
+        let mut said: std::collections::VecDeque<Report> = reports.into();
+        while live + failed < 38 || !said.is_empty() {
+            match said.pop_front().unwrap_or_else(|| keeper.next()) {
+                Report::Spawned { .. } => live += 1,
+                Report::SpawnFailed { step: Step::Timeout, .. } => failed += 1,
+                Report::Exited { .. } => exits += 1,
+                Report::Pong { .. } | Report::Emptied { .. } => {}
+                other => panic!("{other:?}"),
+            }
         }
         fs::write(&stop, "").unwrap();
+        let mut is_enemy_gone = false;
+        // The enemy is one more, who may have been gone before.
+        while exits < live + 1 {
+            if let Report::Exited { run, .. } = keeper.next() {
+                exits += 1;
+                is_enemy_gone |= run == 1;
+            }
+            if is_enemy_gone {
+                // One that was stopped just after it had become its program.
+                for run in 2..40 {
+                    keeper.queue(&Order::Signal { run, signal: 18, scope: Scope::Main }, Vec::new());
+                }
+                keeper.flush();
+                is_enemy_gone = false;
+            }
+        }
     }
 
     #[test]

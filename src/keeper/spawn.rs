@@ -275,20 +275,16 @@ impl Spawner {
         self.next_look
     }
 
-    /// Somebody is done, told or not.
-    pub(super) fn has_news(&self) -> bool {
-        self.in_flight > 0 && !locked(&self.shared.done).is_empty()
-    }
-
     /// Looks after threads that are held up: others go on in their place, and what holds them is
-    /// killed in the end. Gives each job whose time is up, once; what comes of it is still done.
-    pub(super) fn look(&mut self, now: u64) -> Vec<u64> {
+    /// killed in the end. Gives each job whose time is up, once (what comes of it is still done), and
+    /// whether somebody is done meanwhile.
+    pub(super) fn look(&mut self, now: u64) -> (Vec<u64>, bool) {
         let mut overdue = Vec::new();
         if self.in_flight == 0 {
             self.next_look = None;
         }
         if self.next_look.is_none_or(|at| at > now) {
-            return overdue;
+            return (overdue, false);
         }
         let mut are_all_held_up = true;
         let mut stuck = 0_usize;
@@ -310,7 +306,7 @@ impl Spawner {
         if are_all_held_up && has_jobs && self.seats.len() < MOST_THREADS {
             self.add_thread().ok();
         }
-        overdue
+        (overdue, !locked(&self.shared.done).is_empty())
     }
 }
 
