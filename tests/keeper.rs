@@ -9,10 +9,15 @@
 mod keeper_host;
 
 use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use keeper_host::{
-    AdoptedLink, Scratch, TestKeeper, eventually, is_alive, is_root, keeper_command, now, shell,
+    AdoptedLink, Scratch, TestKeeper, eventually, is_alive, is_root, keeper_command, now, own_machine,
+    own_mounts, shell,
 };
 use mcsup::keeper::link::Link;
 use mcsup::keeper::wire::{
@@ -21,6 +26,9 @@ use mcsup::keeper::wire::{
 };
 
 const NOBODY: u32 = 65534;
+
+/// A keeper that waits a tenth of what its policies say.
+const HASTY: &[&str] = &["--patience-divisor", "10"];
 
 fn logged(keeper: &TestKeeper, run: u64, script: &str) -> SpawnOrder {
     SpawnOrder { log: Some(keeper.log("test")), ..shell(run, script) }
@@ -32,7 +40,7 @@ fn as_nobody(order: SpawnOrder) -> SpawnOrder {
 }
 
 /// Waits for a number that a script wrote into a file, in whole.
-fn pid_in(path: &std::path::Path) -> i32 {
+fn pid_in(path: &Path) -> i32 {
     eventually("the script writes a pid", || fs::read_to_string(path).ok()?.strip_suffix('\n')?.parse().ok())
 }
 
@@ -217,7 +225,9 @@ mod signals {
 
     #[test]
     fn when_nobody_answers_a_shutdown_signal_the_keeper_stops_everything_itself() {
-        let mut keeper = TestKeeper::start_with(&[], &["--shutdown-ms", "300"]);
+        let mut keeper = TestKeeper::start_with(&[], HASTY);
+        keeper.send(&Order::ShutdownTimeout { ms: 300 });
+        assert_eq!(keeper.next_before_pong(), None);
         let willing = keeper.spawn(shell(1, "sleep 1000"));
         let unwilling = keeper.spawn(shell(2, "trap '' TERM; while :; do sleep 1; done"));
         keeper.signal_keeper(15);
@@ -227,11 +237,48 @@ mod signals {
 
     #[test]
     fn quit_ends_everything_and_the_keeper_with_the_status_given() {
-        let mut keeper = TestKeeper::start();
+        let mut keeper = TestKeeper::start_with(&[], HASTY);
         let pid = keeper.spawn(shell(1, "trap '' TERM INT; setsid sleep 1000 & while :; do sleep 1; done"));
         keeper.send(&Order::Quit { code: 42 });
         assert_eq!(keeper.wait().code(), Some(42));
         assert!(!is_alive(pid));
+    }
+}
+
+mod farewells {
+    use super::*;
+
+    #[test]
+    fn what_is_left_at_the_end_is_asked_to_go_before_it_is_killed() {
+        let mut keeper = TestKeeper::start();
+        let [ready, asked] = ["ready", "asked"].map(|name| keeper.scratch.path(name));
+        let script = format!(
+            "trap 'echo x > {}; exit 0' TERM; echo x > {}; while :; do sleep 0.02; done",
+            asked.display(),
+            ready.display()
+        );
+        keeper.spawn(shell(1, &script));
+        eventually("it listens", || fs::exists(&ready).unwrap().then_some(()));
+        keeper.send(&Order::Quit { code: 3 });
+        assert_eq!(keeper.wait().code(), Some(3));
+        assert!(fs::exists(&asked).unwrap());
+    }
+
+    /// The supervisor leads an orderly shutdown; the operator is impatient.
+    #[test]
+    fn a_second_signal_during_a_shutdown_is_the_supervisors_to_judge() {
+        let mut keeper = TestKeeper::start_with(&[], HASTY);
+        let pid = keeper.spawn(shell(1, "sleep 1000"));
+        keeper.signal_keeper(15);
+        assert!(matches!(keeper.next(), Report::Signalled { signal: 15, .. }));
+        assert_eq!(keeper.next_before_pong(), None);
+        keeper.signal_keeper(15);
+        assert!(matches!(keeper.next(), Report::Signalled { signal: 15, .. }));
+        // Longer than a first signal may stay unanswered (0.5 s), shorter than a ping (0.5 s + 1 s).
+        let end = now() + Duration::from_millis(900);
+        eventually("time passes", || (now() > end).then_some(()));
+        assert_eq!(keeper.next_before_pong(), None);
+        assert!(is_alive(pid) && !keeper.has_ended());
     }
 }
 
@@ -405,14 +452,34 @@ mod spawning {
         let begun = now();
         let reports = keeper.until(|report| *report == Report::Pong { number: 1 });
         assert!(now() - begun < Duration::from_secs(2), "the loop stood still: {reports:?}");
-        let has_ended = |report: &Report| {
-            matches!(report, Report::Exited { .. } | Report::SpawnFailed { step: Step::Timeout, .. })
-        };
-        let mut ended = reports.iter().filter(|report| has_ended(report)).count();
-        while ended < 38 {
-            ended += usize::from(has_ended(&keeper.next()));
+        let (mut live, mut failed, mut exits) = (0, 0, 0);
+        let mut said: std::collections::VecDeque<Report> = reports.into();
+        while live + failed < 38 || !said.is_empty() {
+            match said.pop_front().unwrap_or_else(|| keeper.next()) {
+                Report::Spawned { .. } => live += 1,
+                Report::SpawnFailed { step: Step::Timeout, .. } => failed += 1,
+                Report::Exited { .. } => exits += 1,
+                Report::Pong { .. } | Report::Emptied { .. } => {}
+                other => panic!("{other:?}"),
+            }
         }
         fs::write(&stop, "").unwrap();
+        let mut is_enemy_gone = false;
+        // The enemy is one more, who may have been gone before.
+        while exits < live + 1 {
+            if let Report::Exited { run, .. } = keeper.next() {
+                exits += 1;
+                is_enemy_gone |= run == 1;
+            }
+            if is_enemy_gone {
+                // One that was stopped just after it had become its program.
+                for run in 2..40 {
+                    keeper.queue(&Order::Signal { run, signal: 18, scope: Scope::Main }, Vec::new());
+                }
+                keeper.flush();
+                is_enemy_gone = false;
+            }
+        }
     }
 
     #[test]
@@ -761,6 +828,26 @@ mod supervisors {
     }
 
     #[test]
+    fn what_the_helpers_of_a_dead_supervisor_left_behind_goes_too() {
+        let mut keeper = TestKeeper::start();
+        let file = keeper.scratch.path("pid");
+        let script =
+            format!("setsid sleep 1000 & while ! [ -s {0} ]; do echo $! > {0}; done", file.display());
+        keeper.spawn(shell(HELPER_BIT | 1, &script));
+        assert_eq!(keeper.exit_of(HELPER_BIT | 1), (Exit::Code(0), false));
+        let left = pid_in(&file);
+        assert!(is_alive(left));
+        keeper.connect();
+        assert_eq!(keeper.handover(), []);
+        eventually("it is killed", || (!is_alive(left)).then_some(()));
+        // And nothing of it is still waited for: an end that asks for the rest would take 5 s more.
+        let begun = now();
+        keeper.send(&Order::Quit { code: 0 });
+        assert_eq!(keeper.wait().code(), Some(0));
+        assert!(now() - begun < Duration::from_secs(4));
+    }
+
+    #[test]
     fn a_supervisor_that_never_reads_stops_nothing_and_makes_nothing_grow() {
         let mut keeper = TestKeeper::start();
         let memory = |keeper: &TestKeeper| {
@@ -787,7 +874,7 @@ mod supervisors {
     }
 
     /// Stands in for the supervisor's program: says hello on its link with the bytes of a real one.
-    fn scripted_supervisor(scratch: &Scratch, rest: &str) -> std::path::PathBuf {
+    pub(super) fn scripted_supervisor(scratch: &Scratch, rest: &str) -> PathBuf {
         let (one, other) = rustix::net::socketpair(
             rustix::net::AddressFamily::UNIX,
             rustix::net::SocketType::SEQPACKET,
@@ -801,10 +888,14 @@ mod supervisors {
         let mut packet = [0; 100];
         let count = rustix::io::read(&other, &mut packet).unwrap();
         fs::write(scratch.path("hello"), &packet[..count]).unwrap();
+        link.send(&Order::Pong { number: 0 }, &[]).unwrap();
+        assert!(link.flush().unwrap());
+        let count = rustix::io::read(&other, &mut packet).unwrap();
+        fs::write(scratch.path("word"), &packet[..count]).unwrap();
         let script = scratch.path("supervisor");
         let hello = scratch.path("hello");
         let text = format!(
-            "#!/bin/sh\nhello() {{ cat {} >&3; }}\ncd {}\n{rest}\n",
+            "#!/bin/sh\nhello() {{ cat {} >&3; }}\nword() {{ cat word >&3; }}\ncd {}\n{rest}\n",
             hello.display(),
             scratch.0.display()
         );
@@ -814,12 +905,21 @@ mod supervisors {
     }
 
     /// A keeper with a supervisor of its own; told to end, with all it has, when dropped.
-    struct Started(std::process::Child);
+    pub(super) struct Started(std::process::Child);
 
     impl Started {
-        fn new(script: &std::path::Path, arguments: &[&str]) -> Self {
+        pub(super) fn new(script: &Path, arguments: &[&str]) -> Self {
             let mut command = keeper_command(&[]);
-            command.arg("--supervisor").arg(script).args(arguments).stdout(std::process::Stdio::null());
+            command.arg("--supervisor").arg(script).args(arguments).stdout(Stdio::null());
+            Self(command.spawn().unwrap())
+        }
+
+        /// With a control listener, and what the shell opens as descriptor 5.
+        pub(super) fn with_door(door: OwnedFd, script: &Path, words: &str, arguments: &[&str]) -> Self {
+            let words = format!("{words}; exec \"$0\" \"$@\"");
+            let mut command = keeper_command(&["sh", "-c", &words]);
+            command.args(["--listen-fd", "0", "--supervisor"]).arg(script).args(arguments);
+            command.stdin(Stdio::from(door)).stdout(Stdio::null());
             Self(command.spawn().unwrap())
         }
 
@@ -849,7 +949,7 @@ mod supervisors {
         let script = scripted_supervisor(&scratch, "exit 2");
         let mut keeper = Started::new(&script, &["--", "up"]);
         assert_eq!(keeper.code(), Some(2));
-        let mut keeper = Started::new(std::path::Path::new("/no/such"), &["--", "up"]);
+        let mut keeper = Started::new(Path::new("/no/such"), &["--", "up"]);
         assert_eq!(keeper.code(), Some(1));
     }
 
@@ -858,7 +958,8 @@ mod supervisors {
         let scratch = Scratch::new();
         let rest = "echo \"$0 $* $(ls /proc/$$/fd | tr '\\n' ' ')\" >> starts\nhello\n[ $(wc -l < starts) -lt 4 ] && kill -9 $$\nexec sleep 1000";
         let script = scripted_supervisor(&scratch, rest);
-        let mut keeper = Started::new(&script, &["--", "up", "dir"]);
+        let mut keeper =
+            Started::new(&script, &["--patience-divisor", "10", "--shutdown-ms", "100", "--", "up", "dir"]);
         let starts = eventually("four starts", || {
             let starts = fs::read_to_string(scratch.path("starts")).ok()?;
             (starts.lines().count() == 4).then_some(starts)
@@ -875,7 +976,8 @@ mod supervisors {
     fn a_supervisor_that_does_not_answer_is_aborted_and_another_one_started() {
         let scratch = Scratch::new();
         let script = scripted_supervisor(&scratch, "echo x >> starts\nhello\nexec sleep 1000");
-        let _keeper = Started::new(&script, &["--shutdown-ms", "100", "--", "up"]);
+        let arguments = ["--patience-divisor", "10", "--shutdown-ms", "100", "--", "up"];
+        let _keeper = Started::new(&script, &arguments);
         eventually("the first start", || fs::exists(scratch.path("starts")).unwrap().then_some(()));
         eventually("another start", || {
             let starts = fs::read_to_string(scratch.path("starts")).unwrap();
@@ -884,16 +986,64 @@ mod supervisors {
     }
 }
 
+mod doors {
+    use super::supervisors::{Started, scripted_supervisor};
+    use super::*;
+
+    fn door(scratch: &Scratch) -> UnixListener {
+        UnixListener::bind(scratch.path("door")).unwrap()
+    }
+
+    #[test]
+    fn the_supervisor_gets_the_lock_and_the_listener_that_the_keeper_was_given() {
+        let scratch = Scratch::new();
+        let rest = "readlink /proc/$$/fd/4 > got; readlink /proc/$$/fd/5 >> got; mv got seen\nhello\nexec sleep 1000";
+        let script = scripted_supervisor(&scratch, rest);
+        let listener = door(&scratch);
+        let inode = rustix::fs::fstat(&listener).unwrap().st_ino;
+        let lock = scratch.path("lock");
+        let open = format!("exec 5>{}", lock.display());
+        for (words, given, first) in
+            [(open.as_str(), vec!["--lock-fd", "5"], lock.to_str().unwrap()), (":", vec![], "/dev/null")]
+        {
+            let copy = listener.try_clone().unwrap().into();
+            let rest = ["--patience-divisor", "10", "--shutdown-ms", "100", "--", "up"];
+            let keeper = Started::with_door(copy, &script, words, &[given, rest.to_vec()].concat());
+            let seen = eventually("it looks", || fs::read_to_string(scratch.path("seen")).ok());
+            assert_eq!(seen, format!("{first}\nsocket:[{inode}]\n"));
+            drop(keeper);
+            fs::remove_file(scratch.path("seen")).unwrap();
+        }
+    }
+
+    /// It has read all it was told, and hangs since; nothing happens on the machine.
+    #[test]
+    fn a_supervisor_that_lets_nobody_in_is_found_out() {
+        let scratch = Scratch::new();
+        let rest =
+            "echo x >> starts\nhello\nsleep 0.1\n[ -e words ] || word\necho x >> words\nexec sleep 1000";
+        let script = scripted_supervisor(&scratch, rest);
+        let arguments = ["--patience-divisor", "5", "--shutdown-ms", "100", "--", "up"];
+        let _keeper = Started::with_door(door(&scratch).into(), &script, ":", &arguments);
+        let count = |name: &str| fs::read_to_string(scratch.path(name)).unwrap_or_default().lines().count();
+        eventually("it has spoken", || (count("words") == 1).then_some(()));
+        // Unread words would be found out after 1 s and 2 s more; there are none.
+        let end = now() + Duration::from_millis(1_500);
+        eventually("time passes", || (now() > end).then_some(()));
+        assert_eq!(count("starts"), 1);
+        let _client = UnixStream::connect(scratch.path("door")).unwrap();
+        eventually("another one is started", || (count("starts") == 2).then_some(()));
+    }
+}
+
 mod hostile_machines {
     use super::*;
 
     #[test]
     fn without_proc_runs_start_end_and_are_known_to_be_over() {
-        if !is_root() {
-            return;
-        }
         let script = "mount -t tmpfs none /proc && exec \"$0\" \"$@\"";
-        let mut keeper = TestKeeper::start_with(&["unshare", "-m", "sh", "-c", script], &[]);
+        let wrapper = [own_mounts(), vec!["sh", "-c", script]].concat();
+        let mut keeper = TestKeeper::start_with(&wrapper, &[]);
         keeper.spawn(logged(&keeper, 1, "echo hello; exit 4"));
         assert_eq!(keeper.exit_of(1), (Exit::Code(4), true));
         assert_eq!(keeper.current_log("test"), b"hello\n");
@@ -906,11 +1056,7 @@ mod hostile_machines {
 
     #[test]
     fn as_the_first_process_it_reaps_and_takes_signals() {
-        if !is_root() {
-            return;
-        }
-        let wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-        let mut keeper = TestKeeper::start_with(&wrapper, &[]);
+        let mut keeper = TestKeeper::start_with(&own_machine(), &[]);
         keeper.spawn(shell(1, "(setsid sleep 0.01 &) ; exit 6"));
         let reports = keeper
             .until(|report| matches!(report, Report::Emptied { .. } | Report::Exited { is_empty: true, .. }));
@@ -938,7 +1084,15 @@ mod a_dead_keeper {
         eventually("it speaks", || (keeper.current_log("test") == b"before\n").then_some(()));
         keeper.kill_keeper();
         let mut adopter = AdoptedLink::start();
-        let adopt = AdoptOrder { run: 1, unit: "test".into(), ordinal: 1, pid, start_time, log: Some(log) };
+        let adopt = AdoptOrder {
+            run: 1,
+            unit: "test".into(),
+            ordinal: 1,
+            pid,
+            start_time,
+            log: Some(log),
+            ..AdoptOrder::default()
+        };
         adopter.send_with(&Order::Adopt(Box::new(adopt)), descriptors);
         drop(fs::OpenOptions::new().write(true).open(&gate).unwrap());
         match adopter.next() {
@@ -960,7 +1114,8 @@ mod a_dead_keeper {
         let child = pid_in(&file);
         keeper.kill_keeper();
         let mut adopter = AdoptedLink::start();
-        let adopt = AdoptOrder { run: 1, unit: "test".into(), ordinal: 2, pid, start_time, log: None };
+        let adopt =
+            AdoptOrder { run: 1, unit: "test".into(), ordinal: 2, pid, start_time, ..AdoptOrder::default() };
         adopter.send_with(&Order::Adopt(Box::new(adopt)), descriptors);
         adopter.send_with(&Order::Signal { run: 1, signal: 9, scope: Scope::All }, Vec::new());
         assert!(matches!(adopter.next(), Report::Exited { run: 1, .. }));
@@ -968,11 +1123,68 @@ mod a_dead_keeper {
     }
 
     #[test]
+    fn leaves_the_rest_of_a_run_whose_leader_ended_before() {
+        let mut keeper = TestKeeper::start();
+        let file = keeper.scratch.path("pid");
+        let script =
+            format!("sleep 1000 & while ! [ -s {0} ]; do echo $! > {0}; done; exit 5", file.display());
+        let pid = keeper.spawn(shell(1, &script));
+        assert_eq!(keeper.exit_of(1), (Exit::Code(5), false));
+        let left = pid_in(&file);
+        keeper.kill_keeper();
+        let mut adopter = AdoptedLink::start();
+        let pid = u32::try_from(pid).unwrap();
+        let exit = Some(Exit::Code(5));
+        let adopt =
+            AdoptOrder { run: 1, unit: "test".into(), ordinal: 1, pid, exit, ..AdoptOrder::default() };
+        adopter.send_with(&Order::Adopt(Box::new(adopt)), Vec::new());
+        adopter.send_with(&Order::Signal { run: 1, signal: 9, scope: Scope::All }, Vec::new());
+        assert_eq!(adopter.next(), Report::Emptied { run: 1 });
+        assert!(!is_alive(left));
+    }
+
+    #[test]
+    fn is_followed_by_one_that_tells_ends_as_ends_however_early_they_come() {
+        let mut adopter = AdoptedLink::start_prepared(|_command| {});
+        adopter.queue(&Order::Hello { version: VERSION, pid: 0 });
+        let gone = AdoptOrder { run: 1, unit: "test".into(), pid: 2, start_time: 1, ..AdoptOrder::default() };
+        adopter.queue(&Order::Adopt(Box::new(gone)));
+        adopter.send_with(&Order::Remember { key: b"k".to_vec(), value: b"v".to_vec() }, Vec::new());
+        assert!(matches!(adopter.next(), Report::Hello { .. }));
+        assert_eq!(adopter.next(), Report::HandedOver { rows: 0, notes: 0 });
+        assert!(matches!(adopter.next(), Report::Exited { run: 1, exit: Exit::Unknown, is_empty: true, .. }));
+    }
+
+    #[test]
+    fn is_followed_by_one_that_gives_runs_the_oom_score_of_the_first() {
+        let mut adopter = AdoptedLink::start_prepared(|command| {
+            command.env("MCSUP_OOM_SCORE", "77");
+        });
+        adopter.send_with(&Order::Hello { version: VERSION, pid: 0 }, Vec::new());
+        let scratch = Scratch::new();
+        let script = format!("cat /proc/self/oom_score_adj > {}", scratch.path("score").display());
+        adopter.send_with(&Order::Spawn(Box::new(shell(1, &script))), Vec::new());
+        while !matches!(adopter.next(), Report::Exited { .. }) {}
+        let score = fs::read_to_string(scratch.path("score")).unwrap();
+        // Who may not protect the keeper has changed nothing that could be put back.
+        let of = |who: &str| fs::read_to_string(format!("/proc/{who}/oom_score_adj")).unwrap();
+        let is_protected = of(&adopter.pid().to_string()).trim() == "-1000";
+        let expected = if is_protected { "77".into() } else { of("self") };
+        assert_eq!(score.trim(), expected.trim());
+    }
+
+    #[test]
     fn a_pid_that_means_somebody_else_now_is_not_adopted() {
         let mut keeper = TestKeeper::start();
         let me = std::process::id();
-        let stranger =
-            AdoptOrder { run: 1, unit: "test".into(), ordinal: 1, pid: me, start_time: 1, log: None };
+        let stranger = AdoptOrder {
+            run: 1,
+            unit: "test".into(),
+            ordinal: 1,
+            pid: me,
+            start_time: 1,
+            ..AdoptOrder::default()
+        };
         keeper.send(&Order::Adopt(Box::new(stranger)));
         assert_eq!(keeper.exit_of(1), (Exit::Unknown, true));
         keeper.kill(1);

@@ -1,25 +1,47 @@
 //! What the environment of a process says, asked by a thread of its own: whoever owns a process can
 //! make this very read hang (its memory need not be real), and the loop waits for nobody.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
 use crate::keeper::process;
 
-/// A read takes microseconds. What is not there by then proves nothing.
-const DEADLINE: Duration = Duration::from_millis(50);
-/// So many threads may hang before nobody is asked any more.
+/// A read takes microseconds; the rest is for a machine that is busy.
+const DEADLINE: Duration = Duration::from_millis(100);
+/// While so many threads hang nobody is asked.
 const MOST_HUNG: u32 = 8;
 const THREAD_STACK_BYTES: usize = 64 * 1024;
+
+/// The run that an environment names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    Is(Vec<u8>),
+    /// It names none, or may not be seen.
+    None,
+    /// That cannot be told at the moment.
+    Untold,
+}
+
+impl Tag {
+    pub(super) fn told(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Is(tag) => Some(tag),
+            Self::None | Self::Untold => None,
+        }
+    }
+}
 
 /// Asks one process after the other; costs nothing before the first.
 #[derive(Debug, Default)]
 pub(super) struct Environs {
     reader: RefCell<Option<Reader>>,
-    hung: Cell<u32>,
+    /// Threads that were given up and have not ended since.
+    hung: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
@@ -29,37 +51,42 @@ struct Reader {
 }
 
 impl Environs {
-    /// The run that its environment names, if that can be told in time.
-    pub(super) fn tag_of(&self, pid: i32) -> Option<Vec<u8>> {
+    pub(super) fn tag_of(&self, pid: i32) -> Tag {
         let mut reader = self.reader.borrow_mut();
-        if reader.is_none() && self.hung.get() < MOST_HUNG {
-            *reader = Reader::start(process::tag_of).ok();
+        if reader.is_none() && self.hung.load(Ordering::SeqCst) < MOST_HUNG {
+            *reader = self.start(process::tag_of).ok();
         }
-        let answer = reader.as_ref()?.tag_of(pid);
-        if answer.is_none() {
-            // It answers nobody any more: should it ever go on, it finds itself alone and ends.
-            *reader = None;
-            self.hung.set(self.hung.get().saturating_add(1));
+        match reader.as_ref().and_then(|reader| reader.tag_of(pid)) {
+            Some(Some(tag)) => Tag::Is(tag),
+            Some(None) => Tag::None,
+            None => {
+                if reader.take().is_some() {
+                    self.hung.fetch_add(1, Ordering::SeqCst);
+                }
+                Tag::Untold
+            }
         }
-        answer?
     }
-}
 
-impl Reader {
-    fn start(read: impl Fn(i32) -> Option<Vec<u8>> + Send + 'static) -> io::Result<Self> {
+    fn start(&self, read: impl Fn(i32) -> Option<Vec<u8>> + Send + 'static) -> io::Result<Reader> {
         let (ask, asked) = channel();
         let (answer, answers) = channel();
+        let hung = Arc::clone(&self.hung);
         let serve = move || {
             for pid in asked {
                 if answer.send(read(pid)).is_err() {
                     break;
                 }
             }
+            // Only one that was given up gets here.
+            hung.fetch_sub(1, Ordering::SeqCst);
         };
         thread::Builder::new().name("reader".into()).stack_size(THREAD_STACK_BYTES).spawn(serve)?;
-        Ok(Self { ask, answers })
+        Ok(Reader { ask, answers })
     }
+}
 
+impl Reader {
     /// `None`: it hangs.
     fn tag_of(&self, pid: i32) -> Option<Option<Vec<u8>>> {
         self.ask.send(pid).ok()?;
@@ -82,12 +109,19 @@ mod tests {
             Some(vec![u8::try_from(pid).ok()?])
         };
         let environs = Environs::default();
-        *environs.reader.borrow_mut() = Reader::start(hang).ok();
-        assert_eq!(environs.tag_of(2), Some(vec![2]));
-        assert_eq!(environs.tag_of(1), None);
-        drop(release);
+        *environs.reader.borrow_mut() = environs.start(hang).ok();
+        assert_eq!(environs.tag_of(2), Tag::Is(vec![2]));
+        assert_eq!(environs.tag_of(1), Tag::Untold);
+        assert_eq!(environs.hung.load(Ordering::SeqCst), 1);
         let me = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(environs.tag_of(me), process::tag_of(me), "asked of another thread");
-        assert_eq!(environs.hung.get(), 1);
+        assert_eq!(environs.tag_of(me).told(), process::tag_of(me), "asked of another thread");
+        drop(release);
+        // It goes on, finds itself alone, and ends.
+        let mut rounds = 0_u64;
+        while environs.hung.load(Ordering::SeqCst) > 0 {
+            thread::yield_now();
+            rounds += 1;
+            assert!(rounds < 100_000_000);
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::keeper::clock::SECOND;
 use crate::keeper::process::{self, Process};
 
 /// A process on its way out has lost the mark by which it would be known; it may be anybody's for
-/// this long. What takes longer to end (an uninterruptible sleep) holds up nobody any more.
+/// this long, as may one that does not show it. What takes longer to end (an uninterruptible sleep) holds up nobody any more.
 const LEAVING: u64 = SECOND;
 
 #[derive(Debug, Default)]
@@ -26,14 +26,23 @@ pub(super) enum Owner {
     Unclear { until: u64 },
 }
 
+/// What can be seen of an orphan at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    Slot(u64),
+    Nobody,
+    /// It is on its way out, or did not show its environment in time.
+    Unclear,
+}
+
 impl Orphans {
     /// It was waited for: its number may mean somebody else from now on.
     pub(super) fn reaped(&mut self, pid: i32) {
         self.by_pid.remove(&pid);
     }
 
-    /// Looks at those that are new. `owner`: whose it is, if anything says so.
-    pub(super) fn look(&mut self, pids: Vec<i32>, now: u64, owner: impl Fn(&Process) -> Option<u64>) {
+    /// Looks at those that are new, and again at those who were unclear.
+    pub(super) fn look(&mut self, pids: Vec<i32>, now: u64, mark: impl Fn(&Process) -> Mark) {
         for pid in pids {
             let until = match self.by_pid.get(&pid) {
                 Some(Owner::Slot(_) | Owner::Nobody) => continue,
@@ -41,13 +50,11 @@ impl Orphans {
                 None => now.saturating_add(LEAVING),
             };
             // Without an entry in /proc nothing can be said, now or later.
-            let owner = match process::look(pid) {
-                None => Owner::Nobody,
-                Some(process) => match owner(&process) {
-                    Some(slot) => Owner::Slot(slot),
-                    None if until > now && process::is_leaving(pid) => Owner::Unclear { until },
-                    None => Owner::Nobody,
-                },
+            let mark = process::look(pid).map_or(Mark::Nobody, |process| mark(&process));
+            let owner = match mark {
+                Mark::Slot(slot) => Owner::Slot(slot),
+                Mark::Unclear if until > now => Owner::Unclear { until },
+                Mark::Unclear | Mark::Nobody => Owner::Nobody,
             };
             self.by_pid.insert(pid, owner);
         }
@@ -78,7 +85,7 @@ mod tests {
         let looks = std::cell::Cell::new(0);
         let owner = |_: &Process| {
             looks.set(looks.get() + 1);
-            Some(7)
+            Mark::Slot(7)
         };
         orphans.look(vec![me], 0, owner);
         orphans.look(vec![me], 1, owner);
@@ -94,7 +101,21 @@ mod tests {
     fn a_living_process_without_a_mark_is_nobodys() {
         let me = i32::try_from(std::process::id()).unwrap();
         let mut orphans = Orphans::default();
-        orphans.look(vec![me, i32::MAX], 0, |_| None);
+        orphans.look(vec![me, i32::MAX], 0, |_| Mark::Nobody);
         assert!(!orphans.has_any_of(1) && !orphans.has_unclear());
+    }
+
+    #[test]
+    fn an_unclear_one_may_be_anybodys_for_a_second_and_is_looked_at_again() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let mut orphans = Orphans::default();
+        orphans.look(vec![me], 0, |_| Mark::Unclear);
+        assert!(orphans.has_any_of(1) && orphans.has_any_of(2) && orphans.has_unclear());
+        orphans.look(vec![me], LEAVING, |_| Mark::Unclear);
+        assert!(!orphans.has_any_of(1) && !orphans.has_unclear());
+        orphans.reaped(me);
+        orphans.look(vec![me], 0, |_| Mark::Unclear);
+        orphans.look(vec![me], 1, |_| Mark::Slot(1));
+        assert!(orphans.has_any_of(1) && !orphans.has_any_of(2));
     }
 }

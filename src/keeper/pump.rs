@@ -336,14 +336,15 @@ impl Worker {
         let now = clock::monotonic();
         let limit = self.shared.total_limit.load(Ordering::Relaxed);
         self.tools.most_bytes = rotation::most_bytes(limit);
-        let (moved, news) = {
+        let moved = {
             let mut log = locked(&channel.log);
             let moved = log.take_from(channel.pipe.as_fd(), &channel.order, &mut self.tools, now);
-            (moved, log.take_news())
+            // Said before anybody can see that the log is drained.
+            if let Some((unit, errno, lost_bytes)) = log.take_news() {
+                self.shared.answer(Answer::Trouble { unit, errno, lost_bytes });
+            }
+            moved
         };
-        if let Some((unit, errno, lost_bytes)) = news {
-            self.shared.answer(Answer::Trouble { unit, errno, lost_bytes });
-        }
         match moved {
             Moved::Bytes(bytes) => {
                 if self.total.wrote(bytes, limit) {

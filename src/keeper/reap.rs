@@ -6,9 +6,10 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
-use crate::keeper::environ::Environs;
+use crate::keeper::environ::{Environs, Tag};
 use crate::keeper::holdings::{Holding, Holdings, Role};
 use crate::keeper::orders::{KILL, Sight};
+use crate::keeper::orphans::Mark;
 use crate::keeper::process::{self, Belonging, Process};
 use crate::keeper::run::Keeper;
 use crate::keeper::sys::{self, Ended, Whom};
@@ -84,6 +85,8 @@ impl Keeper {
                     holding.tell_at = Some(tell_at);
                 });
                 if self.pump.is_drained(slot) {
+                    // What its log went through comes before its end.
+                    self.on_pump(now);
                     self.tell_exit(slot, now);
                 } else {
                     self.pump.drain(slot);
@@ -220,7 +223,7 @@ impl Keeper {
         let all = sight.get_or_insert_with(|| process::all(|_| true));
         let belonging = Belonging { leader: holding.pid, tag: &holding.tag, orphans_of: holding.reaper };
         let is_other = |pid| pid == self.pid || (pid != holding.pid && self.holdings.knows_pid(pid));
-        let mut members = process::members(all, belonging, is_other, |pid| self.environs.tag_of(pid));
+        let mut members = process::members(all, belonging, is_other, |pid| self.environs.tag_of(pid).told());
         members.retain(|process| !process.is_zombie);
         members
     }
@@ -359,14 +362,21 @@ fn is_end_announced(holding: &Holding) -> bool {
 }
 
 /// The run that an orphan belongs to: by its group, its session or what its environment says.
-fn owner_of(holdings: &Holdings, environs: &Environs, process: &Process) -> Option<u64> {
+fn owner_of(holdings: &Holdings, environs: &Environs, process: &Process) -> Mark {
     let by_group = holdings.slot_of_leader(process.group).filter(|(_, holding)| !holding.is_group_gone);
     let by_number = by_group.or_else(|| holdings.slot_of_leader(process.session));
     if let Some((slot, _)) = by_number {
-        return Some(slot);
+        return Mark::Slot(slot);
     }
-    let tag = environs.tag_of(process.pid)?;
-    holdings.iter().find(|(_, holding)| holding.tag.as_bytes() == tag).map(|(slot, _)| slot)
+    match environs.tag_of(process.pid) {
+        Tag::Is(tag) => {
+            let slot = holdings.iter().find(|(_, holding)| holding.tag.as_bytes() == tag);
+            slot.map_or(Mark::Nobody, |(slot, _)| Mark::Slot(slot))
+        }
+        Tag::None if process::is_leaving(process.pid) => Mark::Unclear,
+        Tag::None => Mark::Nobody,
+        Tag::Untold => Mark::Unclear,
+    }
 }
 
 fn unknown_end() -> Ended {

@@ -172,8 +172,12 @@ impl Keeper {
     }
 
     fn on_time(&mut self, now: u64) {
-        for token in self.spawner.look(now) {
+        let (overdue, is_done) = self.spawner.look(now);
+        for token in overdue {
             self.on_overdue(token, now);
+        }
+        if is_done {
+            self.on_spawner(now);
         }
         while let Some(slot) = self.holdings.next_due(now) {
             self.on_due(slot, now);
@@ -185,7 +189,7 @@ impl Keeper {
         self.look_after_farewell(now);
     }
 
-    fn on_pump(&mut self, now: u64) {
+    pub(super) fn on_pump(&mut self, now: u64) {
         for answer in self.pump.take_answers() {
             match answer {
                 Answer::Drained { key } => self.tell_exit(key, now),

@@ -40,6 +40,8 @@ const FIRST_SEAT: RawFd = 4;
 const FIRST_FOREIGN: RawFd = 10;
 /// Jobs under way that leave something to tidy up.
 const BURST: usize = 64;
+/// Jobs done while others wait that are told together; at the latest with the next `look`.
+const TOLD_TOGETHER: usize = 16;
 /// Jobs that wait when one thread more begins, up to one a processor.
 const LONG_QUEUE: usize = 8;
 /// One for each reserved descriptor.
@@ -274,14 +276,15 @@ impl Spawner {
     }
 
     /// Looks after threads that are held up: others go on in their place, and what holds them is
-    /// killed in the end. Gives each job whose time is up, once; what comes of it is still done.
-    pub(super) fn look(&mut self, now: u64) -> Vec<u64> {
+    /// killed in the end. Gives each job whose time is up, once (what comes of it is still done), and
+    /// whether somebody is done meanwhile.
+    pub(super) fn look(&mut self, now: u64) -> (Vec<u64>, bool) {
         let mut overdue = Vec::new();
         if self.in_flight == 0 {
             self.next_look = None;
         }
         if self.next_look.is_none_or(|at| at > now) {
-            return overdue;
+            return (overdue, false);
         }
         let mut are_all_held_up = true;
         let mut stuck = 0_usize;
@@ -303,7 +306,7 @@ impl Spawner {
         if are_all_held_up && has_jobs && self.seats.len() < MOST_THREADS {
             self.add_thread().ok();
         }
-        overdue
+        (overdue, !locked(&self.shared.done).is_empty())
     }
 }
 
@@ -315,6 +318,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Makes every number from 3 to 9 stand for /dev/null, whatever was inherited there.
 fn reserve_descriptors() -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    super::make_room_for_descriptors(&null);
     let high = rustix::io::fcntl_dupfd_cloexec(&null, FIRST_FOREIGN)?;
     drop(null);
     for number in NULL..FIRST_FOREIGN {
@@ -333,12 +337,14 @@ fn serve(shared: &Shared, seat: &Seat) {
         seat.since.store(clock::monotonic(), Ordering::SeqCst);
         let outcome = spawn_one(shared, seat, &mut stack, job);
         seat.since.store(0, Ordering::SeqCst);
-        let was_told = {
+        let is_last = locked(&shared.jobs).is_empty();
+        let done = {
             let mut done = locked(&shared.done);
             done.push(Done { token, outcome });
-            done.len() > 1
+            done.len()
         };
-        if !was_told {
+        // More follow: one by one, each would wake both rings.
+        if is_last || done >= TOLD_TOGETHER {
             rustix::io::write(&shared.bell, &1_u64.to_ne_bytes()).ok();
         }
     }

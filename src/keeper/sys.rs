@@ -219,7 +219,7 @@ fn prepare_self(image: &Image) -> Result<(), Failure> {
         duplicate(*source, *target).map_err(at(Step::Descriptors))?;
     }
     let first_closed = image.descriptors.iter().map(|(_, target)| target.saturating_add(1)).max();
-    close_on_exec_from(first_closed.unwrap_or(3).max(3));
+    close_on_exec_from(first_closed.unwrap_or(3).max(3)).ok();
     unblock_signals();
     Ok(())
 }
@@ -258,11 +258,25 @@ pub(super) fn replace(source: RawFd, target: RawFd) -> Result<(), Errno> {
     result(unsafe { libc::syscall(libc::SYS_dup3, source, target, libc::O_CLOEXEC) }).map(drop)
 }
 
-/// Old kernels lack the call (5.9) or the flag (5.11); everything we open is close-on-exec anyway.
-pub(super) fn close_on_exec_from(first: RawFd) {
+/// Old kernels lack the call (5.9) or the flag (5.11). A child need not care: everything we open is
+/// close-on-exec anyway, and what we were given was marked by `keep_for_ourselves`.
+fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
     let flag = libc::CLOSE_RANGE_CLOEXEC;
     // SAFETY: marks descriptors, closes none.
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flag) };
+    result(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flag) }).map(drop)
+}
+
+/// Nothing but the standard descriptors goes on to our children, whatever was left open for us.
+pub(super) fn keep_for_ourselves() {
+    if close_on_exec_from(3).is_ok() {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<RawFd>().ok());
+    for number in numbers.filter(|number| *number > 2) {
+        // SAFETY: marks a descriptor; that of the listing itself is closed a moment later.
+        unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// Gives the child a table of its own that holds only what is below `first_foreign`: a thousand

@@ -108,8 +108,12 @@ impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let mut pending = self.lock();
         if pending.bytes.len().saturating_add(line.len()) <= PENDING_MAX_BYTES {
+            let is_first = pending.bytes.is_empty();
             pending.bytes.extend_from_slice(line);
-            self.0.more.notify_one();
+            drop(pending);
+            if is_first {
+                self.0.more.notify_one();
+            }
         }
         Ok(line.len())
     }

@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
-use crate::keeper::{inherited, use_little_memory};
+use crate::keeper::{inherited, make_room_for_descriptors, use_little_memory};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::descriptors;
 use crate::supervisor::display::Display;
@@ -96,6 +96,7 @@ pub fn main(face: Face) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    make_room_for_descriptors(&link);
     let heirloom = Heirloom { lock, listener, arguments, original_nofile };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

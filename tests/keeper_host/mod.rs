@@ -100,6 +100,11 @@ impl TestKeeper {
 
     /// A keeper to which nobody is connected.
     pub fn start_silent(wrapper: &[&str], arguments: &[&str]) -> Self {
+        Self::start_prepared(wrapper, arguments, |_command| {})
+    }
+
+    /// The wrapper finds the test's own directory in `$SCRATCH`.
+    pub fn start_prepared(wrapper: &[&str], arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Self {
         let scratch = Scratch::new();
         let socket = SocketAddrUnix::new(scratch.path("link")).unwrap();
         let listener =
@@ -107,7 +112,12 @@ impl TestKeeper {
         bind(&listener, &socket).unwrap();
         listen(&listener, 4).unwrap();
         let mut command = keeper_command(wrapper);
-        command.args(["--attach-fd", "0"]).args(arguments).stdin(Stdio::from(listener));
+        command
+            .args(["--attach-fd", "0"])
+            .args(arguments)
+            .stdin(Stdio::from(listener))
+            .env("SCRATCH", &scratch.0);
+        prepare(&mut command);
         let process = command.spawn().unwrap();
         Self { scratch, process, socket, link: None, inbox: VecDeque::new() }
     }
@@ -337,16 +347,30 @@ pub struct AdoptedLink {
 
 impl AdoptedLink {
     pub fn start() -> Self {
-        let (ours, theirs) = mcsup::keeper::link::pair().unwrap();
-        let mut command = keeper_command(&[]);
-        command.args(["--adopt-link-fd", "0"]).stdin(Stdio::from(theirs));
-        let process = command.spawn().unwrap();
-        drop(command);
-        let mut adopted = Self { process, link: Link::new(ours).unwrap(), inbox: VecDeque::new() };
+        let mut adopted = Self::start_prepared(|_command| {});
         adopted.send_with(&Order::Hello { version: VERSION, pid: 0 }, Vec::new());
         assert!(matches!(adopted.next(), Report::Hello { .. }));
         assert!(matches!(adopted.next(), Report::HandedOver { .. }));
         adopted
+    }
+
+    /// Nothing was said yet.
+    pub fn start_prepared(prepare: impl FnOnce(&mut Command)) -> Self {
+        let (ours, theirs) = mcsup::keeper::link::pair().unwrap();
+        let mut command = keeper_command(&[]);
+        command.args(["--adopt-link-fd", "0"]).stdin(Stdio::from(theirs));
+        prepare(&mut command);
+        let process = command.spawn().unwrap();
+        drop(command);
+        Self { process, link: Link::new(ours).unwrap(), inbox: VecDeque::new() }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub fn queue(&mut self, order: &Order) {
+        self.link.send(order, &[]).unwrap();
     }
 
     pub fn send_with(&mut self, order: &Order, descriptors: Vec<OwnedFd>) {
@@ -377,6 +401,7 @@ impl AdoptedLink {
 impl Drop for AdoptedLink {
     fn drop(&mut self) {
         self.link.send(&Order::Quit { code: 0 }, &[]).ok();
+        self.link.send(&Order::Quit { code: 0 }, &[]).ok();
         self.link.flush().ok();
         let deadline = now() + Duration::from_secs(10);
         while now() < deadline && matches!(self.process.try_wait(), Ok(None)) {
@@ -398,6 +423,8 @@ impl Drop for TestKeeper {
                 Link::new(socket).ok()
             });
             if let Some(mut link) = link {
+                // Twice: at once.
+                link.send(&Order::Quit { code: 0 }, &[]).ok();
                 link.send(&Order::Quit { code: 0 }, &[]).ok();
                 link.flush().ok();
                 let deadline = now() + Duration::from_secs(10);
@@ -447,4 +474,16 @@ pub fn is_alive(pid: i32) -> bool {
 
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
+}
+
+/// Words that give what follows a mount namespace of its own, for whoever runs the tests.
+pub fn own_mounts() -> Vec<&'static str> {
+    if is_root() { vec!["unshare", "-m"] } else { vec!["unshare", "-Urm"] }
+}
+
+/// Words that make what follows process 1 of a machine of its own.
+pub fn own_machine() -> Vec<&'static str> {
+    let words = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let user = if is_root() { vec!["unshare"] } else { vec!["unshare", "-Ur"] };
+    user.into_iter().chain(words).collect()
 }

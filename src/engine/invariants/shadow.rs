@@ -44,6 +44,8 @@ pub(super) struct Unit {
     pub(super) is_spared_order: bool,
     /// Its last finished run passed.
     pub(super) has_passed: bool,
+    /// Its leader ended by itself, and whether well.
+    own_end: Option<bool>,
     pub(super) is_unkillable: bool,
     /// Automatic starts since a person last interfered.
     pub(super) automatic_starts: VecDeque<Timestamp>,
@@ -82,6 +84,7 @@ impl Shadow {
             is_stopped_by_operator: false,
             is_spared_order: false,
             has_passed: false,
+            own_end: None,
             is_unkillable: false,
             automatic_starts: VecDeque::new(),
             comes_from_backoff: false,
@@ -203,7 +206,7 @@ impl Shadow {
         }
     }
 
-    /// Whatever state the end leads to, a last run that failed by itself has not passed.
+    /// Whatever state it leads to, an end by itself that was a bad one has not passed, once the run is empty.
     fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
         let Some(id) = self.runs.get(&run).map(|run| run.unit) else { return };
         if self.state(id) == StateName::Stopping {
@@ -212,7 +215,7 @@ impl Shadow {
         let is_task = self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Task);
         let has_passed = if is_task { exit.is_success() } else { exit.is_clean() };
         if let Some(unit) = self.unit_mut(id) {
-            unit.has_passed &= has_passed;
+            unit.own_end = Some(has_passed);
         }
     }
 
@@ -229,6 +232,7 @@ impl Shadow {
         let reset_after = self.spec(unit).map(|spec| spec.restart.reset_after);
         if let Some(unit) = self.unit_mut(unit) {
             unit.is_unkillable = false;
+            unit.has_passed &= unit.own_end != Some(false);
             if reset_after.is_some_and(|after| now.since(ordered_at) >= after) {
                 unit.last_attempt = None;
             }
@@ -288,7 +292,9 @@ impl Shadow {
             if !seen.insert(at) {
                 continue;
             }
-            if self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
+            // A stop with `--only` goes no further.
+            let reaches = |unit: &Unit| unit.is_stopped_by_operator && (at == id || !unit.is_spared_order);
+            if self.unit(at).is_some_and(reaches) {
                 return true;
             }
             if at != id && self.state(at) == StateName::Completed {
@@ -458,6 +464,7 @@ impl Shadow {
         self.highest_run = self.highest_run.max(run.0);
         if let Some(unit) = self.unit_mut(id) {
             unit.is_spared_order = false;
+            unit.own_end = None;
             if std::mem::take(&mut unit.comes_from_backoff) {
                 unit.automatic_starts.push_back(now);
             }
@@ -467,7 +474,6 @@ impl Shadow {
     fn carry_fact(&mut self, now: Timestamp, fact: &Fact) {
         match fact {
             Fact::StateChanged { unit: id, from, to, .. } => {
-                let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
                 let is_restart = *to == StateName::Stopping
                     && self.shutdown_since.is_none()
                     && !self.is_stopped_by_person(*id);
@@ -475,8 +481,9 @@ impl Shadow {
                 unit.state = *to;
                 // A restart that has begun goes on in the shutdown that comes then.
                 unit.is_spared_order |= is_restart;
-                // A task that was stopped was cut short.
-                unit.has_passed &= !(is_task && *from == StateName::Stopping);
+                // What was stopped was cut short, unless it had ended by itself and was only swept.
+                let is_over = *to == StateName::Inactive && unit.own_end.is_some();
+                unit.has_passed &= *from != StateName::Stopping || is_over;
                 match to {
                     StateName::Completed => unit.has_passed = true,
                     StateName::Backoff => {
@@ -492,6 +499,14 @@ impl Shadow {
                         unit.last_attempt = None;
                     }
                     StateName::Inactive => {
+                        let had_run = matches!(
+                            from,
+                            StateName::Starting
+                                | StateName::Ready
+                                | StateName::Unhealthy
+                                | StateName::Stopping
+                        );
+                        unit.has_passed |= had_run && unit.own_end == Some(true);
                         unit.comes_from_backoff = false;
                         unit.last_attempt = None;
                     }
