@@ -22,6 +22,8 @@ pub mod sim;
 #[cfg(feature = "host")]
 pub mod keeper;
 #[cfg(feature = "host")]
+pub mod aside;
+#[cfg(feature = "host")]
 pub mod probe;
 #[cfg(feature = "host")]
 pub mod log;

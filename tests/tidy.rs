@@ -13,10 +13,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["graph", "unit"]),
     ("sim", &["engine", "graph", "unit"]),
     ("keeper", &[]),
-    ("probe", &["engine", "unit"]),
+    ("aside", &[]),
+    ("probe", &["aside", "engine", "unit"]),
     ("log", &["engine", "unit"]),
-    ("supervisor", &["probe", "log", "keeper", "engine", "graph", "unit"]),
-    ("api", &["supervisor", "log", "engine", "graph", "unit"]),
+    ("supervisor", &["aside", "probe", "log", "keeper", "engine", "graph", "unit"]),
+    ("api", &["aside", "supervisor", "log", "engine", "graph", "unit"]),
     ("cli", &["api", "supervisor", "keeper", "probe", "log", "sim", "engine", "graph", "unit"]),
 ];
 

@@ -8,7 +8,7 @@ use crate::api::body::{Json, RequiredJson};
 use crate::api::caller::MayChange;
 use crate::api::dto::{self, Verb};
 use crate::api::problem::Problem;
-use crate::api::status::{json, known, name_of};
+use crate::api::status::{json, name_of, unknown};
 use crate::engine::effect::Answer;
 use crate::engine::event::Ask;
 use crate::unit::name::UnitName;
@@ -18,7 +18,7 @@ macro_rules! unit_action {
     ($(#[$says:meta])* $name:ident, $path:literal, $verb:expr) => {
         $(#[$says])*
         #[utoipa::path(post, path = $path,
-            params(("name" = String, Path, description = "The unit's name")),
+            params(("name" = String, Path, description = "The unit's name, or that of all its replicas and instances")),
             request_body(content = dto::ActionOptions, description = "May be left out"),
             responses(
                 (status = 200, body = dto::Outcome),
@@ -101,11 +101,16 @@ async fn carry_out(shared: &Shared, action: dto::Action) -> Result<Response, Pro
     if action.units.is_empty() {
         return Err(Problem::BadRequest("`units` names no unit".to_owned()));
     }
-    let set = shared.handle.status(Some(Vec::new())).await?.set;
-    let units: Result<Vec<UnitName>, Problem> =
-        action.units.iter().map(|name| known(&set, name).map(|(_, spec)| spec.name.clone())).collect();
-    let ask = ask(&action, units?)?;
-    answer(shared, ask).await
+    // What a name means is for the engine to say; a text that cannot be one means nothing.
+    let names: Result<Vec<UnitName>, &String> =
+        action.units.iter().map(|name| UnitName::new(name).map_err(|_no_name| name)).collect();
+    match names {
+        Ok(units) => answer(shared, ask(&action, units)?).await,
+        Err(name) => {
+            let set = shared.handle.status(Some(Vec::new())).await?.set;
+            Err(unknown(&set, name))
+        }
+    }
 }
 
 fn ask(action: &dto::Action, units: Vec<UnitName>) -> Result<Ask, Problem> {

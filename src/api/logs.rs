@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 
 use crate::api::Shared;
 use crate::api::body::unfold;
@@ -57,26 +57,19 @@ pub(crate) async fn logs(
     let is_followed = parameters.flag("follow")?.unwrap_or(false);
     let set = shared.handle.status(Some(Vec::new())).await?.set;
     known(&set, &name)?;
-    let permit = shared
-        .log_readers
-        .clone()
-        .try_acquire_owned()
-        .map_err(|_none_left| Problem::Busy("too many clients read logs; try again".to_owned()))?;
     let broken = |error: io::Error| Problem::Broken(format!("cannot read the log of `{name}`: {error}"));
     let (stop, stopped) = UnixStream::pair().map_err(broken)?;
     let (pieces, arriving) = mpsc::channel(PIECES_AHEAD);
     let log_dir = shared.context.log_dir.clone();
-    let job = Job {
-        unit: LogDir::new(&log_dir, &name),
-        log_dir,
-        start,
-        is_followed,
-        stopped,
-        pieces,
-        _permit: permit,
-    };
+    let job = Job { unit: LogDir::new(&log_dir, &name), log_dir, start, is_followed, stopped, pieces };
     // Its end is known by the end of its pieces; it ends itself when `stop` goes with the response.
-    drop(tokio::task::spawn_blocking(move || job.read()));
+    shared.log_readers.try_begin(move || job.read()).map_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            Problem::Busy("too many clients read logs; try again".to_owned())
+        } else {
+            broken(error)
+        }
+    })?;
     let headers = [(header::CONTENT_TYPE, "application/octet-stream")];
     let body = unfold((arriving, stop), |(mut arriving, stop)| async move {
         let piece: Bytes = arriving.recv().await?;
@@ -95,7 +88,6 @@ struct Job {
     /// Hangs up when the client is gone.
     stopped: UnixStream,
     pieces: mpsc::Sender<Bytes>,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Job {

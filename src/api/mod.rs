@@ -7,6 +7,7 @@ pub mod dto;
 pub mod problem;
 pub mod parameters;
 mod sys;
+mod impatient;
 pub mod caller;
 pub mod body;
 mod status;
@@ -20,8 +21,7 @@ pub mod server;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
+use crate::aside::Threads;
 use crate::supervisor::handle::Handle;
 
 pub use server::{serve, serve_until};
@@ -47,6 +47,6 @@ impl Context {
 pub(crate) struct Shared {
     pub handle: Handle,
     pub context: Arc<Context>,
-    /// One permit for each reader of logs, as each holds a thread.
-    pub log_readers: Arc<Semaphore>,
+    /// Each reader of logs holds one.
+    pub log_readers: Threads,
 }

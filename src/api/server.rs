@@ -16,21 +16,28 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::caller::{Access, Peer};
+use crate::api::impatient::Impatient;
 use crate::api::routes;
 use crate::api::{Context, Shared};
+use crate::aside::Threads;
+use crate::supervisor::descriptors::has_room_for;
 use crate::supervisor::handle::Handle;
 
-/// Most connections at once; one more is closed at once. Far more than people and dashboards open, and
-/// far less than there are descriptors.
+/// Most connections at once; one more is closed at once, and so is one that would leave too few descriptors.
+/// Far more than people and dashboards open.
 pub const MOST_CONNECTIONS: usize = 1100;
 
 /// From a connection's first moment, or its last answer, to the end of the next request's headers. So an idle
 /// connection is closed as well.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// From one piece that a client reads of its answer to the next. Who reads nothing for so long holds threads
+/// and memory for nothing.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long answers that are being written may take when the server ends.
 const END_GRACE: Duration = Duration::from_secs(1);
@@ -57,7 +64,7 @@ pub async fn serve_until(
     let shared = Shared {
         handle,
         context: Arc::new(context),
-        log_readers: Arc::new(Semaphore::new(MOST_LOG_READERS)),
+        log_readers: Threads::new("log-reader", MOST_LOG_READERS),
     };
     let router = routes::router(shared);
     let (ending, is_ending) = watch::channel(false);
@@ -69,7 +76,7 @@ pub async fn serve_until(
             () = &mut end => break,
             Some(_ended) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) if connections.len() < MOST_CONNECTIONS => {
+                Ok((stream, _)) if connections.len() < MOST_CONNECTIONS && has_room_for(&stream) => {
                     // Nobody to answer where the kernel does not say who asks.
                     if let Ok(peer) = Peer::of(&stream) {
                         let access = rules.access(&peer);
@@ -113,7 +120,7 @@ async fn answer(stream: UnixStream, router: Router, access: Access, mut is_endin
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, WRITE_TIMEOUT)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

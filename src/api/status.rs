@@ -47,7 +47,7 @@ pub(crate) async fn ping(_: MayLook) -> Response {
 
 /// The status of all units, or of some.
 #[utoipa::path(get, path = "/v1/status",
-    params(("unit" = Option<Vec<String>>, Query, description = "Only this unit; may come several times")),
+    params(("unit" = Option<Vec<String>>, Query, description = "Only this unit, or all its replicas and instances; may come several times")),
     responses(
         (status = 200, body = dto::Status<'_>),
         (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
@@ -64,7 +64,9 @@ pub(crate) async fn status(
     let names = wanted.iter().filter_map(|name| UnitName::new(name).ok()).collect();
     let table = shared.handle.status((!wanted.is_empty()).then_some(names)).await?;
     for name in wanted {
-        known(&table.set, name)?;
+        if table.set.named(name).is_empty() {
+            return Err(unknown(&table.set, name));
+        }
     }
     let body = dto::Status {
         generation: GENERATION,

@@ -48,17 +48,11 @@ pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> 
     let lines = args.lines.or_else(|| (args.follow && moment.is_none()).then_some(10));
     let start = Start { lines, since: moment };
     let client = Client::new(home)?;
-    let units: Vec<LogDir> = args.units.iter().map(|unit| LogDir::new(&client.home.log, unit)).collect();
-    for (name, unit) in args.units.iter().zip(&units) {
-        match std::fs::read_dir(unit.path()) {
-            Ok(_readable) => {}
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return block_on(through_supervisor(&client, args, start));
-            }
-            Err(_missing) => known(&client, name)?,
-        }
-    }
-    match from_files(&client, &args.units, &units, start, args.follow) {
+    let Some(names) = names_of_files(&client, args)? else {
+        return block_on(through_supervisor(&client, args, start));
+    };
+    let units: Vec<LogDir> = names.iter().map(|unit| LogDir::new(&client.home.log, unit)).collect();
+    match from_files(&client, &names, &units, start, args.follow) {
         Ok(()) => Ok(Outcome::Done),
         // Nobody reads any more: `mcsup logs redis | head`.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Outcome::Done),
@@ -69,10 +63,24 @@ pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> 
     }
 }
 
-/// A unit without a log may be one that has written nothing yet; only the supervisor knows.
-fn known(client: &Client, name: &str) -> Result<(), Failure> {
-    match block_on(client.get(&status::path(&[name.to_owned()]))) {
-        Ok(_) => Ok(()),
+/// The units whose logs are meant; `None` where the files are not for us to read.
+fn names_of_files(client: &Client, args: &Args) -> Result<Option<Vec<String>>, Failure> {
+    let mut names = Vec::new();
+    for name in &args.units {
+        match std::fs::read_dir(LogDir::new(&client.home.log, name).path()) {
+            Ok(_readable) => names.push(name.clone()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
+            Err(_missing) => names.extend(named(client, name)?),
+        }
+    }
+    Ok(Some(names))
+}
+
+/// A name without a log may be that of a unit that has written nothing yet, or of a group; only the supervisor
+/// knows. Without one, what lies there has to do.
+fn named(client: &Client, name: &str) -> Result<Vec<String>, Failure> {
+    match block_on(status::named(client, &[name.to_owned()])) {
+        Ok(names) => Ok(names),
         Err(failure) if failure.exit != Exit::NoSupervisor => Err(failure),
         Err(nobody) => {
             let failure =
@@ -80,6 +88,13 @@ fn known(client: &Client, name: &str) -> Result<(), Failure> {
             let entries = std::fs::read_dir(&client.home.log).into_iter().flatten().flatten();
             let names: Vec<String> =
                 entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+            let is_copy =
+                |other: &&String| other.strip_prefix(name).is_some_and(|copy| copy.starts_with('@'));
+            let mut copies: Vec<String> = names.iter().filter(is_copy).cloned().collect();
+            if !copies.is_empty() {
+                copies.sort();
+                return Ok(copies);
+            }
             Err(match nearest(name, names.iter().map(String::as_str)) {
                 Some(near) => failure.help(format!("did you mean `{near}`?")),
                 None => failure,
@@ -127,9 +142,10 @@ fn from_files(
 
 /// For callers who may look and cannot read the files.
 async fn through_supervisor(client: &Client, args: &Args, start: Start) -> Result<Outcome, Failure> {
+    let units = status::named(client, &args.units).await?;
     let (pieces, mut arriving) = mpsc::channel::<(usize, Bytes)>(4);
     let mut readers = JoinSet::new();
-    for (index, name) in args.units.iter().enumerate() {
+    for (index, name) in units.iter().enumerate() {
         let mut query = format!("follow={}", args.follow);
         if let Some(lines) = start.lines {
             query += &format!("&lines={lines}");
@@ -148,7 +164,7 @@ async fn through_supervisor(client: &Client, args: &Args, start: Start) -> Resul
         });
     }
     drop(pieces);
-    let mut printers = printers(&args.units);
+    let mut printers = printers(&units);
     while let Some((index, piece)) = arriving.recv().await {
         let mut out = io::stdout().lock();
         if printers[index].write(&piece, &mut out).and_then(|()| out.flush()).is_err() {

@@ -42,8 +42,8 @@ pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> 
         let status: Status<'_> = read(&bytes)?;
         if args.json {
             out(&format!("{}\n", String::from_utf8_lossy(&bytes)));
-        } else if let ([name], true) = (args.units.as_slice(), status.units.len() == 1) {
-            detail::show(&client, name).await?;
+        } else if let ([_one], [unit]) = (args.units.as_slice(), status.units.as_slice()) {
+            detail::show(&client, &unit.name).await?;
         } else {
             let look = Look {
                 paint: Paint::for_output(),
@@ -64,6 +64,13 @@ pub(crate) fn path(units: &[String]) -> String {
     } else {
         format!("/v1/status?{}", parameters.join("&"))
     }
+}
+
+/// The units that these names mean: each of them is a unit, or all its replicas and instances.
+pub(crate) async fn named(client: &Client, names: &[String]) -> Result<Vec<String>, Failure> {
+    let bytes = client.get(&path(names)).await?;
+    let status: Status<'_> = read(&bytes)?;
+    Ok(status.units.iter().map(|unit| unit.name.to_string()).collect())
 }
 
 /// It is where it should be, and need not go anywhere.

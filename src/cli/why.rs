@@ -7,6 +7,7 @@ use crate::api::parameters::encode;
 use crate::cli::client::{Client, block_on, read};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::render::{Paint, one_line, out, state_colour};
+use crate::cli::status;
 
 /// Say why a unit is in its state, down to the cause
 #[derive(Debug, clap::Args)]
@@ -23,11 +24,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let client = Client::new(home)?;
     block_on(async {
-        let bytes = client.get(&format!("/v1/units/{}/why", encode(&args.unit))).await?;
-        if args.json {
-            out(&format!("{}\n", String::from_utf8_lossy(&bytes)));
-        } else {
-            out(&chain(&read(&bytes)?, Paint::for_output()));
+        for unit in status::named(&client, std::slice::from_ref(&args.unit)).await? {
+            let bytes = client.get(&format!("/v1/units/{}/why", encode(&unit))).await?;
+            if args.json {
+                out(&format!("{}\n", String::from_utf8_lossy(&bytes)));
+            } else {
+                out(&chain(&read(&bytes)?, Paint::for_output()));
+            }
         }
         Ok(Outcome::Done)
     })

@@ -3,19 +3,26 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use reqwest::header::HOST;
 use reqwest::redirect::Policy;
 use reqwest::{Client, StatusCode};
 
 use crate::engine::event::Verdict;
+use crate::probe::resolve::Resolver;
 use crate::probe::{is_our_side, not_connected, system_error, timed_out, took};
 
 /// Built at the first probe: a machine without http probes never pays for it.
 #[derive(Debug, Default)]
 pub struct Http {
+    resolver: Resolver,
     client: OnceLock<Result<Client, String>>,
 }
 
 impl Http {
+    pub fn new(resolver: Resolver) -> Self {
+        Self { resolver, client: OnceLock::new() }
+    }
+
     /// Asks once, over a connection of its own. `clock` tells the time since some fixed instant.
     pub async fn execute(
         &self,
@@ -29,14 +36,32 @@ impl Http {
             Ok(client) => client,
             Err(cause) => return Verdict::Error(format!("cannot build an http client: {cause}").into()),
         };
+        let asked = clock();
+        let addresses = match self.resolver.resolve(host, port, limit).await {
+            Ok(addresses) => addresses,
+            Err(verdict) => return verdict,
+        };
         let began = clock();
         let authority =
             if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-        let request = client.get(format!("http://{authority}{path}")).timeout(limit);
-        match request.send().await {
-            Ok(response) => judge(response.status(), clock().saturating_sub(began)),
-            Err(error) => explain(&error, limit),
+        let mut verdict = Verdict::Error("the host has no address".into());
+        for address in addresses {
+            let left = limit.saturating_sub(clock().saturating_sub(asked));
+            // Asked under its name, at the address that is known already.
+            let request =
+                client.get(format!("http://{address}{path}")).header(HOST, &*authority).timeout(left);
+            match request.send().await {
+                Ok(response) => return judge(response.status(), clock().saturating_sub(began)),
+                Err(error) => {
+                    let has_next = error.is_connect() && !error.is_timeout();
+                    verdict = explain(&error, limit);
+                    if !has_next {
+                        break;
+                    }
+                }
+            }
         }
+        verdict
     }
 }
 
@@ -92,6 +117,36 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
         });
         port
+    }
+
+    #[test]
+    fn a_resolver_that_hangs_is_an_error_and_no_failure() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let http = Http::new(crate::probe::resolve::tests::hanging());
+        let limit = Duration::from_millis(20);
+        let verdict = runtime.block_on(http.execute("db.internal", 1, "/", limit, || Duration::ZERO));
+        assert!(matches!(verdict, Verdict::Error(_)), "{}", text(&verdict));
+    }
+
+    #[test]
+    fn a_host_is_asked_under_its_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).unwrap();
+            stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&request[..length]).to_lowercase()
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let http = Http::default();
+        let limit = Duration::from_secs(5);
+        let verdict = runtime.block_on(http.execute("localhost", port, "/x", limit, || Duration::ZERO));
+        assert_eq!(verdict, Verdict::Pass("204 in 0.0 ms".into()));
+        let request = server.join().unwrap();
+        assert!(request.contains(&format!("\r\nhost: localhost:{port}\r\n")), "{request}");
+        assert_eq!(request.matches("\r\nhost:").count(), 1, "{request}");
     }
 
     fn text(verdict: &Verdict) -> &str {

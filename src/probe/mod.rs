@@ -3,6 +3,7 @@
 //! `Fail` is an answer about the unit (refused, timed out, wrong). `Error` is about us (no descriptor,
 //! no resolver): it never counts against the unit.
 
+pub mod resolve;
 pub mod tcp;
 pub mod http;
 pub mod exec;

@@ -102,8 +102,8 @@ impl StepWatch {
     }
 }
 
-/// A timer is read like a pipe, and tokio's pipe asks no questions about what it polls.
-fn watched(timer: &OwnedFd) -> io::Result<pipe::Receiver> {
+/// A timer or a pidfd is waited for like a pipe, and tokio's pipe asks no questions about what it polls.
+pub(crate) fn watched(timer: &OwnedFd) -> io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd_unchecked(timer.try_clone()?)
 }
 

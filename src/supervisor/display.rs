@@ -10,7 +10,7 @@ use crate::engine::effect::Fact;
 use crate::engine::id::{PhaseId, UnitId};
 use crate::engine::state::StateName;
 use crate::engine::time::{Pretty, Timestamp};
-use crate::supervisor::sink::{OnError, Sink};
+use crate::supervisor::sink::Sink;
 use crate::supervisor::words::{Weight, describe, name, phase_name, weight};
 use crate::unit::spec::UnitSet;
 
@@ -49,7 +49,7 @@ impl Display {
             (true, false) => Mode::Drawing(Picture::default()),
             (true, true) => Mode::Quiet,
         };
-        let sink = Sink::new(PENDING_MAX_BYTES, OnError::Drop, |batch| {
+        let sink = Sink::new(PENDING_MAX_BYTES, |batch| {
             let mut out = io::stdout().lock();
             out.write_all(&batch.bytes)?;
             out.flush()

@@ -16,13 +16,14 @@ use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::probe::http::Http;
+use crate::probe::resolve::Resolver;
 use crate::probe::tcp;
 use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::identity;
-use crate::supervisor::inbox::{Inbox, Outlet, Promise};
-use crate::supervisor::journal::{Journal, Process};
+use crate::supervisor::inbox::{Inbox, Outlet, Promise, attend};
+use crate::supervisor::journal::{Journal, Process, RecordedRun};
 use crate::supervisor::keeper_link::KeeperLink;
 use crate::supervisor::launch::{Ground, Launch, What};
 use crate::supervisor::lookup::{Cache, Miss};
@@ -53,6 +54,7 @@ pub(crate) struct Executor {
     /// Programs of launches that the keeper works on, to name in a failure.
     pub(crate) programs: BTreeMap<u64, Box<str>>,
     probes: BTreeMap<ProbeRunId, AbortHandle>,
+    resolver: Resolver,
     http: Rc<Http>,
     outlet: Outlet,
 }
@@ -65,6 +67,7 @@ impl Executor {
         observer: Observer,
         outlet: Outlet,
     ) -> Self {
+        let resolver = Resolver::default();
         Self {
             starts: Starts::new(Arc::clone(&ground), outlet.clone()),
             helpers: Helpers::new(clock::mono()),
@@ -81,7 +84,8 @@ impl Executor {
             lost: None,
             programs: BTreeMap::new(),
             probes: BTreeMap::new(),
-            http: Rc::default(),
+            http: Rc::new(Http::new(resolver.clone())),
+            resolver,
         }
     }
 
@@ -113,6 +117,7 @@ impl Executor {
         let flushed = self.link.flush().map(drop);
         self.keep_error(flushed);
         self.observer.draw();
+        self.journal.tend(clock::mono());
         if let Some(trouble) = self.journal.trouble() {
             self.observer.announce(&format!(
                 "cannot write the journal in the state directory: {trouble}; services are not affected"
@@ -137,7 +142,7 @@ impl Executor {
         }
     }
 
-    fn remember_pair(&mut self, key: Vec<u8>, value: Vec<u8>) {
+    pub(crate) fn remember_pair(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.send(&Order::Remember { key: key.clone(), value: value.clone() }, &[]);
         self.journal.noted(key, value);
     }
@@ -159,8 +164,7 @@ impl Executor {
             return;
         };
         let name = spec.name.as_str().to_owned();
-        self.journal.run_ordered(run.0, &name, ordinal, now.mono.0);
-        self.holdings.runs.insert(run.0, Holding::new(name, ordinal, Stage::Ordered));
+        self.holdings.runs.insert(run.0, Holding::new(name, ordinal, now.mono.0, Stage::Ordered));
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
 
@@ -226,6 +230,7 @@ impl Executor {
                 };
                 match output {
                     Ok(output) => {
+                        self.note_order(&order);
                         self.programs.insert(launch.run, String::from_utf8_lossy(&order.program).into());
                         self.send(&Order::Spawn(order), output.as_slice());
                         after.iter().for_each(|order| self.send(order, &[]));
@@ -239,6 +244,21 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// Whom the next keeper or supervisor would look for. Helpers are looked for by nobody.
+    fn note_order(&mut self, order: &SpawnOrder) {
+        let Some(holding) = self.holdings.runs.get_mut(&order.run) else { return };
+        let own = || rustix::process::geteuid().as_raw();
+        holding.uid = Some(order.credentials.as_ref().map_or_else(own, |credentials| credentials.uid));
+        let recorded = RecordedRun {
+            unit: holding.unit.clone(),
+            ordinal: holding.ordinal,
+            spawned_at: holding.spawned_at,
+            uid: holding.uid,
+            process: None,
+        };
+        self.journal.run_ordered(order.run, recorded);
     }
 
     /// There is no process: neither the keeper's table nor anything else has a trace of it.
@@ -311,7 +331,10 @@ impl Executor {
             }
             ProbeKind::Tcp { host, port } => {
                 let (host, port) = (host.clone(), *port);
-                self.watch_probe(probe, async move { tcp::execute(&host, port, limit, since_boot).await });
+                let resolver = self.resolver.clone();
+                self.watch_probe(probe, async move {
+                    tcp::execute(&resolver, &host, port, limit, since_boot).await
+                });
             }
             ProbeKind::Http { host, port, path } => {
                 let (http, host, port, path) = (Rc::clone(&self.http), host.clone(), *port, path.clone());
@@ -350,6 +373,14 @@ impl Executor {
                 self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
             }
         }
+    }
+
+    /// Whoever waits for an answer may lose patience first.
+    pub(crate) fn attend(&mut self, request: RequestId) {
+        let Some(client) = self.replies.remove(&request) else { return };
+        let (reply, answered) = oneshot::channel();
+        self.replies.insert(request, reply);
+        tokio::task::spawn_local(attend(request, client, answered, self.outlet.clone()));
     }
 
     fn reply(&mut self, request: RequestId, answer: Answer) {

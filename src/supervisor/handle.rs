@@ -19,7 +19,7 @@ pub enum Query {
         ask: Ask,
         reply: oneshot::Sender<Answer>,
     },
-    /// All units, or these; unknown names are left out of the answer.
+    /// All units, or these, each of which may be the name of a group; unknown ones are left out of the answer.
     Status {
         units: Option<Vec<UnitName>>,
         reply: oneshot::Sender<StatusTable>,

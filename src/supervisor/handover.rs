@@ -3,19 +3,18 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::Arc;
 
 use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Notes, UnitNote};
 use crate::engine::id::RunId;
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
-use crate::keeper::wire::{AdoptOrder, HELPER_BIT, LogOrder, Report, Row, Stage};
+use crate::keeper::wire::{AdoptOrder, Exit, HELPER_BIT, LogOrder, Report, Row, Stage};
 use crate::supervisor::holdings::{Holding, Stage as Held};
-use crate::supervisor::identity::{self, Epoch, Finding};
+use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
 use crate::supervisor::keeper_link::{Incoming, KeeperLink};
-use crate::supervisor::notes::{Remembered, decode};
+use crate::supervisor::notes::{Remembered, decode, decode_accepted};
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
@@ -28,6 +27,10 @@ pub(crate) struct Legacy {
     pub(crate) restarts: u32,
     pub(crate) is_safe_mode: bool,
     pub(crate) keeper_pid: u32,
+    /// What the journal says, where this keeper has nothing to hand over.
+    pub(crate) recorded: Option<Recorded>,
+    /// The seal of the units that were accepted just now.
+    pub(crate) accepted: Option<u64>,
     /// Pings that came meanwhile.
     pub(crate) pings: Vec<u64>,
     /// News that came in the same packet, behind the handover.
@@ -76,6 +79,11 @@ impl Legacy {
         Ok(legacy)
     }
 
+    /// What the keeper remembers of the units that its boot accepted.
+    pub(crate) fn seal(&self) -> Option<u64> {
+        self.notes.iter().find_map(|(key, value)| decode_accepted(key, value))
+    }
+
     /// The first supervisor of this keeper, with nothing to take over.
     pub(crate) fn is_cold(&self) -> bool {
         self.restarts == 0 && self.rows.is_empty() && self.notes.is_empty()
@@ -94,6 +102,8 @@ pub(crate) struct Takeover {
     /// Rows of which nothing is left, and that no unit claims.
     pub(crate) forget: Vec<u64>,
     pub(crate) first_event: u64,
+    /// To be remembered before anything begins.
+    pub(crate) accepted: Option<u64>,
     /// What a person should know.
     pub(crate) announcements: Vec<String>,
     /// For the journal that begins now.
@@ -131,16 +141,21 @@ impl Takeover {
         if is_other_boot {
             return takeover;
         }
-        let by_tag = if recorded.runs.values().any(|run| run.process.is_none()) {
-            identity::search(Path::new("/proc"))
+        let carriers = if recorded.runs.values().any(|run| run.process.is_none()) {
+            Carriers::search()
         } else {
-            Default::default()
+            Carriers::default()
         };
         for (run, record) in &recorded.runs {
-            let found = record.process.or_else(|| {
-                let pid = *by_tag.get(&identity::tag(&record.unit, record.ordinal, *run))?;
-                Some(Process { pid, start_time: identity::start_time(pid) })
-            });
+            let tag = identity::tag(&record.unit, record.ordinal, *run);
+            let found = match record.process {
+                Some(process) => match identity::find(process.pid, process.start_time, &tag) {
+                    Finding::Same => Sought::Found(process),
+                    Finding::Unverifiable => Sought::Doubtful(process),
+                    Finding::Gone => Sought::Nobody,
+                },
+                None => carriers.find(&Ordered { tag, at: record.spawned_at, uid: record.uid }),
+            };
             takeover.recorded_run(*run, record, found, set, logs);
         }
         for (key, value) in &recorded.notes {
@@ -177,12 +192,18 @@ impl Takeover {
             Stage::Exited { is_empty: false, .. } => Held::Exited(process),
             Stage::Exited { is_empty: true, .. } => Held::Over,
         };
-        let mut holding = Holding::new(row.unit.clone(), row.ordinal, stage);
+        let mut holding = Holding::new(row.unit.clone(), row.ordinal, row.spawned_at, stage);
+        holding.exit = exit_of(row.stage);
         holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
         self.holdings.push((row.run, holding));
         let process = matches!(row.stage, Stage::Live).then_some(process);
-        let record =
-            RecordedRun { unit: row.unit.clone(), ordinal: row.ordinal, spawned_at: row.spawned_at, process };
+        let record = RecordedRun {
+            unit: row.unit.clone(),
+            ordinal: row.ordinal,
+            spawned_at: row.spawned_at,
+            uid: None,
+            process,
+        };
         self.image.runs.insert(row.run, record);
         self.handover.runs.push(crate::supervisor::translate::handed_run(row, name, set.unit(unit)));
     }
@@ -197,7 +218,8 @@ impl Takeover {
             row.unit, row.ordinal, row.pid
         );
         self.announcements.push(text);
-        let mut holding = Holding::new(row.unit.clone(), row.ordinal, Held::Foreign(process));
+        let mut holding = Holding::new(row.unit.clone(), row.ordinal, row.spawned_at, Held::Foreign(process));
+        holding.exit = exit_of(row.stage);
         holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
         self.holdings.push((row.run, holding));
     }
@@ -206,37 +228,28 @@ impl Takeover {
         &mut self,
         run: u64,
         record: &RecordedRun,
-        process: Option<Process>,
+        found: Sought,
         set: &UnitSet,
         logs: &dyn Fn(&str) -> Option<LogOrder>,
     ) {
         let RecordedRun { unit, ordinal, spawned_at, .. } = record;
         let Some((name, _)) = known(unit, set) else { return };
-        let tag = identity::tag(unit, *ordinal, run);
-        let finding =
-            process.map_or(Finding::Gone, |process| identity::find(process.pid, process.start_time, &tag));
-        let (condition, stage) = match (finding, process) {
-            (Finding::Gone, _) | (_, None) => {
+        let (condition, stage, process) = match found {
+            Sought::Nobody => {
                 let condition = HandedCondition::Exited { exit: ExitStatus::Unknown, is_empty: true };
-                (condition, Held::Over)
+                (condition, Held::Over, None)
             }
-            (Finding::Unverifiable, Some(process)) => {
-                let pid = process.pid;
-                self.announcements.push(format!(
-                    "{unit}: process {pid} may be its run #{ordinal}, but nothing proves it: neither adopted, \
-                     signalled nor doubled; end it by hand, then `mcsup restart {unit}`"
-                ));
-                (HandedCondition::Live { pid }, Held::Unverified(process))
+            Sought::Doubtful(process) => {
+                self.announcements.push(unverifiable(unit, *ordinal, process.pid));
+                (HandedCondition::Live { pid: process.pid }, Held::Unverified(process), Some(process))
             }
-            (Finding::Same, Some(process)) => {
-                self.adopt(run, record, process, logs(unit));
-                (HandedCondition::Live { pid: process.pid }, Held::Live(process))
+            Sought::Found(process) => {
+                (HandedCondition::Live { pid: process.pid }, Held::Live(process), Some(process))
             }
         };
-        let mut holding = Holding::new(unit.clone(), *ordinal, stage);
-        if let Some((order, descriptors)) = self.adopt.last().filter(|(order, _)| order.run == run) {
-            debug_assert_eq!(order.run, run, "the last adopted run is this one");
-            holding.descriptors.clone_from(descriptors);
+        let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
+        if let Sought::Found(process) = found {
+            holding.descriptors = self.adopt(run, record, process, logs(unit));
         }
         self.holdings.push((run, holding));
         self.image.runs.insert(run, RecordedRun { process, ..record.clone() });
@@ -250,7 +263,13 @@ impl Takeover {
         });
     }
 
-    fn adopt(&mut self, run: u64, record: &RecordedRun, process: Process, log: Option<LogOrder>) {
+    fn adopt(
+        &mut self,
+        run: u64,
+        record: &RecordedRun,
+        process: Process,
+        log: Option<LogOrder>,
+    ) -> Vec<Arc<OwnedFd>> {
         let Process { pid, start_time } = process;
         let order = AdoptOrder {
             run,
@@ -262,15 +281,12 @@ impl Takeover {
             exit: None,
             log,
         };
-        let mut descriptors = Vec::new();
-        if let Some(pidfd) = identity::open(pid) {
-            descriptors.push(Arc::new(pidfd));
-            descriptors.extend(identity::open_output(pid).map(Arc::new));
-        }
+        let descriptors = identity::reopened(pid);
         let lived =
             format!("{}#{} (pid {pid}) outlived both rings and is adopted", record.unit, record.ordinal);
         self.announcements.push(lived);
-        self.adopt.push((order, descriptors));
+        self.adopt.push((order, descriptors.clone()));
+        descriptors
     }
 
     /// After a cold start: operators' stops last until the next boot of the machine, and a run that
@@ -289,7 +305,7 @@ impl Takeover {
                 self.first_event = below;
                 self.image.notes.insert(key.to_vec(), value.to_vec());
             }
-            Some(Remembered::Unit(..) | Remembered::Boot(_)) | None => {}
+            Some(Remembered::Unit(..) | Remembered::Boot(_) | Remembered::Accepted(_)) | None => {}
         }
     }
 
@@ -301,12 +317,27 @@ impl Takeover {
             Some(Remembered::Unit(name, note)) if set.find(name.as_str()).is_some() && is_kept(&note) => {
                 units.insert(name, note);
             }
-            Some(Remembered::Unit(..)) => {}
+            Some(Remembered::Unit(..) | Remembered::Accepted(_)) => {}
             None => self.announcements.push(format!(
                 "a remembered note ({}) could not be read and is forgotten",
                 String::from_utf8_lossy(key)
             )),
         }
+    }
+}
+
+/// What a person should know of a process that may be a run's, and may not be touched for it.
+pub(crate) fn unverifiable(unit: &str, ordinal: u32, pid: u32) -> String {
+    format!(
+        "{unit}: process {pid} may be its run #{ordinal}, but nothing proves it: neither adopted, signalled nor \
+         doubled; end it by hand, then `mcsup restart {unit}`"
+    )
+}
+
+fn exit_of(stage: Stage) -> Option<Exit> {
+    match stage {
+        Stage::Exited { exit, .. } => Some(exit),
+        Stage::Spawning | Stage::Live | Stage::SpawnFailed { .. } => None,
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::keeper::wire::{AdoptOrder, LogOrder};
+use crate::keeper::wire::{AdoptOrder, Exit, LogOrder};
+use crate::supervisor::identity::{self, Ordered};
 use crate::supervisor::journal::Process;
 
 #[derive(Debug, Default)]
@@ -16,6 +17,12 @@ pub(crate) struct Holdings {
 pub(crate) struct Holding {
     pub(crate) unit: String,
     pub(crate) ordinal: u32,
+    /// CLOCK_BOOTTIME nanoseconds of the order.
+    pub(crate) spawned_at: u64,
+    /// Whom it was ordered to run as. `None`: not known to this supervisor.
+    pub(crate) uid: Option<u32>,
+    /// How its leader ended, as the keeper told it.
+    pub(crate) exit: Option<Exit>,
     pub(crate) stage: Stage,
     /// The pidfd, then the read ends of its pipes. Duplicates: the keeper holds its own.
     pub(crate) descriptors: Vec<Arc<OwnedFd>>,
@@ -37,8 +44,13 @@ pub(crate) enum Stage {
 }
 
 impl Holding {
-    pub(crate) fn new(unit: String, ordinal: u32, stage: Stage) -> Self {
-        Self { unit, ordinal, stage, descriptors: Vec::new() }
+    pub(crate) fn new(unit: String, ordinal: u32, spawned_at: u64, stage: Stage) -> Self {
+        Self { unit, ordinal, spawned_at, uid: None, exit: None, stage, descriptors: Vec::new() }
+    }
+
+    /// Whom to look for when nobody ever said which process it is.
+    pub(crate) fn ordered(&self, run: u64) -> Ordered {
+        Ordered { tag: identity::tag(&self.unit, self.ordinal, run), at: self.spawned_at, uid: self.uid }
     }
 
     /// `None`: there is nothing that a keeper could take over.
@@ -53,8 +65,9 @@ impl Holding {
             ordinal: self.ordinal,
             pid: process.pid,
             start_time: process.start_time,
+            spawned_at: self.spawned_at,
+            exit: self.exit,
             log,
-            ..AdoptOrder::default()
         })
     }
 }
@@ -68,6 +81,13 @@ impl Holdings {
         if let Some(holding) = self.runs.get_mut(&run) {
             holding.stage = Stage::Live(process);
             holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
+        }
+    }
+
+    /// How the leader ended, for whoever asks a new keeper.
+    pub(crate) fn ended_by(&mut self, run: u64, exit: Exit) {
+        if let Some(holding) = self.runs.get_mut(&run) {
+            holding.exit.get_or_insert(exit);
         }
     }
 

@@ -222,7 +222,7 @@ impl Home {
             }
             None => {
                 let path = self.state.join(UNITS_RECORD);
-                unless_full(write_whole(&path, self.units.as_os_str().as_bytes()))
+                unless_full(write_whole(&path, self.units.as_os_str().as_bytes(), Durability::Lasting))
                     .map_err(|cause| HomeError::Io { verb: "write", path, cause })
             }
         }
@@ -341,18 +341,29 @@ fn by_short_path<T>(socket: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> 
     act(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
 }
 
-/// Replaces a file so that a crash leaves the old or the new content, never a part.
+/// What a new content has to survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of any process.
+    UntilPowerFails,
+    /// The death of the machine as well, which costs a wait for the disk.
+    Lasting,
+}
+
+/// Replaces a file, readable by its owner alone, so that a crash leaves the old or the new content, never a part.
 ///
 /// # Errors
 /// When it cannot be written; the old content is still there then.
-pub fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+pub fn write_whole(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");
     let temporary = path.with_file_name(name);
     let mut file =
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(content)?;
-    file.sync_data()?;
+    if durability == Durability::Lasting {
+        file.sync_data()?;
+    }
     fs::rename(&temporary, path)
 }
 

@@ -1,13 +1,15 @@
 //! Which process is which, across the death of everybody who knew.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::keeper;
+use crate::supervisor::journal::Process;
 
 /// What makes a recorded pid mean anything: this boot of this kernel, and this pid namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +77,6 @@ fn start_time_of(pid: u32) -> Option<Started> {
     Some(Started { at, is_zombie })
 }
 
-/// The start time as the keeper reports it; zero when unknown.
-pub(crate) fn start_time(pid: u32) -> u64 {
-    start_time_of(pid).map_or(0, |started| started.at)
-}
-
 fn exists(pid: u32) -> bool {
     let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
     // Anything but "no such process" means that there is one.
@@ -99,6 +96,12 @@ pub(crate) fn open_output(pid: u32) -> Option<OwnedFd> {
     target.to_string_lossy().starts_with("pipe:").then_some(())?;
     let options = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
     rustix::fs::open(path, options, rustix::fs::Mode::empty()).ok()
+}
+
+/// A pidfd and the read end of the output of a process that nobody holds descriptors of.
+pub(crate) fn reopened(pid: u32) -> Vec<Arc<OwnedFd>> {
+    let Some(pidfd) = open(pid) else { return Vec::new() };
+    [Some(pidfd), open_output(pid)].into_iter().flatten().map(Arc::new).collect()
 }
 
 fn run_tag_of(pid: u32) -> Option<String> {
@@ -130,19 +133,82 @@ fn is_keeper(command_line: &[u8], arguments: &[OsString]) -> bool {
         && arguments.iter().rev().all(|argument| backwards.next() == Some(argument.as_bytes()))
 }
 
-/// The oldest live process of each tag. Reads every environment once: only after a keeper was lost.
-pub(crate) fn search(proc: &Path) -> BTreeMap<String, u32> {
-    let mut found: BTreeMap<String, (u64, u32)> = BTreeMap::new();
-    let Ok(entries) = fs::read_dir(proc) else { return BTreeMap::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    for pid in pids {
-        let Some(tag) = run_tag_of(pid) else { continue };
-        let Some(started) = start_time_of(pid).filter(|started| !started.is_zombie) else { continue };
-        let candidate = (started.at, pid);
-        found.entry(tag).and_modify(|best| *best = candidate.min(*best)).or_insert(candidate);
-    }
-    found.into_iter().map(|(tag, (_, pid))| (tag, pid)).collect()
+/// What is known of the process that an order started, before anybody has seen it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ordered {
+    pub(crate) tag: String,
+    /// CLOCK_BOOTTIME nanoseconds of the order: nothing that is older can come of it.
+    pub(crate) at: u64,
+    /// `None`: not recorded.
+    pub(crate) uid: Option<u32>,
 }
+
+/// Every live process that carries a tag. Reads every environment once: only after a keeper was lost.
+#[derive(Debug, Default)]
+pub(crate) struct Carriers(Vec<Carrier>);
+
+#[derive(Debug)]
+struct Carrier {
+    tag: String,
+    process: Process,
+    uid: u32,
+    is_in_our_pid_namespace: bool,
+}
+
+/// What came of a search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sought {
+    Found(Process),
+    /// Carries the tag, but is not who the order was for.
+    Doubtful(Process),
+    Nobody,
+}
+
+impl Carriers {
+    pub(crate) fn search() -> Self {
+        let Ok(entries) = fs::read_dir("/proc") else { return Self::default() };
+        let ours = fs::read_link("/proc/self/ns/pid").ok();
+        let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let carrier = |pid: u32| {
+            let tag = run_tag_of(pid)?;
+            let started = start_time_of(pid).filter(|started| !started.is_zombie)?;
+            let theirs = fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+            Some(Carrier {
+                tag,
+                process: Process { pid, start_time: started.at },
+                uid: fs::metadata(format!("/proc/{pid}")).ok()?.uid(),
+                is_in_our_pid_namespace: theirs == ours,
+            })
+        };
+        Self(pids.filter_map(carrier).collect())
+    }
+
+    /// The oldest that the order can have started: its main process, as long as that lives.
+    pub(crate) fn find(&self, ordered: &Ordered) -> Sought {
+        let first_tick = ordered.at / (NANOS_PER_SECOND / ticks_per_second());
+        let carriers = self.0.iter().filter(|carrier| {
+            carrier.tag == ordered.tag
+                && carrier.is_in_our_pid_namespace
+                && carrier.process.start_time >= first_tick
+        });
+        let Some(oldest) = carriers.min_by_key(|carrier| (carrier.process.start_time, carrier.process.pid))
+        else {
+            return Sought::Nobody;
+        };
+        if ordered.uid.is_none_or(|uid| uid == oldest.uid) {
+            Sought::Found(oldest.process)
+        } else {
+            Sought::Doubtful(oldest.process)
+        }
+    }
+}
+
+/// The unit of start times in /proc.
+fn ticks_per_second() -> u64 {
+    rustix::param::clock_ticks_per_second().clamp(1, NANOS_PER_SECOND)
+}
+
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// What the keeper puts into `MCSUP_RUN`.
 pub(crate) fn tag(unit: &str, ordinal: u32, run: u64) -> String {
@@ -156,7 +222,7 @@ mod tests {
     #[test]
     fn case_9_a_number_that_belongs_to_a_stranger_by_now_is_gone() {
         let own = std::process::id();
-        let started = start_time(own);
+        let started = start_time_of(own).unwrap().at;
         assert_eq!(find(own, started, "x#1:1"), Finding::Same);
         assert_eq!(find(own, started + 1, "x#1:1"), Finding::Gone);
     }
@@ -173,6 +239,39 @@ mod tests {
     #[test]
     fn case_10_without_a_start_time_nothing_is_claimed() {
         assert_eq!(find(std::process::id(), 0, "x#1:1"), Finding::Unverifiable);
+    }
+
+    #[test]
+    fn case_9_a_tag_counts_only_with_the_age_the_namespace_and_the_user_of_its_order() {
+        let carrier = |pid, second: u64, uid, is_in_our_pid_namespace| Carrier {
+            tag: "a#1:7".to_owned(),
+            process: Process { pid, start_time: second * ticks_per_second() },
+            uid,
+            is_in_our_pid_namespace,
+        };
+        let all = Carriers(vec![
+            carrier(10, 99, 1000, true),
+            carrier(11, 101, 1000, false),
+            carrier(12, 102, 1000, true),
+            carrier(13, 103, 1000, true),
+        ]);
+        let find = |tag: &str, second: u64, uid| {
+            let found = all.find(&Ordered { tag: tag.to_owned(), at: second * NANOS_PER_SECOND, uid });
+            match found {
+                Sought::Found(process) => Some((process.pid, true)),
+                Sought::Doubtful(process) => Some((process.pid, false)),
+                Sought::Nobody => None,
+            }
+        };
+        assert_eq!(
+            find("a#1:7", 100, Some(1000)),
+            Some((12, true)),
+            "not the one that is older than the order"
+        );
+        assert_eq!(find("a#1:7", 100, Some(0)), Some((12, false)), "another user's is not taken for granted");
+        assert_eq!(find("a#1:7", 100, None), Some((12, true)));
+        assert_eq!(find("a#1:7", 104, None), None);
+        assert_eq!(find("a#1:8", 100, None), None);
     }
 
     #[test]

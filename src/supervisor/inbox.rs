@@ -1,9 +1,10 @@
 //! What workers send to the loop. Every worker ends with exactly one of these.
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::engine::effect::Answer;
 use crate::engine::event::Verdict;
-use crate::engine::id::ProbeRunId;
+use crate::engine::id::{ProbeRunId, RequestId};
 use crate::keeper::wire::SpawnOrder;
 use crate::supervisor::launch::Launch;
 use crate::supervisor::lookup::{Cache, Miss};
@@ -16,6 +17,10 @@ pub(crate) enum Inbox {
         order: Box<Result<SpawnOrder, Miss>>,
         learnt: Cache,
     },
+    /// Whoever asked this has hung up.
+    Abandoned {
+        request: RequestId,
+    },
     ProbeFinished {
         probe: ProbeRunId,
         verdict: Verdict,
@@ -24,6 +29,27 @@ pub(crate) enum Inbox {
 
 /// Unbounded, as the number of workers is bounded and each sends one message.
 pub(crate) type Outlet = mpsc::UnboundedSender<Inbox>;
+
+/// Passes the answer on to who asked, or tells the loop that nobody waits for it any more.
+pub(crate) async fn attend(
+    request: RequestId,
+    mut client: oneshot::Sender<Answer>,
+    answered: oneshot::Receiver<Answer>,
+    outlet: Outlet,
+) {
+    let answer = tokio::select! {
+        biased;
+        answer = answered => answer,
+        () = client.closed() => {
+            // The loop has ended: nobody is left to be told.
+            return drop(outlet.send(Inbox::Abandoned { request }));
+        }
+    };
+    if let Ok(answer) = answer {
+        // Hung up at the last moment.
+        drop(client.send(answer));
+    }
+}
 
 /// Sends one message when dropped, so that a worker that panics still ends with its one event.
 #[derive(Debug)]
@@ -49,5 +75,30 @@ impl Drop for Promise {
             // The loop has ended: nobody waits for the answer.
             drop(self.outlet.send(message));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_hangs_up_is_told_to_the_loop_and_one_that_waits_gets_its_answer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (outlet, mut inbox) = mpsc::unbounded_channel();
+            let (client, reply) = oneshot::channel();
+            let (_loop, answered) = oneshot::channel();
+            drop(reply);
+            attend(RequestId(7), client, answered, outlet.clone()).await;
+            assert!(matches!(inbox.try_recv(), Ok(Inbox::Abandoned { request: RequestId(7) })));
+
+            let (client, reply) = oneshot::channel();
+            let (answer, answered) = oneshot::channel();
+            answer.send(Answer::Done(Vec::new())).unwrap();
+            attend(RequestId(8), client, answered, outlet).await;
+            assert_eq!(reply.await, Ok(Answer::Done(Vec::new())));
+            assert!(inbox.try_recv().is_err());
+        });
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 5f0c1a2b epoch BOOT_ID PID_NAMESPACE
-//! 0a77d3e1 run RUN UNIT ORDINAL SPAWNED_AT
+//! 0a77d3e1 run RUN UNIT ORDINAL SPAWNED_AT UID
 //! 91b20c44 live RUN PID START_TIME
 //! 33c9ffe0 note KEY VALUE                 (hexadecimal; an empty value forgets the key)
 //! 7d1e00aa over RUN
@@ -16,10 +16,12 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crate::engine::time::Timestamp;
 use crate::supervisor::home::{fnv, fold};
 use crate::supervisor::identity::Epoch;
-use crate::supervisor::sink::{Batch, OnError, Sink};
+use crate::supervisor::sink::{Batch, Sink};
 
 /// What a journal says when all of it is read.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(crate) struct RecordedRun {
     pub(crate) unit: String,
     pub(crate) ordinal: u32,
     pub(crate) spawned_at: u64,
+    /// Whom it runs as. `None`: not known.
+    pub(crate) uid: Option<u32>,
     /// `None`: the keeper died between the order and its answer.
     pub(crate) process: Option<Process>,
 }
@@ -53,20 +57,21 @@ pub(crate) struct Journal {
     sink: Sink,
     image: Recorded,
     written_bytes: usize,
+    /// Something did not reach the file: then all of it is written anew.
+    rewrite_at: Option<Timestamp>,
 }
 
 impl Journal {
     /// Starts over with `image`, which has to hold what is still true of an earlier file.
     pub(crate) fn begin(state: &Path, image: Recorded) -> Self {
         let path = path_in(state);
-        let sink = Sink::new(PENDING_MAX_BYTES, OnError::Retry, move |batch| write(&path, batch));
-        let mut journal = Self { sink, image, written_bytes: 0 };
+        let sink = Sink::new(PENDING_MAX_BYTES, move |batch| write(&path, batch));
+        let mut journal = Self { sink, image, written_bytes: 0, rewrite_at: None };
         journal.compact();
         journal
     }
 
-    pub(crate) fn run_ordered(&mut self, run: u64, unit: &str, ordinal: u32, spawned_at: u64) {
-        let recorded = RecordedRun { unit: unit.to_owned(), ordinal, spawned_at, process: None };
+    pub(crate) fn run_ordered(&mut self, run: u64, recorded: RecordedRun) {
         self.append(&run_line(run, &recorded));
         self.image.runs.insert(run, recorded);
     }
@@ -103,17 +108,45 @@ impl Journal {
         self.sink.take_trouble()
     }
 
+    /// Sees to it that what was lost is made up for, a while after it was: a line that is missing for good
+    /// would be a run that nobody knows of.
+    pub(crate) fn tend(&mut self, now: Timestamp) {
+        if self.sink.lost_bytes() == 0 {
+            self.rewrite_at = None;
+        } else if *self.rewrite_at.get_or_insert_with(|| now.after(RETRY)) <= now {
+            self.rewrite_at = None;
+            self.compact();
+        }
+    }
+
+    /// Comes back when `tend` has something to do. Safe to drop at any await.
+    pub(crate) async fn needs_tending(&self, now: Timestamp) {
+        let Some(at) = self.rewrite_at else { return self.sink.turned().await };
+        let pause = Duration::from_nanos(at.0.saturating_sub(now.0));
+        // The writer has nothing else to tell before the next attempt.
+        drop(tokio::time::timeout(pause, std::future::pending::<()>()).await);
+    }
+
     /// An orderly end: the next start owes nothing to this one.
-    pub(crate) async fn end(mut self, limit: std::time::Duration) {
+    pub(crate) async fn end(mut self, limit: Duration) {
         self.image = Recorded { epoch: self.image.epoch.take(), ..Recorded::default() };
         self.sink.replace(self.image.to_text().into_bytes());
         self.sink.close(limit).await;
     }
 
+    /// Everything goes on without this supervisor: what it wrote has to hold.
+    pub(crate) async fn close(self, limit: Duration) {
+        self.sink.close(limit).await;
+    }
+
     fn append(&mut self, payload: &str) {
+        if self.sink.lost_bytes() > 0 {
+            // What follows a torn line could not be read; the image has it for when all is written anew.
+            return;
+        }
         let line = checked(payload);
         self.written_bytes = self.written_bytes.saturating_add(line.len());
-        if self.written_bytes > COMPACT_BYTES || self.sink.lost_bytes() > 0 {
+        if self.written_bytes > COMPACT_BYTES {
             self.compact();
         }
         self.sink.push(line.as_bytes());
@@ -168,6 +201,7 @@ impl Recorded {
                     unit: words.next()?.to_owned(),
                     ordinal: words.next()?.parse().ok()?,
                     spawned_at: words.next()?.parse().ok()?,
+                    uid: words.next().and_then(|uid| uid.parse().ok()),
                     process: None,
                 };
                 self.runs.insert(run, recorded);
@@ -210,8 +244,9 @@ impl Recorded {
     }
 }
 
-fn run_line(run: u64, RecordedRun { unit, ordinal, spawned_at, process: _ }: &RecordedRun) -> String {
-    format!("run {run} {unit} {ordinal} {spawned_at}")
+fn run_line(run: u64, RecordedRun { unit, ordinal, spawned_at, uid, process: _ }: &RecordedRun) -> String {
+    let line = format!("run {run} {unit} {ordinal} {spawned_at}");
+    uid.map_or_else(|| line.clone(), |uid| format!("{line} {uid}"))
 }
 
 fn live_line(run: u64, Process { pid, start_time }: Process) -> String {
@@ -265,6 +300,8 @@ fn path_in(state: &Path) -> PathBuf {
 
 /// Grown by this much, it is written anew.
 const COMPACT_BYTES: usize = 1024 * 1024;
+/// Between two attempts to write what did not reach the file.
+const RETRY: Duration = Duration::from_secs(2);
 /// A disk that takes nothing for a while costs this much memory at most.
 const PENDING_MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -274,10 +311,10 @@ mod tests {
 
     fn sample() -> Recorded {
         let process = Some(Process { pid: 77, start_time: 1234 });
-        let run = RecordedRun { unit: "redis".into(), ordinal: 4, spawned_at: 99, process };
+        let run = RecordedRun { unit: "redis".into(), ordinal: 4, spawned_at: 99, uid: Some(1000), process };
         Recorded {
             epoch: Some(Epoch { boot_id: "b-1".into(), pid_namespace: "4026531836".into() }),
-            runs: [(4, run.clone()), (5, RecordedRun { process: None, ..run })].into(),
+            runs: [(4, run.clone()), (5, RecordedRun { process: None, uid: None, ..run })].into(),
             notes: [(b"unit:redis".to_vec(), vec![1, 2, 255])].into(),
             bad_lines: 0,
         }
@@ -308,5 +345,48 @@ mod tests {
         assert_eq!(recorded.bad_lines, 1);
         assert_eq!(recorded.runs[&4].process, None);
         assert_eq!(recorded.notes, sample().notes);
+    }
+
+    fn ordered() -> RecordedRun {
+        RecordedRun { process: None, ..sample().runs[&4].clone() }
+    }
+
+    #[test]
+    fn what_a_full_disk_swallowed_is_written_when_there_is_room_again() {
+        let state = std::env::temp_dir().join(format!("mcsup-journal-{}", std::process::id()));
+        drop(fs::remove_dir_all(&state));
+        fs::create_dir_all(&state).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            let mut journal = Journal::begin(&state, sample());
+            journal.run_ordered(6, ordered());
+            // Where the file was is a directory: nothing can be written, as on a disk that is full.
+            let is_written = (0..1_000_000).any(|_| {
+                std::thread::yield_now();
+                Recorded::read(&state).unwrap().runs.len() == 3
+            });
+            assert!(is_written);
+            fs::remove_file(path_in(&state)).unwrap();
+            fs::create_dir_all(path_in(&state).join("x")).unwrap();
+            journal.run_ordered(7, ordered());
+            journal.needs_tending(Timestamp(0)).await;
+            assert!(journal.trouble().is_some());
+            journal.tend(Timestamp(0));
+            journal.run_ordered(8, ordered());
+            // The first attempt is in vain, the second one is not; nothing else happens meanwhile.
+            let mut now = Timestamp(0);
+            for _ in 0..2 {
+                journal.needs_tending(now).await;
+                now = now.after(RETRY);
+                journal.tend(now);
+                journal.needs_tending(now).await;
+                journal.tend(now);
+                drop(fs::remove_dir_all(path_in(&state)));
+            }
+            journal.close(Duration::from_secs(10)).await;
+        });
+        let recorded = Recorded::read(&state).unwrap();
+        assert_eq!(recorded.runs.keys().copied().collect::<Vec<_>>(), [4, 5, 6, 7, 8]);
+        fs::remove_dir_all(state).unwrap();
     }
 }

@@ -6,14 +6,15 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::io::FdFlags;
-use rustix::process::{Resource, Rlimit};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::keeper::link::{Link, Received};
 use crate::keeper::wire::{Order, Report};
+use crate::supervisor::descriptors::{keep_outside_reserve, with_limit, with_reserve};
 
 /// Orders go out in packets, reports come in; neither is ever waited for by the one who calls.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct KeeperLink {
     /// Polled for reading alone: the keeper reads all the time, and each time there would be room again.
     link: AsyncFd<Link<Order, Report>>,
     unsent: usize,
+    /// The kernel had no memory for a packet: a moment later it may.
+    is_starved: bool,
 }
 
 /// What `receive` found.
@@ -36,12 +39,18 @@ impl KeeperLink {
     /// # Errors
     /// When `socket` is no socket.
     pub(crate) fn new(socket: OwnedFd) -> io::Result<Self> {
-        Ok(Self { link: watched(Link::new(socket)?, Interest::READABLE)?, unsent: 0 })
+        Ok(Self { link: watched(Link::new(socket)?, Interest::READABLE)?, unsent: 0, is_starved: false })
     }
 
     /// Queues an order. A full packet leaves at once, so that the keeper works while we think.
     pub(crate) fn send(&mut self, order: &Order, descriptors: &[Arc<OwnedFd>]) -> io::Result<()> {
-        self.link.get_mut().send(order, descriptors)?;
+        let link = self.link.get_mut();
+        if let Err(error) = link.send(order, descriptors) {
+            // A large order travels in a file of its own.
+            let is_short = matches!(error.raw_os_error(), Some(libc::EMFILE));
+            is_short.then_some(()).ok_or(error)?;
+            with_reserve(|| link.send(order, descriptors))?;
+        }
         self.unsent = self.unsent.saturating_add(1);
         // A dead link shows itself at the next read, with everything that came before.
         if self.unsent >= SEND_EARLY { self.flush().map(drop) } else { Ok(()) }
@@ -50,7 +59,15 @@ impl KeeperLink {
     /// False: the socket is full, and `writable` tells when it is not.
     pub(crate) fn flush(&mut self) -> io::Result<bool> {
         self.unsent = 0;
-        self.link.get_mut().flush()
+        self.is_starved = false;
+        match self.link.get_mut().flush() {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM)) => {
+                // The packet is still ours to send.
+                self.is_starved = true;
+                Ok(false)
+            }
+            other => other,
+        }
     }
 
     pub(crate) fn has_unsent(&self) -> bool {
@@ -63,8 +80,13 @@ impl KeeperLink {
     }
 
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        let socket = self.link.get_ref().as_fd().try_clone_to_owned()?;
-        watched(socket, Interest::WRITABLE)?.writable().await.map(drop)
+        if self.is_starved {
+            drop(tokio::time::timeout(STARVED_PAUSE, std::future::pending::<()>()).await);
+            return Ok(());
+        }
+        let watch =
+            with_reserve(|| watched(self.link.get_ref().as_fd().try_clone_to_owned()?, Interest::WRITABLE))?;
+        watch.writable().await.map(drop)
     }
 
     /// Sends what is queued and reads on until the other side hangs up.
@@ -88,11 +110,17 @@ impl KeeperLink {
     }
 
     pub(crate) fn receive(&mut self) -> Incoming {
-        let received = self.link.try_io_mut(Interest::READABLE, |link| match link.receive()? {
-            Received::Messages(messages) => Ok(Incoming::Reports(messages)),
-            Received::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
-            Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
-        });
+        let received =
+            self.link.try_io_mut(Interest::READABLE, |link| match with_reserve(|| link.receive())? {
+                Received::Messages(mut messages) => {
+                    let copies =
+                        messages.iter_mut().map(|(_, copies)| copies).filter(|copies| !copies.is_empty());
+                    copies.for_each(keep_outside_reserve);
+                    Ok(Incoming::Reports(messages))
+                }
+                Received::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
+                Received::Nothing => Err(io::ErrorKind::WouldBlock.into()),
+            });
         match received {
             Ok(incoming) => incoming,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Incoming::Nothing,
@@ -124,6 +152,8 @@ pub(crate) struct Heirloom {
 #[expect(clippy::disallowed_methods, reason = "the keeper, who spawns everything else, died")]
 pub(crate) fn start_keeper(heirloom: &Heirloom) -> io::Result<(Child, KeeperLink)> {
     let (ours, theirs) = crate::keeper::link::pair()?;
+    // Opened before the limit is lowered, which may be below what is open already.
+    let nothing = Stdio::from(std::fs::File::open("/dev/null")?);
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg(crate::keeper::VERB).arg("--adopt-link-fd").arg(theirs.as_raw_fd().to_string());
     let mut passed = vec![&theirs];
@@ -133,39 +163,22 @@ pub(crate) fn start_keeper(heirloom: &Heirloom) -> io::Result<(Child, KeeperLink
             passed.push(descriptor);
         }
     }
-    command.arg("--").args(&heirloom.arguments).stdin(Stdio::null()).process_group(0);
+    command.arg("--").args(&heirloom.arguments).stdin(nothing).process_group(0);
     for descriptor in &passed {
         rustix::io::fcntl_setfd(descriptor.as_fd(), FdFlags::empty())?;
     }
-    let child = with_nofile(heirloom.original_nofile, || command.spawn());
+    let mut child = with_limit(heirloom.original_nofile, || command.spawn());
+    if child.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EMFILE)) {
+        // Then its children start with a higher limit than they should: far better than without a keeper.
+        child = command.spawn();
+    }
     for descriptor in &passed {
         rustix::io::fcntl_setfd(descriptor.as_fd(), FdFlags::CLOEXEC)?;
     }
     Ok((child?, KeeperLink::new(ours)?))
 }
 
-/// Raises the soft limit of descriptors to the hard one; the answer is what it was.
-pub(crate) fn raise_nofile() -> Option<u64> {
-    let before = rustix::process::getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
-    set_nofile(raised);
-    before.current
-}
-
-fn set_nofile(limit: Rlimit) {
-    if let Err(errno) = rustix::process::setrlimit(Resource::Nofile, limit) {
-        // It is merely sooner that descriptors run out, and that is an error like others.
-        tracing::warn!("cannot set the limit of open files: {errno}");
-    }
-}
-
-fn with_nofile<T>(soft: Option<u64>, act: impl FnOnce() -> T) -> T {
-    let now = rustix::process::getrlimit(Resource::Nofile);
-    set_nofile(Rlimit { current: soft, maximum: now.maximum });
-    let result = act();
-    set_nofile(now);
-    result
-}
-
 /// Orders in a row that fill about half a packet.
 const SEND_EARLY: usize = 32;
+/// Until the kernel is asked again to take a packet that it had no memory for.
+const STARVED_PAUSE: Duration = Duration::from_millis(50);

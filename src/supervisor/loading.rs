@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::graph;
 use crate::supervisor::directory;
+use crate::supervisor::home::{Durability, fnv, write_whole};
 use crate::unit::SourceFile;
 use crate::unit::diagnostic::Diagnostic;
 use crate::unit::spec::UnitSet;
@@ -39,10 +40,11 @@ pub(crate) fn from_directory(units: &Path, render: Render) -> Result<Loaded, Str
     }
 }
 
-/// What the last boot accepted. A supervisor that is started again runs on this: its death must not
-/// put a half-edited file into effect.
-pub(crate) fn accepted(state: &Path) -> Option<Loaded> {
+/// What this keeper's boot accepted. A supervisor that is started again runs on this: its death must not
+/// put a half-edited file into effect. `seal`: what the keeper remembers of it; a file of another boot has another.
+pub(crate) fn accepted(state: &Path, seal: Option<u64>) -> Option<Loaded> {
     let text = fs::read(path_in(state)).ok()?;
+    (seal == Some(fnv(&text))).then_some(())?;
     let kept: BTreeMap<String, String> = serde_json::from_slice(&text).ok()?;
     let files: Vec<SourceFile> =
         kept.into_iter().map(|(name, text)| SourceFile { name, bytes: text.into_bytes() }).collect();
@@ -67,18 +69,18 @@ impl Loaded {
     }
 
     /// Keeps the accepted text for the next supervisor. Before anything is started by it, so at once; and
-    /// without a sync, as no supervisor takes over across a crash of the machine.
+    /// without a sync, as no supervisor takes over across a crash of the machine. The answer is its seal, for
+    /// the keeper to remember.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn keep(self, state: &Path) -> io::Result<()> {
+    pub(crate) fn keep(self, state: &Path) -> io::Result<u64> {
         // A file that was accepted is UTF-8.
         let text = |file: SourceFile| Some((file.name, String::from_utf8(file.bytes).ok()?));
         let files: BTreeMap<String, String> = self.files.into_iter().filter_map(text).collect();
-        let path = path_in(state);
-        let temporary = path.with_extension("new");
-        fs::write(&temporary, serde_json::to_vec(&files)?)?;
-        fs::rename(temporary, path)
+        let text = serde_json::to_vec(&files)?;
+        write_whole(&path_in(state), &text, Durability::UntilPowerFails)?;
+        Ok(fnv(&text))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod home;
 pub mod start;
 mod run;
 mod executor;
+pub mod descriptors;
 mod keeper_link;
 mod handover;
 mod successor;

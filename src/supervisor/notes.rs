@@ -17,6 +17,8 @@ use crate::unit::spec::{SignalNumber, UnitSet};
 pub(crate) enum Remembered {
     Boot(BootNote),
     Unit(UnitName, UnitNote),
+    /// The seal of the units that the boot accepted.
+    Accepted(u64),
     /// Numbers of events below this one may have been given out.
     Events(u64),
 }
@@ -39,11 +41,26 @@ pub(crate) fn encode_events(below: u64) -> (Vec<u8>, Vec<u8>) {
     (EVENTS_KEY.to_vec(), out.0)
 }
 
+/// The pair that ties the file of accepted units to this boot.
+pub(crate) fn encode_accepted(seal: u64) -> (Vec<u8>, Vec<u8>) {
+    let mut out = Writer::new();
+    out.u64(seal);
+    (ACCEPTED_KEY.to_vec(), out.0)
+}
+
+/// The seal, where this pair is it.
+pub(crate) fn decode_accepted(key: &[u8], value: &[u8]) -> Option<u64> {
+    (key == ACCEPTED_KEY).then_some(())?;
+    Reader::new(value)?.u64()
+}
+
 /// `None`: not ours, another version, or damaged.
 pub(crate) fn decode(key: &[u8], value: &[u8], set: &UnitSet) -> Option<Remembered> {
     let mut input = Reader::new(value)?;
     let remembered = if key == BOOT_KEY {
         Remembered::Boot(input.boot()?)
+    } else if key == ACCEPTED_KEY {
+        Remembered::Accepted(input.u64()?)
     } else if key == EVENTS_KEY {
         Remembered::Events(input.u64()?)
     } else {
@@ -410,6 +427,7 @@ fn item_of<T: Copy>(items: &[T], code: u8) -> Option<T> {
 const VERSION: u8 = 1;
 const BOOT_KEY: &[u8] = b"boot";
 const EVENTS_KEY: &[u8] = b"events";
+const ACCEPTED_KEY: &[u8] = b"accepted";
 const UNIT_KEY: &[u8] = b"unit:";
 /// A start limit holds the cause of the last failure, which is never itself a start limit.
 const CAUSE_DEPTH: u8 = 4;

@@ -48,6 +48,15 @@ pub(crate) struct Api {
     pub(crate) worker: JoinHandle<()>,
 }
 
+/// Why a supervisor's loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything is stopped: both rings end with this status.
+    Done(u8),
+    /// The keeper lives and cannot be talked to: it starts a supervisor that can. Nothing is stopped.
+    MakeRoom,
+}
+
 /// What ended a wait.
 #[derive(Debug)]
 enum Woken {
@@ -60,15 +69,17 @@ enum Woken {
 }
 
 impl Supervisor {
-    /// Until the engine says `Exit`; the answer is the status to end with.
-    pub(crate) async fn run(&mut self) -> u8 {
+    /// Until the engine says `Exit`, or the link broke in a way that only a new supervisor mends.
+    pub(crate) async fn run(&mut self) -> Ending {
         loop {
             let is_done = self.turn();
             if let Some(code) = self.executor.exit {
-                return code;
+                return Ending::Done(code);
             }
             if self.executor.lost.is_some() {
-                self.succeed().await;
+                if self.succeed().await.is_break() {
+                    return Ending::MakeRoom;
+                }
             } else if is_done {
                 if std::mem::take(&mut self.executor.is_over_its_boot) {
                     give_memory_back();
@@ -113,6 +124,7 @@ impl Supervisor {
             Some(message) = inbox.recv() => Woken::Inbox(message),
             Some(query) = queries.recv() => Woken::Query(query),
             result = alarm.rings() => look(result),
+            () = executor.journal.needs_tending(clock::mono()) => Woken::Look,
             result = steps.stepped() => result.map_or_else(Woken::Broken, |()| Woken::ClockStepped),
         }
     }
@@ -177,10 +189,15 @@ impl Supervisor {
                 None
             }
             Report::Exited { run, exit, usage: _, is_empty } => {
+                self.executor.holdings.ended_by(run, exit);
                 self.executor.exited(now, run, translate::exit_status(exit), is_empty)
             }
             Report::Emptied { run } => self.executor.emptied(now, run),
-            Report::Signalled { signal, sender_pid } => self.signalled(signal, sender_pid),
+            Report::Signalled { signal, sender_pid } => {
+                // Heard, whatever comes of it: a signal without a word in turn is the keeper's to act on.
+                self.executor.send(&Order::Pong { number: 0 }, &[]);
+                self.signalled(signal, sender_pid)
+            }
             Report::LogTrouble { unit, errno, lost_bytes } => {
                 self.executor.log_trouble(&unit, errno, lost_bytes);
                 None
@@ -215,7 +232,7 @@ impl Supervisor {
                 return None;
             }
             libc::SIGINT if self.interrupts > 0 => Ask::ShutdownNow { exit_code: 0 },
-            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT => Ask::Shutdown { exit_code: 0 },
+            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGPWR => Ask::Shutdown { exit_code: 0 },
             _ => return None,
         };
         self.interrupts = self.interrupts.saturating_add(1);
@@ -227,6 +244,10 @@ impl Supervisor {
         let now = clock::now();
         match message {
             Inbox::Prepared { launch, order, learnt } => self.executor.prepared(now, launch, *order, learnt),
+            Inbox::Abandoned { request } => {
+                self.executor.replies.remove(&request);
+                self.feed(Event::RequestAbandoned { request });
+            }
             Inbox::ProbeFinished { probe, verdict } => {
                 if let Some(event) = self.executor.probe_finished(probe, verdict) {
                     self.feed(event);
@@ -242,6 +263,7 @@ impl Supervisor {
                 let request = self.request();
                 self.executor.replies.insert(request, reply);
                 self.feed(Event::RequestReceived { request, ask });
+                self.executor.attend(request);
             }
             Query::Status { units, reply } => drop(reply.send(self.status(units.as_deref()))),
             Query::Why { unit, reply } => {
@@ -257,7 +279,7 @@ impl Supervisor {
         let set = std::sync::Arc::clone(self.engine.set());
         let ids: Vec<_> = match units {
             None => set.ids().collect(),
-            Some(names) => names.iter().filter_map(|name| set.find(name.as_str())).collect(),
+            Some(names) => names.iter().flat_map(|name| set.named(name.as_str())).collect(),
         };
         let units = ids.into_iter().filter_map(|unit| self.engine.status(unit)).collect();
         let overview = self.engine.overview();
@@ -284,6 +306,17 @@ impl Supervisor {
         if link.send(&Order::Quit { code }, &[]).is_ok() {
             drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
         }
+    }
+}
+
+impl Supervisor {
+    /// Leaves the journal as it is, for everything goes on, and lets go of the link last: the keeper
+    /// waits for nothing more from a supervisor that hung up.
+    pub(crate) async fn make_room(self) {
+        let Executor { journal, observer, link, .. } = self.executor;
+        journal.close(LAST_WORDS).await;
+        observer.close(LAST_WORDS).await;
+        drop(link);
     }
 }
 

@@ -1,18 +1,18 @@
 //! Bytes that go to something slow (a disk, a terminal) without the loop ever waiting for it.
 
-use std::cell::{Cell, RefCell};
 use std::io;
-use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, oneshot};
 
 /// The end that the loop holds. What does not fit any more is dropped and counted.
 #[derive(Debug)]
 pub(crate) struct Sink {
-    shared: Rc<Shared>,
-    worker: JoinHandle<()>,
+    shared: Arc<Shared>,
+    most: usize,
+    /// Hangs up when the writer has ended; none could be started otherwise.
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 /// One batch for the writer.
@@ -23,145 +23,160 @@ pub(crate) struct Batch {
     pub(crate) replaces: bool,
 }
 
-/// What becomes of bytes that could not be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnError {
-    Drop,
-    /// Tried again every `RETRY`, with what came after them, until there is no room for both.
-    Retry,
+#[derive(Debug, Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to write, or nothing more to come.
+    work: Condvar,
+    /// Ends the wait between two batches.
+    end: Condvar,
+    /// The writer failed, or can write again; once for each failure.
+    turned: Notify,
 }
 
-#[derive(Debug)]
-struct Shared {
-    pending: RefCell<Batch>,
-    most: usize,
-    lost: Cell<u64>,
-    on_error: OnError,
+#[derive(Debug, Default)]
+struct State {
+    pending: Batch,
+    lost_bytes: u64,
+    /// The last attempt failed.
+    is_failing: bool,
     /// The first error of a spell, until it was asked for.
-    trouble: RefCell<Option<io::Error>>,
-    is_closing: Cell<bool>,
-    wake: Notify,
-    /// Ends the wait between two attempts.
-    end: Notify,
+    trouble: Option<io::Error>,
+    is_closing: bool,
 }
 
 impl Sink {
-    /// Starts a worker that hands batches of at most `most` bytes to `write`, one at a time, off the loop.
-    pub(crate) fn new(
-        most: usize,
-        on_error: OnError,
-        write: impl FnMut(&Batch) -> io::Result<()> + Send + 'static,
-    ) -> Self {
-        let shared = Rc::new(Shared {
-            pending: RefCell::default(),
-            most,
-            lost: Cell::new(0),
-            on_error,
-            trouble: RefCell::default(),
-            is_closing: Cell::new(false),
-            wake: Notify::new(),
-            end: Notify::new(),
+    /// Starts a thread that hands batches of at most `most` bytes to `write`, one at a time. A thread of its
+    /// own, so that nothing else that hangs can keep it from writing.
+    pub(crate) fn new(most: usize, write: impl FnMut(&Batch) -> io::Result<()> + Send + 'static) -> Self {
+        let shared = Arc::new(Shared::default());
+        let (has_ended, ended) = oneshot::channel();
+        let theirs = Arc::clone(&shared);
+        let builder = std::thread::Builder::new().name("sink".to_owned()).stack_size(STACK_BYTES);
+        let started = builder.spawn(move || {
+            theirs.work(write);
+            // Whoever waited may have lost patience.
+            has_ended.send(()).ok();
         });
-        let worker = tokio::task::spawn_local(work(Rc::clone(&shared), write));
-        Self { shared, worker }
+        let ended = match started {
+            Ok(_detached) => Some(ended),
+            Err(error) => {
+                shared.lock().failed(error, 0);
+                None
+            }
+        };
+        Self { shared, most, ended }
     }
 
     pub(crate) fn push(&self, bytes: &[u8]) {
-        let mut pending = self.shared.pending.borrow_mut();
-        if pending.bytes.len().saturating_add(bytes.len()) > self.shared.most {
-            let lost = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-            self.shared.lost.set(self.shared.lost.get().saturating_add(lost));
+        let mut state = self.shared.lock();
+        if self.ended.is_none() || state.pending.bytes.len().saturating_add(bytes.len()) > self.most {
+            state.lose(bytes.len());
             return;
         }
-        pending.bytes.extend_from_slice(bytes);
-        self.shared.wake.notify_one();
+        state.pending.bytes.extend_from_slice(bytes);
+        self.shared.work.notify_one();
     }
 
     pub(crate) fn replace(&self, bytes: Vec<u8>) {
-        *self.shared.pending.borrow_mut() = Batch { bytes, replaces: true };
-        self.shared.lost.set(0);
-        self.shared.wake.notify_one();
+        let mut state = self.shared.lock();
+        state.pending = Batch { bytes, replaces: true };
+        state.lost_bytes = 0;
+        self.shared.work.notify_one();
     }
 
-    /// Bytes that found no room; a replacement makes up for them.
+    /// Bytes that found no room or could not be written; a replacement makes up for them.
     pub(crate) fn lost_bytes(&self) -> u64 {
-        self.shared.lost.get()
+        self.shared.lock().lost_bytes
     }
 
+    /// Once for each spell of failures.
     pub(crate) fn take_trouble(&self) -> Option<io::Error> {
-        self.shared.trouble.borrow_mut().take()
+        self.shared.lock().trouble.take()
+    }
+
+    /// Comes back when writing failed, or works again. Safe to drop at any await.
+    pub(crate) async fn turned(&self) {
+        self.shared.turned.notified().await;
     }
 
     /// Writes what is pending, for as long as `limit` at most.
-    pub(crate) async fn close(self, limit: Duration) {
-        self.shared.is_closing.set(true);
-        self.shared.wake.notify_one();
+    pub(crate) async fn close(mut self, limit: Duration) {
+        let ended = self.ended.take();
+        drop(self);
+        if let Some(ended) = ended {
+            // Late or not, there is nobody left to tell.
+            drop(tokio::time::timeout(limit, ended).await);
+        }
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.shared.lock().is_closing = true;
+        self.shared.work.notify_one();
         self.shared.end.notify_one();
-        // Late or not, there is nobody left to tell.
-        drop(tokio::time::timeout(limit, self.worker).await);
     }
 }
 
 impl Shared {
-    /// Puts a batch that could not be written back in front of what came meanwhile.
-    fn put_back(&self, batch: Batch) {
-        let mut pending = self.pending.borrow_mut();
-        if pending.replaces {
-            return;
-        }
-        if batch.bytes.len().saturating_add(pending.bytes.len()) > self.most.max(batch.bytes.len()) {
-            let lost = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
-            return self.lost.set(self.lost.get().saturating_add(lost));
-        }
-        let later = std::mem::replace(&mut *pending, batch);
-        pending.bytes.extend_from_slice(&later.bytes);
+    /// What a panic left behind is still the truth: every change is one statement.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-async fn work(shared: Rc<Shared>, mut write: impl FnMut(&Batch) -> io::Result<()> + Send + 'static) {
-    let mut is_in_trouble = false;
-    loop {
-        let batch = shared.pending.take();
-        if batch.bytes.is_empty() && !batch.replaces {
-            if shared.is_closing.get() {
-                return;
-            }
-            shared.wake.notified().await;
-            continue;
-        }
-        let writing = tokio::task::spawn_blocking(move || {
+    fn work(&self, mut write: impl FnMut(&Batch) -> io::Result<()>) {
+        while let Some(batch) = self.next() {
             let result = write(&batch);
-            (write, batch, result)
-        });
-        let Ok((again, batch, result)) = writing.await else { return };
-        write = again;
-        let Err(error) = result else {
-            is_in_trouble = false;
+            let mut state = self.lock();
+            let was_failing = state.is_failing;
+            match result {
+                Ok(()) => state.is_failing = false,
+                Err(error) => state.failed(error, batch.bytes.len()),
+            }
+            if state.is_failing || was_failing {
+                self.turned.notify_one();
+            }
             // What comes meanwhile goes together: a batch costs two changes of threads, a line in it a copy.
-            if !shared.is_closing.get() {
-                drop(tokio::time::timeout(PAUSE, shared.end.notified()).await);
-            }
-            continue;
-        };
-        if !std::mem::replace(&mut is_in_trouble, true) {
-            *shared.trouble.borrow_mut() = Some(error);
+            let pause = self.end.wait_timeout_while(state, PAUSE, |state| !state.is_closing);
+            drop(pause.unwrap_or_else(PoisonError::into_inner));
         }
-        match shared.on_error {
-            OnError::Drop => {}
-            OnError::Retry if shared.is_closing.get() => return,
-            OnError::Retry => {
-                shared.put_back(batch);
-                // Either way the next attempt tells.
-                drop(tokio::time::timeout(RETRY, shared.end.notified()).await);
+    }
+
+    /// `None`: all is written, and no more will come.
+    fn next(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        loop {
+            if !state.pending.bytes.is_empty() || state.pending.replaces {
+                return Some(std::mem::take(&mut state.pending));
             }
+            if state.is_closing {
+                return None;
+            }
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
-/// As long as the keeper gives a log that cannot be written.
-const RETRY: Duration = Duration::from_secs(2);
+impl State {
+    fn failed(&mut self, error: io::Error, bytes: usize) {
+        // An empty file that could not be written is a loss as well.
+        self.lose(bytes.max(1));
+        if !std::mem::replace(&mut self.is_failing, true) {
+            self.trouble = Some(error);
+        }
+    }
+
+    fn lose(&mut self, bytes: usize) {
+        let lost = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.lost_bytes = self.lost_bytes.saturating_add(lost);
+    }
+}
+
 /// Between two batches. The first after a rest goes at once.
 const PAUSE: Duration = Duration::from_millis(10);
+/// Enough for a write; the bytes themselves are elsewhere.
+const STACK_BYTES: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -169,62 +184,56 @@ mod tests {
 
     use super::*;
 
+    fn run(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    }
+
+    /// A writer that waits for a word before each batch: true lets it through, false makes it fail.
+    fn told() -> (Sink, mpsc::Sender<bool>, mpsc::Receiver<(Vec<u8>, bool)>) {
+        let (say, hear) = mpsc::channel();
+        let (wrote, written) = mpsc::channel();
+        let sink = Sink::new(6, move |batch| {
+            let is_well = hear.recv().unwrap_or(true);
+            wrote.send((batch.bytes.clone(), batch.replaces)).unwrap();
+            if is_well { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        });
+        (sink, say, written)
+    }
+
     #[test]
     fn what_was_pushed_is_written_in_order_before_it_closes() {
-        let (sender, written) = mpsc::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        tokio::task::LocalSet::new().block_on(&runtime, async {
-            let sink = Sink::new(6, OnError::Drop, move |batch| {
-                sender.send(batch.bytes.clone()).unwrap();
-                Ok(())
-            });
+        run(async {
+            let (sink, say, written) = told();
             sink.push(b"one");
             sink.push(b"two");
             sink.push(b"no room");
             assert_eq!(sink.lost_bytes(), 7);
+            drop(say);
             sink.close(Duration::from_secs(10)).await;
+            let all: Vec<u8> = written.into_iter().flat_map(|(bytes, _)| bytes).collect();
+            assert_eq!(all, b"onetwo");
         });
-        assert_eq!(written.into_iter().flatten().collect::<Vec<u8>>(), b"onetwo");
     }
 
-    /// What a sink writes that fails this often, given `one` and then `two`.
-    fn written_after(failures: u32, most: usize) -> (Vec<Vec<u8>>, u64) {
-        let (sender, written) = mpsc::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let lost = tokio::task::LocalSet::new().block_on(&runtime, async {
-            let mut left = failures;
-            let (failed, has_failed) = tokio::sync::oneshot::channel();
-            let mut failed = Some(failed);
-            let sink = Sink::new(most, OnError::Retry, move |batch| {
-                if left > 0 {
-                    left -= 1;
-                    failed.take().map(|failed| failed.send(()));
-                    return Err(io::ErrorKind::StorageFull.into());
-                }
-                sender.send(batch.bytes.clone()).map_err(io::Error::other)
-            });
+    #[test]
+    fn a_batch_that_could_not_be_written_counts_as_lost_until_a_replacement() {
+        run(async {
+            let (sink, say, written) = told();
             sink.push(b"one");
-            has_failed.await.unwrap();
-            // The worker has put it back when it is its turn to wait.
-            while sink.shared.trouble.borrow().is_none() {
-                tokio::task::yield_now().await;
-            }
+            say.send(false).unwrap();
+            sink.turned().await;
+            assert_eq!((written.recv().unwrap(), sink.lost_bytes()), ((b"one".to_vec(), false), 3));
+            assert_eq!(sink.take_trouble().map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
+            sink.replace(b"all".to_vec());
+            assert_eq!(sink.lost_bytes(), 0);
+            say.send(true).unwrap();
+            sink.turned().await;
+            assert_eq!((written.recv().unwrap(), sink.lost_bytes()), ((b"all".to_vec(), true), 0));
+            // A second spell is told like the first one.
             sink.push(b"two");
-            assert!(sink.take_trouble().is_some() && sink.take_trouble().is_none(), "told once");
-            let lost = sink.lost_bytes();
-            sink.close(Duration::from_secs(10)).await;
-            lost
+            say.send(false).unwrap();
+            sink.turned().await;
+            assert!(sink.take_trouble().is_some());
         });
-        (written.into_iter().collect(), lost)
-    }
-
-    #[test]
-    fn what_could_not_be_written_is_written_with_what_came_after_it() {
-        assert_eq!(written_after(1, 100), (vec![b"onetwo".to_vec()], 0));
-    }
-
-    #[test]
-    fn what_has_no_room_beside_what_could_not_be_written_is_counted() {
-        assert_eq!(written_after(1, 5), (vec![b"one".to_vec()], 3));
     }
 }

@@ -20,6 +20,7 @@ use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
 use crate::keeper::{inherited, make_room_for_descriptors, use_little_memory};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
+use crate::supervisor::descriptors;
 use crate::supervisor::display::Display;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handle::Handle;
@@ -27,12 +28,13 @@ use crate::supervisor::handover::{Legacy, Takeover};
 use crate::supervisor::home::{Home, fnv};
 use crate::supervisor::identity::Epoch;
 use crate::supervisor::journal::{Journal, Recorded};
-use crate::supervisor::keeper_link::{Heirloom, KeeperLink, raise_nofile};
+use crate::supervisor::keeper_link::{Heirloom, KeeperLink};
 use crate::supervisor::launch::Ground;
 use crate::supervisor::loading::{self, Loaded, Render};
+use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::own_log::OwnLog;
-use crate::supervisor::run::{Api, Supervisor};
+use crate::supervisor::run::{Api, Ending, Supervisor};
 use crate::supervisor::successor::Succession;
 use crate::unit::spec::UnitSet;
 
@@ -84,7 +86,7 @@ pub fn main(face: Face) -> ExitCode {
         return ExitCode::from(2);
     };
     use_little_memory();
-    let original_nofile = raise_nofile();
+    let original_nofile = descriptors::raise_limit();
     ignore_signals();
     let (link, lock, listener) = match (inherited(LINK_FD), inherited(LOCK_FD), inherited(LISTENER_FD)) {
         (Ok(link), lock, listener) => (link, lock.ok(), listener.ok()),
@@ -127,12 +129,18 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     link.flush()?;
     // Without its own log the supervisor still supervises.
     let own_log = OwnLog::open(&settings.home.own_log());
-    let legacy = Legacy::receive(&mut link).await?;
+    let mut legacy = Legacy::receive(&mut link).await?;
     let is_takeover = !legacy.is_cold();
-    let loaded = match load(face, &settings.home, is_takeover) {
+    let read = load(face, &settings.home, is_takeover, legacy.seal()).and_then(|loaded| {
+        if !is_takeover {
+            legacy.recorded = Some(recorded(&settings.home.state)?);
+        }
+        Ok(loaded)
+    });
+    let loaded = match read {
         Ok(loaded) => loaded,
-        Err(diagnostics) => {
-            complain(&diagnostics);
+        Err(why) => {
+            complain(&why);
             link.send(&Order::Quit { code: 1 }, &[])?;
             drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
             return Ok(1);
@@ -140,12 +148,22 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     };
     let display = Display::new(Arc::clone(&loaded.set), began, is_takeover);
     let (set, warnings) = (Arc::clone(&loaded.set), loaded.warnings.clone());
-    let kept = if is_takeover { Ok(()) } else { loaded.keep(&settings.home.state) };
+    let kept = if is_takeover { None } else { Some(loaded.keep(&settings.home.state)) };
+    legacy.accepted = kept.as_ref().and_then(|kept| kept.as_ref().ok().copied());
     let mut supervisor = take_over(face, settings, heirloom, link, legacy, set, display)?;
-    supervisor.tell(&warnings, own_log.as_ref().err(), kept.err());
-    let code = supervisor.run().await;
-    tracing::info!("the supervisor ends with {code}");
-    supervisor.quit(code).await;
+    supervisor.tell(&warnings, own_log.as_ref().err(), kept.and_then(Result::err));
+    let ending = supervisor.run().await;
+    let code = match ending {
+        Ending::Done(code) => {
+            tracing::info!("the supervisor ends with {code}");
+            supervisor.quit(code).await;
+            code
+        }
+        Ending::MakeRoom => {
+            supervisor.make_room().await;
+            1
+        }
+    };
     drop(own_log);
     Ok(code)
 }
@@ -165,11 +183,12 @@ fn take_over(
     let epoch = Epoch::read();
     let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
     let (keeper_pid, is_safe_mode, restarts) = (legacy.keeper_pid, legacy.is_safe_mode, legacy.restarts);
-    let mut takeover = if legacy.is_cold() {
-        from_journal(&home.state, &ground, epoch)
-    } else {
-        Takeover::from_keeper(legacy, &set, epoch)
+    let accepted = legacy.accepted;
+    let mut takeover = match legacy.recorded.take() {
+        Some(recorded) => from_journal(&recorded, &ground, epoch),
+        None => Takeover::from_keeper(legacy, &set, epoch),
     };
+    takeover.accepted = accepted;
     // As with helpers: time makes numbers that nobody on this machine has given.
     takeover.number_runs_from(clock::mono().0);
     if restarts > 0 {
@@ -208,9 +227,13 @@ fn take_over(
 
 impl Supervisor {
     fn begin(&mut self, takeover: Takeover) {
-        let Takeover { handover, holdings, kill, adopt, forget, announcements, .. } = takeover;
+        let Takeover { handover, holdings, kill, adopt, forget, announcements, accepted, .. } = takeover;
         let executor = &mut self.executor;
-        executor.send(&Order::LogTotal { bytes: executor.ground.set.log_total_bytes }, &[]);
+        executor.set_up();
+        if let Some(seal) = accepted {
+            let (key, value) = notes::encode_accepted(seal);
+            executor.remember_pair(key, value);
+        }
         executor.is_over_its_boot = !holdings.is_empty();
         executor.holdings.runs = holdings.into_iter().collect();
         for (order, descriptors) in adopt {
@@ -242,8 +265,8 @@ impl Supervisor {
 
 /// At a boot, what the directory says. At a takeover what the boot accepted, so that the death of a
 /// supervisor puts no edit into effect.
-fn load(face: &Face, home: &Home, is_takeover: bool) -> Result<Loaded, String> {
-    if is_takeover && let Some(loaded) = loading::accepted(&home.state) {
+fn load(face: &Face, home: &Home, is_takeover: bool, seal: Option<u64>) -> Result<Loaded, String> {
+    if is_takeover && let Some(loaded) = loading::accepted(&home.state, seal) {
         return Ok(loaded);
     }
     match loading::from_directory(&home.units, face.render) {
@@ -254,19 +277,32 @@ fn load(face: &Face, home: &Home, is_takeover: bool) -> Result<Loaded, String> {
     }
 }
 
-fn from_journal(state: &Path, ground: &Ground, epoch: Option<Epoch>) -> Takeover {
+/// What may still run from before. A journal that cannot be read leaves that open, and whoever starts
+/// everything anew then starts twins.
+fn recorded(state: &Path) -> Result<Recorded, String> {
+    Recorded::read(state).map_err(|error| {
+        format!(
+            "cannot read the journal in {}: {error}; services of the last time may still run, so nothing is started\n\
+             help: mend the disk; or, once nothing of them runs any more, remove the file `journal` there",
+            state.display()
+        )
+    })
+}
+
+fn from_journal(recorded: &Recorded, ground: &Ground, epoch: Option<Epoch>) -> Takeover {
     let log_order = |unit: &str| {
         let spec = ground.set.unit(ground.set.find(unit)?)?;
         Some(ground.log_order(spec))
     };
-    match Recorded::read(state) {
-        Ok(recorded) => Takeover::from_journal(&recorded, &ground.set, epoch, &log_order),
-        Err(error) => {
-            let mut takeover = Takeover::from_journal(&Recorded::default(), &ground.set, epoch, &log_order);
-            takeover.announcements.push(format!("cannot read the journal: {error}; starting from nothing"));
-            takeover
-        }
+    let mut takeover = Takeover::from_journal(recorded, &ground.set, epoch, &log_order);
+    if recorded.bad_lines > 0 {
+        takeover.announcements.push(format!(
+            "the journal has {} lines that make no sense; one may be torn by a kill, more are damage: \
+             what they said is not known",
+            recorded.bad_lines
+        ));
     }
+    takeover
 }
 
 /// The control API, on the listener that the keeper holds; without one nobody can ask, and all else works.

@@ -2,20 +2,23 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
 use crate::keeper::wire::{LogOrder, Order, VERSION};
+use crate::supervisor::clock;
+use crate::supervisor::descriptors::with_reserve;
 use crate::supervisor::executor::Executor;
-use crate::supervisor::holdings::Stage;
-use crate::supervisor::identity;
+use crate::supervisor::handover;
+use crate::supervisor::holdings::{Holding, Stage};
+use crate::supervisor::identity::{self, Carriers, Ordered, Sought};
 use crate::supervisor::journal::Process;
 use crate::supervisor::keeper_link::{Heirloom, start_keeper};
 use crate::supervisor::run::Supervisor;
@@ -43,35 +46,36 @@ impl Succession {
     }
 
     /// Its descriptors close a moment before the process is gone: so a moment is waited for.
-    fn keeper_died(&mut self) -> bool {
+    async fn keeper_died(&self) -> bool {
         let Some(keeper) = &self.keeper else { return true };
-        let mut fds = [PollFd::new(keeper, PollFlags::IN)];
-        let died = poll(&mut fds, Some(&A_MOMENT)).is_ok_and(|ready| ready > 0);
-        if let (true, Some(mut child)) = (died, self.child.take()) {
+        has_ended(keeper).await
+    }
+
+    fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
             // Reaped, or so lost that nobody could.
             drop(child.try_wait());
         }
-        died
     }
 }
 
 impl Supervisor {
     /// Gets a new keeper. A keeper that lives and does not talk to us starts a new supervisor instead,
     /// so this one makes room.
-    pub(crate) async fn succeed(&mut self) {
+    pub(crate) async fn succeed(&mut self) -> ControlFlow<()> {
         let error = self.executor.lost.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-        if !self.succession.keeper_died() {
-            self.executor
-                .observer
-                .announce(&format!("the keeper hung up ({error}); it starts a new supervisor"));
-            self.executor.exit = Some(1);
-            return;
+        if !self.succession.keeper_died().await {
+            self.executor.observer.announce(&format!(
+                "cannot talk to the keeper any more ({error}); it starts a new supervisor, services go on"
+            ));
+            return ControlFlow::Break(());
         }
+        self.succession.reap();
         self.executor
             .observer
             .announce(&format!("the keeper died ({error}); a new one takes over, services go on"));
-        end_unborn(&self.succession.heirloom.arguments);
-        match start_keeper(&self.succession.heirloom) {
+        end_unborn(&self.succession.heirloom.arguments).await;
+        match with_reserve(|| start_keeper(&self.succession.heirloom)) {
             Ok((child, link)) => {
                 self.succession.child = Some(child);
                 self.succession.keeper = None;
@@ -86,13 +90,21 @@ impl Supervisor {
                 drop(tokio::time::timeout(RETRY, std::future::pending::<()>()).await);
             }
         }
+        ControlFlow::Continue(())
     }
 }
 
 impl Executor {
     pub(crate) fn introduce(&mut self) {
         self.send(&Order::Hello { version: VERSION, pid: std::process::id() }, &[]);
+        self.set_up();
+    }
+
+    /// What a keeper needs to know of the units as a whole.
+    pub(crate) fn set_up(&mut self) {
         self.send(&Order::LogTotal { bytes: self.ground.set.log_total_bytes }, &[]);
+        let ms = u64::try_from(self.ground.set.shutdown_timeout.as_millis()).unwrap_or(u64::MAX);
+        self.send(&Order::ShutdownTimeout { ms }, &[]);
     }
 
     /// Fills an empty keeper's table.
@@ -108,7 +120,11 @@ impl Executor {
         for run in held {
             let Some(holding) = self.holdings.runs.get(&run) else { continue };
             if let Some(order) = holding.adopt_order(run, self.log_order(&holding.unit)) {
-                let descriptors = holding.descriptors.clone();
+                let mut descriptors = holding.descriptors.clone();
+                if descriptors.is_empty() {
+                    // There was no room to keep any: with luck they can still be found.
+                    descriptors = with_reserve(|| identity::reopened(order.pid));
+                }
                 self.send(&Order::Adopt(Box::new(order)), &descriptors);
             }
         }
@@ -120,32 +136,47 @@ impl Executor {
     fn find_the_ordered(&mut self) {
         let is_lost =
             |executor: &Self, run: u64, stage| stage == Stage::Ordered && !executor.starts.is_pending(run);
-        let ordered: Vec<(u64, String)> = self
+        let sought = |(run, holding): (&u64, &Holding)| (*run, holding.ordered(*run));
+        let ordered: Vec<(u64, Ordered)> = self
             .holdings
             .runs
             .iter()
             .filter(|(run, holding)| is_lost(self, **run, holding.stage))
-            .map(|(run, holding)| (*run, identity::tag(&holding.unit, holding.ordinal, *run)))
+            .map(sought)
             .collect();
         if ordered.is_empty() {
             return;
         }
-        let found = identity::search(Path::new("/proc"));
-        for (run, tag) in ordered {
-            if let Some(pid) = found.get(&tag).copied() {
-                let process = Process { pid, start_time: identity::start_time(pid) };
-                let pidfd = identity::open(pid);
-                // Without a reader its first word would end it.
-                let output = if pidfd.is_some() { identity::open_output(pid) } else { None };
-                let event = self.spawned(run, process, pidfd.into_iter().chain(output).collect());
-                self.news.extend(event);
-            } else {
-                self.holdings.exited(run, true);
-                let cause = "the keeper died".into();
-                let failure = SpawnFailure { step: SpawnStep::Clone, errno: 0, cause };
-                self.news.push_back(Event::RunFailedToSpawn { run: RunId(run), failure });
+        let carriers = Carriers::search();
+        for (run, ordered) in ordered {
+            match carriers.find(&ordered) {
+                Sought::Found(process) => {
+                    let pidfd = identity::open(process.pid);
+                    // Without a reader its first word would end it.
+                    let output = if pidfd.is_some() { identity::open_output(process.pid) } else { None };
+                    let event = self.spawned(run, process, pidfd.into_iter().chain(output).collect());
+                    self.news.extend(event);
+                }
+                Sought::Doubtful(process) => {
+                    let event = self.spawned(run, process, Vec::new());
+                    self.news.extend(event);
+                    self.hold_unverified(run, process);
+                }
+                Sought::Nobody => {
+                    self.holdings.exited(run, true);
+                    let cause = "the keeper died".into();
+                    let failure = SpawnFailure { step: SpawnStep::Clone, errno: 0, cause };
+                    self.news.push_back(Event::RunFailedToSpawn { run: RunId(run), failure });
+                }
             }
         }
+    }
+
+    fn hold_unverified(&mut self, run: u64, process: Process) {
+        let Some(holding) = self.holdings.runs.get_mut(&run) else { return };
+        holding.stage = Stage::Unverified(process);
+        let text = handover::unverifiable(&holding.unit, holding.ordinal, process.pid);
+        self.observer.announce(&text);
     }
 
     pub(crate) fn log_order(&self, unit: &str) -> Option<LogOrder> {
@@ -166,15 +197,20 @@ impl Executor {
 
 /// A keeper that is killed in the middle of a spawn leaves a fork that execs after all. Nobody was told of
 /// it, so its unit is started again, and there would be two: it is ended before anybody is looked for.
-fn end_unborn(arguments: &[OsString]) {
-    for process in identity::unborn(Path::new("/proc"), arguments) {
+async fn end_unborn(arguments: &[OsString]) {
+    for process in with_reserve(|| identity::unborn(Path::new("/proc"), arguments)) {
         // Gone already is as good.
         let _sent = pidfd_send_signal(&process, rustix::process::Signal::KILL);
-        let mut fds = [PollFd::new(&process, PollFlags::IN)];
-        if !poll(&mut fds, Some(&A_MOMENT)).is_ok_and(|ready| ready > 0) {
+        if !has_ended(&process).await {
             tracing::warn!("a process that the dead keeper was starting does not end");
         }
     }
+}
+
+/// Within a moment.
+async fn has_ended(process: &OwnedFd) -> bool {
+    let ended = async { with_reserve(|| clock::watched(process))?.readable().await };
+    matches!(tokio::time::timeout(A_MOMENT, ended).await, Ok(Ok(())))
 }
 
 /// The lock file names the keeper, for whoever finds it taken.
@@ -186,5 +222,5 @@ fn sign(lock: &OwnedFd, pid: Pid) {
     }
 }
 
-const A_MOMENT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const A_MOMENT: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(1);

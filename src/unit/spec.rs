@@ -40,6 +40,16 @@ impl UnitSet {
         u32::try_from(at).ok().map(UnitId)
     }
 
+    /// What people may mean by `name`: the unit of that name, else all replicas and instances `name@…`.
+    pub fn named(&self, name: &str) -> Vec<UnitId> {
+        if let Some(id) = self.find(name) {
+            return vec![id];
+        }
+        let is_copy =
+            |unit: &UnitSpec| unit.name.as_str().strip_prefix(name).is_some_and(|copy| copy.starts_with('@'));
+        self.ids().filter(|id| self.unit(*id).is_some_and(is_copy)).collect()
+    }
+
     pub fn ids(&self) -> impl Iterator<Item = UnitId> + use<> {
         (0..u32::try_from(self.units.len()).unwrap_or(u32::MAX)).map(UnitId)
     }

@@ -64,6 +64,28 @@ fn case_26_a_dependency_that_gives_up_is_told_along_the_whole_chain() {
 }
 
 #[test]
+fn the_name_of_a_group_means_all_its_replicas() {
+    let web = "command: [sh, -c, 'echo hello; exec sleep 1000']\nreplicas: 2\n";
+    let instance = Instance::booted("group", &[("web", web), ("website", SLEEP)]);
+    let before = instance.look().expect("a status");
+    let shown = instance.done(&["status", "web"]);
+    assert!(shown.contains("web@1") && shown.contains("web@2") && !shown.contains("website"), "{shown}");
+    instance.done(&["restart", "web"]);
+    let after = instance.look().expect("a status");
+    for name in ["web@1", "web@2"] {
+        assert_ne!(after.pid(name), before.pid(name), "{name}");
+    }
+    assert_eq!(after.pid("website"), before.pid("website"));
+    let why = instance.done(&["why", "web"]);
+    assert!(why.contains("web@1 is ready") && why.contains("web@2 is ready"), "{why}");
+    let logged = instance.done(&["logs", "web"]);
+    assert!(logged.contains("web@1 | hello") && logged.contains("web@2 | hello"), "{logged}");
+    let unknown = instance.run(&["restart", "wep"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("no unit is called `wep`"), "{unknown:?}");
+}
+
+#[test]
 fn units_with_errors_are_shown_and_nothing_starts() {
     let mut instance = Instance::new("bad-units", &[("good", SLEEP), ("bad", "comand: [sleep, '1']\n")]);
     instance.up();

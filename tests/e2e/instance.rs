@@ -215,6 +215,11 @@ impl Stranger {
     pub(crate) fn new() -> Self {
         Self(Command::new("sleep").arg("1000").spawn().expect("sleep"))
     }
+
+    #[expect(clippy::disallowed_methods, reason = "a process that is none of mcsup's")]
+    pub(crate) fn with_environment(name: &str, value: &str) -> Self {
+        Self(Command::new("sleep").arg("1000").env(name, value).spawn().expect("sleep"))
+    }
 }
 
 impl Drop for Stranger {

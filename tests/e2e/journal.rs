@@ -72,6 +72,27 @@ fn case_8_a_torn_last_line_is_no_empty_list() {
     instance.up();
     let after = instance.wait("booted again", |look| look.0["booted"] == true);
     assert_eq!(after.pid("a"), before);
+    instance.wait_for_line("the journal has 2 lines that make no sense");
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_starts_no_twins() {
+    let mut instance = Instance::booted("unreadable", &[("a", SLEEP)]);
+    let before = instance.look().expect("a status").pid("a");
+    wait_for_journal(&instance, "live ");
+    kill_both(&mut instance);
+    fs::rename(instance.path("state/journal"), instance.path("state/kept")).expect("no journal");
+    fs::create_dir(instance.path("state/journal")).expect("what cannot be read");
+    instance.up();
+    assert_eq!(instance.ended().code(), Some(1));
+    let printed = instance.printed();
+    assert!(printed.contains("help: mend the disk"), "{printed}");
+    assert_eq!(instance.processes(), [before], "no twin");
+    fs::remove_dir(instance.path("state/journal")).expect("mended");
+    fs::rename(instance.path("state/kept"), instance.path("state/journal")).expect("a journal");
+    instance.up();
+    let after = instance.wait("booted again", |look| look.0["booted"] == true);
+    assert_eq!(after.pid("a"), before);
 }
 
 #[test]
@@ -111,6 +132,26 @@ fn case_10_what_cannot_be_verified_is_neither_adopted_nor_signalled_nor_doubled(
     drop(stranger.0.wait());
     instance.done(&["restart", "a"]);
     assert!(instance.look().expect("a status").is("a", "ready"));
+}
+
+#[test]
+fn case_9_whoever_carries_the_tag_of_a_run_that_was_ordered_later_is_a_stranger() {
+    let stranger = Stranger::with_environment("MCSUP_RUN", "a#1:777");
+    let mut instance = Instance::booted("same-tag", &[("a", SLEEP)]);
+    let before = instance.look().expect("a status").pid("a");
+    wait_for_journal(&instance, "live ");
+    kill_both(&mut instance);
+    kill(before);
+    let uptime = fs::read_to_string("/proc/uptime").expect("an uptime");
+    let seconds: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).expect("a number");
+    // Ordered a moment ago, and the keeper died before it could say which process it became.
+    append(&instance, &checked(&format!("over {}", run_of(&instance))));
+    append(&instance, &checked(&format!("run 777 a 1 {}0000000", (seconds * 100.0).round())));
+    instance.up();
+    let after = instance.wait("started anew", |look| look.is("a", "ready"));
+    assert_ne!(after.pid("a"), stranger.0.id());
+    instance.done(&["stop", "a"]);
+    assert!(is_alive(stranger.0.id()), "never signalled");
 }
 
 #[test]

@@ -50,6 +50,19 @@ fn a_second_interrupt_means_now() {
 }
 
 #[test]
+fn a_second_term_of_an_orderly_shutdown_and_a_power_failure_are_heard_and_change_nothing() {
+    // Needs longer than the keeper waits for a word of the supervisor.
+    let slow = "command: [sh, -c, 'trap \"sleep 7; echo > done; exit 0\" TERM; while :; do sleep 0.1; done']\n\
+                stop: {grace: 30s}\n";
+    let mut instance = Instance::booted("second-term", &[("slow", slow)]);
+    signal(instance.keeper(), Signal::POWER);
+    instance.wait("stopping", |look| look.is("slow", "stopping"));
+    signal(instance.keeper(), Signal::TERM);
+    assert_eq!(instance.ended().code(), Some(0));
+    assert!(instance.path("units/done").exists(), "{}", instance.printed());
+}
+
+#[test]
 fn case_17_a_unit_that_ignores_the_signal_is_killed_at_the_end_of_its_grace() {
     let stubborn = "command: [sh, -c, 'trap \"\" TERM; while :; do sleep 1; done']\nstop: {grace: 200ms}\n";
     let instance = Instance::booted("stubborn", &[("a", stubborn)]);

@@ -44,6 +44,29 @@ fn a_supervisor_that_dies_puts_no_half_edited_unit_into_effect() {
 }
 
 #[test]
+fn what_an_earlier_boot_accepted_is_not_what_this_one_runs_on() {
+    let mut instance =
+        Instance::booted("earlier-boot", &[("a", "command: [sleep, '999']\n"), ("old", SLEEP)]);
+    let accepted = instance.path("state/accepted.json");
+    let earlier = std::fs::read(&accepted).expect("accepted units");
+    instance.done(&["shutdown"]);
+    instance.ended();
+    std::fs::remove_file(instance.path("units/old.yaml")).expect("one unit less");
+    instance.write("a", SLEEP);
+    instance.up();
+    let before = instance.wait("booted", |look| look.0["booted"] == true);
+    // As if the disk had been full when this boot wanted to keep its own.
+    std::fs::write(&accepted, earlier).expect("the earlier ones");
+    let supervisor = instance.supervisor();
+    kill(supervisor);
+    let after = instance.wait("back", |look| {
+        look.is("a", "ready") && instance.ring("__supervisor").is_some_and(|pid| pid != supervisor)
+    });
+    assert_eq!(after.pid("a"), before.pid("a"));
+    assert!(after.unit("old").is_null(), "{after:?}");
+}
+
+#[test]
 fn a_killed_keeper_is_replaced_and_its_services_are_adopted() {
     let instance = Instance::booted("kill-keeper", &[("a", QUICK), ("b", SLEEP)]);
     let before = instance.look().expect("a status");

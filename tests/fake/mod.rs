@@ -180,6 +180,13 @@ impl Fake {
             }
             return;
         }
+        if let Some(unknown) = ask.units().iter().find(|name| self.set.find(name.as_str()).is_none()) {
+            // Near enough for a fake.
+            let is_near = |name: &&UnitName| name.as_str().get(..1) == unknown.as_str().get(..1);
+            let nearest = self.set.units.iter().map(|spec| &spec.name).find(is_near).cloned();
+            drop(reply.send(Answer::Unknown { unit: unknown.clone(), nearest }));
+            return;
+        }
         let names: Vec<&str> = ask.units().iter().map(UnitName::as_str).collect();
         if names.contains(&"web@1") {
             self.held.push(reply);

@@ -474,7 +474,6 @@ impl Shadow {
     fn carry_fact(&mut self, now: Timestamp, fact: &Fact) {
         match fact {
             Fact::StateChanged { unit: id, from, to, .. } => {
-                let is_task = self.spec(*id).is_some_and(|spec| spec.kind == UnitKind::Task);
                 let is_restart = *to == StateName::Stopping
                     && self.shutdown_since.is_none()
                     && !self.is_stopped_by_person(*id);
@@ -482,8 +481,9 @@ impl Shadow {
                 unit.state = *to;
                 // A restart that has begun goes on in the shutdown that comes then.
                 unit.is_spared_order |= is_restart;
-                // A task that was stopped was cut short.
-                unit.has_passed &= !(is_task && *from == StateName::Stopping);
+                // What was stopped was cut short, unless it had ended by itself and was only swept.
+                let is_over = *to == StateName::Inactive && unit.own_end.is_some();
+                unit.has_passed &= *from != StateName::Stopping || is_over;
                 match to {
                     StateName::Completed => unit.has_passed = true,
                     StateName::Backoff => {
@@ -499,9 +499,14 @@ impl Shadow {
                         unit.last_attempt = None;
                     }
                     StateName::Inactive => {
-                        let is_by_itself =
-                            matches!(from, StateName::Starting | StateName::Ready | StateName::Unhealthy);
-                        unit.has_passed |= is_by_itself && unit.own_end == Some(true);
+                        let had_run = matches!(
+                            from,
+                            StateName::Starting
+                                | StateName::Ready
+                                | StateName::Unhealthy
+                                | StateName::Stopping
+                        );
+                        unit.has_passed |= had_run && unit.own_end == Some(true);
                         unit.comes_from_backoff = false;
                         unit.last_attempt = None;
                     }

@@ -1,0 +1,92 @@
+//! Threads for what may hang: a resolver, a dead file server, somebody's /proc. Each kind of question has
+//! its own few, so that one that hangs holds up no other kind.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+
+/// At most so many threads at once; none lives at rest. Cheap to clone, the bound is shared.
+#[derive(Clone, Debug)]
+pub struct Threads {
+    name: &'static str,
+    free: Arc<Semaphore>,
+}
+
+impl Threads {
+    pub fn new(name: &'static str, most: usize) -> Self {
+        Self { name, free: Arc::new(Semaphore::new(most)) }
+    }
+
+    /// The answer; `None` when there is none within `limit`, the wait for a free thread included. A question
+    /// that hangs keeps its thread for as long as it does.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        question: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let asked = async {
+            let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+            let (answer, answered) = oneshot::channel();
+            let work = move || {
+                let said = question();
+                // Free before anybody hears of it; and nobody may be waiting any more.
+                drop(permit);
+                answer.send(said).ok();
+            };
+            self.spawn(work).ok()?;
+            answered.await.ok()
+        };
+        tokio::time::timeout(limit, asked).await.ok()?
+    }
+
+    /// Begins work that takes as long as it takes.
+    ///
+    /// # Errors
+    /// `WouldBlock` when all threads are taken; otherwise the machine has none left.
+    pub fn try_begin(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let permit = Arc::clone(&self.free).try_acquire_owned();
+        let permit = permit.map_err(|_all_taken| io::ErrorKind::WouldBlock)?;
+        self.spawn(move || {
+            let _until_the_end = permit;
+            work();
+        })
+    }
+
+    fn spawn(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let builder = std::thread::Builder::new().name(self.name.to_owned()).stack_size(STACK_BYTES);
+        // Its end is told by what it was asked for.
+        builder.spawn(work).map(drop)
+    }
+}
+
+/// The resolver of the C library takes most.
+const STACK_BYTES: usize = 512 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_question_that_hangs_holds_up_no_more_than_its_own_thread() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let threads = Threads::new("test", 2);
+            let (end, hang) = mpsc::channel::<()>();
+            let hung = threads.ask(Duration::from_millis(20), move || hang.recv());
+            assert_eq!(hung.await, None);
+            assert_eq!(threads.ask(Duration::from_secs(10), || 5).await, Some(5));
+            let (more, hang) = mpsc::channel::<()>();
+            threads.try_begin(move || assert!(hang.recv().is_err())).unwrap();
+            let busy = threads.try_begin(|| {}).unwrap_err();
+            assert_eq!(busy.kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(threads.ask(Duration::from_millis(20), || 5).await, None, "no thread is free");
+            drop(end);
+            assert_eq!(threads.ask(Duration::from_secs(10), || 5).await, Some(5), "one is free again");
+            drop(more);
+        });
+    }
+}
