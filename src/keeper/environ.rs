@@ -9,32 +9,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use crate::keeper::process;
+use crate::keeper::process::{self, Tag};
 
 /// A read takes microseconds; the rest is for a machine that is busy.
 const DEADLINE: Duration = Duration::from_millis(100);
 /// While so many threads hang nobody is asked.
 const MOST_HUNG: u32 = 8;
 const THREAD_STACK_BYTES: usize = 64 * 1024;
-
-/// The run that an environment names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Tag {
-    Is(Vec<u8>),
-    /// It names none, or may not be seen.
-    None,
-    /// That cannot be told at the moment.
-    Untold,
-}
-
-impl Tag {
-    pub(super) fn told(self) -> Option<Vec<u8>> {
-        match self {
-            Self::Is(tag) => Some(tag),
-            Self::None | Self::Untold => None,
-        }
-    }
-}
 
 /// Asks one process after the other; costs nothing before the first.
 #[derive(Debug, Default)]
@@ -47,7 +28,7 @@ pub(super) struct Environs {
 #[derive(Debug)]
 struct Reader {
     ask: Sender<i32>,
-    answers: Receiver<Option<Vec<u8>>>,
+    answers: Receiver<Tag>,
 }
 
 impl Environs {
@@ -57,8 +38,7 @@ impl Environs {
             *reader = self.start(process::tag_of).ok();
         }
         match reader.as_ref().and_then(|reader| reader.tag_of(pid)) {
-            Some(Some(tag)) => Tag::Is(tag),
-            Some(None) => Tag::None,
+            Some(tag) => tag,
             None => {
                 if reader.take().is_some() {
                     self.hung.fetch_add(1, Ordering::SeqCst);
@@ -68,7 +48,7 @@ impl Environs {
         }
     }
 
-    fn start(&self, read: impl Fn(i32) -> Option<Vec<u8>> + Send + 'static) -> io::Result<Reader> {
+    fn start(&self, read: impl Fn(i32) -> Tag + Send + 'static) -> io::Result<Reader> {
         let (ask, asked) = channel();
         let (answer, answers) = channel();
         let hung = Arc::clone(&self.hung);
@@ -88,7 +68,7 @@ impl Environs {
 
 impl Reader {
     /// `None`: it hangs.
-    fn tag_of(&self, pid: i32) -> Option<Option<Vec<u8>>> {
+    fn tag_of(&self, pid: i32) -> Option<Tag> {
         self.ask.send(pid).ok()?;
         self.answers.recv_timeout(DEADLINE).ok()
     }
@@ -104,9 +84,9 @@ mod tests {
         let held = std::sync::Mutex::new(held);
         let hang = move |pid| {
             if pid == 1 {
-                held.lock().ok()?.recv().ok();
+                held.lock().unwrap().recv().ok();
             }
-            Some(vec![u8::try_from(pid).ok()?])
+            Tag::Is(vec![u8::try_from(pid).unwrap()])
         };
         let environs = Environs::default();
         *environs.reader.borrow_mut() = environs.start(hang).ok();
@@ -114,7 +94,7 @@ mod tests {
         assert_eq!(environs.tag_of(1), Tag::Untold);
         assert_eq!(environs.hung.load(Ordering::SeqCst), 1);
         let me = i32::try_from(std::process::id()).unwrap();
-        assert_eq!(environs.tag_of(me).told(), process::tag_of(me), "asked of another thread");
+        assert_eq!(environs.tag_of(me), process::tag_of(me), "asked of another thread");
         drop(release);
         // It goes on, finds itself alone, and ends.
         let mut rounds = 0_u64;

@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::keeper::clock::SECOND;
+use crate::keeper::clock::{MILLISECOND, SECOND};
 use crate::keeper::process::{self, Process};
 
 /// A process on its way out has lost the mark by which it would be known; it may be anybody's for
 /// this long, as may one that does not show it. What takes longer to end (an uninterruptible sleep) holds up nobody any more.
 const LEAVING: u64 = SECOND;
+/// The same for one without any environment: becoming another program takes far less.
+const BLANK: u64 = 50 * MILLISECOND;
 
 #[derive(Debug, Default)]
 pub(super) struct Orphans {
@@ -23,7 +25,7 @@ pub(super) enum Owner {
     /// No run that we hold.
     Nobody,
     /// Too late to tell; until then it may be anybody's.
-    Unclear { until: u64 },
+    Unclear { since: u64 },
 }
 
 /// What can be seen of an orphan at one moment.
@@ -31,6 +33,8 @@ pub(super) enum Owner {
 pub(super) enum Mark {
     Slot(u64),
     Nobody,
+    /// It has no environment at all, as between two programs.
+    Blank,
     /// It is on its way out, or did not show its environment in time.
     Unclear,
 }
@@ -44,17 +48,19 @@ impl Orphans {
     /// Looks at those that are new, and again at those who were unclear.
     pub(super) fn look(&mut self, pids: Vec<i32>, now: u64, mark: impl Fn(&Process) -> Mark) {
         for pid in pids {
-            let until = match self.by_pid.get(&pid) {
+            let since = match self.by_pid.get(&pid) {
                 Some(Owner::Slot(_) | Owner::Nobody) => continue,
-                Some(Owner::Unclear { until }) => *until,
-                None => now.saturating_add(LEAVING),
+                Some(Owner::Unclear { since }) => *since,
+                None => now,
             };
+            let age = now.saturating_sub(since);
             // Without an entry in /proc nothing can be said, now or later.
             let mark = process::look(pid).map_or(Mark::Nobody, |process| mark(&process));
             let owner = match mark {
                 Mark::Slot(slot) => Owner::Slot(slot),
-                Mark::Unclear if until > now => Owner::Unclear { until },
-                Mark::Unclear | Mark::Nobody => Owner::Nobody,
+                Mark::Blank if age < BLANK => Owner::Unclear { since },
+                Mark::Unclear if age < LEAVING => Owner::Unclear { since },
+                Mark::Blank | Mark::Unclear | Mark::Nobody => Owner::Nobody,
             };
             self.by_pid.insert(pid, owner);
         }

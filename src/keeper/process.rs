@@ -107,13 +107,37 @@ pub(super) fn is_leaving(pid: i32) -> bool {
     size() == Some(0)
 }
 
-/// The run that its environment names.
-pub(super) fn tag_of(pid: i32) -> Option<Vec<u8>> {
+/// The run that an environment names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    Is(Vec<u8>),
+    /// It names none, or may not be seen.
+    None,
+    /// There is nothing in it: it was cleared, or its process is about to become another program, or
+    /// is on its way out.
+    Empty,
+    /// It does not show in time.
+    Untold,
+}
+
+impl Tag {
+    pub(super) fn is(&self, tag: &str) -> bool {
+        matches!(self, Self::Is(own) if own == tag.as_bytes())
+    }
+}
+
+pub(super) fn tag_of(pid: i32) -> Tag {
     let mut environment = Vec::new();
-    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
-    file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment).ok()?;
+    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return Tag::None };
+    if file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment).is_err() {
+        return Tag::None;
+    }
+    if environment.is_empty() {
+        return Tag::Empty;
+    }
     let mut pairs = environment.split(|byte| *byte == 0);
-    pairs.find_map(|pair| pair.strip_prefix(RUN_VARIABLE)).map(<[u8]>::to_vec)
+    let own = pairs.find_map(|pair| pair.strip_prefix(RUN_VARIABLE));
+    own.map_or(Tag::None, |tag| Tag::Is(tag.to_vec()))
 }
 
 /// What makes a process part of a run.
@@ -134,7 +158,7 @@ pub(super) fn members(
     all: &[Process],
     belonging: Belonging<'_>,
     is_other: impl Fn(i32) -> bool,
-    tag_of: impl Fn(i32) -> Option<Vec<u8>>,
+    tag_of: impl Fn(i32) -> Tag,
 ) -> Vec<Process> {
     let Belonging { leader, tag, orphans_of } = belonging;
     let is_asked = |process: &Process| process.parent == orphans_of;
@@ -142,7 +166,7 @@ pub(super) fn members(
         process.pid == leader
             || process.group == leader
             || process.session == leader
-            || (is_asked(process) && tag_of(process.pid).is_some_and(|value| value == tag.as_bytes()))
+            || (is_asked(process) && tag_of(process.pid).is(tag))
     };
     let candidates: Vec<&Process> = all.iter().filter(|process| !is_other(process.pid)).collect();
     let mut pids: BTreeSet<i32> =
@@ -214,8 +238,10 @@ mod tests {
             process(base + 5, 1, base + 5),
         ];
         let belonging = Belonging { leader: base, tag: "a#1:1", orphans_of: 1 };
-        let found: Vec<i32> =
-            members(&all, belonging, |_| false, |_| None).iter().map(|process| process.pid - base).collect();
+        let found: Vec<i32> = members(&all, belonging, |_| false, |_| Tag::None)
+            .iter()
+            .map(|process| process.pid - base)
+            .collect();
         assert_eq!(found, [0, 3, 2]);
     }
 }

@@ -6,11 +6,11 @@ use rustix::event::epoll;
 use rustix::io::Errno;
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
-use crate::keeper::environ::{Environs, Tag};
+use crate::keeper::environ::Environs;
 use crate::keeper::holdings::{Holding, Holdings, Role};
 use crate::keeper::orders::{KILL, Sight};
 use crate::keeper::orphans::Mark;
-use crate::keeper::process::{self, Belonging, Process};
+use crate::keeper::process::{self, Belonging, Process, Tag};
 use crate::keeper::run::Keeper;
 use crate::keeper::sys::{self, Ended, Whom};
 use crate::keeper::wire::{Exit, Scope, Step, Usage};
@@ -169,6 +169,10 @@ impl Keeper {
     pub(super) fn signal(&mut self, slot: u64, signal: u8, scope: Scope, sight: &mut Sight) {
         if scope == Scope::All && signal == KILL {
             self.holdings.change(slot, |holding| holding.is_doomed = true);
+            if self.holdings.lingering.contains(&slot) {
+                // What could not be seen just now is looked for again.
+                self.sweep_at(clock::monotonic().saturating_add(SWEEP_FIRST), SWEEP_FIRST);
+            }
         }
         let Some(holding) = self.holdings.get(slot) else { return };
         let is_leader_there = holding.ended.is_none();
@@ -182,17 +186,18 @@ impl Keeper {
     fn signal_all_of(&mut self, slot: u64, signal: u8, sight: &mut Sight) {
         let Some(holding) = self.holdings.get(slot) else { return };
         let members = self.members(holding, sight);
-        for process in &members {
-            // The group takes its signal as one, below; nobody gets it twice.
-            if holding.is_group_gone || process.group != holding.pid {
-                process::signal(process, signal);
-            }
-        }
+        // The leader's group first, or it would see the others end and go as if by itself.
         if !holding.is_group_gone {
             sys::signal_by_pid(holding.pid.saturating_neg(), signal).ok();
         }
         if holding.ended.is_none() {
             self.signal_leader_beside_group(holding, signal);
+        }
+        for process in &members {
+            // The group took its signal as one; nobody gets it twice.
+            if holding.is_group_gone || process.group != holding.pid {
+                process::signal(process, signal);
+            }
         }
         self.see(slot, members);
     }
@@ -223,7 +228,7 @@ impl Keeper {
         let all = sight.get_or_insert_with(|| process::all(|_| true));
         let belonging = Belonging { leader: holding.pid, tag: &holding.tag, orphans_of: holding.reaper };
         let is_other = |pid| pid == self.pid || (pid != holding.pid && self.holdings.knows_pid(pid));
-        let mut members = process::members(all, belonging, is_other, |pid| self.environs.tag_of(pid).told());
+        let mut members = process::members(all, belonging, is_other, |pid| self.environs.tag_of(pid));
         members.retain(|process| !process.is_zombie);
         members
     }
@@ -373,9 +378,9 @@ fn owner_of(holdings: &Holdings, environs: &Environs, process: &Process) -> Mark
             let slot = holdings.iter().find(|(_, holding)| holding.tag.as_bytes() == tag);
             slot.map_or(Mark::Nobody, |(slot, _)| Mark::Slot(slot))
         }
-        Tag::None if process::is_leaving(process.pid) => Mark::Unclear,
         Tag::None => Mark::Nobody,
-        Tag::Untold => Mark::Unclear,
+        Tag::Empty if !process::is_leaving(process.pid) => Mark::Blank,
+        Tag::Empty | Tag::Untold => Mark::Unclear,
     }
 }
 
