@@ -71,9 +71,12 @@ pub(super) mod tests {
         }
     }
 
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
     fn ask(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, Verdict> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-        runtime.block_on(resolver.resolve(host, 80, Duration::from_millis(20)))
+        runtime().block_on(resolver.resolve(host, 80, Duration::from_millis(20)))
     }
 
     #[test]
