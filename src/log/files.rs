@@ -1,5 +1,6 @@
 //! The files of one unit's log, oldest first.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -46,9 +47,29 @@ impl LogDir {
 
     /// Oldest first, `current` last. Empty where the unit has written nothing yet.
     ///
+    /// A file that is renamed while its directory is read may be missed under both names, and the one after it
+    /// be seen. So the directory is read until nothing new turns up: what was missed has its last name by then.
+    ///
     /// # Errors
     /// When the directory is there and cannot be read.
     pub fn list(&self) -> io::Result<Vec<Listed>> {
+        let mut known: BTreeMap<FileId, (Rank, usize, Listed)> = BTreeMap::new();
+        for look in 0..MOST_LOOKS {
+            let mut is_new = false;
+            for (rank, file) in self.look()? {
+                is_new |= known.insert(file.id, (rank, look, file)).is_none();
+            }
+            if !is_new {
+                break;
+            }
+        }
+        let mut files: Vec<_> = known.into_values().collect();
+        // Two that were `current` each in its time: the one seen earlier is the older.
+        files.sort_by(|(rank, look, _), (other, later, _)| (rank, look).cmp(&(other, later)));
+        Ok(files.into_iter().map(|(_, _, file)| file).collect())
+    }
+
+    fn look(&self) -> io::Result<Vec<(Rank, Listed)>> {
         let entries = match std::fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -65,8 +86,7 @@ impl LogDir {
                 files.push((rank, Listed::new(entry.path(), &found)));
             }
         }
-        files.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(files.into_iter().map(|(_, file)| file).collect())
+        Ok(files)
     }
 
     /// Opens a listed file, also when it has been renamed meanwhile. `None`: it is gone.
@@ -114,9 +134,15 @@ impl FileId {
     }
 }
 
+/// Rotations faster than a directory is read, again and again, are nobody's log.
+const MOST_LOOKS: usize = 64;
+
+/// Whether it is `current`, then its name.
+type Rank = (bool, Vec<Part>);
+
 /// The order of a name among a unit's files: rotated ones by their numbers, `current` after them all.
 /// `None`: no log file.
-fn rank(name: &str) -> Option<(bool, Vec<Part>)> {
+fn rank(name: &str) -> Option<Rank> {
     if name.starts_with('.') || name.ends_with(INDEX_SUFFIX) {
         return None;
     }
