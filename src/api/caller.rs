@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStringExt;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -12,6 +13,7 @@ use nix::unistd::{Group, geteuid};
 
 use crate::api::problem::Problem;
 use crate::api::sys;
+use crate::aside::Threads;
 
 /// The group whose members may look.
 const LOOKERS: &str = "mcsup";
@@ -19,8 +21,14 @@ const LOOKERS: &str = "mcsup";
 /// What the keeper puts into the environment of everything that it starts.
 const RUN_VARIABLE: &str = "MCSUP_RUN";
 
-/// Most bytes read of a caller's environment; one that is larger is not searched to its end.
-const MOST_ENVIRONMENT_BYTES: u64 = 4 << 20;
+/// Most bytes read of a caller's environment: what the kernel allows (execve(2), a quarter of 8 MiB).
+const MOST_ENVIRONMENT_BYTES: u64 = 2 << 20;
+
+/// How long a caller's environment may take to be read: a process can make that hang.
+const LOOK_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Environments that are read at once.
+pub(crate) const MOST_LOOKS: usize = 4;
 
 /// Who may do what, settled when the supervisor starts.
 #[derive(Clone, Debug)]
@@ -33,23 +41,64 @@ pub struct Rules {
     /// `MCSUP_RUN` of the supervisor itself, where it is a unit of another supervisor: who shares it
     /// is not one of our units.
     pub own_run: Option<Vec<u8>>,
+    /// The run that a process belongs to. May hang as long as that process likes.
+    pub run_of: fn(i32) -> CallerRun,
+}
+
+/// `MCSUP_RUN` of a caller: it is, or descends from, a process of a unit. Best effort: a process may clear its
+/// environment, and `/proc` may be missing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum CallerRun {
+    #[default]
+    None,
+    Of(Vec<u8>),
+    /// It could not be told in time, or not at all.
+    Unknown,
 }
 
 impl Rules {
+    /// What `peer` may do. Asked on a thread, as both its environment and the group may take as long as
+    /// others like; without an answer nobody may change anything.
+    pub async fn settle(&self, mut peer: Peer, threads: &Threads) -> Access {
+        let (rules, hasty) = (self.clone(), Peer { run: CallerRun::Unknown, ..peer.clone() });
+        let settled = threads.ask(LOOK_DEADLINE, move || {
+            if rules.may_change(&peer) {
+                peer.run = (rules.run_of)(peer.pid);
+            }
+            rules.access(&peer)
+        });
+        match settled.await {
+            Some(access) => access,
+            None if self.may_change(&hasty) => self.access(&hasty),
+            None => Access::Nothing { uid: hasty.uid },
+        }
+    }
+
     pub fn of_this_process() -> Self {
         Self {
             own_uid: geteuid().as_raw(),
             look_gid,
             own_run: std::env::var_os(RUN_VARIABLE).map(OsStringExt::into_vec),
+            run_of,
         }
     }
 
+    /// By its user alone.
+    fn may_change(&self, peer: &Peer) -> bool {
+        peer.uid == 0 || peer.uid == self.own_uid
+    }
+
     pub fn access(&self, peer: &Peer) -> Access {
-        let may_change = peer.uid == 0 || peer.uid == self.own_uid;
+        let may_change = self.may_change(peer);
         let is_member = || (self.look_gid)().is_some_and(|gid| peer.gids.contains(&gid));
         match (&peer.run, may_change, may_change || is_member()) {
-            (Some(run), true, _) | (Some(run), _, true) if self.own_run.as_ref() != Some(run) => {
+            (CallerRun::Of(run), true, _) | (CallerRun::Of(run), _, true)
+                if self.own_run.as_ref() != Some(run) =>
+            {
                 Access::Look { why: "a process of a unit may only look" }
+            }
+            (CallerRun::Unknown, true, _) => {
+                Access::Look { why: "it cannot be told whether a unit asks, and units may only look" }
             }
             (_, true, _) => Access::Change,
             (_, false, true) => Access::Look { why: "members of the group `mcsup` may only look" },
@@ -71,31 +120,39 @@ pub struct Peer {
     pub gids: Vec<u32>,
     /// 0 where it lives in a pid namespace that we cannot see.
     pub pid: i32,
-    /// Its `MCSUP_RUN`: it is, or descends from, a process of a unit. Best effort: a process may clear its
-    /// environment, and `/proc` may be missing.
-    pub run: Option<Vec<u8>>,
+    pub run: CallerRun,
 }
 
 impl Peer {
+    /// All but its run.
+    ///
     /// # Errors
     /// When the kernel does not say who connected.
     pub fn of(stream: &impl AsFd) -> Result<Self, nix::Error> {
         let credentials = getsockopt(stream, PeerCredentials)?;
         let mut gids = sys::peer_groups(stream.as_fd()).unwrap_or_default();
         gids.push(credentials.gid());
-        Ok(Self { uid: credentials.uid(), gids, pid: credentials.pid(), run: run_of(credentials.pid()) })
+        Ok(Self { uid: credentials.uid(), gids, pid: credentials.pid(), run: CallerRun::None })
     }
 }
 
-fn run_of(pid: i32) -> Option<Vec<u8>> {
+fn run_of(pid: i32) -> CallerRun {
     use std::io::Read as _;
-    let file = std::fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+    let Ok(file) = std::fs::File::open(format!("/proc/{pid}/environ")) else { return CallerRun::None };
     let mut environ = Vec::new();
-    file.take(MOST_ENVIRONMENT_BYTES).read_to_end(&mut environ).ok()?;
-    environ.split(|byte| *byte == 0).find_map(|pair| {
+    let Ok(length) = file.take(MOST_ENVIRONMENT_BYTES).read_to_end(&mut environ) else {
+        return CallerRun::None;
+    };
+    let run = environ.split(|byte| *byte == 0).find_map(|pair| {
         let (name, value) = pair.split_at_checked(RUN_VARIABLE.len())?;
         (name == RUN_VARIABLE.as_bytes()).then(|| value.strip_prefix(b"=").map(<[u8]>::to_vec))?
-    })
+    });
+    let is_cut = u64::try_from(length).is_ok_and(|length| length >= MOST_ENVIRONMENT_BYTES);
+    match run {
+        Some(run) => CallerRun::Of(run),
+        None if is_cut => CallerRun::Unknown,
+        None => CallerRun::None,
+    }
 }
 
 /// What a caller may do.
@@ -161,11 +218,12 @@ mod tests {
     const GROUP: u32 = 990;
 
     fn rules() -> Rules {
-        Rules { own_uid: OWN, look_gid: || Some(GROUP), own_run: None }
+        Rules { own_uid: OWN, look_gid: || Some(GROUP), own_run: None, run_of: |_| CallerRun::None }
     }
 
     fn peer(uid: u32, gids: &[u32], run: Option<&str>) -> Peer {
-        Peer { uid, gids: gids.to_vec(), pid: 1, run: run.map(|run| run.as_bytes().to_vec()) }
+        let run = run.map_or(CallerRun::None, |run| CallerRun::Of(run.as_bytes().to_vec()));
+        Peer { uid, gids: gids.to_vec(), pid: 1, run }
     }
 
     #[test]
@@ -189,6 +247,28 @@ mod tests {
             };
             assert_eq!(found, expected, "{peer:?}");
         }
+    }
+
+    #[test]
+    fn who_makes_the_look_at_its_environment_hang_may_only_look() {
+        fn for_ever<T>(_: i32) -> T {
+            loop {
+                std::thread::park();
+            }
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let threads = Threads::new("test", 1);
+        let hanging = Rules { run_of: for_ever, ..rules() };
+        let access = runtime.block_on(hanging.settle(peer(OWN, &[], None), &threads));
+        assert!(matches!(access, Access::Look { .. }), "{access:?}");
+        // Its thread is lost for as long as that goes on: the next is not taken at its word either.
+        let access = runtime.block_on(rules().settle(peer(0, &[], None), &threads));
+        assert!(matches!(access, Access::Look { .. }), "{access:?}");
+        let others = Threads::new("test", 1);
+        let hanging = Rules { look_gid: || for_ever(0), ..rules() };
+        let access = runtime.block_on(hanging.settle(peer(2000, &[GROUP], None), &others));
+        assert!(matches!(access, Access::Nothing { .. }), "{access:?}");
+        runtime.shutdown_background();
     }
 
     #[test]

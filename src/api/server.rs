@@ -19,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::caller::{Access, Peer};
+use crate::api::caller::{Access, MOST_LOOKS, Peer};
 use crate::api::impatient::Impatient;
 use crate::api::routes;
 use crate::api::{Context, Shared};
@@ -68,6 +68,7 @@ pub async fn serve_until(
     };
     let router = routes::router(shared);
     let (ending, is_ending) = watch::channel(false);
+    let looks = Threads::new("caller", MOST_LOOKS);
     let mut connections = JoinSet::new();
     let mut end = pin!(end);
     loop {
@@ -79,8 +80,16 @@ pub async fn serve_until(
                 Ok((stream, _)) if connections.len() < MOST_CONNECTIONS && has_room_for(&stream) => {
                     // Nobody to answer where the kernel does not say who asks.
                     if let Ok(peer) = Peer::of(&stream) {
-                        let access = rules.access(&peer);
-                        connections.spawn(answer(stream, router.clone(), access, is_ending.clone()));
+                        let (rules, looks) = (rules.clone(), looks.clone());
+                        let (router, is_ending) = (router.clone(), is_ending.clone());
+                        connections.spawn(async move {
+                            let (tell, access) = watch::channel(None);
+                            let settle = async {
+                                let access = rules.settle(peer, &looks).await;
+                                tell.send_replace(Some(access));
+                            };
+                            tokio::join!(settle, answer(stream, router, access, is_ending));
+                        });
                     }
                 }
                 Ok((too_many, _)) => drop(too_many),
@@ -109,12 +118,25 @@ async fn pause(error: &io::Error, connections: &mut JoinSet<()>) {
     drop(tokio::time::timeout(ACCEPT_PAUSE, freed).await);
 }
 
-async fn answer(stream: UnixStream, router: Router, access: Access, mut is_ending: watch::Receiver<bool>) {
+/// `access`: what this client may do, as soon as that is settled; no request is looked at before.
+async fn answer(
+    stream: UnixStream,
+    router: Router,
+    access: watch::Receiver<Option<Access>>,
+    mut is_ending: watch::Receiver<bool>,
+) {
     let inner = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(access);
-        inner.call(request)
+        let (inner, mut access) = (inner.clone(), access.clone());
+        async move {
+            let mut request = request.map(Body::new);
+            // Never settled is nothing settled: then nothing may be done.
+            let settled = access.wait_for(Option::is_some).await.ok().and_then(|access| *access);
+            if let Some(access) = settled {
+                request.extensions_mut().insert(access);
+            }
+            inner.call(request).await
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

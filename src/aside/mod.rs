@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 /// At most so many threads at once; none lives at rest. Cheap to clone, the bound is shared.
 #[derive(Clone, Debug)]
@@ -20,7 +20,8 @@ impl Threads {
     }
 
     /// The answer; `None` when there is none within `limit`, the wait for a free thread included. A question
-    /// that hangs keeps its thread for as long as it does.
+    /// that hangs keeps its thread, one of the runtime's, for as long as it does: the runtime has as many as all
+    /// kinds of questions together may take.
     pub async fn ask<T: Send + 'static>(
         &self,
         limit: Duration,
@@ -28,15 +29,13 @@ impl Threads {
     ) -> Option<T> {
         let asked = async {
             let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
-            let (answer, answered) = oneshot::channel();
             let work = move || {
                 let said = question();
-                // Free before anybody hears of it; and nobody may be waiting any more.
+                // Free before anybody hears of it.
                 drop(permit);
-                answer.send(said).ok();
+                said
             };
-            self.spawn(work).ok()?;
-            answered.await.ok()
+            tokio::task::spawn_blocking(work).await.ok()
         };
         tokio::time::timeout(limit, asked).await.ok()?
     }
@@ -48,21 +47,17 @@ impl Threads {
     pub fn try_begin(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let permit = Arc::clone(&self.free).try_acquire_owned();
         let permit = permit.map_err(|_all_taken| io::ErrorKind::WouldBlock)?;
-        self.spawn(move || {
+        let builder = std::thread::Builder::new().name(self.name.to_owned()).stack_size(STACK_BYTES);
+        let work = move || {
             let _until_the_end = permit;
             work();
-        })
-    }
-
-    fn spawn(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let builder = std::thread::Builder::new().name(self.name.to_owned()).stack_size(STACK_BYTES);
+        };
         // Its end is told by what it was asked for.
         builder.spawn(work).map(drop)
     }
 }
 
-/// The resolver of the C library takes most.
-const STACK_BYTES: usize = 512 * 1024;
+const STACK_BYTES: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -88,5 +83,6 @@ mod tests {
             assert_eq!(threads.ask(Duration::from_secs(10), || 5).await, Some(5), "one is free again");
             drop(more);
         });
+        runtime.shutdown_background();
     }
 }

@@ -53,26 +53,30 @@ fn ask_system(host: &str) -> io::Result<Vec<IpAddr>> {
 }
 
 /// More hosts that hang at once are no better resolved by more threads.
-const AT_ONCE: usize = 8;
+pub const AT_ONCE: usize = 8;
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    /// One that never answers.
+    /// One that does not answer in time.
     pub(in crate::probe) fn hanging() -> Resolver {
         Resolver {
             ask: |_| {
-                std::thread::park();
+                // Far longer than anybody here waits, and yet the test ends.
+                std::thread::park_timeout(Duration::from_millis(500));
                 Ok(Vec::new())
             },
             ..Resolver::default()
         }
     }
 
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
     fn ask(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, Verdict> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        runtime.block_on(resolver.resolve(host, 80, Duration::from_millis(20)))
+        runtime().block_on(resolver.resolve(host, 80, Duration::from_millis(20)))
     }
 
     #[test]

@@ -272,7 +272,7 @@ impl Executor {
         }
     }
 
-    fn begin_next_helper(&mut self, now: Now) {
+    pub(crate) fn begin_next_helper(&mut self, now: Now) {
         while let Some(launch) = self.helpers.next_in_line(now.mono) {
             self.begin(now, launch);
         }

@@ -233,7 +233,7 @@ impl Takeover {
         logs: &dyn Fn(&str) -> Option<LogOrder>,
     ) {
         let RecordedRun { unit, ordinal, spawned_at, .. } = record;
-        let Some((name, _)) = known(unit, set) else { return };
+        let Some((name, _)) = known(unit, set) else { return self.unclaimed(run, record, found) };
         let (condition, stage, process) = match found {
             Sought::Nobody => {
                 let condition = HandedCondition::Exited { exit: ExitStatus::Unknown, is_empty: true };
@@ -261,6 +261,31 @@ impl Takeover {
             spawned_at,
             condition,
         });
+    }
+
+    /// A recorded run whose unit is gone from the directory: it may still hold a port that others need.
+    fn unclaimed(&mut self, run: u64, record: &RecordedRun, found: Sought) {
+        let (process, is_ours) = match found {
+            Sought::Found(process) => (process, true),
+            Sought::Doubtful(process) => (process, false),
+            Sought::Nobody => return,
+        };
+        let RecordedRun { unit, ordinal, spawned_at, .. } = record;
+        let pid = process.pid;
+        self.announcements.push(format!(
+            "{unit}#{ordinal} (pid {pid}) still runs and belongs to no unit any more: left alone, with what it \
+             holds; end it by hand (`kill {pid}`), or give {unit} its file back and restart mcsup"
+        ));
+        self.image.runs.insert(run, RecordedRun { process: Some(process), ..record.clone() });
+        let stage = if is_ours { Held::Foreign(process) } else { Held::Unverified(process) };
+        let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
+        if is_ours {
+            holding.descriptors = identity::reopened(pid);
+            if let Some(order) = holding.adopt_order(run, None) {
+                self.adopt.push((order, holding.descriptors.clone()));
+            }
+        }
+        self.holdings.push((run, holding));
     }
 
     fn adopt(

@@ -27,18 +27,29 @@ pub(crate) enum Purpose {
     Probe(ProbeRunId),
 }
 
+impl Purpose {
+    fn is_probe(self) -> bool {
+        match self {
+            Self::StopCommand { .. } => false,
+            Self::Probe(_) => true,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Helpers {
     next: u64,
     running: BTreeMap<u64, Helper>,
-    /// More than `AT_ONCE`: first come, first served.
-    queue: VecDeque<(Launch, Purpose, Duration)>,
+    /// More than may run at once: first come, first served, and stop commands before probes.
+    stop_commands: VecDeque<(Launch, Purpose, Duration)>,
+    probes: VecDeque<(Launch, Purpose, Duration)>,
 }
 
 #[derive(Debug)]
 struct Helper {
     /// `None` once nobody wants to know any more.
     purpose: Option<Purpose>,
+    is_probe: bool,
     timeout: Duration,
     began: Timestamp,
     output: Option<Output>,
@@ -62,7 +73,8 @@ impl Drop for Output {
 impl Helpers {
     /// `now` makes numbers that no earlier supervisor of this boot gave.
     pub(crate) fn new(now: Timestamp) -> Self {
-        Self { next: HELPER_BIT | (now.0 & !HELPER_BIT), running: BTreeMap::new(), queue: VecDeque::new() }
+        let next = HELPER_BIT | (now.0 & !HELPER_BIT);
+        Self { next, running: BTreeMap::new(), stop_commands: VecDeque::new(), probes: VecDeque::new() }
     }
 
     pub(crate) fn number(&mut self) -> u64 {
@@ -78,11 +90,14 @@ impl Helpers {
         timeout: Duration,
         now: Timestamp,
     ) -> Option<Launch> {
-        if self.running.len() >= AT_ONCE {
-            self.queue.push_back((launch, purpose, timeout));
+        let is_probe = purpose.is_probe();
+        if !self.has_room(is_probe) {
+            let queue = if is_probe { &mut self.probes } else { &mut self.stop_commands };
+            queue.push_back((launch, purpose, timeout));
             return None;
         }
-        let helper = Helper { purpose: Some(purpose), timeout, began: now, output: None, was_told: false };
+        let helper =
+            Helper { purpose: Some(purpose), is_probe, timeout, began: now, output: None, was_told: false };
         self.running.insert(launch.run, helper);
         Some(launch)
     }
@@ -142,17 +157,25 @@ impl Helpers {
     }
 
     pub(crate) fn next_in_line(&mut self, now: Timestamp) -> Option<Launch> {
-        if self.running.len() >= AT_ONCE {
-            return None;
-        }
-        let (launch, purpose, timeout) = self.queue.pop_front()?;
+        let queue = match (self.stop_commands.is_empty(), self.has_room(false), self.has_room(true)) {
+            (false, true, _) => &mut self.stop_commands,
+            (_, _, true) => &mut self.probes,
+            (_, _, false) => return None,
+        };
+        let (launch, purpose, timeout) = queue.pop_front()?;
         self.admit(launch, purpose, timeout, now)
+    }
+
+    fn has_room(&self, is_probe: bool) -> bool {
+        // Few enough to count.
+        let probes = self.running.values().filter(|helper| helper.is_probe).count();
+        self.running.len() < AT_ONCE && (!is_probe || probes < PROBES_AT_ONCE)
     }
 
     /// Nobody wants this probe's answer. Some: that run has to be killed.
     pub(crate) fn cancel(&mut self, probe: ProbeRunId) -> Option<u64> {
         let wanted = Purpose::Probe(probe);
-        self.queue.retain(|(_, purpose, _)| *purpose != wanted);
+        self.probes.retain(|(_, purpose, _)| *purpose != wanted);
         let (run, helper) = self.running.iter_mut().find(|(_, helper)| helper.purpose == Some(wanted))?;
         helper.purpose = None;
         Some(*run)
@@ -208,4 +231,46 @@ fn keep(kept: &mut Vec<u8>, said: &[u8]) {
 }
 
 const AT_ONCE: usize = 64;
+/// Probes that hang until their timeout leave this much room for stop commands.
+const PROBES_AT_ONCE: usize = 48;
 const KEPT_BYTES: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::id::UnitId;
+    use crate::supervisor::launch::What;
+
+    fn admit(helpers: &mut Helpers, purpose: Purpose) -> Option<u64> {
+        let what = match purpose {
+            Purpose::StopCommand { .. } => What::StopCommand { timeout: Duration::from_secs(1) },
+            Purpose::Probe(_) => What::Probe { index: 0 },
+        };
+        let launch = Launch { run: helpers.number(), unit: UnitId(0), ordinal: 0, what };
+        helpers.admit(launch, purpose, Duration::from_secs(1), Timestamp(0)).map(|launch| launch.run)
+    }
+
+    #[test]
+    fn stop_commands_wait_for_no_probe() {
+        let mut helpers = Helpers::new(Timestamp(0));
+        let probes: Vec<u64> =
+            (0..200).filter_map(|at| admit(&mut helpers, Purpose::Probe(ProbeRunId(at)))).collect();
+        assert_eq!(probes.len(), PROBES_AT_ONCE);
+        let stops: Vec<u64> =
+            (0..20).filter_map(|at| admit(&mut helpers, Purpose::StopCommand { of: RunId(at) })).collect();
+        assert_eq!(probes.len() + stops.len(), AT_ONCE, "room was left for them");
+        let next = helpers.emptied(probes[0], Timestamp(0)).map(|launch| launch.what);
+        assert!(matches!(next, Some(What::StopCommand { .. })), "{next:?} goes first");
+    }
+
+    #[test]
+    fn what_waited_while_a_keeper_died_has_its_turn() {
+        let mut helpers = Helpers::new(Timestamp(0));
+        for at in 0..100 {
+            admit(&mut helpers, Purpose::Probe(ProbeRunId(at)));
+        }
+        assert_eq!(helpers.lose_all().len(), PROBES_AT_ONCE);
+        let next: Vec<Launch> = std::iter::from_fn(|| helpers.next_in_line(Timestamp(0))).collect();
+        assert_eq!(next.len(), PROBES_AT_ONCE);
+    }
+}

@@ -39,11 +39,21 @@ pub(crate) trait Lookup {
     fn env_file(&mut self, file: &Path) -> Result<Vec<(String, Vec<u8>)>, Miss>;
 }
 
+/// An answer that is not there; one worker's may serve many launches.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Missing {
+    Person(Who),
+    /// On this PATH, of this name.
+    Program(Vec<u8>, Vec<u8>),
+    /// Read anew for each launch, so no other's answer helps.
+    EnvFile,
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Miss {
-    /// Only a worker may ask.
-    NotCached,
+    /// Only a worker may ask for this.
+    NotCached(Missing),
     Failed(SpawnFailure),
 }
 
@@ -67,6 +77,13 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
+    /// Whom its answers may serve.
+    pub(crate) fn answers(&self) -> Vec<Missing> {
+        let people = self.people.keys().cloned().map(Missing::Person);
+        let programs = self.programs.keys().cloned().map(|(path, name)| Missing::Program(path, name));
+        people.chain(programs).collect()
+    }
+
     pub(crate) fn absorb(&mut self, other: Self) {
         self.people.extend(other.people);
         self.programs.extend(other.programs);
@@ -89,25 +106,31 @@ pub(crate) struct Cached<'a> {
 }
 
 impl Cached<'_> {
-    fn fresh<T: Clone>(&self, entry: Option<&(Timestamp, T)>) -> Result<T, Miss> {
+    fn fresh<T: Clone>(
+        &self,
+        entry: Option<&(Timestamp, T)>,
+        missing: impl FnOnce() -> Missing,
+    ) -> Result<T, Miss> {
         match entry {
             Some((at, value)) if self.now.since(*at) < KEPT => Ok(value.clone()),
-            Some(_) | None => Err(Miss::NotCached),
+            Some(_) | None => Err(Miss::NotCached(missing())),
         }
     }
 }
 
 impl Lookup for Cached<'_> {
     fn person(&mut self, who: &Who) -> Result<Person, Miss> {
-        self.fresh(self.cache.people.get(who))
+        self.fresh(self.cache.people.get(who), || Missing::Person(who.clone()))
     }
 
     fn program(&mut self, path: &[u8], name: &[u8]) -> Result<Vec<u8>, Miss> {
-        self.fresh(self.cache.programs.get(&(path.to_vec(), name.to_vec())))
+        let sought = (path.to_vec(), name.to_vec());
+        let found = self.cache.programs.get(&sought);
+        self.fresh(found, || Missing::Program(path.to_vec(), name.to_vec()))
     }
 
     fn env_file(&mut self, _file: &Path) -> Result<Vec<(String, Vec<u8>)>, Miss> {
-        Err(Miss::NotCached)
+        Err(Miss::NotCached(Missing::EnvFile))
     }
 }
 
@@ -315,6 +338,9 @@ mod tests {
         let cache = asking.learnt;
         assert!(cache.at(Timestamp(1)).person(&Who::default()).is_ok());
         let later = Timestamp(0).after(KEPT);
-        assert_eq!(cache.at(later).person(&Who::default()), Err(Miss::NotCached));
+        assert_eq!(
+            cache.at(later).person(&Who::default()),
+            Err(Miss::NotCached(Missing::Person(Who::default())))
+        );
     }
 }

@@ -178,7 +178,7 @@ impl Writer {
             NotedState::Stopping { why, stage, deadline } => {
                 self.u8(4);
                 self.why(why, set);
-                self.u8(code_of(STAGES, stage));
+                self.u8(stage_code(*stage));
                 self.u64(deadline.0);
             }
             NotedState::Backoff { until } => {
@@ -217,7 +217,7 @@ impl Writer {
         match cause {
             FailureCause::SpawnFailed(failure) => {
                 self.u8(0);
-                self.u8(code_of(STEPS, &failure.step));
+                self.u8(step_code(failure.step));
                 self.u64(u64::try_from(failure.errno).unwrap_or(0));
                 self.text(&failure.cause);
             }
@@ -347,7 +347,7 @@ impl<'a> Reader<'a> {
             3 => NotedState::Unhealthy,
             4 => NotedState::Stopping {
                 why: self.why(set)?,
-                stage: item_of(STAGES, self.u8()?)?,
+                stage: stage_of(self.u8()?)?,
                 deadline: self.time()?,
             },
             5 => NotedState::Backoff { until: self.time()? },
@@ -372,7 +372,7 @@ impl<'a> Reader<'a> {
     fn cause(&mut self, depth: u8) -> Option<FailureCause> {
         Some(match self.u8()? {
             0 => FailureCause::SpawnFailed(SpawnFailure {
-                step: item_of(STEPS, self.u8()?)?,
+                step: step_of(self.u8()?)?,
                 errno: i32::try_from(self.u64()?).ok()?,
                 cause: self.text()?,
             }),
@@ -416,12 +416,64 @@ fn desired_of(code: u8) -> Option<Desired> {
     })
 }
 
-fn code_of<T: PartialEq>(items: &[T], item: &T) -> u8 {
-    items.iter().position(|other| other == item).and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX)
+fn stage_code(stage: StopStage) -> u8 {
+    match stage {
+        StopStage::Command => 0,
+        StopStage::Signalled => 1,
+        StopStage::Sweeping => 2,
+        StopStage::Killed => 3,
+        StopStage::Unkillable => 4,
+    }
 }
 
-fn item_of<T: Copy>(items: &[T], code: u8) -> Option<T> {
-    items.get(usize::from(code)).copied()
+fn stage_of(code: u8) -> Option<StopStage> {
+    Some(match code {
+        0 => StopStage::Command,
+        1 => StopStage::Signalled,
+        2 => StopStage::Sweeping,
+        3 => StopStage::Killed,
+        4 => StopStage::Unkillable,
+        _ => return None,
+    })
+}
+
+fn step_code(step: SpawnStep) -> u8 {
+    match step {
+        SpawnStep::Expand => 0,
+        SpawnStep::Lookup => 1,
+        SpawnStep::Prepare => 2,
+        SpawnStep::Clone => 3,
+        SpawnStep::Session => 4,
+        SpawnStep::Limits => 5,
+        SpawnStep::OomScore => 6,
+        SpawnStep::Groups => 7,
+        SpawnStep::Setgid => 8,
+        SpawnStep::Setuid => 9,
+        SpawnStep::Chdir => 10,
+        SpawnStep::Descriptors => 11,
+        SpawnStep::Exec => 12,
+        SpawnStep::Timeout => 13,
+    }
+}
+
+fn step_of(code: u8) -> Option<SpawnStep> {
+    Some(match code {
+        0 => SpawnStep::Expand,
+        1 => SpawnStep::Lookup,
+        2 => SpawnStep::Prepare,
+        3 => SpawnStep::Clone,
+        4 => SpawnStep::Session,
+        5 => SpawnStep::Limits,
+        6 => SpawnStep::OomScore,
+        7 => SpawnStep::Groups,
+        8 => SpawnStep::Setgid,
+        9 => SpawnStep::Setuid,
+        10 => SpawnStep::Chdir,
+        11 => SpawnStep::Descriptors,
+        12 => SpawnStep::Exec,
+        13 => SpawnStep::Timeout,
+        _ => return None,
+    })
 }
 
 const VERSION: u8 = 1;
@@ -431,31 +483,6 @@ const ACCEPTED_KEY: &[u8] = b"accepted";
 const UNIT_KEY: &[u8] = b"unit:";
 /// A start limit holds the cause of the last failure, which is never itself a start limit.
 const CAUSE_DEPTH: u8 = 4;
-
-const STAGES: &[StopStage] = &[
-    StopStage::Command,
-    StopStage::Signalled,
-    StopStage::Sweeping,
-    StopStage::Killed,
-    StopStage::Unkillable,
-];
-
-const STEPS: &[SpawnStep] = &[
-    SpawnStep::Expand,
-    SpawnStep::Lookup,
-    SpawnStep::Prepare,
-    SpawnStep::Clone,
-    SpawnStep::Session,
-    SpawnStep::Limits,
-    SpawnStep::OomScore,
-    SpawnStep::Groups,
-    SpawnStep::Setgid,
-    SpawnStep::Setuid,
-    SpawnStep::Chdir,
-    SpawnStep::Descriptors,
-    SpawnStep::Exec,
-    SpawnStep::Timeout,
-];
 
 #[cfg(test)]
 mod tests {
@@ -507,9 +534,9 @@ mod tests {
             NotedState::Backoff { until: Timestamp(5) },
             NotedState::Completed,
         ];
-        for stage in STAGES {
+        for stage in (0..=u8::MAX).filter_map(stage_of) {
             let why = StopReason::Ended(ExitStatus::Code(0));
-            lives.push(NotedState::Stopping { why, stage: *stage, deadline: Timestamp(8) });
+            lives.push(NotedState::Stopping { why, stage, deadline: Timestamp(8) });
         }
         lives.extend(causes.iter().map(|cause| NotedState::Failed { cause: cause.clone() }));
         lives.extend(causes.into_iter().map(|cause| NotedState::Stopping {
@@ -537,6 +564,16 @@ mod tests {
             incident: None,
         };
         assert_eq!(decode(BOOT_KEY, &boot_value(&boot), &set), Some(Remembered::Boot(boot)));
+    }
+
+    #[test]
+    fn every_code_means_what_was_encoded() {
+        for code in 0..=u8::MAX {
+            assert!(stage_of(code).is_none_or(|stage| stage_code(stage) == code));
+            assert!(step_of(code).is_none_or(|step| step_code(step) == code));
+        }
+        let codes = |known: fn(u8) -> bool| (0..=u8::MAX).filter(|code| known(*code)).count();
+        assert_eq!((codes(|code| stage_of(code).is_some()), codes(|code| step_of(code).is_some())), (5, 14));
     }
 
     #[test]

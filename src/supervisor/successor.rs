@@ -129,6 +129,7 @@ impl Executor {
             }
         }
         self.news.extend(self.helpers.lose_all());
+        self.begin_next_helper(clock::now());
     }
 
     /// Runs that the old keeper was told to start and never answered for: either they carry their name

@@ -63,6 +63,23 @@ fn what_outlived_both_rings_is_adopted_and_a_stop_by_a_person_still_holds() {
 }
 
 #[test]
+fn what_outlived_both_rings_and_its_own_unit_file_is_told_and_left_alone() {
+    let mut instance = Instance::booted("unclaimed", &[("a", SLEEP), ("b", SLEEP)]);
+    let before = instance.look().expect("a status").pid("a");
+    wait_for_journal(&instance, "live ");
+    kill_both(&mut instance);
+    fs::remove_file(instance.path("units/a.yaml")).expect("one unit less");
+    instance.up();
+    instance.wait("booted again", |look| look.0["booted"] == true);
+    instance.wait_for_line(&format!("a#1 (pid {before}) still runs and belongs to no unit any more"));
+    assert!(is_alive(before));
+    // Nor does the next supervisor forget it.
+    kill(instance.supervisor());
+    instance.wait_for_line(&format!("a#1 (pid {before}) belongs to no unit any more"));
+    assert!(is_alive(before));
+}
+
+#[test]
 fn case_8_a_torn_last_line_is_no_empty_list() {
     let mut instance = Instance::booted("torn", &[("a", SLEEP)]);
     let before = instance.look().expect("a status").pid("a");
