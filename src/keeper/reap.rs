@@ -22,8 +22,10 @@ const STRANGER_DEADLINE: u64 = SECOND;
 /// What lingers is looked at after every orphan's end. Where that does not tell all, also this long
 /// after the last look …
 pub(super) const SWEEP_FIRST: u64 = 100 * MILLISECOND;
-/// … doubled up to this.
+/// … doubled up to this for adopted runs, …
 const SWEEP_LAST: u64 = SECOND;
+/// … and to this for our own: an end is announced, and what cannot be killed is not hurried.
+const SWEEP_OWN_LAST: u64 = 30 * SECOND;
 /// A storm of ends may take one part in so many of our time with looks.
 const SWEEP_SHARE: u64 = 10;
 /// Orphans taken in one go, so that a fork bomb does not hold the loop.
@@ -329,12 +331,13 @@ impl Keeper {
     pub(super) fn sweep(&mut self, now: u64) {
         let begun = clock::monotonic();
         self.look_at_unwatched(now);
-        let delay = self.next_sweep.take().map_or(SWEEP_FIRST, |(_, delay)| delay);
+        let (due_at, delay) = self.next_sweep.take().unwrap_or((now, SWEEP_FIRST));
         let has_orphans = self.reap_orphans();
         if has_orphans && !self.holdings.lingering.is_empty() {
             self.look_at_orphans();
         }
         let mut sight = None;
+        let mut has_adopted = false;
         let mut is_all_announced = has_orphans && !self.orphans.has_unclear();
         for slot in self.holdings.lingering.clone() {
             let Some(role) = self.holdings.get(slot).map(|holding| holding.role) else { continue };
@@ -346,14 +349,19 @@ impl Keeper {
                 continue;
             }
             if self.holdings.get(slot).is_some_and(|holding| holding.is_doomed) {
-                self.signal(slot, KILL, Scope::All, &mut sight);
+                self.signal_all_of(slot, KILL, &mut sight);
             }
+            has_adopted |= self.holdings.get(slot).is_some_and(|holding| !holding.is_child);
             is_all_announced &= self.holdings.get(slot).is_some_and(is_end_announced);
         }
         let is_asked_again = !self.holdings.lingering.is_empty() && !is_all_announced;
         if is_asked_again || !self.unwatched.is_empty() {
-            let next = delay.saturating_mul(2).min(SWEEP_LAST);
-            self.sweep_at(now.saturating_add(delay), next);
+            let is_untold = has_adopted || !self.unwatched.is_empty();
+            let last = if is_untold { SWEEP_LAST } else { SWEEP_OWN_LAST };
+            // Sweeps that an end brought about are no reason to be more patient.
+            let next = if due_at <= now { delay.saturating_mul(2).min(last) } else { delay };
+            let wait = if self.orphans.has_unclear() { SWEEP_FIRST } else { delay };
+            self.sweep_at(now.saturating_add(wait), next);
         }
         let end = clock::monotonic();
         self.no_sweep_before = end.saturating_add(end.saturating_sub(begun).saturating_mul(SWEEP_SHARE));
