@@ -71,6 +71,7 @@ pub(super) mod tests {
         }
     }
 
+    #[expect(clippy::unwrap_in_result, reason = "without a runtime there is no test")]
     fn ask(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, Verdict> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(resolver.resolve(host, 80, Duration::from_millis(20)))
