@@ -201,6 +201,16 @@ fn steady(lab: &Lab, count: usize) {
     stop(child, &beacons);
     lab.write_units(count, false);
     let (child, mut beacons, _) = launch(lab, lab.mcsup(&["up"]), count);
+    let rings = rings_of(child.id());
+    println!("{:<28} {:>10} processes", "rings", rings.len());
+    // Before the restarts, each of which ends in a deadline of its own, and after the boot's last threads.
+    std::thread::sleep(Duration::from_secs(3));
+    let before: u64 = rings.iter().map(|pid| switches(*pid)).sum();
+    std::thread::sleep(Duration::from_secs(10)); // the figure is a rate over this time
+    let after: u64 = rings.iter().map(|pid| switches(*pid)).sum();
+    println!("{:<28} {:>10.1} per s", "wake-ups at rest", after.saturating_sub(before) as f64 / 10.0);
+    let pss: u64 = rings.iter().map(|pid| pss_kib(*pid)).sum();
+    println!("{:<28} {:>10.2} MiB PSS", "memory of both rings", pss as f64 / 1024.0);
     let ours = restarts(lab, &mut beacons);
     for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
         compare(
@@ -209,10 +219,6 @@ fn steady(lab: &Lab, count: usize) {
             &[quantile(&floor_restarts, share)],
         );
     }
-    let rings = rings_of(child.id());
-    println!("{:<28} {:>10} processes", "rings", rings.len());
-    let pss: u64 = rings.iter().map(|pid| pss_kib(*pid)).sum();
-    println!("{:<28} {:>10.2} MiB PSS", "memory of both rings", pss as f64 / 1024.0);
     let statuses: Vec<f64> = (0..15)
         .map(|_| {
             let before = Instant::now();
@@ -221,10 +227,6 @@ fn steady(lab: &Lab, count: usize) {
         })
         .collect();
     println!("{:<28} {:>10.2} ms", "status of all", median(&statuses));
-    let before: u64 = rings.iter().map(|pid| switches(*pid)).sum();
-    std::thread::sleep(Duration::from_secs(10)); // the figure is a rate over this time
-    let after: u64 = rings.iter().map(|pid| switches(*pid)).sum();
-    println!("{:<28} {:>10.1} per s", "wake-ups at rest", (after - before) as f64 / 10.0);
     stop(child, &beacons);
 }
 
