@@ -37,9 +37,11 @@ const SMALL_BYTES: u64 = 16 * 1024;
 /// … so they are left to gather, at the most for this long: what a reader who follows the log may
 /// notice. A run's end and every other request cut it short.
 const GATHER_MOST: u64 = 2 * MILLISECOND;
-/// A pipe in which writes gather gets this much room, and is emptied about when half of it is used.
-/// (Every other pipe stays as it was made: one that fits the processor's cache moves faster.)
-const GATHER_BYTES: usize = 1024 * 1024;
+/// Half of what a pipe holds when it is made. Who fills that gets more room, and so does a pipe in
+/// which writes gather: then a writer waits for nobody while the pump is elsewhere.
+const FULL_BYTES: u64 = 32 * 1024;
+const ROOM_BYTES: usize = 1024 * 1024;
+/// A pipe in which writes gather is emptied about when this much of it is used.
 const GATHER_HALF: u64 = 512 * 1024;
 const THREAD_STACK_BYTES: usize = 128 * 1024;
 
@@ -99,6 +101,15 @@ struct Channel {
 enum Request {
     Drain(u64),
     Finish,
+}
+
+impl Channel {
+    fn make_room(&self) {
+        if !self.has_room.swap(true, Ordering::Relaxed) {
+            // Refused to users with many large pipes: then it stays as it is.
+            rustix::pipe::fcntl_setpipe_size(&self.pipe, ROOM_BYTES).ok();
+        }
+    }
 }
 
 impl Pump {
@@ -269,20 +280,13 @@ impl Worker {
             }
             self.unblock();
             if let Some(nap) = self.rhythm.nap_after(most, clock::monotonic()) {
-                self.make_room(&events);
+                for event in &events {
+                    if let Some(channel) = self.shared.channel(event.data.u64()) {
+                        channel.make_room();
+                    }
+                }
                 let mut wake = [PollFd::new(&self.shared.wake, PollFlags::IN)];
                 poll(&mut wake, Some(&clock::timespec(nap))).ok();
-            }
-        }
-    }
-
-    /// For what gathers in these pipes.
-    fn make_room(&self, events: &[epoll::Event]) {
-        for event in events {
-            let Some(channel) = self.shared.channel(event.data.u64()) else { continue };
-            if !channel.has_room.swap(true, Ordering::Relaxed) {
-                // Refused to users with many large pipes: then writers wait for us now and then.
-                rustix::pipe::fcntl_setpipe_size(&channel.pipe, GATHER_BYTES).ok();
             }
         }
     }
@@ -347,6 +351,9 @@ impl Worker {
         };
         match moved {
             Moved::Bytes(bytes) => {
+                if bytes >= FULL_BYTES {
+                    channel.make_room();
+                }
                 if self.total.wrote(bytes, limit) {
                     self.keep_to(limit);
                 }
