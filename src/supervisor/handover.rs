@@ -14,7 +14,7 @@ use crate::supervisor::holdings::{Holding, Stage as Held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
 use crate::supervisor::keeper_link::{Incoming, KeeperLink};
-use crate::supervisor::notes::{Remembered, decode, decode_accepted};
+use crate::supervisor::notes::{self, Remembered, decode, decode_accepted};
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
@@ -84,6 +84,12 @@ impl Legacy {
         self.notes.iter().find_map(|(key, value)| decode_accepted(key, value))
     }
 
+    /// Everything that lived when this keeper began was put into its table. Not so where a supervisor that
+    /// started it died before it had passed all of it on: then only the journal knows the rest.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.notes.iter().any(|(key, _)| notes::is_whole(key))
+    }
+
     /// The first supervisor of this keeper, with nothing to take over.
     pub(crate) fn is_cold(&self) -> bool {
         self.restarts == 0 && self.rows.is_empty() && self.notes.is_empty()
@@ -120,7 +126,10 @@ impl Takeover {
         let mut takeover = Self::new(epoch);
         for (key, value) in legacy.notes {
             takeover.note(&key, &value, set, |_| true);
-            takeover.image.notes.insert(key, value);
+            // Said of one keeper's table; the next one's is not whole before it is said again.
+            if !notes::is_whole(&key) {
+                takeover.image.notes.insert(key, value);
+            }
         }
         for (row, descriptors) in legacy.rows {
             takeover.row(&row, descriptors, set);
@@ -368,4 +377,18 @@ fn exit_of(stage: Stage) -> Option<Exit> {
 
 fn known(unit: &str, set: &UnitSet) -> Option<(UnitName, crate::unit::spec::UnitId)> {
     Some((UnitName::new(unit).ok()?, set.find(unit)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keeper_that_was_not_told_everything_is_not_whole() {
+        let mut half = Legacy { restarts: 1, ..Legacy::default() };
+        half.notes.push((b"unit:a".to_vec(), vec![1]));
+        assert!(!half.is_whole() && !half.is_cold());
+        half.notes.push(notes::encode_whole());
+        assert!(half.is_whole());
+    }
 }

@@ -54,6 +54,15 @@ pub(crate) fn decode_accepted(key: &[u8], value: &[u8]) -> Option<u64> {
     Reader::new(value)?.u64()
 }
 
+/// The pair that says: all that lived is in this keeper's table. A keeper without it was left half filled.
+pub(crate) fn encode_whole() -> (Vec<u8>, Vec<u8>) {
+    (WHOLE_KEY.to_vec(), Writer::new().0)
+}
+
+pub(crate) fn is_whole(key: &[u8]) -> bool {
+    key == WHOLE_KEY
+}
+
 /// `None`: not ours, another version, or damaged.
 pub(crate) fn decode(key: &[u8], value: &[u8], set: &UnitSet) -> Option<Remembered> {
     let mut input = Reader::new(value)?;
@@ -480,6 +489,7 @@ const VERSION: u8 = 1;
 const BOOT_KEY: &[u8] = b"boot";
 const EVENTS_KEY: &[u8] = b"events";
 const ACCEPTED_KEY: &[u8] = b"accepted";
+const WHOLE_KEY: &[u8] = b"whole";
 const UNIT_KEY: &[u8] = b"unit:";
 /// A start limit holds the cause of the last failure, which is never itself a start limit.
 const CAUSE_DEPTH: u8 = 4;

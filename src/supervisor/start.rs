@@ -135,6 +135,9 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     let read = load(face, &settings.home, is_takeover, legacy.seal()).and_then(|loaded| {
         if !is_takeover {
             legacy.recorded = Some(recorded(&settings.home.state)?);
+        } else if !legacy.is_whole() {
+            // Where the journal cannot be read either, the table is all there is.
+            legacy.recorded = recorded(&settings.home.state).ok();
         }
         Ok(loaded)
     });
@@ -240,6 +243,7 @@ impl Supervisor {
         for (order, descriptors) in adopt {
             executor.send(&Order::Adopt(Box::new(order)), &descriptors);
         }
+        executor.say_whole();
         executor.end_old_helpers(kill, forget);
         for text in announcements {
             executor.observer.announce(&text);

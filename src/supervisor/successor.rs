@@ -21,6 +21,7 @@ use crate::supervisor::holdings::{Holding, Stage};
 use crate::supervisor::identity::{self, Carriers, Ordered, Sought};
 use crate::supervisor::journal::Process;
 use crate::supervisor::keeper_link::{Heirloom, start_keeper};
+use crate::supervisor::notes;
 use crate::supervisor::run::Supervisor;
 
 /// Who the keeper is, and what the next one inherits.
@@ -128,8 +129,15 @@ impl Executor {
                 self.send(&Order::Adopt(Box::new(order)), &descriptors);
             }
         }
+        self.say_whole();
         self.news.extend(self.helpers.lose_all());
         self.begin_next_helper(clock::now());
+    }
+
+    /// From here on the keeper's table is right by itself.
+    pub(crate) fn say_whole(&mut self) {
+        let (key, value) = notes::encode_whole();
+        self.send(&Order::Remember { key, value }, &[]);
     }
 
     /// Runs that the old keeper was told to start and never answered for: either they carry their name

@@ -203,3 +203,30 @@ fn whatever_dies_in_whatever_order_each_service_ends_with_one_process() {
     instance.done(&["shutdown"]);
     assert!(instance.processes().is_empty());
 }
+
+#[test]
+fn a_supervisor_that_dies_while_it_hands_over_to_a_new_keeper_leaves_no_twins() {
+    let names = sleepers(100);
+    let units: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), SLEEP)).collect();
+    let instance = Instance::booted("half-handed", &units);
+    for _ in 0..10 {
+        let before = instance.look().expect("a status");
+        let (keeper, supervisor) = (instance.keeper(), instance.supervisor());
+        kill(keeper);
+        let next = || instance.ring("__keeper").filter(|next| *next != keeper);
+        assert!(eventually(next).is_some(), "no new keeper:\n{}", instance.printed());
+        kill(supervisor); // it may have passed on everything, a part, or nothing
+        let next = || instance.ring("__supervisor").filter(|next| *next != supervisor);
+        assert!(eventually(next).and_then(|_| eventually(|| instance.look())).is_some(), "nobody answers");
+        let mut there = Vec::new();
+        let mut known: Vec<_> = names.iter().map(|name| before.pid(name)).collect();
+        known.sort_unstable();
+        let agree = eventually(|| {
+            let look = instance.look()?;
+            there = instance.processes();
+            there.sort_unstable();
+            (names.iter().all(|name| look.is(name, "ready")) && there == known).then_some(())
+        });
+        assert!(agree.is_some(), "before {known:?}\nthere {there:?}\n{}", instance.printed());
+    }
+}
