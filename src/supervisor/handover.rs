@@ -125,9 +125,9 @@ impl Takeover {
     pub(crate) fn from_keeper(legacy: Legacy, set: &UnitSet, epoch: Option<Epoch>) -> Self {
         let mut takeover = Self::new(epoch);
         for (key, value) in legacy.notes {
-            takeover.note(&key, &value, set, |_| true);
             // Said of one keeper's table; the next one's is not whole before it is said again.
             if !notes::is_whole(&key) {
+                takeover.note(&key, &value, set, |_| true);
                 takeover.image.notes.insert(key, value);
             }
         }

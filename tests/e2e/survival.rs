@@ -30,6 +30,7 @@ fn a_killed_supervisor_takes_nothing_with_it_and_forgets_nothing() {
     assert!(after.is("task", "completed"), "a task runs once per boot: {after:?}");
     assert_eq!(after.unit("fragile")["last_exit"]["signal"], "SIGKILL");
     assert_eq!(after.0["booted"], true, "open barriers stay open");
+    assert!(!instance.printed().contains("is forgotten"), "every note is read: {}", instance.printed());
 }
 
 #[test]
