@@ -222,11 +222,20 @@ mod tests {
     fn a_proc_that_hangs_costs_the_asker_its_limit_and_the_loop_nothing() {
         run(async {
             let guard = Guard::new();
-            let held = guard.shared.host.lock().unwrap();
+            let (held, is_held) = std::sync::mpsc::channel();
+            let (let_go, hang) = std::sync::mpsc::channel::<()>();
+            let shared = Arc::clone(&guard.shared);
+            let holder = std::thread::spawn(move || {
+                let _reading = shared.host.lock().unwrap();
+                held.send(()).unwrap();
+                assert!(hang.recv().is_err());
+            });
+            is_held.recv().unwrap();
             assert_eq!(guard.ask(at(1), Duration::from_millis(20)).await, None);
             guard.sample_if_due(at(10));
             assert_eq!(guard.figures(), None);
-            drop(held);
+            drop(let_go);
+            holder.join().unwrap();
             guard.threads.ask(Duration::from_secs(30), || ()).await.unwrap();
             assert!(guard.ask(at(20), Duration::from_secs(30)).await.is_some(), "it recovers");
         });

@@ -174,7 +174,7 @@ fn opens_anew(name: &str, damage: impl FnOnce(&Path)) {
 #[test]
 fn a_file_that_is_no_database_is_put_aside() {
     opens_anew("nonsense", |path| {
-        std::fs::write(path, "this was overwritten by accident, all of it").unwrap()
+        std::fs::write(path, "this was overwritten by accident, all of it").unwrap();
     });
 }
 

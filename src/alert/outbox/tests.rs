@@ -58,10 +58,9 @@ async fn next(outbox: &mut Outbox) -> Event {
 }
 
 async fn delivered(outbox: &mut Outbox) -> Message {
-    match next(outbox).await {
-        Event::Delivered { message } => message,
-        other => panic!("not delivered: {other:?}"),
-    }
+    let event = next(outbox).await;
+    let Event::Delivered { message } = event else { panic!("not delivered: {event:?}") };
+    message
 }
 
 /// Goes on without events until the disk has done what it was asked.
@@ -184,10 +183,10 @@ fn a_command_is_run_by_the_caller_with_the_message_on_its_stdin() {
             let body: Message = serde_json::from_slice(&body).unwrap();
             assert_eq!((body.number, body.incident), (message, 7));
             outbox.ran(message, outcome.clone());
-            match next(&mut outbox).await {
-                Event::Failed { why, .. } => assert_eq!(Err(why), outcome),
-                Event::Delivered { .. } => assert_eq!(outcome, Ok(())),
-                other => panic!("{other:?}"),
+            let event = next(&mut outbox).await;
+            match outcome {
+                Err(said) => assert!(matches!(event, Event::Failed { why, .. } if why == said)),
+                Ok(()) => assert!(matches!(event, Event::Delivered { .. }), "{event:?}"),
             }
         }
         outbox.ran(999, Ok(()));
@@ -253,5 +252,19 @@ fn a_thousand_wait_and_the_oldest_goes_for_one_more() {
         let Event::Undeliverable { message, .. } = next(&mut outbox).await else { panic!("one is too many") };
         assert_eq!(message.incident, 0);
         assert_eq!(outbox.waiting("ops"), 1000);
+    });
+}
+
+#[test]
+fn a_server_that_speaks_no_tls_is_a_failed_delivery_like_any_other() {
+    let dir = Dir::new("tls");
+    let server = Server::start(Mood::Answer(200));
+    run(async {
+        let url = server.url().replace("http:", "https:");
+        let mut outbox = Outbox::open(dir.outbox(), &[webhook("ops", &url)], NOW);
+        outbox.push(message("ops", 7, Change::Opened));
+        let Event::Failed { why, .. } = next(&mut outbox).await else { panic!("it speaks no TLS") };
+        assert!(!why.is_empty() && !why.contains("/hook"), "{why}");
+        assert_eq!(server.requests().len(), 0, "nothing was said in the clear");
     });
 }

@@ -9,6 +9,7 @@ mod sockets;
 mod death;
 mod disks;
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -220,7 +221,7 @@ fn clock(id: ClockId) -> Duration {
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
-fn missing(what: &str, why: impl ToString) -> Missing {
+fn missing(what: &str, why: impl Display) -> Missing {
     Missing { what: what.to_owned(), why: why.to_string() }
 }
 
