@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 
 use crate::api::dto::ProblemDocument;
 use crate::cli::exit::{Exit, Failure};
-use crate::supervisor::home::{self, Home, Surroundings};
+use crate::supervisor::home::{Home, Surroundings};
+use crate::supervisor::socket::connect;
 
 /// Most bytes of an answer; a status of 10,000 units has 4 MiB.
 const MOST_ANSWER_BYTES: usize = 256 << 20;
@@ -73,7 +74,7 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
-        let stream = home::connect(&self.home.socket()).map_err(|error| self.nobody(&error))?;
+        let stream = connect(&self.home.socket()).map_err(|error| self.nobody(&error))?;
         let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream));
         let stream = stream.map_err(|error| self.nobody(&error))?;
         let (mut sender, connection) =
