@@ -363,7 +363,7 @@ fn events_are_followed_as_they_happen() {
     });
     assert!(is_heard, "nobody listens to what comes");
     live.send(next).unwrap();
-    events.until("shutdown began");
+    events.until("shutting down");
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::engine::event::ExitStatus;
 use crate::engine::status::UnitStatus;
 use crate::engine::time::{Timestamp, WallTime};
 use crate::supervisor::handle::StatusTable;
+use crate::supervisor::words::{name_of, phase_name, unit_of};
 use crate::unit::name::UnitName;
 use crate::unit::nearest::nearest;
 use crate::unit::spec::{Condition, Follow, Piece, Template, UnitId, UnitKind, UnitSet, UnitSpec};
@@ -71,7 +72,7 @@ pub(crate) async fn status(
     let body = dto::Status {
         generation: GENERATION,
         booted: table.overview.is_booted,
-        phase: table.set.phases.get(usize::from(table.overview.phase.0)).map_or("", |name| name).into(),
+        phase: phase_name(&table.set, table.overview.phase).into(),
         guard: Cow::Borrowed("normal"),
         stopping: table.overview.is_stopping,
         open_incidents: table.overview.open_incidents,
@@ -101,7 +102,7 @@ pub(crate) async fn unit(
         .iter()
         .rev()
         .filter(|record| {
-            events::unit_of(&record.fact)
+            unit_of(&record.fact)
                 .is_some_and(|unit| record.set.unit(unit).is_some_and(|spec| spec.name.as_str() == name))
         })
         .take(RECENT_EVENTS)
@@ -156,11 +157,6 @@ pub(crate) fn unknown(set: &UnitSet, name: &str) -> Problem {
     }
 }
 
-/// The name of a unit that may belong to a set that is no longer there.
-pub(crate) fn name_of(set: &UnitSet, unit: UnitId) -> &str {
-    set.unit(unit).map_or("?", |spec| spec.name.as_str())
-}
-
 pub(crate) fn json<T: Serialize>(body: &T, size_hint: usize) -> Response {
     let mut bytes = Vec::with_capacity(size_hint);
     match serde_json::to_writer(&mut bytes, body) {
@@ -183,7 +179,7 @@ fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'
             UnitKind::Service => "service",
             UnitKind::Task => "task",
         }),
-        phase: table.set.phases.get(usize::from(spec.phase.0)).map_or("", |name| name).into(),
+        phase: phase_name(&table.set, spec.phase).into(),
         state: Cow::Borrowed(status.state.as_str()),
         desired: Cow::Borrowed(if status.desired.is_up() { "up" } else { "down" }),
         reason: Cow::Borrowed(&status.reason),
