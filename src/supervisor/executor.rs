@@ -448,17 +448,6 @@ impl Executor {
         !is_foreign
     }
 
-    /// Helpers of the last supervisor: nobody waits for their answers.
-    pub(crate) fn end_old_helpers(&mut self, live: Vec<u64>, over: Vec<u64>) {
-        for run in live {
-            let signal = SignalNumber::KILL.0;
-            self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
-        }
-        for run in over {
-            self.send(&Order::Release { run }, &[]);
-        }
-    }
-
     fn helper_emptied(&mut self, now: Now, run: u64) {
         self.programs.remove(&run);
         self.send(&Order::Release { run }, &[]);

@@ -9,7 +9,7 @@ use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Not
 use crate::engine::id::RunId;
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
-use crate::keeper::wire::{AdoptOrder, Exit, HELPER_BIT, LogOrder, Report, Row, Stage};
+use crate::keeper::wire::{AdoptOrder, Exit, LogOrder, Report, Row, Stage};
 use crate::supervisor::holdings::{Holding, Stage as Held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
@@ -101,8 +101,6 @@ impl Legacy {
 pub(crate) struct Takeover {
     pub(crate) handover: Handover,
     pub(crate) holdings: Vec<(u64, Holding)>,
-    /// Helpers of the last supervisor: nobody waits for them.
-    pub(crate) kill: Vec<u64>,
     /// Runs to put into an empty keeper's table, with their descriptors.
     pub(crate) adopt: Vec<(AdoptOrder, Vec<Arc<OwnedFd>>)>,
     /// Rows of which nothing is left, and that no unit claims.
@@ -179,16 +177,9 @@ impl Takeover {
         self.handover.first_run = first;
     }
 
+    /// Of a unit's run: the last supervisor's helpers are ended by the keeper, which never speaks of them.
     fn row(&mut self, row: &Row, descriptors: Vec<OwnedFd>, set: &UnitSet) {
         let is_empty = matches!(row.stage, Stage::Exited { is_empty: true, .. } | Stage::SpawnFailed { .. });
-        if row.run & HELPER_BIT != 0 {
-            if is_empty {
-                self.forget.push(row.run);
-            } else {
-                self.kill.push(row.run);
-            }
-            return;
-        }
         let process = Process { pid: row.pid, start_time: row.start_time };
         let Some((name, unit)) = known(&row.unit, set) else {
             self.foreign(row, process, descriptors, is_empty);
