@@ -18,6 +18,7 @@ use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::probe::http::Http;
 use crate::probe::resolve::Resolver;
 use crate::probe::tcp;
+use crate::proc::run_tag;
 use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
@@ -295,7 +296,7 @@ impl Executor {
     fn refuse_to_signal(&mut self, run: RunId, Process { pid, start_time }: Process) {
         let Some(holding) = self.holdings.runs.get(&run.0) else { return };
         let unit = holding.unit.clone();
-        let tag = identity::tag(&unit, holding.ordinal, run.0);
+        let tag = run_tag(&unit, holding.ordinal, run.0);
         match identity::find(pid, start_time, &tag) {
             identity::Finding::Gone => {
                 self.holdings.exited(run.0, true);

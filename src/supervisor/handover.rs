@@ -10,6 +10,7 @@ use crate::engine::id::RunId;
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
 use crate::keeper::wire::{AdoptOrder, Exit, LogOrder, Report, Row, Stage};
+use crate::proc::run_tag;
 use crate::supervisor::holdings::{Holding, Stage as Held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
@@ -154,7 +155,7 @@ impl Takeover {
             Carriers::default()
         };
         for (run, record) in &recorded.runs {
-            let tag = identity::tag(&record.unit, record.ordinal, *run);
+            let tag = run_tag(&record.unit, record.ordinal, *run);
             let found = match record.process {
                 Some(process) => match identity::find(process.pid, process.start_time, &tag) {
                     Finding::Same => Sought::Found(process),
