@@ -229,7 +229,7 @@ fn json_is_what_the_supervisor_said() {
     assert_eq!(status["units"][0]["last_exit"]["signal"], "SIGKILL");
     let why = mcsup(&served.home, &["why", "--json", "web@1"]);
     let why: serde_json::Value = serde_json::from_slice(&why.stdout).unwrap();
-    assert_eq!(why["chain"][1]["unit"], "redis");
+    assert_eq!(why["units"][0]["chain"][1]["unit"], "redis");
     let events = said(&mcsup(&served.home, &["events", "--json", "-n", "2"]));
     let events: Vec<serde_json::Value> =
         events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
