@@ -155,7 +155,9 @@ pub(crate) fn block_on<T>(talk: impl Future<Output = Result<T, Failure>>) -> Res
 /// # Errors
 /// When the answer is not what this version of mcsup expects.
 pub(crate) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    // As text at once: the parser would look at each string of it again.
+    let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom);
+    text.and_then(serde_json::from_str).map_err(|error: serde_json::Error| {
         Failure::new(Exit::NoSupervisor, format!("cannot read the supervisor's answer: {error}"))
             .help("is the supervisor of another version? `mcsup --version` tells this one's")
     })
