@@ -301,6 +301,14 @@ fn events_are_told_one_a_line() {
     assert_eq!(said(&mcsup(&served.home, &["events", "-n", "1"])).lines().count(), 1);
 }
 
+#[test]
+fn the_events_of_a_group_are_those_of_its_units() {
+    let served = Served::new(Fake::replicas());
+    let told = |name: &str| said(&mcsup(&served.home, &["events", name]));
+    assert!(told("web@1").contains("web@1         starting -> ready: PONG"), "{}", told("web@1"));
+    assert_eq!(told("web"), told("web@1"), "nothing happened to the other one");
+}
+
 /// A command that goes on, and what it prints line by line.
 struct Going {
     child: Child,

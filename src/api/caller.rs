@@ -15,9 +15,7 @@ use crate::api::problem::Problem;
 use crate::api::sys;
 use crate::aside::Threads;
 use crate::proc::{self, NamedRun, RUN_VARIABLE};
-
-/// The group whose members may look.
-const LOOKERS: &str = "mcsup";
+use crate::supervisor::claim::LOOKERS;
 
 /// How long a caller's environment may take to be read: a process can make that hang.
 const LOOK_DEADLINE: Duration = Duration::from_secs(1);

@@ -12,6 +12,9 @@ use crate::supervisor::files::unless_full;
 use crate::supervisor::home::Home;
 use crate::supervisor::socket::{bind, connect};
 
+/// The group whose members may look.
+pub(crate) const LOOKERS: &str = "mcsup";
+
 /// Why a home cannot be had, in words for the person who typed the command.
 #[derive(Debug)]
 pub enum ClaimError {
@@ -82,9 +85,9 @@ pub fn listen(home: &Home) -> Result<UnixListener, ClaimError> {
     Ok(listener)
 }
 
-/// The owner, and the group `mcsup` where there is one: the API tells them apart further.
+/// For its owner, and for those who may look where there are any: the API tells them apart further.
 fn open_to_group(socket: &Path) -> io::Result<()> {
-    let group = nix::unistd::Group::from_name("mcsup").ok().flatten();
+    let group = nix::unistd::Group::from_name(LOOKERS).ok().flatten();
     let is_root = rustix::process::geteuid().is_root();
     let mode = match group {
         Some(group) if is_root => {

@@ -91,11 +91,7 @@ impl Home {
         home: Option<&Path>,
         units: Option<&Path>,
     ) -> Result<Self, HomeError> {
-        let given = home.map(Path::to_path_buf).or_else(|| around.mcsup_home.clone());
-        let base = match given {
-            Some(home) => Self::under(&std::path::absolute(&home).unwrap_or(home)),
-            None => Self::default_for(around).ok_or(HomeError::Homeless)?,
-        };
+        let base = Self::chosen(around, home).ok_or(HomeError::Homeless)?;
         let named_by_dir = home.is_none() && around.mcsup_home.is_none();
         let Some(asked) = units else {
             let units = canonical_units(&base.units)?;
@@ -111,8 +107,8 @@ impl Home {
     /// # Errors
     /// When nobody answers, or several do and none was named.
     pub fn for_client(around: &Surroundings, home: Option<&Path>) -> Result<Self, ClientError> {
-        if let Some(home) = home.map(Path::to_path_buf).or_else(|| around.mcsup_home.clone()) {
-            return Ok(Self::under(&std::path::absolute(&home).unwrap_or(home)));
+        if let Some(named) = Self::named(around, home) {
+            return Ok(named);
         }
         let default = Self::default_for(around).ok_or(ClientError::Homeless)?;
         if connect(&default.socket()).is_ok() {
@@ -128,6 +124,16 @@ impl Home {
             }
             (None, _) => Err(ClientError::NobodyLives { tried: default.socket() }),
         }
+    }
+
+    /// The one that is named, else the default one.
+    pub fn chosen(around: &Surroundings, home: Option<&Path>) -> Option<Self> {
+        Self::named(around, home).or_else(|| Self::default_for(around))
+    }
+
+    fn named(around: &Surroundings, home: Option<&Path>) -> Option<Self> {
+        let home = home.or(around.mcsup_home.as_deref())?;
+        Some(Self::under(&std::path::absolute(home).unwrap_or_else(|_nowhere| home.to_path_buf())))
     }
 
     /// All four directories under one.

@@ -150,8 +150,9 @@ impl Fake {
 
     fn table(&self, units: Option<&[UnitName]>) -> StatusTable {
         let is_wanted = |unit: &UnitStatus| {
-            let name = &self.set.unit(unit.unit).unwrap().name;
-            units.is_none_or(|names| names.contains(name))
+            units.is_none_or(|names| {
+                names.iter().any(|name| self.set.named(name.as_str()).contains(&unit.unit))
+            })
         };
         StatusTable {
             set: Arc::clone(&self.set),
