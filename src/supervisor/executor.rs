@@ -32,7 +32,8 @@ use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::starts::{Ready, Starts};
 use crate::supervisor::translate;
-use crate::unit::spec::{ProbeKind, SignalNumber};
+use crate::unit::spec::SignalNumber;
+use crate::unit::spec::probe::{Address, ProbeKind, Target};
 
 #[derive(Debug)]
 pub(crate) struct Executor {
@@ -330,19 +331,36 @@ impl Executor {
             ProbeKind::Exec { .. } => {
                 self.begin_helper(now, unit, What::Probe { index }, Purpose::Probe(probe), limit);
             }
-            ProbeKind::Tcp { host, port } => {
+            ProbeKind::Tcp(Address { host, port }) => {
                 let (host, port) = (host.clone(), *port);
                 let resolver = self.resolver.clone();
                 self.watch_probe(probe, async move {
                     tcp::execute(&resolver, &host, port, limit, since_boot).await
                 });
             }
-            ProbeKind::Http { host, port, path } => {
-                let (http, host, port, path) = (Rc::clone(&self.http), host.clone(), *port, path.clone());
+            ProbeKind::Http(question) => {
+                let http = Rc::clone(&self.http);
+                let (Target::Tcp(Address { host, port }), path) =
+                    (question.target.clone(), question.path.clone())
+                else {
+                    let verdict = Verdict::Error("http over a unix socket cannot be asked".into());
+                    self.news.push_back(Event::ProbeFinished { probe, verdict });
+                    return;
+                };
                 self.watch_probe(
                     probe,
                     async move { http.execute(&host, port, &path, limit, since_boot).await },
                 );
+            }
+            ProbeKind::Unix { .. }
+            | ProbeKind::Redis(_)
+            | ProbeKind::Postgres(_)
+            | ProbeKind::Grpc(_)
+            | ProbeKind::File(_)
+            | ProbeKind::Log(_)
+            | ProbeKind::Check(_) => {
+                let verdict = Verdict::Error("this kind of probe cannot be asked".into());
+                self.news.push_back(Event::ProbeFinished { probe, verdict });
             }
         }
     }
