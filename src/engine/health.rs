@@ -243,18 +243,14 @@ impl Engine {
                 self.become_ready(id);
             }
             (UnitState::Ready, Health::Failing) => {
-                let why = self.probe_words(id);
+                let cause = FailureCause::Unhealthy(self.probe_words(id));
                 self.enter(id, UnitState::Unhealthy);
-                let cause = FailureCause::Unhealthy(why);
                 self.open_incident(id, &cause.to_string());
-                match self.spec(id).restart.policy {
-                    // Where it is wanted down, its stop waits for others.
-                    RestartPolicy::Always | RestartPolicy::OnFailure if !self.units[id].desired.is_up() => {}
-                    RestartPolicy::Always | RestartPolicy::OnFailure => {
-                        self.begin_stop(id, StopReason::Failed(cause));
-                    }
-                    RestartPolicy::Never => {}
-                }
+                self.restart_unhealthy(id, cause);
+            }
+            // Its stop was taken back, or the policy leaves it alone.
+            (UnitState::Unhealthy, Health::Failing) => {
+                self.restart_unhealthy(id, FailureCause::Unhealthy(self.probe_words(id)));
             }
             (UnitState::Unhealthy, Health::Passing) => self.become_ready(id),
             (UnitState::Ready, Health::Passing) => {
@@ -264,10 +260,8 @@ impl Engine {
             }
             // It cannot be asked, or has not answered yet: nobody can say that it settles.
             (UnitState::Ready, Health::Unknown) => self.timers.cancel(Some(id), Timer::Settle),
-            (
-                UnitState::Starting | UnitState::Unhealthy,
-                Health::Unknown | Health::Passing | Health::Failing,
-            ) => {}
+            (UnitState::Starting, Health::Unknown | Health::Passing | Health::Failing)
+            | (UnitState::Unhealthy, Health::Unknown) => {}
             (
                 UnitState::Inactive
                 | UnitState::Waiting { .. }
@@ -277,6 +271,18 @@ impl Engine {
                 | UnitState::Completed,
                 _,
             ) => self.bug(Some(id), "health of a unit that is not up"),
+        }
+    }
+
+    fn restart_unhealthy(&mut self, id: UnitId, cause: FailureCause) {
+        match self.spec(id).restart.policy {
+            RestartPolicy::Always | RestartPolicy::OnFailure => {
+                // Where it is wanted down, its stop waits for others.
+                if self.units[id].desired.is_up() {
+                    self.begin_stop(id, StopReason::Failed(cause));
+                }
+            }
+            RestartPolicy::Never => {}
         }
     }
 
