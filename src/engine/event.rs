@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId};
-use crate::engine::state::{Desired, FailureCause, NotedState};
+use crate::engine::state::{Desired, NotedState};
 use crate::engine::time::Timestamp;
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
@@ -113,8 +113,6 @@ pub struct UnitNote {
     pub last_exit: Option<ExitStatus>,
     /// Its last finished run passed (tasks; condition `completed`).
     pub has_passed: bool,
-    /// Why it last failed, for the reason that people read.
-    pub last_failure: Option<FailureCause>,
     pub incident: Option<IncidentId>,
     /// It was stopped with `--only`: dependents that require it may live on.
     pub leaves_dependents: bool,

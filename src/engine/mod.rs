@@ -255,9 +255,7 @@ impl Engine {
             {
                 self.rest(id, UnitState::Inactive);
             }
-            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. }
-                if !is_wanted =>
-            {
+            UnitState::Starting | UnitState::Ready | UnitState::Unhealthy if !is_wanted => {
                 if !self.is_held(id) {
                     self.begin_stop(id, StopReason::Down);
                 }
@@ -266,9 +264,9 @@ impl Engine {
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed
-            | UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Starting
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Stopping { .. } => {}
         }
     }
@@ -332,7 +330,6 @@ impl Engine {
     fn rest(&mut self, id: UnitId, state: UnitState) {
         self.timers.cancel(Some(id), Timer::BackoffDelay);
         if state == UnitState::Inactive {
-            self.units[id].is_automatic = false;
             self.close_incident(id);
         }
         self.enter(id, state);

@@ -13,8 +13,8 @@ use crate::engine::time::{Now, Pretty, Timestamp};
 use crate::engine::timers::Timer;
 use crate::unit::spec::UnitSet;
 
-/// Deadlines by whose they are (`None`: the boot's) and their name.
-pub type Deadlines = BTreeMap<(Option<UnitId>, String), Timestamp>;
+/// Deadlines in the order of whose they are (`None`: the boot's) and their kind.
+pub type Deadlines = Vec<((Option<UnitId>, Timer), Timestamp)>;
 
 /// What people call each run: its unit and ordinal.
 pub type RunNames = BTreeMap<RunId, (UnitId, u32)>;
@@ -37,7 +37,7 @@ pub enum Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimerChange {
     pub unit: Option<UnitId>,
-    pub name: String,
+    pub timer: Timer,
     pub before: Option<Timestamp>,
     /// `None`: cancelled before it was due.
     pub at: Option<Timestamp>,
@@ -45,11 +45,15 @@ pub struct TimerChange {
 
 /// The engine's timers but those of probes, which would drown the rest.
 pub fn timers_of(engine: &Engine) -> Deadlines {
-    engine
-        .timers()
-        .filter(|(_, _, timer)| !matches!(timer, Timer::ProbeDue(_)))
-        .map(|(at, unit, timer)| ((unit, timer.to_string()), at))
-        .collect()
+    let shown = engine.timers().filter(|(_, _, timer)| !matches!(timer, Timer::ProbeDue(_)));
+    let mut deadlines: Deadlines = shown.map(|(at, unit, timer)| ((unit, timer), at)).collect();
+    deadlines.sort_unstable();
+    deadlines
+}
+
+fn find(deadlines: &Deadlines, owner: (Option<UnitId>, Timer)) -> Option<Timestamp> {
+    let at = deadlines.binary_search_by_key(&owner, |(owner, _)| *owner).ok()?;
+    deadlines.get(at).map(|(_, at)| *at)
 }
 
 impl Trace {
@@ -62,15 +66,15 @@ impl Trace {
         deadlines: Deadlines,
     ) {
         let mut timers = Vec::new();
-        for ((unit, name), at) in &self.deadlines {
-            if !deadlines.contains_key(&(*unit, name.clone())) && *at > now.mono {
-                timers.push(TimerChange { unit: *unit, name: name.clone(), before: Some(*at), at: None });
+        for ((unit, timer), at) in self.deadlines.iter().copied() {
+            if find(&deadlines, (unit, timer)).is_none() && at > now.mono {
+                timers.push(TimerChange { unit, timer, before: Some(at), at: None });
             }
         }
-        for ((unit, name), at) in &deadlines {
-            let before = self.deadlines.get(&(*unit, name.clone())).copied();
-            if before != Some(*at) {
-                timers.push(TimerChange { unit: *unit, name: name.clone(), before, at: Some(*at) });
+        for ((unit, timer), at) in deadlines.iter().copied() {
+            let before = find(&self.deadlines, (unit, timer));
+            if before != Some(at) {
+                timers.push(TimerChange { unit, timer, before, at: Some(at) });
             }
         }
         self.deadlines = deadlines;
@@ -325,7 +329,8 @@ impl Page<'_> {
     }
 
     fn timer(&mut self, change: &TimerChange) {
-        let slot = self.timers.entry((change.unit, change.name.clone())).or_insert((change.before, None));
+        let name = change.timer.to_string();
+        let slot = self.timers.entry((change.unit, name)).or_insert((change.before, None));
         slot.1 = change.at;
     }
 }

@@ -221,7 +221,7 @@ impl Auditor {
     fn backoff(&self, look: &mut Look<'_>, id: UnitId) {
         let (Some(spec), Some(unit)) = (self.shadow.spec(id), self.shadow.unit(id)) else { return };
         let Some((attempt, until)) = unit.note.as_ref().and_then(|note| match note.life {
-            NotedState::Backoff { until } => Some((note.attempt, until)),
+            NotedState::Backoff { until, .. } => Some((note.attempt, until)),
             NotedState::Inactive
             | NotedState::Starting
             | NotedState::Ready

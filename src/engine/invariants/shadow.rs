@@ -440,7 +440,7 @@ impl Shadow {
     fn is_pause(&self, now: Timestamp, id: UnitId, note: &UnitNote) -> bool {
         let then = self.spec(id).and_then(|spec| spec.restart.limit).map(|limit| limit.then);
         match (then, &note.life) {
-            (Some(OnLimit::Retry(pause)), NotedState::Backoff { until }) => until.since(now) == pause,
+            (Some(OnLimit::Retry(pause)), NotedState::Backoff { until, .. }) => until.since(now) == pause,
             (Some(OnLimit::Retry(_) | OnLimit::Fail) | None, _) => false,
         }
     }

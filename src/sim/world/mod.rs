@@ -448,7 +448,7 @@ impl World {
         let Some(engine) = self.engine.as_mut() else { return };
         let stepped = catch_unwind(AssertUnwindSafe(|| engine.step(now, event.clone())));
         let Ok(effects) = stepped else {
-            self.trace.step(now, event, Vec::new(), 0, BTreeMap::new());
+            self.trace.step(now, event, Vec::new(), 0, Vec::new());
             self.violate(0, "the engine panicked".to_owned());
             return;
         };
