@@ -18,6 +18,7 @@ use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::probe::http::Http;
 use crate::probe::resolve::Resolver;
 use crate::probe::tcp;
+use crate::proc::run_tag;
 use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
@@ -296,7 +297,7 @@ impl Executor {
     fn refuse_to_signal(&mut self, run: RunId, Process { pid, start_time }: Process) {
         let Some(holding) = self.holdings.runs.get(&run.0) else { return };
         let unit = holding.unit.clone();
-        let tag = identity::tag(&unit, holding.ordinal, run.0);
+        let tag = run_tag(&unit, holding.ordinal, run.0);
         match identity::find(pid, start_time, &tag) {
             identity::Finding::Gone => {
                 self.holdings.exited(run.0, true);
@@ -464,17 +465,6 @@ impl Executor {
             self.release(RunId(run));
         }
         !is_foreign
-    }
-
-    /// Helpers of the last supervisor: nobody waits for their answers.
-    pub(crate) fn end_old_helpers(&mut self, live: Vec<u64>, over: Vec<u64>) {
-        for run in live {
-            let signal = SignalNumber::KILL.0;
-            self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
-        }
-        for run in over {
-            self.send(&Order::Release { run }, &[]);
-        }
     }
 
     fn helper_emptied(&mut self, now: Now, run: u64) {
