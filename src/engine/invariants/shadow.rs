@@ -168,6 +168,11 @@ impl Shadow {
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
             Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
             Event::KeeperConnected(_)
+            | Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -202,7 +207,13 @@ impl Shadow {
             Event::StopCommandFinished { run, .. } => {
                 self.stop_commands.remove(run);
             }
-            Event::ClockStepped | Event::DeadlineReached => {}
+            Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
+            | Event::ClockStepped
+            | Event::DeadlineReached => {}
         }
     }
 
@@ -431,7 +442,14 @@ impl Shadow {
                 self.pending.remove(request);
                 self.answered.insert(*request);
             }
-            Effect::Exit { .. } => {}
+            Effect::RunHelper { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::CaptureEvidence { .. }
+            | Effect::Alert { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::AwaitConnection { .. }
+            | Effect::ForgetConnection { .. }
+            | Effect::Exit { .. } => {}
         }
     }
 
@@ -528,6 +546,11 @@ impl Shadow {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
+            | Fact::IncidentJoined { .. }
+            | Fact::IncidentMerged { .. }
+            | Fact::RungTried { .. }
+            | Fact::RungEnded { .. }
+            | Fact::StatusTold { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }
