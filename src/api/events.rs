@@ -168,10 +168,14 @@ pub(crate) fn event(record: &EventRecord) -> dto::Event {
             let state = |state: &StateName| Some(state.as_str().to_owned());
             dto::Event { from: state(from), to: state(to), ..event }
         }
-        Fact::IncidentOpened { incident, .. } | Fact::IncidentClosed { incident, .. } => {
-            dto::Event { incident: Some(incident.0), ..event }
-        }
+        Fact::IncidentOpened { incident, .. }
+        | Fact::IncidentJoined { incident, .. }
+        | Fact::IncidentMerged { into: incident, .. }
+        | Fact::RungTried { incident, .. }
+        | Fact::RungEnded { incident, .. }
+        | Fact::IncidentClosed { incident, .. } => dto::Event { incident: Some(incident.0), ..event },
         Fact::HealthChanged { .. }
+        | Fact::StatusTold { .. }
         | Fact::RunEnded { .. }
         | Fact::PhaseOpened { .. }
         | Fact::Booted

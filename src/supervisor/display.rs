@@ -76,6 +76,11 @@ impl Display {
                     | Fact::PhaseHeld { .. }
                     | Fact::IncidentOpened { .. }
                     | Fact::IncidentClosed { .. }
+                    | Fact::IncidentJoined { .. }
+                    | Fact::IncidentMerged { .. }
+                    | Fact::RungTried { .. }
+                    | Fact::RungEnded { .. }
+                    | Fact::StatusTold { .. }
                     | Fact::Unkillable { .. }
                     | Fact::Adopted { .. }
                     | Fact::RequestServed { .. }

@@ -108,6 +108,13 @@ impl Executor {
                 Effect::StartProbe { probe, unit, index } => self.start_probe(now, probe, unit, index),
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::RunHelper { .. }
+                | Effect::CancelHelper { .. }
+                | Effect::CaptureEvidence { .. }
+                | Effect::Alert { .. }
+                | Effect::WatchReadyLine { .. }
+                | Effect::AwaitConnection { .. }
+                | Effect::ForgetConnection { .. } => {} // the engine gives none yet
                 Effect::Exit { code } => self.exit = Some(code),
             }
         }

@@ -63,6 +63,18 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
         Fact::IncidentOpened { incident, unit, cause } => {
             format!("incident {incident} opened{}: {cause}", said.of(set, *unit))
         }
+        Fact::IncidentJoined { incident, unit, cause } => {
+            format!("{}is part of incident {incident}: {cause}", said.begin(set, *unit))
+        }
+        Fact::IncidentMerged { from, into } => format!("incident {from} is part of incident {into}"),
+        Fact::RungTried { unit, rung, .. } => format!("{}tries {rung}", said.begin(set, *unit)),
+        Fact::RungEnded { unit, has_helped: true, said: what, .. } => {
+            format!("{}healed: {what}", said.begin(set, *unit))
+        }
+        Fact::RungEnded { unit, has_helped: false, said: what, .. } => {
+            format!("{}not healed: {what}", said.begin(set, *unit))
+        }
+        Fact::StatusTold { unit, text } => format!("{}says: {text}", said.begin(set, *unit)),
         Fact::IncidentClosed { incident, unit } => {
             format!("incident {incident} closed{}", said.of(set, *unit))
         }
@@ -86,6 +98,11 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::Booted => "booted",
         Fact::PhaseHeld { .. } => "phase-held",
         Fact::IncidentOpened { .. } => "incident-opened",
+        Fact::IncidentJoined { .. } => "incident-joined",
+        Fact::IncidentMerged { .. } => "incident-merged",
+        Fact::RungTried { .. } => "rung-tried",
+        Fact::RungEnded { .. } => "rung-ended",
+        Fact::StatusTold { .. } => "status-told",
         Fact::IncidentClosed { .. } => "incident-closed",
         Fact::Unkillable { .. } => "unkillable",
         Fact::Adopted { .. } => "adopted",
@@ -102,11 +119,16 @@ pub fn unit_of(fact: &Fact) -> Option<UnitId> {
         | Fact::HealthChanged { unit, .. }
         | Fact::RunEnded { unit, .. }
         | Fact::Unkillable { unit }
+        | Fact::IncidentJoined { unit, .. }
+        | Fact::RungTried { unit, .. }
+        | Fact::RungEnded { unit, .. }
+        | Fact::StatusTold { unit, .. }
         | Fact::Adopted { unit, .. } => Some(*unit),
         Fact::IncidentOpened { unit, .. }
         | Fact::IncidentClosed { unit, .. }
         | Fact::BugFound { unit, .. } => *unit,
         Fact::PhaseOpened { .. }
+        | Fact::IncidentMerged { .. }
         | Fact::Booted
         | Fact::PhaseHeld { .. }
         | Fact::RequestServed { .. }
@@ -116,11 +138,18 @@ pub fn unit_of(fact: &Fact) -> Option<UnitId> {
 
 pub(crate) fn weight(fact: &Fact) -> Weight {
     match fact {
-        Fact::HealthChanged { .. } | Fact::RequestServed { .. } | Fact::RunEnded { .. } => Weight::Detail,
+        Fact::HealthChanged { .. }
+        | Fact::RequestServed { .. }
+        | Fact::RunEnded { .. }
+        | Fact::StatusTold { .. } => Weight::Detail,
         Fact::StateChanged { .. }
         | Fact::PhaseOpened { .. }
         | Fact::Booted
         | Fact::IncidentClosed { .. }
+        | Fact::IncidentJoined { .. }
+        | Fact::IncidentMerged { .. }
+        | Fact::RungTried { .. }
+        | Fact::RungEnded { .. }
         | Fact::Adopted { .. }
         | Fact::ShutdownBegan => Weight::Normal,
         Fact::PhaseHeld { .. }
