@@ -8,7 +8,8 @@ use crate::engine::policy;
 use crate::engine::state::{FailureCause, Health, StopReason, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
-use crate::unit::spec::{Ready, RestartPolicy, Retries};
+use crate::unit::spec::probe::Retries;
+use crate::unit::spec::{Ready, RestartPolicy};
 use std::time::Duration;
 
 /// The first probe of a starting unit comes at once; each failed one doubles this until it is `interval`:

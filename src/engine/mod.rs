@@ -174,6 +174,11 @@ impl Engine {
             Event::RunEmptied { run } => self.on_emptied(run),
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
             Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
+            Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. } => self.late(), // nothing asks for them yet
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::RequestAbandoned { request } => self.on_request_abandoned(request),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet

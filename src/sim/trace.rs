@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::engine::effect::{Answer, Effect, Fact, SignalScope};
+use crate::engine::effect::{Answer, Effect, Fact, Lever, Role, SignalScope};
 use crate::engine::event::Event;
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::state::StateName;
@@ -141,6 +141,13 @@ fn verbose_effect(effect: &Effect, set: &UnitSet) -> String {
         | Effect::StartProbe { .. }
         | Effect::CancelProbe { .. }
         | Effect::Reply { .. }
+        | Effect::RunHelper { .. }
+        | Effect::CancelHelper { .. }
+        | Effect::CaptureEvidence { .. }
+        | Effect::Alert { .. }
+        | Effect::WatchReadyLine { .. }
+        | Effect::AwaitConnection { .. }
+        | Effect::ForgetConnection { .. }
         | Effect::Exit { .. } => format!("{effect:?}"),
     }
 }
@@ -280,7 +287,22 @@ impl Page<'_> {
             Effect::Remember(_)
             | Effect::Release { .. }
             | Effect::StartProbe { .. }
-            | Effect::CancelProbe { .. } => {}
+            | Effect::CancelProbe { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::ForgetConnection { .. } => {}
+            Effect::RunHelper { unit, role, timeout, .. } => {
+                let timeout = Pretty(*timeout);
+                self.say(Some(*unit), format!("{}, at most {timeout}", role_words(role)));
+            }
+            Effect::CaptureEvidence { incident, unit, .. } => {
+                self.say(Some(*unit), format!("evidence of incident {incident}"));
+            }
+            Effect::Alert { unit, channel, text, .. } => {
+                let to = channel.as_deref().unwrap_or("every channel");
+                self.say(*unit, format!("alert to {to}: {text}"));
+            }
+            Effect::AwaitConnection { unit } => self.say(Some(*unit), "awaits a connection".to_owned()),
         }
     }
 
@@ -317,6 +339,18 @@ impl Page<'_> {
             Fact::IncidentOpened { incident, unit, cause } => {
                 self.say(*unit, format!("incident {incident} opened: {cause}"));
             }
+            Fact::IncidentJoined { incident, unit, cause } => {
+                self.say(Some(*unit), format!("joins incident {incident}: {cause}"));
+            }
+            Fact::IncidentMerged { from, into } => {
+                self.say(None, format!("incident {from} is part of incident {into}"));
+            }
+            Fact::RungTried { unit, rung, .. } => self.say(Some(*unit), format!("tries {rung}")),
+            Fact::RungEnded { unit, has_helped, said, .. } => {
+                let helped = if *has_helped { "it helped" } else { "it did not help" };
+                self.say(Some(*unit), format!("{helped}: {said}"));
+            }
+            Fact::StatusTold { unit, text } => self.say(Some(*unit), format!("says: {text}")),
             Fact::IncidentClosed { incident, unit } => self.say(*unit, format!("incident {incident} closed")),
             Fact::Unkillable { unit } => self.say(Some(*unit), "cannot be killed".to_owned()),
             Fact::Adopted { unit, ordinal } => {
@@ -362,6 +396,17 @@ fn reply(answer: &Answer, set: &UnitSet) -> String {
             format!("reply no unit {unit}, did you mean {nearest}")
         }
         Answer::Refused(why) => format!("reply refused: {why}"),
+    }
+}
+
+fn role_words(role: &Role) -> String {
+    match role {
+        Role::StopCommand { .. } => "stop command".to_owned(),
+        Role::Repair { rung, .. } => format!("repair of rung {rung}"),
+        Role::Reload { rung, .. } => format!("reload of rung {rung}"),
+        Role::Lever(Lever::Start) => "lever start".to_owned(),
+        Role::Lever(Lever::Stop) => "lever stop".to_owned(),
+        Role::Lever(Lever::Restart) => "lever restart".to_owned(),
     }
 }
 

@@ -35,7 +35,16 @@ impl Auditor {
                 }
             }
             Effect::Record(fact) => self.fact(look, fact),
-            Effect::Remember(_) | Effect::CancelProbe { .. } | Effect::Exit { .. } => {}
+            Effect::Remember(_)
+            | Effect::CancelProbe { .. }
+            | Effect::RunHelper { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::CaptureEvidence { .. }
+            | Effect::Alert { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::AwaitConnection { .. }
+            | Effect::ForgetConnection { .. }
+            | Effect::Exit { .. } => {}
         }
     }
 
@@ -59,6 +68,11 @@ impl Auditor {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
+            | Fact::IncidentJoined { .. }
+            | Fact::IncidentMerged { .. }
+            | Fact::RungTried { .. }
+            | Fact::RungEnded { .. }
+            | Fact::StatusTold { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }

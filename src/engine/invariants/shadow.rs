@@ -172,6 +172,11 @@ impl Shadow {
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
             Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
             Event::KeeperConnected(_)
+            | Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -206,7 +211,13 @@ impl Shadow {
             Event::StopCommandFinished { run, .. } => {
                 self.stop_commands.remove(run);
             }
-            Event::ClockStepped | Event::DeadlineReached => {}
+            Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
+            | Event::ClockStepped
+            | Event::DeadlineReached => {}
         }
     }
 
@@ -435,7 +446,14 @@ impl Shadow {
                 self.pending.remove(request);
                 self.answered.insert(*request);
             }
-            Effect::Exit { .. } => {}
+            Effect::RunHelper { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::CaptureEvidence { .. }
+            | Effect::Alert { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::AwaitConnection { .. }
+            | Effect::ForgetConnection { .. }
+            | Effect::Exit { .. } => {}
         }
     }
 
@@ -532,6 +550,11 @@ impl Shadow {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
+            | Fact::IncidentJoined { .. }
+            | Fact::IncidentMerged { .. }
+            | Fact::RungTried { .. }
+            | Fact::RungEnded { .. }
+            | Fact::StatusTold { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }
