@@ -28,8 +28,9 @@ const PACKET_BYTES: usize = 64 * 1024;
 const INLINE_BYTES: usize = 32 * 1024;
 /// Most bytes of a body in a memfd: far above any order, far below what hurts.
 const BODY_BYTES: u64 = 64 * 1024 * 1024;
-/// Most descriptors of a packet. The kernel takes 253.
-const PACKET_DESCRIPTORS: usize = 200;
+/// Most descriptors of a packet. The kernel takes 253, but who receives must have room for all of them at
+/// once or loses some, and then nothing can be trusted: so few that even a limit of 64 has that room.
+pub(crate) const PACKET_DESCRIPTORS: usize = 24;
 const HEAD_BYTES: usize = 6;
 
 const IN_PACKET: u8 = 0;

@@ -55,6 +55,9 @@ impl Keeper {
 
     fn on_hello(&mut self, version: u16, pid: u32, now: u64) {
         if !wire::is_read(version) {
+            super::complain(&format!(
+                "the supervisor speaks version {version} of the link, this keeper version {VERSION}; starting another one"
+            ));
             return self.lose_link(now);
         }
         self.supervisor.greeted(pid);

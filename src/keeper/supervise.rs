@@ -148,6 +148,8 @@ impl Keeper {
     pub(super) fn first_supervisor(&mut self, now: u64) -> io::Result<()> {
         if let Some(socket) = self.arguments.adopted_link.take() {
             self.supervisor.foreign_pid = Some(0);
+            // Services run already: whoever is to supervise them is tried again, however early it dies.
+            self.supervisor.has_ever_greeted = true;
             self.connect(socket, now)
         } else if self.arguments.attach.is_some() {
             Ok(())

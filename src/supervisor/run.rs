@@ -19,7 +19,7 @@ use crate::supervisor::executor::Executor;
 use crate::supervisor::handle::{Query, StatusTable};
 use crate::supervisor::inbox::Inbox;
 use crate::supervisor::journal::Process;
-use crate::supervisor::keeper_link::Incoming;
+use crate::supervisor::keeper_link::{self, Incoming};
 use crate::supervisor::successor::Succession;
 use crate::supervisor::translate;
 
@@ -115,12 +115,14 @@ impl Supervisor {
     }
 
     async fn wait(&mut self) -> Woken {
-        let Self { executor, inbox, queries, alarm, steps, .. } = self;
+        let Self { executor, inbox, queries, alarm, steps, succession, .. } = self;
         let link = &executor.link;
         let look = |result: io::Result<()>| result.map_or_else(Woken::Broken, |()| Woken::Look);
         tokio::select! {
             biased;
             result = link.readable() => look(result),
+            // Behind the link, which may still hold what the keeper said last.
+            () = succession.keeper_gone() => Woken::Broken(io::ErrorKind::UnexpectedEof.into()),
             result = link.writable(), if link.has_unsent() => look(result),
             Some(message) = inbox.recv() => Woken::Inbox(message),
             Some(query) = queries.recv() => Woken::Query(query),
@@ -211,8 +213,11 @@ impl Supervisor {
                 self.executor.send(&Order::Pong { number }, &[]);
                 None
             }
-            Report::Hello { pid, .. } => {
-                self.succession.keeper_is(pid);
+            Report::Hello { version, pid, .. } => {
+                match keeper_link::understood(version) {
+                    Ok(()) => self.succession.keeper_is(pid),
+                    Err(error) => drop(self.executor.lost.get_or_insert(error)),
+                }
                 None
             }
             // A new keeper's table is what we told it.
