@@ -181,6 +181,13 @@ impl Supervisor {
         false
     }
 
+    /// What a dead keeper told before it died: how runs ended, above all, which nobody else can tell any more.
+    pub(crate) fn hear_last_words(&mut self) {
+        while !self.hear_keeper() {}
+        // What was said in turn is lost, and given to the next keeper with all else.
+        self.executor.lost = None;
+    }
+
     fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
         let now = clock::now();
         let event = match report {

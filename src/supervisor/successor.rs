@@ -85,6 +85,7 @@ impl Supervisor {
             ));
             return ControlFlow::Break(());
         }
+        self.hear_last_words();
         self.succession.reap();
         self.executor
             .observer

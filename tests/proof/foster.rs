@@ -68,7 +68,7 @@ impl Fostered {
                     .expect("poll");
                 match link.receive() {
                     Ok(Received::Messages(messages)) => {
-                        inbox.extend(messages.into_iter().map(|(order, _)| order))
+                        inbox.extend(messages.into_iter().map(|(order, _)| order));
                     }
                     Ok(Received::Nothing) => {}
                     Ok(Received::Closed) | Err(_) => is_open = false,
@@ -84,10 +84,11 @@ impl Fostered {
     fn takes_over(&mut self) -> Vec<Order> {
         let mut orders = Vec::new();
         loop {
-            match self.next().expect("it lives") {
-                Order::Remember { key, .. } if key == WHOLE => return orders,
-                order => orders.push(order),
+            let order = self.next().expect("it lives");
+            if matches!(&order, Order::Remember { key, .. } if key == WHOLE) {
+                return orders;
             }
+            orders.push(order);
         }
     }
 
