@@ -222,19 +222,21 @@ impl Executor {
 /// A keeper that is killed in the middle of a spawn leaves a fork that execs after all. Nobody was told of
 /// it, so its unit is started again, and there would be two: it is ended before anybody is looked for.
 async fn end_unborn(arguments: &[OsString]) {
-    for process in with_reserve(|| identity::unborn(Path::new("/proc"), arguments)) {
+    let unborn = with_reserve(|| identity::unborn(Path::new("/proc"), arguments));
+    for process in &unborn {
         // Gone already is as good.
-        let _sent = pidfd_send_signal(&process, rustix::process::Signal::KILL);
-        if !has_ended(&process).await {
-            tracing::warn!("a process that the dead keeper was starting does not end");
-        }
+        let _sent = pidfd_send_signal(process, rustix::process::Signal::KILL);
     }
-}
-
-/// Within a moment.
-async fn has_ended(process: &OwnedFd) -> bool {
-    let ended = async { with_reserve(|| clock::watched(process))?.readable().await };
-    matches!(tokio::time::timeout(A_MOMENT, ended).await, Ok(Ok(())))
+    let all_ended = async {
+        for process in &unborn {
+            with_reserve(|| clock::watched(process))?.readable().await?;
+        }
+        io::Result::Ok(())
+    };
+    // A moment for all of them together: nothing else is looked after meanwhile.
+    if !matches!(tokio::time::timeout(A_MOMENT, all_ended).await, Ok(Ok(()))) {
+        tracing::warn!("a process that the dead keeper was starting does not end");
+    }
 }
 
 /// The lock file names the keeper, for whoever finds it taken.
