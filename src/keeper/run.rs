@@ -240,7 +240,10 @@ impl Keeper {
                     self.want_room();
                 }
             }
-            Some(Err(_)) => self.lose_link(now),
+            Some(Err(_)) => {
+                self.on_last_words(now);
+                self.lose_link(now);
+            }
             None => {}
         }
     }
