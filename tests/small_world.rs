@@ -18,9 +18,8 @@ use mcsup::sim::profile::plain;
 use mcsup::sim::world::World;
 use mcsup::unit::diagnostic::Place;
 use mcsup::unit::name::UnitName;
-use mcsup::unit::spec::{
-    Condition, Dependency, Follow, PhaseId, ProbeKind, ProbeSpec, Ready, Retries, UnitId, UnitSet, UnitSpec,
-};
+use mcsup::unit::spec::probe::{Address, ProbeKind, ProbeSpec, Retries};
+use mcsup::unit::spec::{Condition, Dependency, Follow, PhaseId, Ready, UnitId, UnitSet, UnitSpec};
 
 /// What may happen next. `None`: time passes until something happens by itself.
 const MOVES: [Option<&str>; 10] = [
@@ -52,11 +51,13 @@ fn pair(condition: Condition, follow: Follow, b_phase: u16) -> Arc<UnitSet> {
     if condition == Condition::Healthy {
         a.ready = Ready::Health;
         a.health = vec![ProbeSpec {
-            kind: ProbeKind::Tcp { host: "localhost".into(), port: 1 },
+            kind: ProbeKind::Tcp(Address { host: "localhost".into(), port: 1 }),
             interval: Duration::from_secs(1),
             timeout: Duration::from_secs(1),
             retries: Retries { count: 2, of: 2 },
+            successes: 1,
             start_period: Duration::ZERO,
+            start_interval: None,
         }];
     }
     let mut b = unit("b");

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use mcsup::graph;
 use mcsup::unit::SourceFile;
+use mcsup::unit::spec::probe::{Address, HttpProbe, ProbeKind, Retries, Target};
 use mcsup::unit::spec::{
-    Condition, Follow, InheritEnv, OnLimit, Piece, ProbeKind, Ready, Resource, RestartPolicy, Retries,
-    SignalNumber, Template, UnitKind, UnitSet, UnitSpec, WhenFull,
+    Condition, Follow, InheritEnv, OnLimit, Piece, Ready, Resource, RestartPolicy, SignalNumber, Template,
+    UnitKind, UnitSet, UnitSpec, WhenFull,
 };
 
 fn set(files: &[(&str, &str)]) -> UnitSet {
@@ -94,7 +95,13 @@ log: {max_age: 1d, when_full: block}
     assert_eq!(unit.start_timeout, None);
     assert_eq!(unit.ready, Ready::Health);
     let probe = &unit.health[0];
-    assert_eq!(probe.kind, ProbeKind::Http { host: "127.0.0.1".into(), port: 8080, path: "/".into() });
+    assert_eq!(
+        probe.kind,
+        ProbeKind::Http(Box::new(HttpProbe::get(
+            Target::Tcp(Address { host: "127.0.0.1".into(), port: 8080 }),
+            "/"
+        )))
+    );
     assert_eq!(probe.timeout, Duration::from_millis(500), "never longer than the interval");
     assert_eq!(probe.retries, Retries { count: 3, of: 5 });
     assert_eq!(probe.start_period, Duration::from_secs(90));

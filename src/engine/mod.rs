@@ -171,6 +171,11 @@ impl Engine {
             Event::RunEmptied { run } => self.on_emptied(run),
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
             Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
+            Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. } => self.late(), // nothing asks for them yet
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::RequestAbandoned { request } => self.on_request_abandoned(request),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet
@@ -255,9 +260,7 @@ impl Engine {
             {
                 self.rest(id, UnitState::Inactive);
             }
-            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. }
-                if !is_wanted =>
-            {
+            UnitState::Starting | UnitState::Ready | UnitState::Unhealthy if !is_wanted => {
                 if !self.is_held(id) {
                     self.begin_stop(id, StopReason::Down);
                 }
@@ -266,9 +269,9 @@ impl Engine {
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed
-            | UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Starting
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Stopping { .. } => {}
         }
     }
@@ -332,7 +335,6 @@ impl Engine {
     fn rest(&mut self, id: UnitId, state: UnitState) {
         self.timers.cancel(Some(id), Timer::BackoffDelay);
         if state == UnitState::Inactive {
-            self.units[id].is_automatic = false;
             self.close_incident(id);
         }
         self.enter(id, state);

@@ -36,7 +36,7 @@ impl Engine {
     pub(crate) fn on_request(&mut self, request: RequestId, ask: &Ask) {
         let mut units: Vec<UnitId> = Vec::new();
         for name in ask.units() {
-            let found = self.resolve(name);
+            let found = self.set.named(name.as_str());
             if found.is_empty() {
                 let answer = Answer::Unknown { unit: name.clone(), nearest: self.nearest(name) };
                 return self.actions.push(Effect::Reply { request, answer });
@@ -68,15 +68,6 @@ impl Engine {
                 self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });
             }
         }
-    }
-
-    /// A unit by name, or all replicas and instances of `name@…`.
-    fn resolve(&self, name: &UnitName) -> Vec<UnitId> {
-        if let Some(id) = self.set.find(name.as_str()) {
-            return vec![id];
-        }
-        let prefix = format!("{name}@");
-        self.set.ids().filter(|id| self.spec(*id).name.as_str().starts_with(&prefix)).collect()
     }
 
     fn nearest(&self, name: &UnitName) -> Option<UnitName> {
@@ -153,7 +144,7 @@ impl Engine {
 
     /// A person's start does not consume the limit, and earlier failures say nothing about it.
     fn call(&mut self, id: UnitId) {
-        match self.units[id].state.clone() {
+        match self.units[id].state {
             UnitState::Failed { .. } | UnitState::Completed | UnitState::Backoff { .. } => {
                 self.forget_failures(id);
                 self.called.push(id);
@@ -162,11 +153,11 @@ impl Engine {
                 self.forget_failures(id);
                 self.mark(id);
             }
-            UnitState::Stopping { run, stage, .. } => {
+            UnitState::Stopping { stage, .. } => {
                 self.forget_failures(id);
-                self.enter(id, UnitState::Stopping { run, why: StopReason::Restart, stage });
+                self.enter(id, UnitState::Stopping { why: StopReason::Restart, stage });
             }
-            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+            UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                 self.mark(id);
             }
         }
@@ -180,7 +171,7 @@ impl Engine {
         let id = self.called.remove(at);
         match (self.units[id].is_live(), self.units[id].desired.is_up()) {
             (true, _) => {} // it began meanwhile
-            (false, true) => self.begin(id),
+            (false, true) => self.begin_after(id, None),
             (false, false) => self.rest(id, UnitState::Inactive),
         }
         true
@@ -189,8 +180,10 @@ impl Engine {
     fn forget_failures(&mut self, id: UnitId) {
         let unit = &mut self.units[id];
         unit.attempt = 0;
-        unit.is_automatic = false;
         unit.starts.clear();
+        if let UnitState::Waiting { after, .. } = &mut unit.state {
+            *after = None; // the start that is to come is this person's
+        }
     }
 
     fn ask_stop(&mut self, request: RequestId, units: &[UnitId], only: bool, wait: bool) {
@@ -317,13 +310,13 @@ impl Engine {
         let is_old = target.must_be_new && unit.last_ordinal == target.ordinal_before;
         let is_well = match unit.state {
             _ if !unit.desired.is_up() => false,
-            UnitState::Ready { .. } | UnitState::Completed if is_old => return None,
-            UnitState::Ready { .. } | UnitState::Completed => true,
-            UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy { .. } => false,
+            UnitState::Ready | UnitState::Completed if is_old => return None,
+            UnitState::Ready | UnitState::Completed => true,
+            UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy => false,
             UnitState::Waiting { is_hopeless: true, .. } => false,
             UnitState::Waiting { .. }
             | UnitState::Inactive
-            | UnitState::Starting { .. }
+            | UnitState::Starting
             | UnitState::Stopping { .. } => return None,
         };
         let text = format!("{}: {}", unit.state.name(), self.reason(id));
@@ -338,9 +331,9 @@ impl Engine {
             UnitState::Inactive => (true, "stopped"),
             UnitState::Stopping { stage: StopStage::Unkillable, .. } => (false, "cannot be killed"),
             UnitState::Waiting { .. }
-            | UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Starting
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Stopping { .. }
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }

@@ -20,6 +20,7 @@ use crate::keeper::table::is_helper;
 use crate::keeper::wire::{
     self, AdoptOrder, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
 };
+use crate::proc::run_tag;
 
 /// One look at all processes, shared by what is asked at one moment.
 pub(super) type Sight = Option<Vec<Process>>;
@@ -72,7 +73,7 @@ impl Keeper {
 
     fn on_spawn(&mut self, order: SpawnOrder, descriptors: Vec<OwnedFd>, now: u64) {
         let run = order.run;
-        let tag = format!("{}#{}:{}", order.unit, order.ordinal, run);
+        let tag = run_tag(&order.unit, order.ordinal, run);
         let row = Row {
             run,
             unit: order.unit.clone(),
@@ -302,7 +303,7 @@ impl Keeper {
                 pidfd: Arc::new(pidfd),
                 status: None,
                 pipes: pipes.clone(),
-                tag: format!("{}#{}:{}", order.unit, order.ordinal, run),
+                tag: run_tag(&order.unit, order.ordinal, run),
                 is_child: false,
                 // It is an orphan itself, of our predecessor, as the supervisor is who started us.
                 reaper: reaper_of(pid).or_else(|| reaper_of(parent)).unwrap_or(-1),

@@ -16,8 +16,9 @@ use crate::sim::profile::{self, Profile};
 use crate::sim::random::Random;
 use crate::sim::trace::{Entry, verbose};
 use crate::sim::world::World;
+use crate::unit::spec::probe::ProbeSpec;
 use crate::unit::spec::{
-    Condition, Follow, OnLimit, ProbeSpec, Ready, RestartPolicy, SignalNumber, UnitKind, UnitSet, UnitSpec,
+    Condition, Follow, OnLimit, Ready, RestartPolicy, SignalNumber, UnitKind, UnitSet, UnitSpec,
 };
 
 /// What is to be lived through. Everything is explicit: the same history gives the same trace.

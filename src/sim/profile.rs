@@ -12,10 +12,11 @@ use crate::sim::command::Command;
 use crate::sim::random::Random;
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
+use crate::unit::spec::probe::{Address, ProbeKind, ProbeSpec, Retries};
 use crate::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, OnLimit, PhaseId, ProbeKind,
-    ProbeSpec, Ready, RestartPolicy, RestartSpec, Retries, SignalNumber, StartLimit, StopSpec, Template,
-    UnitId, UnitKind, UnitSet, UnitSpec, WhenFull,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, OnLimit, PhaseId, Ready,
+    RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId, UnitKind, UnitSet,
+    UnitSpec, WhenFull,
 };
 
 /// A signal that means what the process makes of it.
@@ -236,10 +237,12 @@ fn probe(random: &mut Random) -> ProbeSpec {
     let interval = random.millis(200, 3000);
     let count = u8::try_from(random.between(1, 4)).unwrap_or(3);
     ProbeSpec {
-        kind: ProbeKind::Tcp { host: "localhost".into(), port: 1 },
+        kind: ProbeKind::Tcp(Address { host: "localhost".into(), port: 1 }),
         interval,
         timeout: interval.min(random.millis(100, 1000)),
         retries: Retries { count, of: count.saturating_add(u8::try_from(random.below(3)).unwrap_or(0)) },
+        successes: 1,
+        start_interval: None,
         start_period: if random.chance(300) { random.millis(100, 5000) } else { Duration::ZERO },
     }
 }

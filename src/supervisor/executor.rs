@@ -18,6 +18,7 @@ use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::probe::http::Http;
 use crate::probe::resolve::Resolver;
 use crate::probe::tcp;
+use crate::proc::run_tag;
 use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
@@ -31,7 +32,8 @@ use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::starts::{Ready, Starts};
 use crate::supervisor::translate;
-use crate::unit::spec::{ProbeKind, SignalNumber};
+use crate::unit::spec::SignalNumber;
+use crate::unit::spec::probe::{Address, ProbeKind, Target};
 
 #[derive(Debug)]
 pub(crate) struct Executor {
@@ -116,6 +118,13 @@ impl Executor {
                 Effect::StartProbe { probe, unit, index } => self.start_probe(now, probe, unit, index),
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::RunHelper { .. }
+                | Effect::CancelHelper { .. }
+                | Effect::CaptureEvidence { .. }
+                | Effect::Alert { .. }
+                | Effect::WatchReadyLine { .. }
+                | Effect::AwaitConnection { .. }
+                | Effect::ForgetConnection { .. } => {} // the engine gives none yet
                 Effect::Exit { code } => self.exit = Some(code),
             }
         }
@@ -324,7 +333,7 @@ impl Executor {
     fn refuse_to_signal(&mut self, run: RunId, Process { pid, start_time }: Process) {
         let Some(holding) = self.holdings.runs.get(&run.0) else { return };
         let unit = holding.unit.clone();
-        let tag = identity::tag(&unit, holding.ordinal, run.0);
+        let tag = run_tag(&unit, holding.ordinal, run.0);
         match identity::find(pid, start_time, &tag) {
             identity::Finding::Gone => {
                 self.holdings.exited(run.0, true);
@@ -358,19 +367,36 @@ impl Executor {
             ProbeKind::Exec { .. } => {
                 self.begin_helper(now, unit, What::Probe { index }, Purpose::Probe(probe), limit);
             }
-            ProbeKind::Tcp { host, port } => {
+            ProbeKind::Tcp(Address { host, port }) => {
                 let (host, port) = (host.clone(), *port);
                 let resolver = self.resolver.clone();
                 self.watch_probe(probe, async move {
                     tcp::execute(&resolver, &host, port, limit, since_boot).await
                 });
             }
-            ProbeKind::Http { host, port, path } => {
-                let (http, host, port, path) = (Rc::clone(&self.http), host.clone(), *port, path.clone());
+            ProbeKind::Http(question) => {
+                let http = Rc::clone(&self.http);
+                let (Target::Tcp(Address { host, port }), path) =
+                    (question.target.clone(), question.path.clone())
+                else {
+                    let verdict = Verdict::Error("http over a unix socket cannot be asked".into());
+                    self.news.push_back(Event::ProbeFinished { probe, verdict });
+                    return;
+                };
                 self.watch_probe(
                     probe,
                     async move { http.execute(&host, port, &path, limit, since_boot).await },
                 );
+            }
+            ProbeKind::Unix { .. }
+            | ProbeKind::Redis(_)
+            | ProbeKind::Postgres(_)
+            | ProbeKind::Grpc(_)
+            | ProbeKind::File(_)
+            | ProbeKind::Log(_)
+            | ProbeKind::Check(_) => {
+                let verdict = Verdict::Error("this kind of probe cannot be asked".into());
+                self.news.push_back(Event::ProbeFinished { probe, verdict });
             }
         }
     }
@@ -475,17 +501,6 @@ impl Executor {
             self.release(RunId(run));
         }
         !is_foreign
-    }
-
-    /// Helpers of the last supervisor: nobody waits for their answers.
-    pub(crate) fn end_old_helpers(&mut self, live: Vec<u64>, over: Vec<u64>) {
-        for run in live {
-            let signal = SignalNumber::KILL.0;
-            self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
-        }
-        for run in over {
-            self.send(&Order::Release { run }, &[]);
-        }
     }
 
     fn helper_emptied(&mut self, now: Now, run: u64) {

@@ -9,7 +9,8 @@ use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Not
 use crate::engine::id::RunId;
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
-use crate::keeper::wire::{AdoptOrder, Exit, HELPER_BIT, LogOrder, Report, Row, Stage};
+use crate::keeper::wire::{AdoptOrder, Exit, LogOrder, Report, Row, Stage};
+use crate::proc::run_tag;
 use crate::supervisor::holdings::{Holding, Stage as Held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
@@ -101,8 +102,6 @@ impl Legacy {
 pub(crate) struct Takeover {
     pub(crate) handover: Handover,
     pub(crate) holdings: Vec<(u64, Holding)>,
-    /// Helpers of the last supervisor: nobody waits for them.
-    pub(crate) kill: Vec<u64>,
     /// Runs to put into an empty keeper's table, with their descriptors.
     pub(crate) adopt: Vec<(AdoptOrder, Vec<Arc<OwnedFd>>)>,
     /// Rows of which nothing is left, and that no unit claims.
@@ -156,7 +155,7 @@ impl Takeover {
             Carriers::default()
         };
         for (run, record) in &recorded.runs {
-            let tag = identity::tag(&record.unit, record.ordinal, *run);
+            let tag = run_tag(&record.unit, record.ordinal, *run);
             let found = match record.process {
                 Some(process) => match identity::find(process.pid, process.start_time, &tag) {
                     Finding::Same => Sought::Found(process),
@@ -179,16 +178,9 @@ impl Takeover {
         self.handover.first_run = first;
     }
 
+    /// Of a unit's run: the last supervisor's helpers are ended by the keeper, which never speaks of them.
     fn row(&mut self, row: &Row, descriptors: Vec<OwnedFd>, set: &UnitSet) {
         let is_empty = matches!(row.stage, Stage::Exited { is_empty: true, .. } | Stage::SpawnFailed { .. });
-        if row.run & HELPER_BIT != 0 {
-            if is_empty {
-                self.forget.push(row.run);
-            } else {
-                self.kill.push(row.run);
-            }
-            return;
-        }
         let process = Process { pid: row.pid, start_time: row.start_time };
         let Some((name, unit)) = known(&row.unit, set) else {
             self.foreign(row, process, descriptors, is_empty);

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::engine::time::Timestamp;
-use crate::supervisor::home::{fnv, fold};
+use crate::supervisor::hash::{fnv, fold};
 use crate::supervisor::identity::Epoch;
 use crate::supervisor::sink::{Batch, Sink};
 

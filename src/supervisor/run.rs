@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -22,6 +23,7 @@ use crate::supervisor::journal::Process;
 use crate::supervisor::keeper_link::Incoming;
 use crate::supervisor::successor::Succession;
 use crate::supervisor::translate;
+use crate::unit::name::UnitName;
 
 /// Everything that one supervisor is made of.
 #[derive(Debug)]
@@ -275,9 +277,9 @@ impl Supervisor {
         }
     }
 
-    fn status(&self, units: Option<&[crate::unit::name::UnitName]>) -> StatusTable {
+    fn status(&self, units: Option<&[UnitName]>) -> StatusTable {
         let Now { mono, wall } = clock::now();
-        let set = std::sync::Arc::clone(self.engine.set());
+        let set = Arc::clone(self.engine.set());
         let ids: Vec<_> = match units {
             None => set.ids().collect(),
             Some(names) => names.iter().flat_map(|name| set.named(name.as_str())).collect(),
@@ -308,9 +310,7 @@ impl Supervisor {
             drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
         }
     }
-}
 
-impl Supervisor {
     /// Leaves the journal as it is, for everything goes on, and lets go of the link last: the keeper
     /// waits for nothing more from a supervisor that hung up.
     pub(crate) async fn make_room(self) {

@@ -13,6 +13,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
 use crate::keeper::wire::{LogOrder, Order, VERSION};
+use crate::supervisor::claim::sign_lock;
 use crate::supervisor::clock;
 use crate::supervisor::descriptors::with_reserve;
 use crate::supervisor::executor::Executor;
@@ -226,7 +227,7 @@ async fn has_ended(process: &OwnedFd) -> bool {
 fn sign(lock: &OwnedFd, pid: Pid) {
     let Ok(copy) = lock.try_clone() else { return };
     let pid = u32::try_from(pid.as_raw_nonzero().get()).unwrap_or(0);
-    if let Err(error) = crate::supervisor::home::sign_lock(&copy.into(), pid) {
+    if let Err(error) = sign_lock(&copy.into(), pid) {
         tracing::warn!("cannot write the lock file: {error}");
     }
 }

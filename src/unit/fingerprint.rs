@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use crate::unit::spec::probe::{ProbeKind, ProbeSpec, Target};
 use crate::unit::spec::{
-    Dependency, Fingerprint, InheritEnv, LogSpec, OnLimit, Piece, ProbeKind, ProbeSpec, ResourceLimit,
-    RestartSpec, Template, UnitId, UnitSet, UnitSpec,
+    Dependency, Fingerprint, InheritEnv, LogSpec, OnLimit, Piece, ResourceLimit, RestartSpec, Template,
+    UnitId, UnitSet, UnitSpec,
 };
 
 pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
@@ -275,28 +276,42 @@ impl Hash {
     }
 
     fn probe(&mut self, probe: &ProbeSpec) {
-        let ProbeSpec { kind, interval, timeout, retries, start_period } = probe;
+        let ProbeSpec { kind, interval, timeout, retries, successes, start_period, start_interval } = probe;
         match kind {
             ProbeKind::Exec { command } => {
                 self.number(0_u8);
                 self.templates(command);
             }
-            ProbeKind::Tcp { host, port } => {
+            ProbeKind::Tcp(address) => {
                 self.number(1_u8);
-                self.text(host);
-                self.number(*port);
+                self.text(&address.host);
+                self.number(address.port);
             }
-            ProbeKind::Http { host, port, path } => {
+            ProbeKind::Http(http) => {
                 self.number(2_u8);
-                self.text(host);
-                self.number(*port);
-                self.text(path);
+                match &http.target {
+                    Target::Tcp(address) => {
+                        self.text(&address.host);
+                        self.number(address.port);
+                    }
+                    Target::Unix(path) => self.text(path),
+                }
+                self.text(&http.path);
             }
+            ProbeKind::Unix { .. }
+            | ProbeKind::Redis(_)
+            | ProbeKind::Postgres(_)
+            | ProbeKind::Grpc(_)
+            | ProbeKind::File(_)
+            | ProbeKind::Log(_)
+            | ProbeKind::Check(_) => self.text(&format!("{kind:?}")),
         }
         self.duration(*interval);
         self.duration(*timeout);
         self.number(retries.count);
         self.number(retries.of);
         self.duration(*start_period);
+        self.number(*successes);
+        self.optional_duration(*start_interval);
     }
 }

@@ -12,10 +12,11 @@ use crate::unit::names::{Directory, Draft, Member};
 use crate::unit::probe::{Http, ProbeFile, Tcp};
 use crate::unit::read::At;
 use crate::unit::settings::SettingsFile;
+use crate::unit::spec::probe::{Address, HttpProbe, ProbeKind, ProbeSpec, Retries, Target};
 use crate::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, OnLimit, PhaseId, ProbeKind,
-    ProbeSpec, Ready, ResourceLimit, RestartPolicy, RestartSpec, Retries, SignalNumber, StartLimit, StopSpec,
-    Template, UnitId, UnitKind, UnitSet, UnitSpec, WhenFull,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, OnLimit, PhaseId, Ready,
+    ResourceLimit, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId,
+    UnitKind, UnitSet, UnitSpec, WhenFull,
 };
 use crate::unit::value::texts;
 use crate::unit::{KeyPlaces, Read};
@@ -279,11 +280,11 @@ fn probe_spec(probe: &At<ProbeFile>, diagnostics: &mut Vec<Diagnostic>) -> Optio
         (Some(exec), _, _) => ProbeKind::Exec { command: templates(&exec.value.0) },
         (_, Some(tcp), _) => {
             let Tcp { host, port } = tcp.value.clone();
-            ProbeKind::Tcp { host, port }
+            ProbeKind::Tcp(Address { host, port })
         }
         (_, _, Some(http)) => {
             let Http { host, port, path } = http.value.clone();
-            ProbeKind::Http { host, port, path }
+            ProbeKind::Http(Box::new(HttpProbe::get(Target::Tcp(Address { host, port }), &path)))
         }
         (None, None, None) => return None,
     };
@@ -293,6 +294,8 @@ fn probe_spec(probe: &At<ProbeFile>, diagnostics: &mut Vec<Diagnostic>) -> Optio
         interval,
         timeout: timeout.as_ref().map_or_else(|| PROBE_TIMEOUT.min(interval), |timeout| timeout.value),
         retries: retries.as_ref().map_or(PROBE_RETRIES, |retries| retries.value.0),
+        successes: 1,
+        start_interval: None,
         start_period: start_period.as_ref().map_or(Duration::ZERO, |period| period.value),
     })
 }

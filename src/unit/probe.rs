@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::unit::read::{At, FromYaml, Reader, mapping, whole};
-use crate::unit::spec::Retries;
+use crate::unit::spec::probe::Retries;
 use crate::unit::value::{Failures, Port, Word};
 use crate::unit::words::Command;
 use crate::unit::yaml::{Node, Value};

@@ -386,6 +386,11 @@ impl World {
             | Event::RunFailedToSpawn { .. }
             | Event::RunEmptied { .. }
             | Event::StopCommandFinished { .. }
+            | Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -448,7 +453,7 @@ impl World {
         let Some(engine) = self.engine.as_mut() else { return };
         let stepped = catch_unwind(AssertUnwindSafe(|| engine.step(now, event.clone())));
         let Ok(effects) = stepped else {
-            self.trace.step(now, event, Vec::new(), 0, BTreeMap::new());
+            self.trace.step(now, event, Vec::new(), 0, Vec::new());
             self.violate(0, "the engine panicked".to_owned());
             return;
         };
@@ -472,7 +477,15 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Remember(note) => self.table.remember(&self.set, note),
-            Effect::Record(_) | Effect::Reply { .. } => {}
+            Effect::Record(_)
+            | Effect::Reply { .. }
+            | Effect::RunHelper { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::CaptureEvidence { .. }
+            | Effect::Alert { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::AwaitConnection { .. }
+            | Effect::ForgetConnection { .. } => {}
             Effect::Spawn { run, unit, ordinal } => self.spawn(run, unit, ordinal),
             Effect::RunStopCommand { run, unit, timeout } => self.run_stop_command(run, unit, timeout),
             Effect::Signal { run, signal, scope } => self.signal(run, signal, scope),

@@ -1,11 +1,16 @@
 //! The effective definition of every unit: defaults filled in, names resolved, templates and
 //! replicas unfolded. What the engine decides by and the supervisor acts by.
 
+pub mod probe;
+pub mod recover;
+pub mod listen;
+
 use std::fmt;
 use std::time::Duration;
 
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
+use crate::unit::spec::probe::ProbeSpec;
 
 /// Dense index of a unit in its `UnitSet`; units are ordered by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -181,35 +186,6 @@ pub enum Ready {
     Started,
     /// Every probe passed once.
     Health,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct ProbeSpec {
-    pub kind: ProbeKind,
-    /// Between the starts of two executions. Default 10 s, at least 100 ms.
-    pub interval: Duration,
-    /// Default 1 s; never longer than `interval`.
-    pub timeout: Duration,
-    pub retries: Retries,
-    /// From spawn: failures here do not count; ends at the first success. Default 0.
-    pub start_period: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum ProbeKind {
-    /// Passes when the command ends with 0.
-    Exec { command: Vec<Template> },
-    /// Passes when a connection is accepted.
-    Tcp { host: Box<str>, port: u16 },
-    /// Passes when the answer's status is 200 to 399.
-    Http { host: Box<str>, port: u16, path: Box<str> },
-}
-
-/// `count` failures among the last `of` make a unit unhealthy; `count == of` is "in a row".
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retries {
-    pub count: u8,
-    pub of: u8,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
