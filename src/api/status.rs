@@ -182,6 +182,8 @@ fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'
         kind: Cow::Borrowed(match spec.kind {
             UnitKind::Service => "service",
             UnitKind::Task => "task",
+            UnitKind::External => "external",
+            UnitKind::Gate => "gate",
         }),
         phase: table.set.phases.get(usize::from(spec.phase.0)).map_or("", |name| name).into(),
         state: Cow::Borrowed(status.state.as_str()),
