@@ -304,11 +304,11 @@ impl FromYaml for Restart {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Map(_) => RestartFile::read(node, reader).map(Self),
-            Value::List(_) => {
+            Value::List(items) if !is_policy(items) => {
                 let command = At { key: node.place, place: node.place, value: Command::read(node, reader)? };
                 Some(Self(RestartFile { command: Some(command), ..RestartFile::default() }))
             }
-            Value::Scalar(_) => {
+            Value::Scalar(_) | Value::List(_) => {
                 let value = RestartPolicy::read(node, reader)?;
                 let policy = Some(At { key: node.place, place: node.place, value });
                 Some(Self(RestartFile { policy, ..RestartFile::default() }))
@@ -364,6 +364,12 @@ mapping! {
         /// Runs first; the signal follows when it has ended and the process has not.
         command: Command;
     }
+}
+
+/// A policy in brackets is a slip, and no program has such a name.
+fn is_policy(items: &[Node<'_>]) -> bool {
+    let [Node { value: Value::Scalar(scalar), .. }] = items else { return false };
+    matches!(&*scalar.text, "always" | "on-failure" | "never")
 }
 
 /// `stop`: a command alone, or all of it.

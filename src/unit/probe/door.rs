@@ -87,6 +87,10 @@ fn short(text: &str, has_socket: bool, node: &Node<'_>, reader: &mut Reader) -> 
         return AbsolutePath::read(node, reader).map(|path| Target::Unix(path.0));
     }
     match text.rsplit_once(':') {
+        None if !text.starts_with(|c: char| c.is_ascii_digit()) => {
+            reader.mismatch(node, expected(has_socket), None);
+            None
+        }
         None => {
             let port = whole(node, reader, 1, 65535)?;
             Some(Target::Tcp(Address { host: THIS_MACHINE.into(), port: u16::try_from(port).ok()? }))
