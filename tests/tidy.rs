@@ -14,9 +14,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sim", &["engine", "graph", "unit"]),
     ("keeper", &[]),
     ("aside", &[]),
-    ("probe", &["aside", "engine", "unit"]),
+    ("expr", &["unit"]),
+    ("probe", &["aside", "engine", "expr", "unit"]),
     ("log", &["engine", "unit"]),
-    ("supervisor", &["aside", "probe", "log", "keeper", "engine", "graph", "unit"]),
+    ("supervisor", &["aside", "expr", "probe", "log", "keeper", "engine", "graph", "unit"]),
     ("api", &["aside", "supervisor", "log", "engine", "graph", "unit"]),
     ("cli", &["api", "supervisor", "keeper", "probe", "log", "sim", "engine", "graph", "unit"]),
 ];

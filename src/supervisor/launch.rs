@@ -1,5 +1,6 @@
 //! From a unit's definition to an order that the keeper carries out with system calls alone.
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::env;
 use std::os::unix::ffi::OsStringExt as _;
@@ -9,8 +10,11 @@ use std::time::Duration;
 
 use crate::engine::event::SpawnStep;
 use crate::engine::id::UnitId;
+use crate::expr::Facts;
 use crate::keeper::wire::{Limit, LogOrder, SpawnOrder};
+use crate::probe::question::{Question, Surroundings};
 use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
+use crate::supervisor::probes::Asked;
 use crate::unit::spec::probe::ProbeKind;
 use crate::unit::spec::{
     InheritEnv, LogSpec, Piece, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
@@ -116,6 +120,51 @@ impl Ground {
             log,
             timeout_ms,
         })
+    }
+
+    /// What a probe asks, as far as `lookup` can fill it in; `None` for a command, or where there is no such probe.
+    ///
+    /// # Errors
+    /// As for `order`.
+    pub(crate) fn question(&self, asked: Asked, lookup: &mut dyn Lookup) -> Result<Option<Question>, Miss> {
+        let Some(spec) = self.set.unit(asked.unit) else { return Ok(None) };
+        let Some(probe) = spec.health.get(usize::from(asked.index)) else { return Ok(None) };
+        let (lookup, env) = (RefCell::new(lookup), OnceCell::new());
+        let fill = |template: &Template| match template {
+            Template::Plain(text) => Ok(text.as_bytes().to_vec()),
+            Template::Pieces(_) => {
+                if env.get().is_none() {
+                    let found = self.environment_of(spec, &mut **lookup.borrow_mut())?;
+                    // Nobody else sets it.
+                    drop(env.set(found));
+                }
+                expand(template, env.get().unwrap_or(&BTreeMap::new()))
+            }
+        };
+        let working_dir = PathBuf::from(std::ffi::OsString::from_vec(self.working_dir_of(spec)));
+        let around = Surroundings {
+            unit: spec.name.as_str(),
+            index: asked.index,
+            run: asked.run,
+            working_dir: &working_dir,
+            units_dir: &self.units_dir,
+            log_dir: &self.log_dir,
+        };
+        Question::new(&probe.kind, around, fill, Facts::new)
+    }
+
+    fn environment_of(
+        &self,
+        spec: &UnitSpec,
+        lookup: &mut dyn Lookup,
+    ) -> Result<BTreeMap<String, Vec<u8>>, Miss> {
+        let who = Who {
+            user: spec.user.clone(),
+            group: spec.group.clone(),
+            supplementary: spec.supplementary_groups.clone(),
+        };
+        let person = lookup.person(&who)?;
+        self.environment(spec, &person, lookup)
     }
 
     fn working_dir_of(&self, spec: &UnitSpec) -> Vec<u8> {

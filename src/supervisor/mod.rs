@@ -14,6 +14,7 @@ mod starts;
 mod launch;
 mod lookup;
 mod helpers;
+mod probes;
 mod holdings;
 mod translate;
 mod notes;
