@@ -44,6 +44,7 @@ pub(crate) async fn ask(place: &Place, probe: &GrpcProbe, trust: Option<&Trust>)
         let field = |name: &str| trailers.get(name).or_else(|| head.headers.get(name)).cloned();
         judge(field("grpc-status").as_ref(), field("grpc-message").as_ref(), &message, &probe.service)
     };
+    let connection = async move { connection.await };
     let (mut call, mut connection) = (std::pin::pin!(call), std::pin::pin!(connection));
     // The connection is driven here, its workers live in `workers`: all of them end with the question.
     tokio::select! {

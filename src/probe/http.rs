@@ -84,6 +84,8 @@ impl Exchange<'_> {
             let body = if is_wanted { Body::Whole(read(Response::new(body)).await?) } else { Body::Unread };
             Ok(Said { status: head.status, headers: head.headers, body })
         };
+        // In a block of its own, which lets go of what it drove as it ends: whoever still waits is told.
+        let connection = async move { connection.await };
         let (mut exchange, mut connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
         // The connection is driven here and ends with the question.
         tokio::select! {

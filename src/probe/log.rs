@@ -47,8 +47,24 @@ impl FileId {
     }
 }
 
-/// Where the log of a run begins. Empty until the thread that looks has looked; `None`: there was no log.
-type Mark = Arc<OnceLock<Option<Position>>>;
+/// How far a log is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Known {
+    /// In the file that was being written. `None`: there was none.
+    at: Option<Position>,
+    /// The newest of the rotated files.
+    newest: u64,
+}
+
+impl Known {
+    fn all_of(files: &[Listed]) -> Self {
+        let current = files.last().filter(|file| file.number == u64::MAX);
+        Self { at: current.map(|file| Position { file: file.id, offset: file.size }), newest: newest(files) }
+    }
+}
+
+/// Where the log of a run begins. Empty until the thread that looks has looked.
+type Mark = Arc<OnceLock<Known>>;
 
 /// By unit and number of the probe: the run, and what is known of its log.
 type Looks = BTreeMap<(Box<str>, u16), (u64, Arc<Mutex<Look>>)>;
@@ -56,7 +72,7 @@ type Looks = BTreeMap<(Box<str>, u16), (u64, Arc<Mutex<Look>>)>;
 /// What one probe knows of one run's log.
 #[derive(Debug, Default)]
 struct Look {
-    known: Option<Position>,
+    known: Known,
     has_looked: bool,
     /// When the watch began, and when the last line that matches was found; by the wall clock.
     began: Duration,
@@ -88,9 +104,10 @@ impl Logs {
         let mark = Mark::default();
         let (dir, set) = (log_dir.join(unit), Arc::clone(&mark));
         let begun = self.markers.try_begin(move || {
-            let end = fs::metadata(dir.join(CURRENT)).ok();
+            // A log that cannot be read has no lines of others.
+            let files = list(&dir).unwrap_or_default();
             // The only one who sets it.
-            set.get_or_init(|| end.map(|found| Position { file: FileId::of(&found), offset: found.len() }));
+            set.get_or_init(|| Known::all_of(&files));
         });
         // Without a mark the first look begins at the end.
         if begun.is_ok() {
@@ -145,16 +162,17 @@ struct Wanted {
 
 impl Look {
     /// `mark`: where the run's log begins, if anybody looked then.
-    fn look(&mut self, dir: &Path, mark: Option<Option<Position>>, now: Duration, wanted: &Wanted) -> Answer {
+    fn look(&mut self, dir: &Path, mark: Option<Known>, now: Duration, wanted: &Wanted) -> Answer {
         let unreadable = |error: &io::Error| ours(format!("cannot read the log: {}", in_words(error)));
-        let files = list(dir).map_err(|error| unreadable(&error))?;
+        let mut files = list(dir).map_err(|error| unreadable(&error))?;
         if !self.has_looked {
             self.has_looked = true;
             self.began = now;
-            self.known = match mark {
-                Some(mark) => mark,
-                None => files.last().map(|file| Position { file: file.id, offset: file.size }),
-            };
+            self.known = mark.unwrap_or_else(|| Known::all_of(&files));
+        }
+        if self.known.at.is_some_and(|known| files.iter().all(|file| file.id != known.file)) {
+            // Renamed while the directory was read, and by now it has its name; or it is deleted.
+            files = list(dir).map_err(|error| unreadable(&error))?;
         }
         let written = files.iter().map(|file| file.written).max().filter(|written| *written > self.began);
         let mut bad = None;
@@ -195,16 +213,19 @@ impl Look {
 
     /// Whole lines since the last look.
     fn read_on(&mut self, files: &[Listed]) -> io::Result<Vec<u8>> {
-        let at = self.known.and_then(|known| files.iter().position(|file| file.id == known.file));
+        let last = self.known;
+        let at = last.at.and_then(|known| files.iter().position(|file| file.id == known.file));
+        // Where the file that was being read is gone, the rotated ones beyond the last look are new.
+        let from = at.unwrap_or_else(|| files.iter().take_while(|file| file.number <= last.newest).count());
         let mut text = Vec::new();
-        // The file that was being read is gone: all that is left is new.
-        for file in files.iter().skip(at.unwrap_or(0)) {
-            let known = self.known.filter(|known| known.file == file.id).map_or(0, |known| known.offset);
+        self.known.newest = newest(files);
+        for file in files.iter().skip(from) {
+            let known = last.at.filter(|known| known.file == file.id).map_or(0, |known| known.offset);
             // Somebody emptied it.
             let begin = if known > file.size { 0 } else { known };
             let (piece, skipped) = read(&file.path, begin, file.size)?;
             let Some((piece, skipped)) = piece.map(|piece| (piece, skipped)) else { continue };
-            let is_current = file.path.file_name().is_some_and(|name| name == CURRENT);
+            let is_current = file.number == u64::MAX;
             // A line without its end is read again with it, unless it has none.
             let whole = match piece.iter().rposition(|byte| *byte == b'\n') {
                 Some(end) if is_current => end.saturating_add(1),
@@ -214,7 +235,7 @@ impl Look {
             text.extend_from_slice(piece.get(..whole).unwrap_or_default());
             let read = u64::try_from(whole).unwrap_or(u64::MAX);
             let offset = begin.saturating_add(skipped).saturating_add(read);
-            self.known = Some(Position { file: file.id, offset });
+            self.known.at = Some(Position { file: file.id, offset });
         }
         let surplus = text.len().saturating_sub(MOST_BYTES);
         Ok(text.split_off(surplus))
@@ -239,6 +260,8 @@ fn read(path: &Path, begin: u64, end: u64) -> io::Result<(Option<Vec<u8>>, u64)>
 #[derive(Debug)]
 struct Listed {
     path: PathBuf,
+    /// Higher is newer; `current` has the highest.
+    number: u64,
     id: FileId,
     size: u64,
     /// Since 1970.
@@ -256,24 +279,26 @@ fn list(dir: &Path) -> io::Result<Vec<Listed>> {
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with('.') || name.ends_with(INDEX_SUFFIX) {
-            continue;
-        }
-        let is_current = name == CURRENT;
+        let number = if name == CURRENT { Some(u64::MAX) } else { name.parse().ok() };
+        // Others are indexes, and what people left there.
+        let Some(number) = number else { continue };
         // Rotated away between the listing and the look.
         let Ok(found) = fs::metadata(&path) else { continue };
         let seconds = Duration::from_secs(u64::try_from(found.mtime()).unwrap_or(0));
         let written =
             seconds.saturating_add(Duration::from_nanos(u64::try_from(found.mtime_nsec()).unwrap_or(0)));
-        files.push((is_current, Listed { id: FileId::of(&found), size: found.len(), written, path }));
+        files.push(Listed { id: FileId::of(&found), number, size: found.len(), written, path });
     }
-    files.sort_by(|(one, first), (other, second)| (one, first.written).cmp(&(other, second.written)));
-    Ok(files.into_iter().map(|(_, file)| file).collect())
+    files.sort_by_key(|file| file.number);
+    Ok(files)
 }
 
-/// The names that the keeper gives.
+fn newest(files: &[Listed]) -> u64 {
+    files.iter().map(|file| file.number).filter(|number| *number < u64::MAX).max().unwrap_or(0)
+}
+
+/// Beside it the keeper keeps older files, by number.
 const CURRENT: &str = "current";
-const INDEX_SUFFIX: &str = ".index";
 /// More than a program that is well writes between two looks.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 const LONGEST_LINE: usize = 64 * 1024;

@@ -86,6 +86,8 @@ async fn run(stream: Stream, question: &PostgresQuestion, query: &str) -> Result
         let messages = client.simple_query(query).await.map_err(|error| explain(&error))?;
         judge(&messages, question.expect.as_deref())
     };
+    // In a block of its own, which lets go of what it drove as it ends: whoever still waits is told.
+    let connection = async move { connection.await };
     let (mut asked, mut connection) = (std::pin::pin!(asked), std::pin::pin!(connection));
     // The connection is driven here and ends with the question.
     tokio::select! {
@@ -126,7 +128,13 @@ fn explain(error: &tokio_postgres::Error) -> Trouble {
     match system_error(error) {
         Some(cause) => of_system(cause),
         None if error.is_closed() => theirs("the connection was closed early"),
-        None => theirs(quoted(&error.to_string())),
+        None => {
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            match cause.as_str() {
+                "password missing" => theirs("it wants a password"),
+                _ => theirs(quoted(&format!("{error} {cause}"))),
+            }
+        }
     }
 }
 

@@ -80,15 +80,21 @@ fn a_bad_line_is_told_once_also_through_rotations() {
     log.write("ic: at the seam\n");
     fails(&log.look(1, &probe), "it wrote: panic: at the seam");
     log.write("panic: before the rotation\n");
-    log.rotate("1");
+    log.rotate("00000001");
     log.write("fine\n");
-    log.rotate("2");
+    log.rotate("00000002");
     log.write("fine\n");
     fails(&log.look(1, &probe), "it wrote: panic: before the rotation");
     passes(&log.look(1, &probe), "");
-    log.rotate("3");
+    log.rotate("00000003");
     log.write("panic: in the new one\n");
     fails(&log.look(1, &probe), "it wrote: panic: in the new one");
+    // What is deleted before anybody looked is lost; what was known is not told again.
+    log.rotate("00000004");
+    fs::remove_file(log.dir.0.join("u/00000004")).expect("the keeper's own rule");
+    log.write("panic: after a gap\n");
+    fails(&log.look(1, &probe), "it wrote: panic: after a gap");
+    passes(&log.look(1, &probe), "");
     // Another run begins after what is there.
     log.write("panic: the last words\n");
     passes(&log.look(2, &probe), "");

@@ -95,7 +95,7 @@ fn a_question_says_what_the_unit_says() {
     let probe = HttpProbe {
         method: "POST".into(),
         contains: Some("host=127.0.0.1:".into()),
-        matches: Some(Pattern("token=s3cret method=POST$".into())),
+        matches: Some(Pattern("token=s3.ret method=POST$".into())),
         ..nginx.probe("/host")
     };
     let headers = vec![("X-Token".into(), Secret(b"s3cret".to_vec()))];

@@ -121,7 +121,7 @@ fn a_server_is_judged_as_pg_isready_judges_and_by_a_query_if_there_is_one() {
     };
     passes(&with(Some("s3cret")), "1 row in ");
     fails(&with(Some("wrong")), "password authentication failed");
-    fails(&with(None), "password");
+    fails(&with(None), "it wants a password");
     // Nobody stays connected behind the back of a probe.
     let count =
         "select count(*) from pg_stat_activity where application_name = 'mcsup' and pid <> pg_backend_pid()";

@@ -134,7 +134,8 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         let pid = rustix::process::Pid::from_child(&self.0);
-        drop(rustix::process::kill_process_group(pid, rustix::process::Signal::KILL));
+        // All of it may have ended by itself.
+        rustix::process::kill_process_group(pid, rustix::process::Signal::KILL).ok();
         drop(self.0.wait());
     }
 }
