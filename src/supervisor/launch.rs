@@ -305,6 +305,8 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::lookup::{Asking, Cache};
+    use crate::unit::SourceFile;
 
     fn variable(name: &str, default: Option<&str>) -> Template {
         let variable = Piece::Variable { name: name.into(), default: default.map(Into::into) };
@@ -327,6 +329,40 @@ mod tests {
     fn an_undefined_variable_is_a_failure_of_the_expand_step() {
         let Err(Miss::Failed(failure)) = expand(&variable("UNSET", None), &env()) else { panic!("expanded") };
         assert_eq!(failure.to_string(), "cannot start: expand: nothing defines ${UNSET}");
+    }
+
+    /// A unit whose probe sends a header made of `template`.
+    fn probing(dir: &Path, template: Template) -> Ground {
+        let text = "command: x\nenvironment: {OWN: \"<${FILED}>\"}\nenv_file: [secrets]\n\
+                    health: {http: 'http://127.0.0.1/'}\n";
+        let source = SourceFile { name: "u.yaml".into(), bytes: text.into() };
+        let mut set = crate::graph::load(&[source]).set.unwrap();
+        let ProbeKind::Http(probe) = &mut set.units[0].health[0].kind else { panic!("an http probe") };
+        probe.headers = vec![("X".into(), template)];
+        Ground::new(Arc::new(set), dir, dir.to_path_buf(), dir)
+    }
+
+    #[test]
+    fn what_a_probe_takes_from_the_environment_is_asked_for_on_a_worker() {
+        let dir = env::temp_dir().join(format!("mcsup-question-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("secrets"), "FILED=s3cret\n").unwrap();
+        let asked = Asked { unit: UnitId(0), index: 0, run: 0, limit: Duration::from_secs(1) };
+        let now = crate::engine::time::Timestamp(0);
+        let header = |question: Result<Option<Question>, Miss>| match question {
+            Ok(Some(Question::Http(question))) => question.headers[0].1.0.clone(),
+            other => panic!("{other:?}"),
+        };
+
+        let nothing = Cache::default();
+        let plain = probing(&dir, Template::Plain("text".into()));
+        assert_eq!(header(plain.question(asked, &mut nothing.at(now))), b"text");
+        let filled = probing(&dir, variable("OWN", None));
+        let known = filled.question(asked, &mut nothing.at(now));
+        assert!(matches!(known, Err(Miss::NotCached(_))), "{known:?}: no file is read on the loop");
+        let mut asking = Asking { learnt: Cache::default(), now };
+        assert_eq!(header(filled.question(asked, &mut asking)), b"<<s3cret>>");
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
