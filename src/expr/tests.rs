@@ -12,10 +12,13 @@ fn facts(json: Json) -> Facts {
     }
 }
 
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
 fn ask_within(limit: Duration, source: &str, json: Json) -> Result<(), Miss> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let expression = Expression(source.into());
-    runtime.block_on(Evaluator::default().evaluate(&expression, limit, move || Ok(facts(json))))
+    runtime().block_on(Evaluator::default().evaluate(&expression, limit, move || Ok(facts(json))))
 }
 
 fn ask(source: &str, json: &Json) -> Result<(), String> {
@@ -85,7 +88,7 @@ fn sums_cannot_fill_the_memory() {
 #[test]
 fn who_does_not_wait_any_longer_ends_the_evaluation() {
     let facts = facts(json!({"l": vec![1; 2000]}));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = runtime();
     let evaluator = Evaluator::default();
     let slow = Expression("l.map(a, l.map(b, [a, b])).size() == 1".into());
     runtime.block_on(async {

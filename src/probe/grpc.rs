@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use crate::probe::http::system_error;
 use crate::probe::stream::{Place, Stream};
 use crate::probe::tls::Trust;
-use crate::probe::{Trouble, of_system, ours, quoted, theirs};
+use crate::probe::{Trouble, driven, of_system, ours, quoted, theirs};
 use crate::unit::spec::probe::GrpcProbe;
 
 /// Words for a pass.
@@ -44,15 +44,8 @@ pub(crate) async fn ask(place: &Place, probe: &GrpcProbe, trust: Option<&Trust>)
         let field = |name: &str| trailers.get(name).or_else(|| head.headers.get(name)).cloned();
         judge(field("grpc-status").as_ref(), field("grpc-message").as_ref(), &message, &probe.service)
     };
-    let connection = async move { connection.await };
-    let (mut call, mut connection) = (std::pin::pin!(call), std::pin::pin!(connection));
-    // The connection is driven here, its workers live in `workers`: all of them end with the question.
-    tokio::select! {
-        biased;
-        said = &mut call => said,
-        // Whatever it ended with is told to who waits for the answer.
-        _ended = &mut connection => call.await,
-    }
+    // What hyper starts on the side lives in `workers`: that, too, ends with the question.
+    driven(call, connection).await
 }
 
 /// What hyper starts on the side; ends when it is dropped.

@@ -14,7 +14,7 @@ use crate::expr::{Facts, Miss};
 use crate::probe::question::HttpQuestion;
 use crate::probe::stream::{Place, Stream};
 use crate::probe::tls::Trust;
-use crate::probe::{Answer, Prober, Trouble, in_words, is_our_side, missed, ours, quoted, theirs};
+use crate::probe::{Answer, Prober, Trouble, driven, in_words, is_our_side, missed, ours, quoted, theirs};
 use crate::unit::spec::probe::{Address, HttpProbe, Target, Tls};
 
 /// One question and what it is asked with.
@@ -84,16 +84,7 @@ impl Exchange<'_> {
             let body = if is_wanted { Body::Whole(read(Response::new(body)).await?) } else { Body::Unread };
             Ok(Said { status: head.status, headers: head.headers, body })
         };
-        // In a block of its own, which lets go of what it drove as it ends: whoever still waits is told.
-        let connection = async move { connection.await };
-        let (mut exchange, mut connection) = (std::pin::pin!(exchange), std::pin::pin!(connection));
-        // The connection is driven here and ends with the question.
-        tokio::select! {
-            biased;
-            said = &mut exchange => said,
-            // Whatever it ended with is told to who waits for the answer.
-            _ended = &mut connection => exchange.await,
-        }
+        driven(exchange, connection).await
     }
 
     fn request(&self, place: &Place, path: &str, is_strange: bool) -> Result<Request<Empty<Bytes>>, Trouble> {

@@ -169,6 +169,21 @@ fn no_answer(limit: Duration) -> Trouble {
     theirs(format!("no answer within {}", Pretty(limit)))
 }
 
+/// What is asked over a connection that is driven here meanwhile, and ends with the question.
+async fn driven<T>(asked: impl Future<Output = T>, connection: impl Future) -> T {
+    let mut asked = std::pin::pin!(asked);
+    {
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            biased;
+            said = &mut asked => return said,
+            _ended = &mut connection => {}
+        }
+        // Let go of here: whoever still waits for an answer hears that there will be none.
+    }
+    asked.await
+}
+
 /// That facts do not fit an expression is their fault; that it could not be evaluated is ours.
 fn missed(miss: &Miss) -> Trouble {
     match miss {

@@ -7,7 +7,7 @@ use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 use crate::probe::http::system_error;
 use crate::probe::question::PostgresQuestion;
 use crate::probe::stream::{Place, Stream};
-use crate::probe::{Trouble, of_system, quoted, theirs};
+use crate::probe::{Trouble, driven, of_system, quoted, theirs};
 
 /// Words for a pass.
 pub(crate) async fn ask(place: &Place, question: &PostgresQuestion) -> Result<String, Trouble> {
@@ -86,16 +86,7 @@ async fn run(stream: Stream, question: &PostgresQuestion, query: &str) -> Result
         let messages = client.simple_query(query).await.map_err(|error| explain(&error))?;
         judge(&messages, question.expect.as_deref())
     };
-    // In a block of its own, which lets go of what it drove as it ends: whoever still waits is told.
-    let connection = async move { connection.await };
-    let (mut asked, mut connection) = (std::pin::pin!(asked), std::pin::pin!(connection));
-    // The connection is driven here and ends with the question.
-    tokio::select! {
-        biased;
-        said = &mut asked => said,
-        // Whatever it ended with is told to who waits for the answer.
-        _ended = &mut connection => asked.await,
-    }
+    driven(asked, connection).await
 }
 
 fn judge(messages: &[SimpleQueryMessage], expect: Option<&str>) -> Result<String, Trouble> {
