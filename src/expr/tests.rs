@@ -1,3 +1,5 @@
+//! What expressions say, and what they must not do.
+
 use proptest::prelude::*;
 use serde_json::json;
 
