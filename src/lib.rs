@@ -26,6 +26,8 @@ pub mod keeper;
 #[cfg(feature = "host")]
 pub mod aside;
 #[cfg(feature = "host")]
+pub mod expr;
+#[cfg(feature = "host")]
 pub mod probe;
 #[cfg(feature = "host")]
 pub mod log;

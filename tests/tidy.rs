@@ -15,9 +15,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proc", &[]),
     ("keeper", &["proc"]),
     ("aside", &[]),
-    ("probe", &["aside", "engine", "unit"]),
+    ("expr", &["unit"]),
+    ("probe", &["aside", "engine", "expr", "unit"]),
     ("log", &["engine", "unit"]),
-    ("supervisor", &["aside", "proc", "probe", "log", "keeper", "engine", "graph", "unit"]),
+    ("supervisor", &["aside", "proc", "expr", "probe", "log", "keeper", "engine", "graph", "unit"]),
     ("api", &["aside", "proc", "supervisor", "log", "engine", "graph", "unit"]),
     ("cli", &["api", "supervisor", "keeper", "probe", "log", "sim", "engine", "graph", "unit"]),
 ];
