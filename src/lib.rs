@@ -20,9 +20,13 @@ pub mod engine;
 pub mod sim;
 
 #[cfg(feature = "host")]
+mod proc;
+#[cfg(feature = "host")]
 pub mod keeper;
 #[cfg(feature = "host")]
 pub mod aside;
+#[cfg(feature = "host")]
+pub mod expr;
 #[cfg(feature = "host")]
 pub mod probe;
 #[cfg(feature = "host")]

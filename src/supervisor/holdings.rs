@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::keeper::wire::{AdoptOrder, Exit, LogOrder};
-use crate::supervisor::identity::{self, Ordered};
+use crate::proc::run_tag;
+use crate::supervisor::identity::Ordered;
 use crate::supervisor::journal::Process;
 
 #[derive(Debug, Default)]
@@ -43,6 +44,13 @@ pub(crate) enum Stage {
     Foreign(Process),
 }
 
+impl Holdings {
+    /// The run that a unit has or had last; 0 where there is none. Looks at all of them.
+    pub(crate) fn newest_run_of(&self, unit: &str) -> u64 {
+        self.runs.iter().rev().find(|(_, holding)| holding.unit == unit).map_or(0, |(run, _)| *run)
+    }
+}
+
 impl Holding {
     pub(crate) fn new(unit: String, ordinal: u32, spawned_at: u64, stage: Stage) -> Self {
         Self { unit, ordinal, spawned_at, uid: None, exit: None, stage, descriptors: Vec::new() }
@@ -50,7 +58,7 @@ impl Holding {
 
     /// Whom to look for when nobody ever said which process it is.
     pub(crate) fn ordered(&self, run: u64) -> Ordered {
-        Ordered { tag: identity::tag(&self.unit, self.ordinal, run), at: self.spawned_at, uid: self.uid }
+        Ordered { tag: run_tag(&self.unit, self.ordinal, run), at: self.spawned_at, uid: self.uid }
     }
 
     /// `None`: there is nothing that a keeper could take over.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::graph;
 use crate::supervisor::directory;
-use crate::supervisor::home::{Durability, fnv, write_whole};
+use crate::supervisor::files::{Durability, write_whole};
+use crate::supervisor::hash::fnv;
 use crate::unit::SourceFile;
 use crate::unit::diagnostic::Diagnostic;
 use crate::unit::spec::UnitSet;
@@ -64,6 +65,8 @@ impl Loaded {
             boot_timeout: Duration::from_secs(300),
             shutdown_timeout: Duration::from_secs(60),
             log_total_bytes: 1 << 30,
+            alerts: Vec::new(),
+            heartbeat: None,
         };
         Self { set: Arc::new(set), warnings, files: Vec::new() }
     }

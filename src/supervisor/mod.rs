@@ -2,6 +2,10 @@
 
 pub mod handle;
 pub mod home;
+pub mod claim;
+pub mod socket;
+mod files;
+mod hash;
 pub mod start;
 mod run;
 mod executor;
@@ -14,6 +18,7 @@ mod starts;
 mod launch;
 mod lookup;
 mod helpers;
+mod probes;
 mod holdings;
 mod translate;
 mod notes;

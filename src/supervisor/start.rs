@@ -25,7 +25,8 @@ use crate::supervisor::display::Display;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handle::Handle;
 use crate::supervisor::handover::{Legacy, Takeover};
-use crate::supervisor::home::{Home, fnv};
+use crate::supervisor::hash::fnv;
+use crate::supervisor::home::Home;
 use crate::supervisor::identity::Epoch;
 use crate::supervisor::journal::{Journal, Recorded};
 use crate::supervisor::keeper_link::{Heirloom, KeeperLink};
@@ -34,6 +35,7 @@ use crate::supervisor::loading::{self, Loaded, Render};
 use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::own_log::OwnLog;
+use crate::supervisor::probes::PROBE_THREADS;
 use crate::supervisor::run::{Api, Ending, Supervisor};
 use crate::supervisor::starts::LOOKUP_THREADS;
 use crate::supervisor::successor::Succession;
@@ -100,7 +102,7 @@ pub fn main(face: Face) -> ExitCode {
     let heirloom = Heirloom { lock, listener, arguments, original_nofile };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(LOOKUP_THREADS.saturating_add(OTHER_THREADS))
+        .max_blocking_threads(LOOKUP_THREADS.saturating_add(PROBE_THREADS).saturating_add(OTHER_THREADS))
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_stack_size(THREAD_STACK_BYTES)
         .build();
@@ -231,7 +233,7 @@ fn take_over(
 
 impl Supervisor {
     fn begin(&mut self, takeover: Takeover) {
-        let Takeover { handover, holdings, kill, adopt, forget, announcements, accepted, .. } = takeover;
+        let Takeover { handover, holdings, adopt, forget, announcements, accepted, .. } = takeover;
         let executor = &mut self.executor;
         executor.set_up();
         if let Some(seal) = accepted {
@@ -244,7 +246,9 @@ impl Supervisor {
             executor.send(&Order::Adopt(Box::new(order)), &descriptors);
         }
         executor.say_whole();
-        executor.end_old_helpers(kill, forget);
+        for run in forget {
+            executor.send(&Order::Release { run }, &[]);
+        }
         for text in announcements {
             executor.observer.announce(&text);
         }
@@ -335,8 +339,9 @@ fn complain(text: &str) {
     drop(writeln!(io::stderr(), "mcsup: {text}"));
 }
 
-/// None of the runtime's threads lives at rest. What resolvers and the API take at most, so that neither of them ever takes one of the others.
-const OTHER_THREADS: usize = 16;
+/// None of the runtime's threads lives at rest. What the API and the journal take at most, so that
+/// nobody ever takes one of the others'.
+const OTHER_THREADS: usize = 8;
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
 const THREAD_STACK_BYTES: usize = 512 * 1024;
 /// Questions that wait for the loop; more wait in their own connection.

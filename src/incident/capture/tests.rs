@@ -203,9 +203,9 @@ fn a_log_that_hangs_costs_the_log_and_nothing_else() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (end, hang) = std::sync::mpsc::channel::<()>();
     let evidence = runtime.block_on(async {
-        let hang = std::sync::Arc::new(std::sync::Mutex::new(hang));
+        let hang = Arc::new(Mutex::new(hang));
         for _ in 0..Capturer::THREADS / 3 {
-            let hang = std::sync::Arc::clone(&hang);
+            let hang = Arc::clone(&hang);
             // Both threads for logs are stuck in something.
             capturer.logs.try_begin(move || assert!(hang.lock().unwrap().recv().is_err())).unwrap();
         }
