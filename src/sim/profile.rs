@@ -16,9 +16,9 @@ use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{Address, ProbeKind, ProbeSpec, Retries};
 use crate::unit::spec::recover::Ladder;
 use crate::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId, Ready,
-    RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId, UnitKind, UnitSet,
-    UnitSpec, WhenFull,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId,
+    Ready, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId, UnitKind,
+    UnitSet, UnitSpec, WhenFull,
 };
 
 /// A signal that means what the process makes of it.
@@ -209,7 +209,9 @@ fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSp
     let policies =
         [RestartPolicy::Always, RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
     let policy = match kind {
-        UnitKind::Service | UnitKind::External | UnitKind::Gate => random.pick(&policies).copied().unwrap_or(plain.policy),
+        UnitKind::Service | UnitKind::External | UnitKind::Gate => {
+            random.pick(&policies).copied().unwrap_or(plain.policy)
+        }
         UnitKind::Task => {
             random.pick(&[RestartPolicy::OnFailure, RestartPolicy::Never]).copied().unwrap_or(plain.policy)
         }

@@ -110,7 +110,14 @@ fn read(
         Err(flaw) => {
             let ends_early = flaw.help.is_none()
                 && (flaw.code == tokens::OPEN_QUOTE || flaw.range.end >= text.trim_end().len());
-            let mut diagnostic = Diagnostic::error(flaw.code, inside(node, scalar, flaw.range), flaw.message);
+            let message = match scalar.style {
+                // Its lines are indented in the file, so that only their number is known.
+                Style::Block => {
+                    format!("{}, in line {} of it", flaw.message, line_of(&text, flaw.range.start))
+                }
+                Style::Plain | Style::Quoted => flaw.message,
+            };
+            let mut diagnostic = Diagnostic::error(flaw.code, inside(node, scalar, flaw.range), message);
             diagnostic.help = flaw.help;
             if scalar.style == Style::Plain && ends_early {
                 diagnostic.help = Some(
@@ -122,6 +129,11 @@ fn read(
             None
         }
     }
+}
+
+/// The line of a byte, from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or("").matches('\n').count().saturating_add(1)
 }
 
 /// What `text` speaks of, where it is within its bounds, is CEL, and answers yes or no.
@@ -220,7 +232,9 @@ mod tests {
     #[test]
     fn an_expression_is_bounded_before_it_is_parsed() {
         let wide = "1 == 1 && ".repeat(40);
-        for text in ["(".repeat(17), "[".repeat(2000), wide, format!("{}true", "!".repeat(70)), "a".repeat(2100)] {
+        for text in
+            ["(".repeat(17), "[".repeat(2000), wide, format!("{}true", "!".repeat(70)), "a".repeat(2100)]
+        {
             let (message, _) = gate(&text).unwrap_err();
             assert!(message.contains("more than") || message.contains("longer"), "{message}");
         }

@@ -17,9 +17,9 @@ use crate::unit::settings::SettingsFile;
 use crate::unit::spec::listen::Listen;
 use crate::unit::spec::recover::Ladder;
 use crate::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId, Ready,
-    ResourceLimit, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, UnitId,
-    UnitKind, UnitSet, UnitSpec, WhenFull,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId,
+    Ready, ResourceLimit, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, UnitId, UnitKind,
+    UnitSet, UnitSpec, WhenFull,
 };
 use crate::unit::value::texts;
 use crate::unit::words::plain_words;
@@ -208,7 +208,7 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
         start_timeout: unit.start_timeout.as_ref().map_or(start_timeout, |timeout| timeout.value.0),
         health,
         watchdog: unit.watchdog.as_ref().map(|watchdog| watchdog.value),
-        listen: unit.listen.as_ref().map(|listen| listen.value.lower()).unwrap_or_default(),
+        listen: works::listen(draft),
         restart: restart_spec(draft.kind, unit.restart.as_ref().map(|restart| &restart.value.0)),
         stop: stop_spec(draft),
         limits: resource_limits(unit),
