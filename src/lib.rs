@@ -20,6 +20,8 @@ pub mod engine;
 pub mod sim;
 
 #[cfg(feature = "host")]
+mod proc;
+#[cfg(feature = "host")]
 pub mod keeper;
 #[cfg(feature = "host")]
 pub mod aside;

@@ -171,8 +171,10 @@ const CLAIMS: &[Claim] = &[
     claim("get", "/v1/status", "/v1/status?unit=No%20Name", "", 404),
     claim("get", "/v1/units/{name}", "/v1/units/redis", "", 200),
     claim("get", "/v1/units/{name}", "/v1/units/worker", "", 200),
+    claim("get", "/v1/units/{name}", "/v1/units/web", "", 200),
     claim("get", "/v1/units/{name}", "/v1/units/reids", "", 404),
     claim("get", "/v1/units/{name}/why", "/v1/units/web@1/why", "", 200),
+    claim("get", "/v1/units/{name}/why", "/v1/units/web/why", "", 200),
     claim("get", "/v1/units/{name}/why", "/v1/units/reids/why", "", 404),
     claim("post", "/v1/units/{name}/start", "/v1/units/redis/start", "", 200),
     claim("post", "/v1/units/{name}/start", "/v1/units/worker/start", "{}", 200),
@@ -199,6 +201,7 @@ const CLAIMS: &[Claim] = &[
     claim("get", "/v1/events", "/v1/events?after=soon", "", 400),
     claim("get", "/v1/events", "/v1/events?befor=1", "", 400),
     claim("get", "/v1/units/{name}/logs", "/v1/units/redis/logs?lines=2", "", 200),
+    claim("get", "/v1/units/{name}/logs", "/v1/units/web/logs", "", 200),
     claim("get", "/v1/units/{name}/logs", "/v1/units/redis/logs?since=soon", "", 400),
     claim("get", "/v1/units/{name}/logs", "/v1/units/redis/logs?lines=-1", "", 400),
     claim("get", "/v1/units/{name}/logs", "/v1/units/reids/logs", "", 404),
@@ -229,6 +232,23 @@ fn every_answer_is_what_the_document_says() {
         item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
     });
     assert_eq!(answered, documented.collect::<BTreeSet<_>>(), "every route has a claim");
+}
+
+#[test]
+fn the_name_of_a_group_means_all_its_units() {
+    let served = Served::new(Fake::replicas());
+    let names = |path: &str, name: &str| {
+        let units = ask(&served, "GET", path, "").json()["units"].clone();
+        let units = units.as_array().unwrap_or_else(|| panic!("no units at {path}: {units}")).clone();
+        units.iter().map(|unit| unit.pointer(name).unwrap().as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("/v1/units/web", "/status/name"), ["web@1", "web@2"]);
+    assert_eq!(names("/v1/units/web@2", "/status/name"), ["web@2"]);
+    assert_eq!(names("/v1/units/web/why", "/unit"), ["web@1", "web@2"]);
+    // What two units wrote would not be told apart.
+    let log = ask(&served, "GET", "/v1/units/web/logs", "");
+    assert_eq!(log.status, 400);
+    assert!(log.text().contains("web@1, web@2"), "{}", log.text());
 }
 
 /// Valid, and without any field that the document does not name.

@@ -229,7 +229,7 @@ fn json_is_what_the_supervisor_said() {
     assert_eq!(status["units"][0]["last_exit"]["signal"], "SIGKILL");
     let why = mcsup(&served.home, &["why", "--json", "web@1"]);
     let why: serde_json::Value = serde_json::from_slice(&why.stdout).unwrap();
-    assert_eq!(why["chain"][1]["unit"], "redis");
+    assert_eq!(why["units"][0]["chain"][1]["unit"], "redis");
     let events = said(&mcsup(&served.home, &["events", "--json", "-n", "2"]));
     let events: Vec<serde_json::Value> =
         events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -301,6 +301,14 @@ fn events_are_told_one_a_line() {
     assert_eq!(said(&mcsup(&served.home, &["events", "-n", "1"])).lines().count(), 1);
 }
 
+#[test]
+fn the_events_of_a_group_are_those_of_its_units() {
+    let served = Served::new(Fake::replicas());
+    let told = |name: &str| said(&mcsup(&served.home, &["events", name]));
+    assert!(told("web@1").contains("web@1         starting -> ready: PONG"), "{}", told("web@1"));
+    assert_eq!(told("web"), told("web@1"), "nothing happened to the other one");
+}
+
 /// A command that goes on, and what it prints line by line.
 struct Going {
     child: Child,
@@ -363,7 +371,7 @@ fn events_are_followed_as_they_happen() {
     });
     assert!(is_heard, "nobody listens to what comes");
     live.send(next).unwrap();
-    events.until("shutdown began");
+    events.until("shutting down");
 }
 
 #[test]

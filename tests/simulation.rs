@@ -11,6 +11,7 @@
 #![expect(clippy::print_stdout, reason = "a run names its seed and how to repeat it")]
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mcsup::engine::state::{EDGES, StateName};
@@ -38,6 +39,32 @@ type Edges = BTreeMap<(StateName, StateName), u64>;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// The seeds that come, each lived once, by as many workers as there are processors. Returns the steps.
+fn live_all(seeds: impl Iterator<Item = u64> + Send, edges: &mut Edges) -> u64 {
+    let seeds = Mutex::new(seeds.fuse());
+    let next = || seeds.lock().ok()?.next();
+    let worker = || {
+        let (mut edges, mut steps) = (Edges::new(), 0);
+        while let Some(seed) = next() {
+            steps += live(seed, &mut edges);
+        }
+        (edges, steps)
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(worker)).collect();
+        let mut steps = 0;
+        for worker in workers {
+            let (taken, lived) = worker.join().unwrap_or_else(|failure| std::panic::resume_unwind(failure));
+            steps += lived;
+            for (edge, count) in taken {
+                *edges.entry(edge).or_default() += count;
+            }
+        }
+        steps
+    })
 }
 
 fn live(seed: u64, edges: &mut Edges) -> u64 {
@@ -76,7 +103,7 @@ fn wall_clock() -> Instant {
 #[test]
 fn every_seed_keeps_every_promise() {
     let mut edges = Edges::new();
-    let mut steps = 0;
+    let steps;
     let begun = wall_clock();
     let fixed =
         include_str!("seeds.txt").lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
@@ -88,17 +115,17 @@ fn every_seed_keeps_every_promise() {
         let fresh = u64::try_from(since_epoch.as_millis()).unwrap_or(0);
         first = number("MCSUP_SEED").unwrap_or(fresh);
         count = 0;
-        while begun.elapsed() < Duration::from_secs(60 * minutes) {
-            steps += live(first + count, &mut edges);
-            count += 1;
-        }
+        let in_time = (first..).take_while(|_| {
+            let is_in_time = begun.elapsed() < Duration::from_secs(60 * minutes);
+            count += u64::from(is_in_time);
+            is_in_time
+        });
+        steps = live_all(in_time, &mut edges);
     } else {
         println!(
             "SEED={first} SEEDS={count}: MCSUP_SEED={first} MCSUP_SEEDS={count} cargo test --test simulation"
         );
-        for seed in fixed.chain(first..first + count) {
-            steps += live(seed, &mut edges);
-        }
+        steps = live_all(fixed.chain(first..first + count), &mut edges);
     }
     let missed: Vec<(StateName, StateName)> =
         EDGES.iter().map(|(from, to, _)| (*from, *to)).filter(|edge| !edges.contains_key(edge)).collect();

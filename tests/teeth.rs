@@ -11,7 +11,7 @@ use mcsup::engine::effect::{Answer, Effect, Fact, Note, SignalScope};
 use mcsup::engine::event::{Event, UnitNote};
 use mcsup::engine::id::{PhaseId, ProbeRunId, RequestId, RunId, UnitId};
 use mcsup::engine::invariants::{Auditor, View, Violation};
-use mcsup::engine::state::{Desired, NotedState, StateName, UpSource};
+use mcsup::engine::state::{Desired, FailureCause, NotedState, StateName, UpSource};
 use mcsup::engine::status::{Overview, UnitStatus};
 use mcsup::engine::time::{Now, Timestamp};
 use mcsup::engine::timers::Timer;
@@ -431,6 +431,10 @@ const STATES: &[Plant] = &[
     }),
 ];
 
+fn backoff(until: Timestamp) -> NotedState {
+    NotedState::Backoff { after: FailureCause::StartTimeout, until }
+}
+
 const RESTARTS: &[Plant] = &[
     plant(10, "a is in backoff and the keeper was not told", CRASHES, |step| {
         if step.is_at(10) {
@@ -445,13 +449,13 @@ const RESTARTS: &[Plant] = &[
     plant(10, "a: attempt 2 waits 1m40s", CRASHES, |step| {
         let late = step.now.after(Duration::from_secs(100));
         if step.is_at(21) {
-            step.notes(A).for_each(|note| note.life = NotedState::Backoff { until: late });
+            step.notes(A).for_each(|note| note.life = backoff(late));
         }
     }),
     plant(10, "a: attempt 2 waits 0s", CRASHES, |step| {
         let now = step.now;
         if step.is_at(21) {
-            step.notes(A).for_each(|note| note.life = NotedState::Backoff { until: now });
+            step.notes(A).for_each(|note| note.life = backoff(now));
         }
     }),
 ];

@@ -8,9 +8,10 @@ use crate::api::body::{Json, RequiredJson};
 use crate::api::caller::MayChange;
 use crate::api::dto::{self, Verb};
 use crate::api::problem::Problem;
-use crate::api::status::{json, name_of, unknown};
+use crate::api::status::{json, unknown};
 use crate::engine::effect::Answer;
 use crate::engine::event::Ask;
+use crate::supervisor::words::name_of;
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 

@@ -14,15 +14,8 @@ use nix::unistd::{Group, geteuid};
 use crate::api::problem::Problem;
 use crate::api::sys;
 use crate::aside::Threads;
-
-/// The group whose members may look.
-const LOOKERS: &str = "mcsup";
-
-/// What the keeper puts into the environment of everything that it starts.
-const RUN_VARIABLE: &str = "MCSUP_RUN";
-
-/// Most bytes read of a caller's environment: what the kernel allows (execve(2), a quarter of 8 MiB).
-const MOST_ENVIRONMENT_BYTES: u64 = 2 << 20;
+use crate::proc::{self, NamedRun, RUN_VARIABLE};
+use crate::supervisor::claim::LOOKERS;
 
 /// How long a caller's environment may take to be read: a process can make that hang.
 const LOOK_DEADLINE: Duration = Duration::from_secs(1);
@@ -137,21 +130,10 @@ impl Peer {
 }
 
 fn run_of(pid: i32) -> CallerRun {
-    use std::io::Read as _;
-    let Ok(file) = std::fs::File::open(format!("/proc/{pid}/environ")) else { return CallerRun::None };
-    let mut environ = Vec::new();
-    let Ok(length) = file.take(MOST_ENVIRONMENT_BYTES).read_to_end(&mut environ) else {
-        return CallerRun::None;
-    };
-    let run = environ.split(|byte| *byte == 0).find_map(|pair| {
-        let (name, value) = pair.split_at_checked(RUN_VARIABLE.len())?;
-        (name == RUN_VARIABLE.as_bytes()).then(|| value.strip_prefix(b"=").map(<[u8]>::to_vec))?
-    });
-    let is_cut = u64::try_from(length).is_ok_and(|length| length >= MOST_ENVIRONMENT_BYTES);
-    match run {
-        Some(run) => CallerRun::Of(run),
-        None if is_cut => CallerRun::Unknown,
-        None => CallerRun::None,
+    match proc::named_run(pid) {
+        NamedRun::Is(run) => CallerRun::Of(run),
+        NamedRun::None | NamedRun::Empty | NamedRun::Unreadable => CallerRun::None,
+        NamedRun::TooLong => CallerRun::Unknown,
     }
 }
 

@@ -84,6 +84,13 @@ pub struct LastExit<'a> {
     pub text: Cow<'a, str>,
 }
 
+/// The units that a name means, by name: one, or all replicas and instances.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct UnitDetails<'a> {
+    #[serde(borrow)]
+    pub units: Vec<UnitDetail<'a>>,
+}
+
 /// Everything that is known of one unit.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct UnitDetail<'a> {
@@ -124,6 +131,12 @@ pub struct Dependency {
 pub struct Label {
     pub name: String,
     pub value: String,
+}
+
+/// Why each of the units that a name means is in its state.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Whys {
+    pub units: Vec<Why>,
 }
 
 /// What explains a unit's state, the unit itself first, the cause last.

@@ -16,11 +16,12 @@ use crate::api::caller::MayLook;
 use crate::api::dto;
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
-use crate::api::status::{name_of, rfc3339};
+use crate::api::status::rfc3339;
 use crate::engine::effect::Fact;
-use crate::engine::id::UnitId;
+use crate::engine::state::StateName;
 use crate::engine::time::WallTime;
 use crate::supervisor::handle::{EventRecord, Handle};
+use crate::supervisor::words;
 
 /// Most events in one piece of the stream: a backlog of 10,000 is written in slices, so that other
 /// work gets its turn between them.
@@ -158,65 +159,32 @@ impl Feed {
     }
 }
 
-/// A fact in words.
 pub(crate) fn event(record: &EventRecord) -> dto::Event {
-    let set = &*record.set;
-    let unit = unit_of(&record.fact).map(|unit| name_of(set, unit).to_owned());
-    let say = |kind, text| plain(record.number, record.at, kind, unit.clone(), text);
-    let phase =
-        |phase: crate::engine::id::PhaseId| set.phases.get(usize::from(phase.0)).map_or("?", |name| &**name);
-    match &record.fact {
-        Fact::StateChanged { from, to, reason, .. } => dto::Event {
-            from: Some(from.as_str().to_owned()),
-            to: Some(to.as_str().to_owned()),
-            ..say("state-changed", format!("{from} -> {to}: {reason}"))
-        },
-        Fact::HealthChanged { health, why, .. } => {
-            say("health-changed", format!("health {}: {why}", health.as_str()))
-        }
-        Fact::RunEnded { unit, ordinal, exit } => {
-            say("run-ended", format!("{}#{ordinal} {exit}", name_of(set, *unit)))
-        }
-        Fact::PhaseOpened { phase: id } => say("phase-opened", format!("phase {} is open", phase(*id))),
-        Fact::Booted => say("booted", "booted".to_owned()),
-        Fact::PhaseHeld { phase: id, holders } => {
-            let holders: Vec<&str> = holders.iter().map(|unit| name_of(set, *unit)).collect();
-            say("phase-held", format!("phase {} is held by {}", phase(*id), holders.join(", ")))
-        }
-        Fact::IncidentOpened { incident, cause, .. } => dto::Event {
-            incident: Some(incident.0),
-            ..say("incident-opened", format!("incident {incident} opened: {cause}"))
-        },
-        Fact::IncidentClosed { incident, .. } => dto::Event {
-            incident: Some(incident.0),
-            ..say("incident-closed", format!("incident {incident} closed"))
-        },
-        Fact::Unkillable { .. } => say("unkillable", "SIGKILL did not end it".to_owned()),
-        Fact::Adopted { unit, ordinal } => {
-            say("adopted", format!("{}#{ordinal} taken over while it ran", name_of(set, *unit)))
-        }
-        Fact::RequestServed { what, .. } => say("request-served", what.to_string()),
-        Fact::ShutdownBegan => say("shutdown-began", "shutdown began".to_owned()),
-        Fact::BugFound { what, .. } => say("bug-found", format!("bug in mcsup: {what}")),
-    }
-}
-
-/// The unit that a fact is about.
-pub(crate) fn unit_of(fact: &Fact) -> Option<UnitId> {
+    let EventRecord { number, at, fact, set } = record;
+    let unit = words::unit_of(fact).map(|unit| words::name_of(set, unit).to_owned());
+    let event = plain(*number, *at, words::kind(fact), unit, words::text(fact, set));
     match fact {
-        Fact::StateChanged { unit, .. }
-        | Fact::HealthChanged { unit, .. }
-        | Fact::RunEnded { unit, .. }
-        | Fact::Unkillable { unit }
-        | Fact::Adopted { unit, .. } => Some(*unit),
-        Fact::IncidentOpened { unit, .. }
-        | Fact::IncidentClosed { unit, .. }
-        | Fact::BugFound { unit, .. } => *unit,
-        Fact::PhaseOpened { .. }
+        Fact::StateChanged { from, to, .. } => {
+            let state = |state: &StateName| Some(state.as_str().to_owned());
+            dto::Event { from: state(from), to: state(to), ..event }
+        }
+        Fact::IncidentOpened { incident, .. }
+        | Fact::IncidentJoined { incident, .. }
+        | Fact::IncidentMerged { into: incident, .. }
+        | Fact::RungTried { incident, .. }
+        | Fact::RungEnded { incident, .. }
+        | Fact::IncidentClosed { incident, .. } => dto::Event { incident: Some(incident.0), ..event },
+        Fact::HealthChanged { .. }
+        | Fact::StatusTold { .. }
+        | Fact::RunEnded { .. }
+        | Fact::PhaseOpened { .. }
         | Fact::Booted
         | Fact::PhaseHeld { .. }
+        | Fact::Unkillable { .. }
+        | Fact::Adopted { .. }
         | Fact::RequestServed { .. }
-        | Fact::ShutdownBegan => None,
+        | Fact::ShutdownBegan
+        | Fact::BugFound { .. } => event,
     }
 }
 

@@ -16,12 +16,14 @@ use crate::api::caller::MayLook;
 use crate::api::dto;
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
-use crate::api::status::known;
+use crate::api::status::named;
 use crate::log::files::LogDir;
 use crate::log::follow::{Watch, Woken};
 use crate::log::read::Reader;
 use crate::log::since;
 use crate::log::start::Start;
+use crate::supervisor::words::name_of;
+use crate::unit::spec::UnitSet;
 
 /// Read from the files at once.
 const PIECE_BYTES: usize = 64 << 10;
@@ -32,7 +34,7 @@ const PIECES_AHEAD: usize = 4;
 /// What a unit wrote, byte by byte.
 #[utoipa::path(get, path = "/v1/units/{name}/logs",
     params(
-        ("name" = String, Path, description = "The unit's name"),
+        ("name" = String, Path, description = "The unit's name, or that of a group of one"),
         ("lines" = Option<u64>, Query, description = "Only this many last lines"),
         ("since" = Option<String>, Query, description = "`10m`, `today`, a date, or a time in RFC 3339"),
         ("follow" = Option<bool>, Query, description = "Go on with what the unit writes. Default false"),
@@ -56,7 +58,7 @@ pub(crate) async fn logs(
     let start = Start { lines: parameters.number("lines")?, since: moment.map_err(Problem::BadRequest)? };
     let is_followed = parameters.flag("follow")?.unwrap_or(false);
     let set = shared.handle.status(Some(Vec::new())).await?.set;
-    known(&set, &name)?;
+    let name = one_of(&set, &name)?;
     let broken = |error: io::Error| Problem::Broken(format!("cannot read the log of `{name}`: {error}"));
     let (stop, stopped) = UnixStream::pair().map_err(broken)?;
     let (pieces, arriving) = mpsc::channel(PIECES_AHEAD);
@@ -76,6 +78,18 @@ pub(crate) async fn logs(
         Some((piece, (arriving, stop)))
     });
     Ok((headers, body).into_response())
+}
+
+/// Bytes of several units would not be told apart: a group's logs are asked for one by one.
+fn one_of(set: &UnitSet, name: &str) -> Result<String, Problem> {
+    match named(set, name)?.as_slice() {
+        [one] => Ok(name_of(set, *one).to_owned()),
+        several => {
+            let names: Vec<&str> = several.iter().map(|unit| name_of(set, *unit)).collect();
+            let names = names.join(", ");
+            Err(Problem::BadRequest(format!("a log is one unit's, and `{name}` means {names}")))
+        }
+    }
 }
 
 /// The reading of one log for one client, on a thread of its own.

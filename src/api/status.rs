@@ -1,6 +1,7 @@
 //! What is: the status of all units, everything about one, and why it is so.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
 use axum::http::header;
@@ -10,13 +11,14 @@ use serde::Serialize;
 use crate::api::Shared;
 use crate::api::caller::MayLook;
 use crate::api::dto;
-use crate::api::events;
+use crate::api::events::event;
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 use crate::engine::event::ExitStatus;
 use crate::engine::status::UnitStatus;
 use crate::engine::time::{Timestamp, WallTime};
-use crate::supervisor::handle::StatusTable;
+use crate::supervisor::handle::{EventRecord, StatusTable};
+use crate::supervisor::words::{name_of, phase_name, unit_of};
 use crate::unit::name::UnitName;
 use crate::unit::nearest::nearest;
 use crate::unit::spec::{Condition, Follow, Piece, Template, UnitId, UnitKind, UnitSet, UnitSpec};
@@ -64,14 +66,12 @@ pub(crate) async fn status(
     let names = wanted.iter().filter_map(|name| UnitName::new(name).ok()).collect();
     let table = shared.handle.status((!wanted.is_empty()).then_some(names)).await?;
     for name in wanted {
-        if table.set.named(name).is_empty() {
-            return Err(unknown(&table.set, name));
-        }
+        named(&table.set, name)?;
     }
     let body = dto::Status {
         generation: GENERATION,
         booted: table.overview.is_booted,
-        phase: table.set.phases.get(usize::from(table.overview.phase.0)).map_or("", |name| name).into(),
+        phase: phase_name(&table.set, table.overview.phase).into(),
         guard: Cow::Borrowed("normal"),
         stopping: table.overview.is_stopping,
         open_incidents: table.overview.open_incidents,
@@ -81,11 +81,11 @@ pub(crate) async fn status(
     Ok(json(&body, 256 + BYTES_PER_UNIT * table.units.len()))
 }
 
-/// Everything that is known of one unit.
+/// Everything that is known of one unit, or of each of a group.
 #[utoipa::path(get, path = "/v1/units/{name}",
-    params(("name" = String, Path, description = "The unit's name")),
+    params(("name" = String, Path, description = "The unit's name, or that of all its replicas and instances")),
     responses(
-        (status = 200, body = dto::UnitDetail<'_>),
+        (status = 200, body = dto::UnitDetails<'_>),
         (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
         (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
 ))]
@@ -95,32 +95,17 @@ pub(crate) async fn unit(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let table = shared.handle.status(None).await?;
-    let (id, spec) = known(&table.set, &name)?;
+    let ids = named(&table.set, &name)?;
     let (kept, _live) = shared.handle.events(0).await?;
-    let mut recent: Vec<dto::Event> = kept
-        .iter()
-        .rev()
-        .filter(|record| {
-            events::unit_of(&record.fact)
-                .is_some_and(|unit| record.set.unit(unit).is_some_and(|spec| spec.name.as_str() == name))
-        })
-        .take(RECENT_EVENTS)
-        .map(|record| events::event(record))
-        .collect();
-    recent.reverse();
-    let status = table.units.iter().find(|status| status.unit == id);
-    let status = status.and_then(|status| Some((status, row(&table, status)?)));
-    let Some((now, status)) = status else {
-        return Err(Problem::Broken(format!("the supervisor knows no status of `{name}`")));
-    };
-    Ok(json(&detail(&table, spec, now, status, recent), 4096))
+    let units: Vec<_> = ids.iter().filter_map(|id| detail(&table, *id, &kept)).collect();
+    Ok(json(&dto::UnitDetails { units }, 4096 * ids.len()))
 }
 
-/// Why a unit is in its state, through the graph down to the cause.
+/// Why a unit is in its state, through the graph down to the cause; or each of a group.
 #[utoipa::path(get, path = "/v1/units/{name}/why",
-    params(("name" = String, Path, description = "The unit's name")),
+    params(("name" = String, Path, description = "The unit's name, or that of all its replicas and instances")),
     responses(
-        (status = 200, body = dto::Why),
+        (status = 200, body = dto::Whys),
         (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
         (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
 ))]
@@ -130,22 +115,28 @@ pub(crate) async fn why(
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let set = shared.handle.status(Some(Vec::new())).await?.set;
-    let (_, spec) = known(&set, &name)?;
-    let chain = shared.handle.why(spec.name.clone()).await?;
-    let chain = chain.ok_or_else(|| unknown(&set, &name))?;
-    let links = chain.into_iter().map(|link| dto::WhyLink {
-        unit: name_of(&set, link.unit).to_owned(),
-        state: link.state.as_str().to_owned(),
-        text: link.text,
-    });
-    Ok(json(&dto::Why { unit: name, chain: links.collect() }, 1024))
+    let mut units = Vec::new();
+    for id in named(&set, &name)? {
+        let Some(spec) = set.unit(id) else { continue };
+        let chain = shared.handle.why(spec.name.clone()).await?;
+        let chain = chain.ok_or_else(|| unknown(&set, spec.name.as_str()))?;
+        let links = chain.into_iter().map(|link| dto::WhyLink {
+            unit: name_of(&set, link.unit).to_owned(),
+            state: link.state.as_str().to_owned(),
+            text: link.text,
+        });
+        units.push(dto::Why { unit: spec.name.to_string(), chain: links.collect() });
+    }
+    Ok(json(&dto::Whys { units }, 1024))
 }
 
+/// The units that a name means, at least one.
+///
 /// # Errors
-/// When no unit has this name.
-pub(crate) fn known<'a>(set: &'a UnitSet, name: &str) -> Result<(UnitId, &'a UnitSpec), Problem> {
-    let found = set.find(name).and_then(|id| Some((id, set.unit(id)?)));
-    found.ok_or_else(|| unknown(set, name))
+/// When no unit and no group has this name.
+pub(crate) fn named(set: &UnitSet, name: &str) -> Result<Vec<UnitId>, Problem> {
+    let ids = set.named(name);
+    if ids.is_empty() { Err(unknown(set, name)) } else { Ok(ids) }
 }
 
 pub(crate) fn unknown(set: &UnitSet, name: &str) -> Problem {
@@ -154,11 +145,6 @@ pub(crate) fn unknown(set: &UnitSet, name: &str) -> Problem {
         unit: name.to_owned(),
         nearest: nearest(name, names).map(str::to_owned).into_iter().collect(),
     }
-}
-
-/// The name of a unit that may belong to a set that is no longer there.
-pub(crate) fn name_of(set: &UnitSet, unit: UnitId) -> &str {
-    set.unit(unit).map_or("?", |spec| spec.name.as_str())
 }
 
 pub(crate) fn json<T: Serialize>(body: &T, size_hint: usize) -> Response {
@@ -185,7 +171,7 @@ fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'
             UnitKind::External => "external",
             UnitKind::Gate => "gate",
         }),
-        phase: table.set.phases.get(usize::from(spec.phase.0)).map_or("", |name| name).into(),
+        phase: phase_name(&table.set, spec.phase).into(),
         state: Cow::Borrowed(status.state.as_str()),
         desired: Cow::Borrowed(if status.desired.is_up() { "up" } else { "down" }),
         reason: Cow::Borrowed(&status.reason),
@@ -217,23 +203,18 @@ fn last_exit(exit: ExitStatus) -> dto::LastExit<'static> {
     }
 }
 
+/// `None`: the set and the statuses do not belong together.
 fn detail<'a>(
-    table: &StatusTable,
-    spec: &UnitSpec,
-    now: &UnitStatus,
-    status: dto::Unit<'a>,
-    recent: Vec<dto::Event>,
-) -> dto::UnitDetail<'a> {
+    table: &'a StatusTable,
+    id: UnitId,
+    events: &[Arc<EventRecord>],
+) -> Option<dto::UnitDetail<'a>> {
     let set = &table.set;
-    let state_of = |unit: UnitId| {
-        table
-            .units
-            .iter()
-            .find(|status| status.unit == unit)
-            .map_or("unknown", |status| status.state.as_str())
-    };
+    let spec = set.unit(id)?;
+    let status_of = |unit: UnitId| table.units.iter().find(|status| status.unit == unit);
+    let now = status_of(id)?;
+    let state_of = |unit: UnitId| status_of(unit).map_or("unknown", |status| status.state.as_str());
     let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-    let id = now.unit;
     let depends_on = spec.depends_on.iter().map(|edge| dto::Dependency {
         unit: name_of(set, edge.unit).to_owned(),
         condition: condition(edge.condition).to_owned(),
@@ -246,8 +227,8 @@ fn detail<'a>(
         .labels
         .iter()
         .map(|(name, value)| dto::Label { name: name.to_string(), value: value.to_string() });
-    dto::UnitDetail {
-        status,
+    Some(dto::UnitDetail {
+        status: row(table, now)?,
         description: text(&spec.description),
         command: spec.command.iter().map(written).collect(),
         user: text(&spec.user),
@@ -259,8 +240,19 @@ fn detail<'a>(
         runbook: text(&spec.runbook),
         labels: labels.collect(),
         run: now.ordinal,
-        recent,
-    }
+        recent: recent(spec, events),
+    })
+}
+
+/// The last events of a unit, also those of an earlier set.
+fn recent(spec: &UnitSpec, events: &[Arc<EventRecord>]) -> Vec<dto::Event> {
+    let is_about = |record: &&Arc<EventRecord>| {
+        unit_of(&record.fact).is_some_and(|unit| name_of(&record.set, unit) == spec.name.as_str())
+    };
+    let mut recent: Vec<dto::Event> =
+        events.iter().rev().filter(is_about).take(RECENT_EVENTS).map(|record| event(record)).collect();
+    recent.reverse();
+    recent
 }
 
 fn condition(condition: Condition) -> &'static str {

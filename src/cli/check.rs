@@ -9,22 +9,23 @@ use serde_json::json;
 use crate::cli::render::{err, is_coloured, out};
 use crate::cli::render_diagnostics::{Sources, summary};
 use crate::supervisor::directory::{self, Checked};
+use crate::supervisor::home::{Home, HomeError, Surroundings};
 
 /// Read a units directory and say everything that is wrong with it. Needs no supervisor.
 ///
 /// Exit status: 0 fit to boot (there may be warnings), 1 not.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  mcsup check /etc/mcsup/units")]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// The units directory; the default instance's when left out.
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
-pub fn run(args: CheckArgs) -> ExitCode {
-    let dir = units_dir(args.dir);
+pub(crate) fn run(args: CheckArgs, home: Option<&Path>) -> ExitCode {
+    let Some(dir) = units_dir(args.dir, home) else { return ExitCode::from(1) };
     let Some(checked) = checked(&dir) else { return ExitCode::from(1) };
     let is_fit = checked.loaded.set.is_some();
     let mut sources = Sources::new(&checked.sources, &dir.to_string_lossy());
@@ -59,14 +60,11 @@ pub(crate) fn checked(dir: &Path) -> Option<Checked> {
     }
 }
 
-/// The directory that was named, or the one that the default instance would take.
-pub(crate) fn units_dir(named: Option<PathBuf>) -> PathBuf {
-    let from =
-        |variable: &str| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
-    named
-        .or_else(|| from("MCSUP_HOME").map(|home| home.join("units")))
-        .or_else(|| nix::unistd::geteuid().is_root().then(|| PathBuf::from("/etc/mcsup/units")))
-        .or_else(|| from("XDG_CONFIG_HOME").map(|config| config.join("mcsup/units")))
-        .or_else(|| from("HOME").map(|home| home.join(".config/mcsup/units")))
-        .unwrap_or_else(|| PathBuf::from("/etc/mcsup/units"))
+/// The directory that was named, or the one that `mcsup up` would take. `None`: there is none; the person was told.
+pub(crate) fn units_dir(named: Option<PathBuf>, home: Option<&Path>) -> Option<PathBuf> {
+    let units = named.or_else(|| Some(Home::chosen(&Surroundings::read(), home)?.units));
+    if units.is_none() {
+        err(&format!("{}\n", HomeError::Homeless));
+    }
+    units
 }

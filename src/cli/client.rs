@@ -15,10 +15,14 @@ use serde::de::DeserializeOwned;
 
 use crate::api::dto::ProblemDocument;
 use crate::cli::exit::{Exit, Failure};
-use crate::supervisor::home::{self, Home, Surroundings};
+use crate::supervisor::home::{Home, Surroundings};
+use crate::supervisor::socket::connect;
 
 /// Most bytes of an answer; a status of 10,000 units has 4 MiB.
 const MOST_ANSWER_BYTES: usize = 256 << 20;
+
+/// Of an answer. The default grows with it, and each growth is memory that nothing has touched yet.
+const READ_AT_ONCE_BYTES: usize = 32 << 10;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
@@ -73,11 +77,14 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Response<Incoming>, Failure> {
-        let stream = home::connect(&self.home.socket()).map_err(|error| self.nobody(&error))?;
+        let stream = connect(&self.home.socket()).map_err(|error| self.nobody(&error))?;
         let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream));
         let stream = stream.map_err(|error| self.nobody(&error))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_AT_ONCE_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(error))?;
         // It moves the bytes for as long as there is an answer to be read, and ends with it.
         drop(tokio::spawn(connection));
         let request = Request::builder()
@@ -154,7 +161,9 @@ pub(crate) fn block_on<T>(talk: impl Future<Output = Result<T, Failure>>) -> Res
 /// # Errors
 /// When the answer is not what this version of mcsup expects.
 pub(crate) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Failure> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    // As text at once: the parser would look at each string of it again.
+    let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom);
+    text.and_then(serde_json::from_str).map_err(|error: serde_json::Error| {
         Failure::new(Exit::NoSupervisor, format!("cannot read the supervisor's answer: {error}"))
             .help("is the supervisor of another version? `mcsup --version` tells this one's")
     })

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::api::dto::UnitDetail;
+use crate::api::dto::{UnitDetail, UnitDetails};
 use crate::api::parameters::encode;
 use crate::cli::client::{Client, read};
 use crate::cli::exit::Failure;
@@ -18,9 +18,11 @@ const MOST_LOG_BYTES: usize = 64 << 10;
 
 pub(crate) async fn show(client: &Client, name: &str) -> Result<(), Failure> {
     let bytes = client.get(&format!("/v1/units/{}", encode(name))).await?;
-    let detail: UnitDetail<'_> = read(&bytes)?;
-    let log = last_lines(client, name).await;
-    out(&block(&detail, &log, since::now(), Paint::for_output()));
+    let details: UnitDetails<'_> = read(&bytes)?;
+    for detail in &details.units {
+        let log = last_lines(client, &detail.status.name).await;
+        out(&block(detail, &log, since::now(), Paint::for_output()));
+    }
     Ok(())
 }
 

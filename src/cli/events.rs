@@ -6,6 +6,7 @@ use crate::api::dto::Event;
 use crate::cli::client::{Client, Pieces, block_on, read};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::render::{Colour, Paint, local_date, one_line, state_colour};
+use crate::cli::status;
 
 /// Show what happened, and with -f what happens
 #[derive(Debug, clap::Args)]
@@ -27,12 +28,12 @@ pub(crate) struct Args {
     json: bool,
 }
 
-pub(crate) fn run(args: Args, home: Option<&Path>) -> Result<Outcome, Failure> {
+pub(crate) fn run(mut args: Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let client = Client::new(home)?;
     block_on(async {
         if !args.units.is_empty() {
-            // An unknown name would be waited for in vain.
-            client.get(&crate::cli::status::path(&args.units)).await?;
+            // Events are of single units; and an unknown name would be waited for in vain.
+            args.units = status::named(&client, &args.units).await?;
         }
         let screen = Screen { paint: Paint::for_output(), args };
         let last = screen.show_kept(&client).await?;

@@ -1,6 +1,6 @@
 //! `mcsup graph`: phases and dependencies, drawn.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -14,15 +14,15 @@ use crate::unit::diagnostic::Diagnostic;
 /// Draw the phases and dependencies of a units directory. Needs no supervisor.
 #[derive(Args, Debug)]
 #[command(after_help = "Example:\n  mcsup graph --format svg > units.svg")]
-pub struct GraphArgs {
+pub(crate) struct GraphArgs {
     /// The units directory; the default instance's when left out.
-    pub dir: Option<PathBuf>,
+    pub(crate) dir: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
-    pub format: GraphFormat,
+    pub(crate) format: GraphFormat,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum GraphFormat {
+pub(crate) enum GraphFormat {
     /// For reading in a terminal.
     Text,
     /// For Graphviz.
@@ -33,8 +33,8 @@ pub enum GraphFormat {
     Svg,
 }
 
-pub fn run(args: GraphArgs) -> ExitCode {
-    let dir = units_dir(args.dir);
+pub(crate) fn run(args: GraphArgs, home: Option<&Path>) -> ExitCode {
+    let Some(dir) = units_dir(args.dir, home) else { return ExitCode::from(1) };
     let Some(checked) = checked(&dir) else { return ExitCode::from(1) };
     let Some(set) = checked.loaded.set else {
         let errors: Vec<_> = checked.loaded.diagnostics.into_iter().filter(Diagnostic::is_error).collect();

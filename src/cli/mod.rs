@@ -6,9 +6,9 @@ pub mod render_diagnostics;
 pub(crate) mod client;
 pub(crate) mod up;
 pub mod supervise;
-pub mod check;
-pub mod graph;
-pub mod schema;
+pub(crate) mod check;
+pub(crate) mod graph;
+pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod detail;
 pub(crate) mod watch;
@@ -76,12 +76,11 @@ pub fn run() -> ExitCode {
 
 impl Command {
     fn run(self, home: Option<&Path>) -> ExitCode {
-        let units = |dir: Option<PathBuf>| dir.or_else(|| home.map(|home| home.join("units")));
         let result = match self {
             Self::Up(args) => up::up(&args, home),
             Self::Init(args) => up::init(&args, home),
-            Self::Check(args) => return check::run(check::CheckArgs { dir: units(args.dir), ..args }),
-            Self::Graph(args) => return graph::run(graph::GraphArgs { dir: units(args.dir), ..args }),
+            Self::Check(args) => return check::run(args, home),
+            Self::Graph(args) => return graph::run(args, home),
             Self::Status(args) => status::run(&args, home),
             Self::Start(args) => act::start(args, home),
             Self::Stop(args) => act::stop(args, home),

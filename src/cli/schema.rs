@@ -10,20 +10,20 @@ use crate::unit::schema;
 /// Print the JSON Schema of unit files or of mcsup.yaml.
 #[derive(Args, Clone, Copy, Debug)]
 #[command(after_help = "Example:\n  mcsup schema unit > unit.schema.json")]
-pub struct SchemaArgs {
+pub(crate) struct SchemaArgs {
     #[arg(value_enum, default_value_t = SchemaOf::Unit)]
-    pub of: SchemaOf,
+    pub(crate) of: SchemaOf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum SchemaOf {
+pub(crate) enum SchemaOf {
     /// A unit file.
     Unit,
     /// The file mcsup.yaml.
     Mcsup,
 }
 
-pub fn run(args: SchemaArgs) -> ExitCode {
+pub(crate) fn run(args: SchemaArgs) -> ExitCode {
     let schema = match args.of {
         SchemaOf::Unit => schema::unit(),
         SchemaOf::Mcsup => schema::settings(),

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> 
                 width: is_terminal().then(terminal_size).flatten().map(|(columns, _)| columns),
                 clock: Clock::Spans,
             };
-            out(&(lines(&status, since::now(), look).join("\n") + "\n"));
+            out(&text(&status, since::now(), look));
         }
         Ok(status.units.iter().all(is_well).into())
     })
@@ -98,17 +98,17 @@ pub(crate) enum Clock {
     Times,
 }
 
-pub(crate) fn lines(status: &Status<'_>, now: Timestamp, look: Look) -> Vec<String> {
-    let mut lines = vec![summary(status, look.paint)];
+/// A summary, and below it a line for each unit.
+pub(crate) fn text(status: &Status<'_>, now: Timestamp, look: Look) -> String {
+    let summary = summary(status, look.paint);
     if status.units.is_empty() {
-        return lines;
+        return summary + "\n";
     }
-    lines.push(String::new());
     let since = match look.clock {
         Clock::Spans => ">FOR",
         Clock::Times => ">SINCE",
     };
-    let mut table = Table::new(&["", "UNIT", "STATE", since, ">PID", ">RESTARTS", "HEALTH", "REASON"]);
+    let mut table = Table::new(["", "UNIT", "STATE", since, ">PID", ">RESTARTS", "HEALTH", "REASON"]);
     let order: BTreeMap<&str, usize> =
         status.phases.iter().enumerate().map(|(index, phase)| (&**phase, index)).collect();
     let mut units: Vec<&Unit<'_>> = status.units.iter().collect();
@@ -126,11 +126,10 @@ pub(crate) fn lines(status: &Status<'_>, now: Timestamp, look: Look) -> Vec<Stri
             table.row(row(unit, now, look.clock));
         }
     }
-    lines.extend(table.lines(look.paint, look.width));
-    lines
+    summary + "\n\n" + &table.text(look.paint, look.width)
 }
 
-fn row<'a>(unit: &'a Unit<'a>, now: Timestamp, clock: Clock) -> Vec<Cell<'a>> {
+fn row<'a>(unit: &'a Unit<'a>, now: Timestamp, clock: Clock) -> [Cell<'a>; 8] {
     let is_well = is_well(unit);
     let since = match clock {
         Clock::Spans => ago(&unit.since, now),
@@ -146,7 +145,7 @@ fn row<'a>(unit: &'a Unit<'a>, now: Timestamp, clock: Clock) -> Vec<Cell<'a>> {
         Some(health) => cell(health, Colour::Plain),
         None => cell("-", Colour::Faint),
     };
-    vec![
+    [
         // Not by colour alone: a mark is found by eye and by grep.
         if is_well { cell(" ", Colour::Plain) } else { cell("!", Colour::Bad) },
         cell(&*unit.name, Colour::Plain),

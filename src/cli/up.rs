@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use rustix::io::FdFlags;
 
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::supervisor::home::{Home, HomeError, Surroundings};
+use crate::supervisor::claim;
+use crate::supervisor::home::{Home, Surroundings};
 use crate::supervisor::start::Settings;
 
 /// Run the supervisor in the foreground on a units directory
@@ -35,10 +36,7 @@ pub(crate) struct InitArgs {
 
 /// Does not come back when all is well: the process becomes the keeper.
 pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
-    match become_keeper(home, args.units.as_deref()) {
-        Ok(never) => match never {},
-        Err(error) => Err(failure(&error)),
-    }
+    become_keeper(home, args.units.as_deref()).map(|never| match never {})
 }
 
 /// As `up`; meant for process 1, and refused elsewhere so that nobody takes it for something else.
@@ -57,16 +55,17 @@ pub(crate) fn init(args: &InitArgs, home: Option<&Path>) -> Result<Outcome, Fail
 
 enum Never {}
 
-fn become_keeper(home: Option<&Path>, units: Option<&Path>) -> Result<Never, HomeError> {
+fn become_keeper(home: Option<&Path>, units: Option<&Path>) -> Result<Never, Failure> {
     let around = Surroundings::read();
-    let home = Home::for_up(&around, home, units)?;
-    home.prepare()?;
-    let lock = home.lock()?;
-    let listener = OwnedFd::from(home.listen()?);
+    let home = Home::for_up(&around, home, units).map_err(|error| failure(&error))?;
+    home.prepare().map_err(|error| failure(&error))?;
+    let lock = claim::lock(&home).map_err(|error| failure(&error))?;
+    let listener = OwnedFd::from(claim::listen(&home).map_err(|error| failure(&error))?);
     // What the system runs has no place of its own; a directory that somebody named is one.
     let working_dir = if home.is_default(&around) { "/".into() } else { home.units.clone() };
     let settings = Settings { home, working_dir };
-    Err(HomeError::Io { verb: "start", path: executable(), cause: exec(&settings, &lock, &listener) })
+    let cause = exec(&settings, &lock, &listener);
+    Err(failure(&format!("cannot start {}: {cause}", executable().display())))
 }
 
 /// A fresh image: the keeper carries nothing of what it took to get here.
@@ -92,7 +91,8 @@ fn executable() -> PathBuf {
     if own.exists() { own } else { std::env::args_os().next().unwrap_or_default().into() }
 }
 
-fn failure(error: &HomeError) -> Failure {
+/// What keeps a supervisor from starting; its second line is the help.
+fn failure(error: &impl ToString) -> Failure {
     let text = error.to_string();
     match text.split_once("\nhelp: ") {
         Some((message, help)) => Failure::new(Exit::NotWell, message).help(help),

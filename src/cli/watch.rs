@@ -1,12 +1,13 @@
 //! `mcsup status --watch`: shown again whenever something happens, and only then.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::api::dto::Status;
 use crate::cli::client::{Client, Pieces, read};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::render::{Paint, is_terminal, out, terminal_size};
-use crate::cli::status::{Clock, Look, lines, path};
+use crate::cli::status::{Clock, Look, path, text};
 use crate::log::since;
 
 /// Events come in bursts: those of this long after the first one are shown together.
@@ -50,15 +51,16 @@ fn draw(status: &Status<'_>) {
     let size = is_terminal().then(terminal_size).flatten();
     let look =
         Look { paint: Paint::for_output(), width: size.map(|(columns, _)| columns), clock: Clock::Times };
-    let mut lines = lines(status, since::now(), look);
+    let text = text(status, since::now(), look);
     let Some((_, rows)) = size else {
-        return out(&(lines.join("\n") + "\n\n"));
+        return out(&(text + "\n"));
     };
+    let mut lines: Vec<Cow<'_, str>> = text.lines().map(Cow::Borrowed).collect();
     let room = rows.saturating_sub(1).max(1);
     if lines.len() > room {
         let hidden = lines.len() - room + 1;
         lines.truncate(room - 1);
-        lines.push(format!("… and {hidden} more"));
+        lines.push(format!("… and {hidden} more").into());
     }
     // From the top, each line cleared behind its end, then everything below: nothing flickers.
     out(&format!("\x1b[H{}\x1b[K\n\x1b[J", lines.join("\x1b[K\n")));

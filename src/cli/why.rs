@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use crate::api::dto::Why;
+use crate::api::dto::{Why, Whys};
 use crate::api::parameters::encode;
 use crate::cli::client::{Client, block_on, read};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::render::{Paint, one_line, out, state_colour};
-use crate::cli::status;
 
 /// Say why a unit is in its state, down to the cause
 #[derive(Debug, clap::Args)]
@@ -24,13 +23,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> {
     let client = Client::new(home)?;
     block_on(async {
-        for unit in status::named(&client, std::slice::from_ref(&args.unit)).await? {
-            let bytes = client.get(&format!("/v1/units/{}/why", encode(&unit))).await?;
-            if args.json {
-                out(&format!("{}\n", String::from_utf8_lossy(&bytes)));
-            } else {
-                out(&chain(&read(&bytes)?, Paint::for_output()));
-            }
+        let bytes = client.get(&format!("/v1/units/{}/why", encode(&args.unit))).await?;
+        if args.json {
+            out(&format!("{}\n", String::from_utf8_lossy(&bytes)));
+        } else {
+            let whys: Whys = read(&bytes)?;
+            let paint = Paint::for_output();
+            out(&whys.units.iter().map(|why| chain(why, paint)).collect::<String>());
         }
         Ok(Outcome::Done)
     })

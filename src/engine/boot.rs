@@ -7,7 +7,7 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact};
 use crate::engine::event::{BootNote, ExitStatus, ShutdownNote};
 use crate::engine::id::{IncidentId, PhaseId, UnitId};
-use crate::engine::state::{DownSource, FailureCause, StateName, UnitState};
+use crate::engine::state::{DownSource, StateName, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 use crate::unit::spec::UnitSet;
@@ -117,12 +117,12 @@ impl Engine {
         spec.blocks_phase
             && unit.desired.is_up()
             && match unit.state {
-                UnitState::Ready { .. } | UnitState::Completed => false,
+                UnitState::Ready | UnitState::Completed => false,
                 UnitState::Failed { .. } => !is_last,
                 UnitState::Inactive
                 | UnitState::Waiting { .. }
-                | UnitState::Starting { .. }
-                | UnitState::Unhealthy { .. }
+                | UnitState::Starting
+                | UnitState::Unhealthy
                 | UnitState::Stopping { .. }
                 | UnitState::Backoff { .. } => true,
             }
@@ -307,20 +307,5 @@ impl Engine {
         }
         self.boot.noted = Some(note.clone());
         Some(note)
-    }
-
-    /// For `Failed` states read back from notes.
-    pub(crate) fn cause_of(&self, id: UnitId) -> Option<&FailureCause> {
-        match &self.units[id].state {
-            UnitState::Failed { cause } => Some(cause),
-            UnitState::Inactive
-            | UnitState::Waiting { .. }
-            | UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
-            | UnitState::Stopping { .. }
-            | UnitState::Backoff { .. }
-            | UnitState::Completed => self.units[id].last_failure.as_ref(),
-        }
     }
 }

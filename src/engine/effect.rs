@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::engine::event::{BootNote, ExitStatus, UnitNote};
-use crate::engine::id::{IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
-use crate::engine::state::{Health, StateName};
+use crate::engine::id::{HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::state::{FailureCause, Health, StateName};
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 
@@ -49,6 +49,42 @@ pub enum Effect {
     CancelProbe {
         probe: ProbeRunId,
     },
+    /// Start a helper of the unit, kill it after `timeout`. Answered by `HelperFinished` unless cancelled.
+    RunHelper {
+        helper: HelperId,
+        unit: UnitId,
+        role: Role,
+        timeout: Duration,
+    },
+    CancelHelper {
+        helper: HelperId,
+    },
+    /// Keep what shows why `unit` failed. Answered by `EvidenceCaptured`; for a run that has ended nobody waits for it.
+    CaptureEvidence {
+        incident: IncidentId,
+        unit: UnitId,
+        run: Option<RunId>,
+        cause: FailureCause,
+    },
+    /// One message to a channel of `alerts`; `None`: to every channel.
+    Alert {
+        incident: IncidentId,
+        unit: Option<UnitId>,
+        channel: Option<Box<str>>,
+        text: Box<str>,
+    },
+    /// Watch the run's log for the line of `ready: {log}`. Answered by `ReadyShown`; over when the run is released.
+    WatchReadyLine {
+        run: RunId,
+        unit: UnitId,
+    },
+    /// Watch the sockets of a lazy unit. Answered by `ConnectionArrived`; over when the unit is spawned or `ForgetConnection`.
+    AwaitConnection {
+        unit: UnitId,
+    },
+    ForgetConnection {
+        unit: UnitId,
+    },
     Reply {
         request: RequestId,
         answer: Answer,
@@ -57,6 +93,34 @@ pub enum Effect {
     Exit {
         code: u8,
     },
+}
+
+/// What a helper is for. It knows its command, its place in the queue and what its environment tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Role {
+    StopCommand {
+        run: RunId,
+    },
+    /// Rung `rung` of the ladder, an `exec`.
+    Repair {
+        rung: u16,
+        incident: IncidentId,
+        cause: Box<str>,
+    },
+    /// Rung `rung` of the ladder, a `reload` by command.
+    Reload {
+        rung: u16,
+        incident: IncidentId,
+    },
+    /// What an external unit is started, stopped or restarted by.
+    Lever(Lever),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lever {
+    Start,
+    Stop,
+    Restart,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -106,6 +170,34 @@ pub enum Fact {
         incident: IncidentId,
         unit: Option<UnitId>,
         cause: Box<str>,
+    },
+    /// A failure that an open incident explains.
+    IncidentJoined {
+        incident: IncidentId,
+        unit: UnitId,
+        cause: Box<str>,
+    },
+    /// What seemed trouble of its own had its root elsewhere.
+    IncidentMerged {
+        from: IncidentId,
+        into: IncidentId,
+    },
+    /// A rung of the ladder begins.
+    RungTried {
+        incident: IncidentId,
+        unit: UnitId,
+        rung: Box<str>,
+    },
+    RungEnded {
+        incident: IncidentId,
+        unit: UnitId,
+        has_helped: bool,
+        said: Box<str>,
+    },
+    /// What the unit says of itself (STATUS of the notify protocol).
+    StatusTold {
+        unit: UnitId,
+        text: Box<str>,
     },
     IncidentClosed {
         incident: IncidentId,

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
-use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId};
-use crate::engine::state::{Desired, FailureCause, NotedState};
+use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::state::{Desired, NotedState};
 use crate::engine::time::Timestamp;
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
@@ -25,6 +26,16 @@ pub enum Event {
     ProbeFinished { probe: ProbeRunId, verdict: Verdict },
     /// The answer to `RunStopCommand`: it ended, could not be started, or was killed at its timeout.
     StopCommandFinished { run: RunId, outcome: StopCommandOutcome },
+    /// The answer to `RunHelper`; `said` is the end of its output, for people.
+    HelperFinished { helper: HelperId, outcome: HelperOutcome, said: Box<str> },
+    /// The answer to `CaptureEvidence`. Not complete: something could not be captured; the evidence says what.
+    EvidenceCaptured { incident: IncidentId, is_complete: bool },
+    /// The run told something over its notify socket.
+    Notified { run: RunId, notice: Notice },
+    /// The run showed that it is ready: a line of its log, or a newline on its descriptor.
+    ReadyShown { run: RunId },
+    /// Somebody connects to a socket of a lazy unit; the answer to `AwaitConnection`.
+    ConnectionArrived { unit: UnitId },
     /// A person, a client or a signal asks for something.
     RequestReceived { request: RequestId, ask: Ask },
     /// Whoever asked has gone; nobody waits for the reply.
@@ -113,8 +124,6 @@ pub struct UnitNote {
     pub last_exit: Option<ExitStatus>,
     /// Its last finished run passed (tasks; condition `completed`).
     pub has_passed: bool,
-    /// Why it last failed, for the reason that people read.
-    pub last_failure: Option<FailureCause>,
     pub incident: Option<IncidentId>,
     /// It was stopped with `--only`: dependents that require it may live on.
     pub leaves_dependents: bool,
@@ -238,6 +247,35 @@ pub enum StopCommandOutcome {
     Ended(ExitStatus),
     NotStarted,
     TimedOut,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HelperOutcome {
+    Ended(ExitStatus),
+    /// It could not be started.
+    NotStarted,
+    TimedOut,
+}
+
+/// One assignment of the notify protocol, see sd_notify(3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    Ready,
+    Status(Box<str>),
+    Reloading,
+    Stopping,
+    /// A number of errno(3): why it failed.
+    Errno(i32),
+    /// The deadline under way ends no earlier than this from now.
+    ExtendTimeout(Duration),
+    /// It is alive.
+    Watchdog,
+    /// It found that it does not work.
+    WatchdogTrigger,
+    /// The period of its watchdog from now on.
+    WatchdogTimeout(Duration),
+    /// Its main process is another one now. The keeper has checked that it is of the run.
+    MainPid(u32),
 }
 
 /// What a person or a client may ask. Every request gets exactly one reply.

@@ -188,8 +188,8 @@ impl Engine {
 
     fn plan_next_probe(&mut self, id: UnitId, index: u16, interval: Duration) {
         let is_starting = match self.units[id].state {
-            UnitState::Starting { .. } => true,
-            UnitState::Ready { .. } | UnitState::Unhealthy { .. } => false,
+            UnitState::Starting => true,
+            UnitState::Ready | UnitState::Unhealthy => false,
             UnitState::Inactive
             | UnitState::Waiting { .. }
             | UnitState::Stopping { .. }
@@ -239,38 +239,30 @@ impl Engine {
     }
 
     fn follow_health(&mut self, id: UnitId) {
-        let now = self.now.mono;
-        match (self.units[id].state.clone(), self.units[id].health) {
-            (UnitState::Starting { run, .. }, Health::Passing) if self.spec(id).ready == Ready::Health => {
-                self.become_ready(id, run);
+        match (&self.units[id].state, self.units[id].health) {
+            (UnitState::Starting, Health::Passing) if self.spec(id).ready == Ready::Health => {
+                self.become_ready(id);
             }
-            (UnitState::Ready { run, .. }, Health::Failing) => {
-                let why = self.probe_words(id);
-                self.enter(id, UnitState::Unhealthy { run, since: now });
-                let cause = FailureCause::Unhealthy(why);
+            (UnitState::Ready, Health::Failing) => {
+                let cause = FailureCause::Unhealthy(self.probe_words(id));
+                self.enter(id, UnitState::Unhealthy);
                 self.open_incident(id, &cause.to_string());
-                let restarts = match self.spec(id).restart.policy {
-                    RestartPolicy::Always | RestartPolicy::OnFailure => self.units[id].desired.is_up(),
-                    RestartPolicy::Never => false,
-                };
-                if restarts {
-                    self.begin_stop(id, StopReason::Failed(cause));
-                } else {
-                    self.units[id].last_failure = Some(cause); // where it is wanted down, its stop waits for others
-                }
+                self.restart_unhealthy(id, cause);
             }
-            (UnitState::Unhealthy { run, .. }, Health::Passing) => self.become_ready(id, run),
-            (UnitState::Ready { .. }, Health::Passing) => {
+            // Its stop was taken back, or the policy leaves it alone.
+            (UnitState::Unhealthy, Health::Failing) => {
+                self.restart_unhealthy(id, FailureCause::Unhealthy(self.probe_words(id)));
+            }
+            (UnitState::Unhealthy, Health::Passing) => self.become_ready(id),
+            (UnitState::Ready, Health::Passing) => {
                 if self.timers.at(Some(id), Timer::Settle).is_none() {
                     self.watch_it_settle(id); // it can be asked again
                 }
             }
             // It cannot be asked, or has not answered yet: nobody can say that it settles.
-            (UnitState::Ready { .. }, Health::Unknown) => self.timers.cancel(Some(id), Timer::Settle),
-            (
-                UnitState::Starting { .. } | UnitState::Unhealthy { .. },
-                Health::Unknown | Health::Passing | Health::Failing,
-            ) => {}
+            (UnitState::Ready, Health::Unknown) => self.timers.cancel(Some(id), Timer::Settle),
+            (UnitState::Starting, Health::Unknown | Health::Passing | Health::Failing)
+            | (UnitState::Unhealthy, Health::Unknown) => {}
             (
                 UnitState::Inactive
                 | UnitState::Waiting { .. }
@@ -280,6 +272,18 @@ impl Engine {
                 | UnitState::Completed,
                 _,
             ) => self.bug(Some(id), "health of a unit that is not up"),
+        }
+    }
+
+    fn restart_unhealthy(&mut self, id: UnitId, cause: FailureCause) {
+        match self.spec(id).restart.policy {
+            RestartPolicy::Always | RestartPolicy::OnFailure => {
+                // Where it is wanted down, its stop waits for others.
+                if self.units[id].desired.is_up() {
+                    self.begin_stop(id, StopReason::Failed(cause));
+                }
+            }
+            RestartPolicy::Never => {}
         }
     }
 

@@ -81,6 +81,8 @@ pub struct Engine {
     boot: Boot,
     timers: Timers,
     requests: BTreeMap<RequestId, Pending>,
+    /// Which requests wait for a unit to settle.
+    waiters: BTreeSet<(UnitId, RequestId)>,
     next_run: u64,
     next_probe: u64,
     last_incident: u64,
@@ -118,6 +120,7 @@ impl Engine {
             boot,
             timers: Timers::default(),
             requests: BTreeMap::new(),
+            waiters: BTreeSet::new(),
             next_run: 1,
             next_probe: 1,
             last_incident: 0,
@@ -171,6 +174,11 @@ impl Engine {
             Event::RunEmptied { run } => self.on_emptied(run),
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
             Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
+            Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. } => self.late(), // nothing asks for them yet
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::RequestAbandoned { request } => self.on_request_abandoned(request),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet
@@ -255,9 +263,7 @@ impl Engine {
             {
                 self.rest(id, UnitState::Inactive);
             }
-            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. }
-                if !is_wanted =>
-            {
+            UnitState::Starting | UnitState::Ready | UnitState::Unhealthy if !is_wanted => {
                 if !self.is_held(id) {
                     self.begin_stop(id, StopReason::Down);
                 }
@@ -266,9 +272,9 @@ impl Engine {
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed
-            | UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Starting
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Stopping { .. } => {}
         }
     }
@@ -283,10 +289,12 @@ impl Engine {
         }
         for id in std::mem::take(&mut self.touched) {
             let note = self.unit_note(id);
-            if self.units[id].noted.as_deref() != Some(&note) {
-                self.units[id].noted = Some(Box::new(note.clone()));
-                effects.push(Effect::Remember(Note::Unit(id, Box::new(note))));
+            match &mut self.units[id].noted {
+                Some(noted) if **noted == note => continue,
+                Some(noted) => noted.as_mut().clone_from(&note), // in place: it is at hand since it was compared
+                none => *none = Some(Box::new(note.clone())),
             }
+            effects.push(Effect::Remember(Note::Unit(id, Box::new(note))));
         }
         effects.extend(self.facts.drain(..).map(Effect::Record));
         effects.append(&mut self.actions);
@@ -332,7 +340,6 @@ impl Engine {
     fn rest(&mut self, id: UnitId, state: UnitState) {
         self.timers.cancel(Some(id), Timer::BackoffDelay);
         if state == UnitState::Inactive {
-            self.units[id].is_automatic = false;
             self.close_incident(id);
         }
         self.enter(id, state);

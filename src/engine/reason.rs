@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::id::UnitId;
-use crate::engine::state::{
-    Desired, DownSource, Health, StateName, StopReason, StopStage, UnitState, WaitingOn,
-};
+use crate::engine::state::{Desired, DownSource, Health, StopReason, StopStage, UnitState, WaitingOn};
 use crate::engine::status::{Overview, UnitStatus, WhyLink};
 use crate::engine::time::Pretty;
 use crate::unit::spec::{Condition, UnitKind};
@@ -64,15 +62,14 @@ impl Engine {
             (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => self.worst_holder(),
             (UnitState::Stopping { why: StopReason::Follow(other), .. }, _) => Some(*other),
             (UnitState::Inactive, Desired::Down(DownSource::Dependency)) => self.dependency_that_is_down(id),
-            (
-                UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. },
-                Desired::Down(_),
-            ) => self.holder_of(id),
+            (UnitState::Starting | UnitState::Ready | UnitState::Unhealthy, Desired::Down(_)) => {
+                self.holder_of(id)
+            }
             (
                 UnitState::Inactive
-                | UnitState::Starting { .. }
-                | UnitState::Ready { .. }
-                | UnitState::Unhealthy { .. }
+                | UnitState::Starting
+                | UnitState::Ready
+                | UnitState::Unhealthy
                 | UnitState::Stopping { .. }
                 | UnitState::Backoff { .. }
                 | UnitState::Failed { .. }
@@ -99,15 +96,13 @@ impl Engine {
         match &unit.state {
             UnitState::Inactive => self.why_down(id),
             UnitState::Waiting { on, .. } => self.why_waiting(id, on),
-            UnitState::Starting { .. } => self.why_starting(id),
-            UnitState::Ready { .. } => self.why_ready(id),
-            UnitState::Unhealthy { .. } => self.probe_words(id).into(),
+            UnitState::Starting => self.why_starting(id),
+            UnitState::Ready => self.why_ready(id),
+            UnitState::Unhealthy => self.probe_words(id).into(),
             UnitState::Stopping { why, stage, .. } => self.why_stopping(id, why, *stage),
-            UnitState::Backoff { until, .. } => {
-                let cause =
-                    unit.last_failure.as_ref().map_or_else(|| "ended".to_owned(), ToString::to_string);
+            UnitState::Backoff { after, until } => {
                 let delay = whole_millis(until.since(unit.since));
-                format!("{cause}; starts again after {}", Pretty(delay))
+                format!("{after}; starts again after {}", Pretty(delay))
             }
             UnitState::Failed { cause } => cause.to_string(),
             UnitState::Completed => unit.last_exit.map_or_else(|| "done".to_owned(), |exit| exit.to_string()),
@@ -150,26 +145,25 @@ impl Engine {
                 };
                 let name = &self.spec(*other).name;
                 let target = &self.units[*other];
-                match target.state.name() {
-                    StateName::Failed => {
-                        let cause = self.cause_of(*other).map(ToString::to_string).unwrap_or_default();
+                match &target.state {
+                    UnitState::Failed { cause } => {
                         format!("waits for {name}{wanted}, which failed: {cause}")
                     }
-                    StateName::Inactive if !target.desired.is_up() => {
+                    UnitState::Inactive if !target.desired.is_up() => {
                         format!("waits for {name}{wanted}, which is {}", self.why_down(*other))
                     }
-                    StateName::Waiting if self.is_hopeless(*other) => {
+                    UnitState::Waiting { is_hopeless: true, .. } => {
                         let end = self.end_of_chain(*other);
                         format!("waits for {name}{wanted}, which waits for {}", self.spec(end).name)
                     }
-                    StateName::Inactive
-                    | StateName::Waiting
-                    | StateName::Starting
-                    | StateName::Ready
-                    | StateName::Unhealthy
-                    | StateName::Stopping
-                    | StateName::Backoff
-                    | StateName::Completed => format!("waits for {name}{wanted}"),
+                    UnitState::Inactive
+                    | UnitState::Waiting { .. }
+                    | UnitState::Starting
+                    | UnitState::Ready
+                    | UnitState::Unhealthy
+                    | UnitState::Stopping { .. }
+                    | UnitState::Backoff { .. }
+                    | UnitState::Completed => format!("waits for {name}{wanted}"),
                 }
             }
         }

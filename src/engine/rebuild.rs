@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Handover, UnitNote};
-use crate::engine::id::{RunId, UnitId};
+use crate::engine::id::UnitId;
 use crate::engine::life::Run;
 use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
 use crate::engine::stop::KILL_WAIT;
@@ -93,7 +93,6 @@ impl Engine {
         unit.last_ordinal = note.last_ordinal;
         unit.last_exit = note.last_exit;
         unit.has_passed = note.has_passed;
-        unit.last_failure.clone_from(&note.last_failure);
         unit.incident = note.incident;
         unit.leaves_dependents = note.leaves_dependents;
         self.open_incidents = self.open_incidents.saturating_add(u32::from(note.incident.is_some()));
@@ -184,10 +183,8 @@ impl Engine {
     }
 
     fn adopted_state(&mut self, id: UnitId, handed: &HandedRun, note: Option<NotedState>) -> UnitState {
-        let run = handed.run;
-        let since = self.units[id].since;
         match note {
-            Some(NotedState::Ready | NotedState::Unhealthy) => UnitState::Ready { run, since },
+            Some(NotedState::Ready | NotedState::Unhealthy) => UnitState::Ready,
             Some(NotedState::Stopping { why, stage, deadline }) => {
                 self.resume_stop(id, handed, why, stage, deadline)
             }
@@ -206,14 +203,14 @@ impl Engine {
                     if let Some(current) = &mut self.units[id].run {
                         current.was_ready = true;
                     }
-                    return UnitState::Ready { run, since };
+                    return UnitState::Ready;
                 }
                 if let Some(timeout) = spec.start_timeout
                     && !is_up_at_once
                 {
                     self.timers.set(Some(id), Timer::StartTimeout, handed.spawned_at.after(timeout));
                 }
-                UnitState::Starting { run, since }
+                UnitState::Starting
             }
         }
     }
@@ -261,7 +258,7 @@ impl Engine {
                 StopStage::Killed
             }
         };
-        UnitState::Stopping { run, why, stage }
+        UnitState::Stopping { why, stage }
     }
 
     /// A unit whose note speaks of a run that the keeper does not have, or of a rest.
@@ -275,13 +272,11 @@ impl Engine {
             NotedState::Inactive | NotedState::Starting => {}
             NotedState::Ready | NotedState::Unhealthy => self.lost_its_run(id, None),
             NotedState::Stopping { why, .. } => self.lost_its_run(id, Some(why)),
-            NotedState::Backoff { until } => {
-                self.units[id].is_automatic = true;
+            NotedState::Backoff { after, until } => {
                 if until > self.now.mono {
                     self.timers.set(Some(id), Timer::BackoffDelay, until);
                 }
-                let attempt = self.units[id].attempt.saturating_sub(1);
-                self.units[id].state = UnitState::Backoff { attempt, until };
+                self.units[id].state = UnitState::Backoff { after, until };
             }
             NotedState::Failed { cause } => self.units[id].state = UnitState::Failed { cause },
             NotedState::Completed => self.units[id].state = UnitState::Completed,
@@ -290,17 +285,14 @@ impl Engine {
 
     /// It lived, and nobody knows how it ended: its end takes the usual road, with an unknown status.
     fn lost_its_run(&mut self, id: UnitId, why: Option<StopReason>) {
-        let run = self.units[id].last_run.unwrap_or(RunId(0));
-        let since = self.units[id].since;
         self.units[id].last_exit = Some(ExitStatus::Unknown);
         match why {
             None => {
-                self.units[id].state = UnitState::Ready { run, since };
+                self.units[id].state = UnitState::Ready;
                 self.ended(id, ExitStatus::Unknown, true);
             }
             Some(why) => {
-                self.units[id].state =
-                    UnitState::Stopping { run, why: why.clone(), stage: StopStage::Killed };
+                self.units[id].state = UnitState::Stopping { why: why.clone(), stage: StopStage::Killed };
                 match why {
                     StopReason::Ended(exit) => self.ended(id, exit, true),
                     StopReason::Down
@@ -356,11 +348,13 @@ impl Engine {
     pub(crate) fn unit_note(&self, id: UnitId) -> UnitNote {
         let unit = &self.units[id];
         let life = match &unit.state {
-            UnitState::Waiting { .. } if unit.is_automatic => NotedState::Backoff { until: unit.since },
-            UnitState::Inactive | UnitState::Waiting { .. } => NotedState::Inactive,
-            UnitState::Starting { .. } => NotedState::Starting,
-            UnitState::Ready { .. } => NotedState::Ready,
-            UnitState::Unhealthy { .. } => NotedState::Unhealthy,
+            UnitState::Waiting { after: Some(after), .. } => {
+                NotedState::Backoff { after: after.clone(), until: unit.since }
+            }
+            UnitState::Inactive | UnitState::Waiting { after: None, .. } => NotedState::Inactive,
+            UnitState::Starting => NotedState::Starting,
+            UnitState::Ready => NotedState::Ready,
+            UnitState::Unhealthy => NotedState::Unhealthy,
             UnitState::Stopping { why, stage, .. } => {
                 let timer = self
                     .timers
@@ -372,7 +366,9 @@ impl Engine {
                     deadline: timer.unwrap_or(unit.since),
                 }
             }
-            UnitState::Backoff { until, .. } => NotedState::Backoff { until: *until },
+            UnitState::Backoff { after, until } => {
+                NotedState::Backoff { after: after.clone(), until: *until }
+            }
             UnitState::Failed { cause } => NotedState::Failed { cause: cause.clone() },
             UnitState::Completed => NotedState::Completed,
         };
@@ -386,7 +382,6 @@ impl Engine {
             last_ordinal: unit.last_ordinal,
             last_exit: unit.last_exit,
             has_passed: unit.has_passed,
-            last_failure: unit.last_failure.clone(),
             incident: unit.incident,
             leaves_dependents: unit.leaves_dependents,
             since: unit.since,

@@ -34,7 +34,6 @@ impl Engine {
         match (is_well, policy) {
             (true, RestartPolicy::OnFailure | RestartPolicy::Never) => {
                 self.units[id].attempt = 0;
-                self.units[id].last_failure = None;
                 self.rest(id, UnitState::Completed);
             }
             (true, RestartPolicy::Always) => self.plan_restart(id, cause),
@@ -48,12 +47,11 @@ impl Engine {
     pub(crate) fn failed(&mut self, id: UnitId, cause: FailureCause) {
         self.units[id].has_passed = false;
         if !self.units[id].desired.is_up() {
-            self.units[id].last_failure = Some(cause);
             return self.rest(id, UnitState::Inactive);
         }
         self.open_incident(id, &cause.to_string());
         match self.spec(id).restart.policy {
-            RestartPolicy::Never => self.give_up(id, cause),
+            RestartPolicy::Never => self.rest(id, UnitState::Failed { cause }),
             RestartPolicy::Always | RestartPolicy::OnFailure => self.plan_restart(id, cause),
         }
     }
@@ -74,7 +72,7 @@ impl Engine {
             match limit.then {
                 OnLimit::Fail => {
                     let cause = FailureCause::StartLimit { starts, last: Box::new(cause) };
-                    return self.give_up(id, cause);
+                    return self.rest(id, UnitState::Failed { cause });
                 }
                 OnLimit::Retry(pause) => {
                     until = now.after(pause);
@@ -83,17 +81,9 @@ impl Engine {
                 }
             }
         }
-        self.units[id].is_automatic = true;
-        self.units[id].last_failure = Some(cause);
         if until > now {
             self.timers.set(Some(id), Timer::BackoffDelay, until);
         }
-        self.enter(id, UnitState::Backoff { attempt, until });
-    }
-
-    fn give_up(&mut self, id: UnitId, cause: FailureCause) {
-        self.units[id].last_failure = Some(cause.clone());
-        self.units[id].is_automatic = false;
-        self.rest(id, UnitState::Failed { cause });
+        self.enter(id, UnitState::Backoff { after: cause, until });
     }
 }

@@ -1,5 +1,7 @@
 //! What people ask, and the one reply that each request gets.
 
+use std::collections::BTreeSet;
+
 use crate::engine::Engine;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Answer, Effect, Fact, Line, SignalScope};
@@ -7,6 +9,7 @@ use crate::engine::event::Ask;
 use crate::engine::id::{RequestId, UnitId};
 use crate::engine::state::{Desired, DownSource, StateName, StopReason, StopStage, UnitState, UpSource};
 use crate::unit::name::UnitName;
+use crate::unit::spec::SignalNumber;
 
 /// A request that waits for units to settle.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ impl Engine {
     pub(crate) fn on_request(&mut self, request: RequestId, ask: &Ask) {
         let mut units: Vec<UnitId> = Vec::new();
         for name in ask.units() {
-            let found = self.resolve(name);
+            let found = self.set.named(name.as_str());
             if found.is_empty() {
                 let answer = Answer::Unknown { unit: name.clone(), nearest: self.nearest(name) };
                 return self.actions.push(Effect::Reply { request, answer });
@@ -68,15 +71,6 @@ impl Engine {
                 self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });
             }
         }
-    }
-
-    /// A unit by name, or all replicas and instances of `name@…`.
-    fn resolve(&self, name: &UnitName) -> Vec<UnitId> {
-        if let Some(id) = self.set.find(name.as_str()) {
-            return vec![id];
-        }
-        let prefix = format!("{name}@");
-        self.set.ids().filter(|id| self.spec(*id).name.as_str().starts_with(&prefix)).collect()
     }
 
     fn nearest(&self, name: &UnitName) -> Option<UnitName> {
@@ -137,7 +131,7 @@ impl Engine {
         self.propagate();
         self.call(id);
         let mut queue = vec![id];
-        let mut seen = std::collections::BTreeSet::from([id]);
+        let mut seen = BTreeSet::from([id]);
         while let Some(at) = queue.pop() {
             for index in 0..self.spec(at).depends_on.len() {
                 let Some(edge) = self.spec(at).depends_on.get(index).copied() else { continue };
@@ -153,7 +147,7 @@ impl Engine {
 
     /// A person's start does not consume the limit, and earlier failures say nothing about it.
     fn call(&mut self, id: UnitId) {
-        match self.units[id].state.clone() {
+        match self.units[id].state {
             UnitState::Failed { .. } | UnitState::Completed | UnitState::Backoff { .. } => {
                 self.forget_failures(id);
                 self.called.push(id);
@@ -162,11 +156,11 @@ impl Engine {
                 self.forget_failures(id);
                 self.mark(id);
             }
-            UnitState::Stopping { run, stage, .. } => {
+            UnitState::Stopping { stage, .. } => {
                 self.forget_failures(id);
-                self.enter(id, UnitState::Stopping { run, why: StopReason::Restart, stage });
+                self.enter(id, UnitState::Stopping { why: StopReason::Restart, stage });
             }
-            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+            UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                 self.mark(id);
             }
         }
@@ -180,7 +174,7 @@ impl Engine {
         let id = self.called.remove(at);
         match (self.units[id].is_live(), self.units[id].desired.is_up()) {
             (true, _) => {} // it began meanwhile
-            (false, true) => self.begin(id),
+            (false, true) => self.begin_after(id, None),
             (false, false) => self.rest(id, UnitState::Inactive),
         }
         true
@@ -189,8 +183,10 @@ impl Engine {
     fn forget_failures(&mut self, id: UnitId) {
         let unit = &mut self.units[id];
         unit.attempt = 0;
-        unit.is_automatic = false;
         unit.starts.clear();
+        if let UnitState::Waiting { after, .. } = &mut unit.state {
+            *after = None; // the start that is to come is this person's
+        }
     }
 
     fn ask_stop(&mut self, request: RequestId, units: &[UnitId], only: bool, wait: bool) {
@@ -225,7 +221,7 @@ impl Engine {
         self.wait_for(request, Goal::Up, targets, extra, wait);
     }
 
-    fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: crate::unit::spec::SignalNumber) {
+    fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: SignalNumber) {
         let mut lines = Vec::new();
         for id in units {
             let alive = self.units[*id].run.as_ref().filter(|run| !run.is_empty);
@@ -249,7 +245,7 @@ impl Engine {
             return; // it had its reply
         };
         for target in pending.targets {
-            self.units[target.unit].waiters.retain(|waiter| *waiter != request);
+            self.waiters.remove(&(target.unit, request));
         }
     }
 
@@ -271,7 +267,7 @@ impl Engine {
             return self.actions.push(Effect::Reply { request, answer: Answer::Done(lines) });
         }
         for target in &targets {
-            self.units[target.unit].waiters.push(request);
+            self.waiters.insert((target.unit, request));
             self.mark(target.unit);
         }
         self.requests.insert(request, Pending { goal, targets, extra });
@@ -282,9 +278,10 @@ impl Engine {
         if self.requests.is_empty() {
             return;
         }
-        let mut asked = std::collections::BTreeSet::new();
+        let mut asked = BTreeSet::new();
         for id in &self.touched {
-            asked.extend(self.units[*id].waiters.iter().copied());
+            let waiters = self.waiters.range((*id, RequestId(0))..=(*id, RequestId(u64::MAX)));
+            asked.extend(waiters.map(|(_, request)| *request));
         }
         for request in asked {
             let Some(mut pending) = self.requests.remove(&request) else { continue };
@@ -301,7 +298,7 @@ impl Engine {
                 continue;
             }
             for target in &pending.targets {
-                self.units[target.unit].waiters.retain(|waiter| *waiter != request);
+                self.waiters.remove(&(target.unit, request));
             }
             let Pending { targets, extra, .. } = pending;
             let answer =
@@ -317,13 +314,13 @@ impl Engine {
         let is_old = target.must_be_new && unit.last_ordinal == target.ordinal_before;
         let is_well = match unit.state {
             _ if !unit.desired.is_up() => false,
-            UnitState::Ready { .. } | UnitState::Completed if is_old => return None,
-            UnitState::Ready { .. } | UnitState::Completed => true,
-            UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy { .. } => false,
+            UnitState::Ready | UnitState::Completed if is_old => return None,
+            UnitState::Ready | UnitState::Completed => true,
+            UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy => false,
             UnitState::Waiting { is_hopeless: true, .. } => false,
             UnitState::Waiting { .. }
             | UnitState::Inactive
-            | UnitState::Starting { .. }
+            | UnitState::Starting
             | UnitState::Stopping { .. } => return None,
         };
         let text = format!("{}: {}", unit.state.name(), self.reason(id));
@@ -338,9 +335,9 @@ impl Engine {
             UnitState::Inactive => (true, "stopped"),
             UnitState::Stopping { stage: StopStage::Unkillable, .. } => (false, "cannot be killed"),
             UnitState::Waiting { .. }
-            | UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Starting
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Stopping { .. }
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }

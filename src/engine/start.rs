@@ -12,13 +12,19 @@ use crate::unit::spec::{Condition, Dependency, Ready, UnitKind};
 impl Engine {
     /// A unit that is wanted and rests: spawn it, or say what it waits for.
     pub(crate) fn begin(&mut self, id: UnitId) {
-        let Some(on) = self.blocker(id) else { return self.spawn(id) };
+        let after = self.units[id].state.automatic_after().cloned();
+        self.begin_after(id, after);
+    }
+
+    /// `after`: the end that makes this start an automatic one.
+    pub(crate) fn begin_after(&mut self, id: UnitId, after: Option<FailureCause>) {
+        let Some(on) = self.blocker(id) else { return self.spawn(id, after.is_some()) };
         let is_hopeless = match &on {
             WaitingOn::Dependency(other) => self.is_hopeless(*other),
             WaitingOn::Barrier => self.boot.is_stuck(),
             WaitingOn::Conflict(_) => false,
         };
-        let waiting = UnitState::Waiting { on, is_hopeless };
+        let waiting = UnitState::Waiting { on, is_hopeless, after };
         if self.units[id].state != waiting {
             self.timers.cancel(Some(id), Timer::BackoffDelay);
             self.enter(id, waiting);
@@ -47,8 +53,8 @@ impl Engine {
             // It is about to stop: nothing new builds on it.
             Condition::Started | Condition::Healthy if !target.desired.is_up() => false,
             Condition::Started => match target.state {
-                UnitState::Ready { .. } | UnitState::Unhealthy { .. } => true,
-                UnitState::Starting { .. } => target.is_running(),
+                UnitState::Ready | UnitState::Unhealthy => true,
+                UnitState::Starting => target.is_running(),
                 UnitState::Completed => true,
                 UnitState::Inactive
                 | UnitState::Waiting { .. }
@@ -69,9 +75,9 @@ impl Engine {
             && match target.state {
                 UnitState::Inactive => true,
                 UnitState::Waiting { is_hopeless, .. } => !is_hopeless,
-                UnitState::Starting { .. } | UnitState::Ready { .. } => target.attempt == 0,
+                UnitState::Starting | UnitState::Ready => target.attempt == 0,
                 UnitState::Stopping { .. }
-                | UnitState::Unhealthy { .. }
+                | UnitState::Unhealthy
                 | UnitState::Backoff { .. }
                 | UnitState::Failed { .. }
                 | UnitState::Completed => false,
@@ -85,9 +91,9 @@ impl Engine {
             UnitState::Failed { .. } | UnitState::Completed => true,
             UnitState::Inactive => !unit.desired.is_up(),
             UnitState::Waiting { is_hopeless, .. } => is_hopeless,
-            UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            UnitState::Starting
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Stopping { .. }
             | UnitState::Backoff { .. } => false,
         }
@@ -101,9 +107,9 @@ impl Engine {
                 UnitState::Waiting { on: WaitingOn::Dependency(next), .. } => at = *next,
                 UnitState::Waiting { on: WaitingOn::Barrier | WaitingOn::Conflict(_), .. }
                 | UnitState::Inactive
-                | UnitState::Starting { .. }
-                | UnitState::Ready { .. }
-                | UnitState::Unhealthy { .. }
+                | UnitState::Starting
+                | UnitState::Ready
+                | UnitState::Unhealthy
                 | UnitState::Stopping { .. }
                 | UnitState::Backoff { .. }
                 | UnitState::Failed { .. }
@@ -113,7 +119,7 @@ impl Engine {
         at
     }
 
-    fn spawn(&mut self, id: UnitId) {
+    fn spawn(&mut self, id: UnitId, is_automatic: bool) {
         let now = self.now.mono;
         let run = RunId(self.next_run);
         self.next_run += 1;
@@ -122,9 +128,8 @@ impl Engine {
             (spec.start_timeout, spec.kind == UnitKind::Task || spec.ready == Ready::Health)
         };
         let unit = &mut self.units[id];
-        if unit.is_automatic {
+        if is_automatic {
             unit.starts.push(now);
-            unit.is_automatic = false;
         }
         if unit.last_ordinal > 0 {
             unit.restarts = unit.restarts.saturating_add(1);
@@ -150,7 +155,7 @@ impl Engine {
         {
             self.timers.set(Some(id), Timer::StartTimeout, now.after(timeout));
         }
-        self.enter(id, UnitState::Starting { run, since: now });
+        self.enter(id, UnitState::Starting);
         self.actions.push(Effect::Spawn { run, unit: id, ordinal });
     }
 
@@ -165,32 +170,31 @@ impl Engine {
             current.pid = Some(pid);
         }
         match self.units[id].state {
-            UnitState::Starting { run, .. } => {
+            UnitState::Starting => {
                 let spec = self.spec(id);
                 if spec.kind == UnitKind::Service && spec.ready == Ready::Started {
-                    self.become_ready(id, run);
+                    self.become_ready(id);
                 }
                 self.start_probing(id);
                 self.wake_neighbours(id);
             }
-            UnitState::Stopping { .. } => self.stop_what_was_just_spawned(id),
+            UnitState::Stopping { .. } => self.stop_what_was_just_spawned(id, run),
             UnitState::Inactive
             | UnitState::Waiting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed => self.bug(Some(id), "a spawn that nobody ordered"),
         }
     }
 
-    pub(crate) fn become_ready(&mut self, id: UnitId, run: RunId) {
+    pub(crate) fn become_ready(&mut self, id: UnitId) {
         self.timers.cancel(Some(id), Timer::StartTimeout);
         if let Some(current) = &mut self.units[id].run {
             current.was_ready = true;
         }
-        self.units[id].last_failure = None;
-        self.enter(id, UnitState::Ready { run, since: self.now.mono });
+        self.enter(id, UnitState::Ready);
     }
 
     pub(crate) fn on_failed_to_spawn(&mut self, run: RunId, failure: SpawnFailure) {
@@ -198,7 +202,7 @@ impl Engine {
             return self.late();
         };
         match self.units[id].state.clone() {
-            UnitState::Starting { .. } => {
+            UnitState::Starting => {
                 self.drop_run(id);
                 self.failed(id, FailureCause::SpawnFailed(failure));
             }
@@ -208,8 +212,8 @@ impl Engine {
             }
             UnitState::Inactive
             | UnitState::Waiting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed => self.bug(Some(id), "a failed spawn that nobody ordered"),
@@ -219,14 +223,14 @@ impl Engine {
     pub(crate) fn on_start_timeout(&mut self, id: UnitId) {
         match self.units[id].state {
             // It waits for its dependents to stop, and is about to stop itself.
-            UnitState::Starting { .. } if !self.units[id].desired.is_up() => {}
-            UnitState::Starting { .. } => {
+            UnitState::Starting if !self.units[id].desired.is_up() => {}
+            UnitState::Starting => {
                 self.begin_stop(id, StopReason::Failed(FailureCause::StartTimeout));
             }
             UnitState::Inactive
             | UnitState::Waiting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Stopping { .. }
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::engine::event::{ExitStatus, SpawnFailure};
-use crate::engine::id::{RunId, UnitId};
+use crate::engine::id::UnitId;
 use crate::engine::time::Timestamp;
 
 /// Who should be up, and who said so.
@@ -48,34 +48,26 @@ pub enum UnitState {
     /// Down, and nothing of it lives.
     Inactive,
     /// Wanted up, and held by something that has a name.
-    /// `is_hopeless`: what it waits for has given up or is down, and will not come by itself.
     Waiting {
         on: WaitingOn,
+        /// What it waits for has given up or is down, and will not come by itself.
         is_hopeless: bool,
+        /// The end that its automatic start follows, when its backoff is over but something is missing.
+        after: Option<FailureCause>,
     },
     /// A run was ordered or lives, and is not ready yet. A task is `starting` until it ends.
-    Starting {
-        run: RunId,
-        since: Timestamp,
-    },
-    Ready {
-        run: RunId,
-        since: Timestamp,
-    },
+    Starting,
+    Ready,
     /// Its run lives and its probes fail.
-    Unhealthy {
-        run: RunId,
-        since: Timestamp,
-    },
+    Unhealthy,
     /// Its run is being ended, or its leader ended and something of it is left.
     Stopping {
-        run: RunId,
         why: StopReason,
         stage: StopStage,
     },
-    /// Waits for the next automatic start.
+    /// Waits for the next automatic start, which counts for the start limit.
     Backoff {
-        attempt: u32,
+        after: FailureCause,
         until: Timestamp,
     },
     /// Its policy has given up.
@@ -91,13 +83,29 @@ impl UnitState {
         match self {
             Self::Inactive => StateName::Inactive,
             Self::Waiting { .. } => StateName::Waiting,
-            Self::Starting { .. } => StateName::Starting,
-            Self::Ready { .. } => StateName::Ready,
-            Self::Unhealthy { .. } => StateName::Unhealthy,
+            Self::Starting => StateName::Starting,
+            Self::Ready => StateName::Ready,
+            Self::Unhealthy => StateName::Unhealthy,
             Self::Stopping { .. } => StateName::Stopping,
             Self::Backoff { .. } => StateName::Backoff,
             Self::Failed { .. } => StateName::Failed,
             Self::Completed => StateName::Completed,
+        }
+    }
+
+    /// The end that the next start follows, where the restart policy decided it: such a start counts for
+    /// the start limit.
+    pub(crate) fn automatic_after(&self) -> Option<&FailureCause> {
+        match self {
+            Self::Backoff { after, .. } => Some(after),
+            Self::Waiting { after, .. } => after.as_ref(),
+            Self::Inactive
+            | Self::Starting
+            | Self::Ready
+            | Self::Unhealthy
+            | Self::Stopping { .. }
+            | Self::Failed { .. }
+            | Self::Completed => None,
         }
     }
 }
@@ -288,7 +296,7 @@ pub enum NotedState {
     Ready,
     Unhealthy,
     Stopping { why: StopReason, stage: StopStage, deadline: Timestamp },
-    Backoff { until: Timestamp },
+    Backoff { after: FailureCause, until: Timestamp },
     Failed { cause: FailureCause },
     Completed,
 }

@@ -8,6 +8,7 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::ExitStatus;
 use crate::engine::id::{RunId, UnitId};
+use crate::engine::life::Run;
 use crate::engine::state::{FailureCause, StopReason, StopStage, UnitState};
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Follow, RestartPolicy, SignalNumber};
@@ -18,7 +19,7 @@ pub(crate) const KILL_WAIT: Duration = Duration::from_secs(5);
 impl Engine {
     /// The one way in which mcsup ends a run that lives.
     pub(crate) fn begin_stop(&mut self, id: UnitId, why: StopReason) {
-        let Some(run) = self.units[id].run.clone() else {
+        let Some(run) = self.units[id].run else {
             return self.bug(Some(id), "a stop of a unit without a run");
         };
         self.timers.cancel(Some(id), Timer::StartTimeout);
@@ -54,7 +55,7 @@ impl Engine {
             }
             StopStage::Signalled // or signalled as soon as there is a process
         };
-        self.enter(id, UnitState::Stopping { run: run.id, why, stage });
+        self.enter(id, UnitState::Stopping { why, stage });
     }
 
     /// What restarts tells the units that said they follow it.
@@ -76,8 +77,8 @@ impl Engine {
     }
 
     /// The spawn was under way when the stop began; now there is something to stop.
-    pub(crate) fn stop_what_was_just_spawned(&mut self, id: UnitId) {
-        let UnitState::Stopping { run, stage, .. } = self.units[id].state else { return };
+    pub(crate) fn stop_what_was_just_spawned(&mut self, id: UnitId, run: RunId) {
+        let UnitState::Stopping { stage, .. } = self.units[id].state else { return };
         match stage {
             StopStage::Command | StopStage::Signalled => self.send_stop_signal(id, run),
             StopStage::Sweeping => {}
@@ -113,20 +114,22 @@ impl Engine {
         if self.units[id].is_running() {
             self.send_stop_signal(id, run);
         }
-        self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Signalled });
+        self.enter(id, UnitState::Stopping { why, stage: StopStage::Signalled });
     }
 
     pub(crate) fn on_grace_over(&mut self, id: UnitId) {
+        let Some(run) = self.units[id].run else {
+            return self.bug(Some(id), "a grace of a unit without a run");
+        };
         match self.units[id].state.clone() {
-            UnitState::Stopping { .. } if self.units[id].run.as_ref().is_some_and(|run| run.is_empty) => {
-                self.finish(id); // only its stop command still works, and had its time
-            }
-            UnitState::Stopping { run, why, .. } => self.kill(id, run, why),
+            // Only its stop command still works, and had its time.
+            UnitState::Stopping { .. } if run.is_empty => self.finish(id),
+            UnitState::Stopping { why, .. } => self.kill(id, run.id, why),
             UnitState::Inactive
             | UnitState::Waiting { .. }
-            | UnitState::Starting { .. }
-            | UnitState::Ready { .. }
-            | UnitState::Unhealthy { .. }
+            | UnitState::Starting
+            | UnitState::Ready
+            | UnitState::Unhealthy
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed => self.bug(Some(id), "a grace of a unit that is not stopping"),
@@ -137,14 +140,14 @@ impl Engine {
         self.timers.cancel(Some(id), Timer::StopGrace);
         self.signal(run, SignalNumber::KILL, SignalScope::All);
         self.timers.set(Some(id), Timer::KillWait, self.now.mono.after(KILL_WAIT));
-        self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Killed });
+        self.enter(id, UnitState::Stopping { why, stage: StopStage::Killed });
     }
 
     pub(crate) fn on_kill_wait_over(&mut self, id: UnitId) {
-        let UnitState::Stopping { run, why, .. } = self.units[id].state.clone() else {
+        let UnitState::Stopping { why, .. } = self.units[id].state.clone() else {
             return self.bug(Some(id), "a kill wait of a unit that is not stopping");
         };
-        self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Unkillable });
+        self.enter(id, UnitState::Stopping { why, stage: StopStage::Unkillable });
         self.facts.push(Fact::Unkillable { unit: id });
         self.open_incident(id, "SIGKILL does not end it: a process of it sits in uninterruptible sleep");
     }
@@ -153,11 +156,11 @@ impl Engine {
     pub(crate) fn kill_everything(&mut self) {
         let set = Arc::clone(&self.set);
         for id in set.ids() {
-            let Some(run) = self.units[id].run.as_ref().map(|run| run.id) else { continue };
+            let Some(Run { id: run, .. }) = self.units[id].run else { continue };
             match self.units[id].state.clone() {
                 UnitState::Stopping { stage: StopStage::Killed | StopStage::Unkillable, .. } => {}
                 UnitState::Stopping { why, .. } => self.kill(id, run, why),
-                UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+                UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                     self.timers.cancel(Some(id), Timer::StartTimeout);
                     self.timers.cancel(Some(id), Timer::Settle);
                     self.forget_probes(id);
@@ -191,12 +194,12 @@ impl Engine {
             return self.on_over(id);
         }
         match self.units[id].state.clone() {
-            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+            UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                 self.begin_stop(id, StopReason::Ended(exit));
             }
-            UnitState::Stopping { run, why, stage: StopStage::Command | StopStage::Signalled } => {
+            UnitState::Stopping { why, stage: StopStage::Command | StopStage::Signalled } => {
                 self.signal(run, SignalNumber::TERM, SignalScope::All);
-                self.enter(id, UnitState::Stopping { run, why, stage: StopStage::Sweeping });
+                self.enter(id, UnitState::Stopping { why, stage: StopStage::Sweeping });
             }
             UnitState::Stopping {
                 stage: StopStage::Sweeping | StopStage::Killed | StopStage::Unkillable,
@@ -238,7 +241,7 @@ impl Engine {
 
     /// What comes next.
     fn finish(&mut self, id: UnitId) {
-        let Some(run) = self.units[id].run.clone() else {
+        let Some(run) = self.units[id].run else {
             return self.bug(Some(id), "the end of a unit without a run");
         };
         let exit = run.exit.unwrap_or(ExitStatus::Unknown);
@@ -246,7 +249,7 @@ impl Engine {
             self.units[id].attempt = 0; // so earlier failures say nothing about the next one
         }
         match self.units[id].state.clone() {
-            UnitState::Starting { .. } | UnitState::Ready { .. } | UnitState::Unhealthy { .. } => {
+            UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                 self.drop_run(id);
                 if !self.is_well_ended(id, exit) || self.spec(id).restart.policy == RestartPolicy::Always {
                     self.tell_followers(id);

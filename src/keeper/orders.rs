@@ -20,6 +20,7 @@ use crate::keeper::table::is_helper;
 use crate::keeper::wire::{
     self, AdoptOrder, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
 };
+use crate::proc::run_tag;
 
 /// One look at all processes, shared by what is asked at one moment.
 pub(super) type Sight = Option<Vec<Process>>;
@@ -33,7 +34,15 @@ impl Keeper {
         let mut sight = None;
         for (order, descriptors) in messages {
             match order {
-                Order::Hello { version, pid } => self.on_hello(version, pid, now),
+                Order::Hello { version, pid: _ } if !wire::is_read(version) => {
+                    super::complain(&format!(
+                        "the supervisor speaks version {version} of the link, this keeper version {VERSION}; \
+                         starting another one"
+                    ));
+                    // Whatever else it says would be guessed.
+                    return self.lose_link(now);
+                }
+                Order::Hello { version: _, pid } => self.on_hello(pid, now),
                 Order::Spawn(order) => self.on_spawn(*order, descriptors, now),
                 Order::Signal { run, signal, scope } => self.on_signal_order(run, signal, scope, &mut sight),
                 Order::Release { run } => self.table.release(run),
@@ -53,10 +62,7 @@ impl Keeper {
         }
     }
 
-    fn on_hello(&mut self, version: u16, pid: u32, now: u64) {
-        if !wire::is_read(version) {
-            return self.lose_link(now);
-        }
+    fn on_hello(&mut self, pid: u32, now: u64) {
         self.supervisor.greeted(pid);
         let hello = Report::Hello {
             version: VERSION,
@@ -72,7 +78,7 @@ impl Keeper {
 
     fn on_spawn(&mut self, order: SpawnOrder, descriptors: Vec<OwnedFd>, now: u64) {
         let run = order.run;
-        let tag = format!("{}#{}:{}", order.unit, order.ordinal, run);
+        let tag = run_tag(&order.unit, order.ordinal, run);
         let row = Row {
             run,
             unit: order.unit.clone(),
@@ -168,7 +174,7 @@ impl Keeper {
                     self.signal(slot, signal, if is_all { Scope::All } else { Scope::Main }, &mut sight);
                 }
             }
-            Role::Supervisor => self.supervisor.started(slot),
+            Role::Supervisor => self.supervisor_started(slot, now),
             // Disowned while it was being made.
             Role::Disowned | Role::Stillborn => self.doom(slot, &mut None),
         }
@@ -302,7 +308,7 @@ impl Keeper {
                 pidfd: Arc::new(pidfd),
                 status: None,
                 pipes: pipes.clone(),
-                tag: format!("{}#{}:{}", order.unit, order.ordinal, run),
+                tag: run_tag(&order.unit, order.ordinal, run),
                 is_child: false,
                 // It is an orphan itself, of our predecessor, as the supervisor is who started us.
                 reaper: reaper_of(pid).or_else(|| reaper_of(parent)).unwrap_or(-1),

@@ -1,19 +1,13 @@
-//! What /proc says about processes, and which of them belong to a run. Without /proc there is
-//! nothing to see, and every question is answered as if there were no such process.
+//! Which processes there are, and which of them belong to a run. Without /proc there is nothing to see,
+//! and every question is answered as if there were no such process.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::Read;
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::keeper::clock::MILLISECOND;
 use crate::keeper::sys;
-
-/// Names the run in its environment, as `UNIT#ORDINAL:RUN`; inherited by all it starts.
-pub(super) const RUN_VARIABLE: &[u8] = b"MCSUP_RUN=";
-
-/// Most of an environment that is searched; the kernel allows a process 2 MiB (execve(2), 1/4 of 8 MiB).
-const ENVIRONMENT_BYTES: u64 = 2 * 1024 * 1024;
+use crate::proc::{self, NamedRun};
 
 /// The unit of start times: USER_HZ is 100 on every architecture we run on.
 const TICK: u64 = 10 * MILLISECOND;
@@ -29,8 +23,8 @@ pub(super) struct Process {
 }
 
 pub(super) fn look(pid: i32) -> Option<Process> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(pid, &stat)
+    let proc::Stat { is_zombie, parent, group, session, start_time, .. } = proc::stat(pid)?;
+    Some(Process { pid, parent, group, session, start_time, is_zombie })
 }
 
 /// What `look` would give as the start time of a process that began between these two instants
@@ -48,27 +42,8 @@ pub(super) fn is_still_there(process: &Process) -> bool {
 /// How a process ended that nobody has waited for yet, as wait(2) would say. Shown only to those
 /// who may look into it; 0 to the others, which is why it counts only for ourselves and root.
 pub(super) fn status_of_zombie(pid: i32) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    let mut fields = rest.split_ascii_whitespace();
-    // Field 3, then the last one of 52.
-    let is_zombie = fields.next()? == "Z";
-    let status = fields.nth(48)?.parse().ok()?;
-    is_zombie.then_some(status).filter(|status| *status != 0 || rustix::process::geteuid().is_root())
-}
-
-/// The name in parentheses may hold anything, so fields count from its end (proc_pid_stat(5)).
-fn parse_stat(pid: i32, stat: &[u8]) -> Option<Process> {
-    let end = stat.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(stat.get(end.saturating_add(1)..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
-    let is_zombie = matches!(fields.next()?, "Z" | "X");
-    let parent = fields.next()?.parse().ok()?;
-    let group = fields.next()?.parse().ok()?;
-    let session = fields.next()?.parse().ok()?;
-    // Field 22; the session was field 6.
-    let start_time = fields.nth(15)?.parse().ok()?;
-    Some(Process { pid, parent, group, session, start_time, is_zombie })
+    let stat = proc::stat(pid).filter(|stat| stat.is_zombie)?;
+    stat.exit_status.filter(|status| *status != 0 || rustix::process::geteuid().is_root())
 }
 
 /// Every process of this pid namespace that `wanted` lets through.
@@ -97,14 +72,7 @@ pub(super) fn children(pid: i32, is_other: impl Fn(i32) -> bool) -> Vec<i32> {
 
 /// On its way out: it has given back its memory, and its environment with it.
 pub(super) fn is_leaving(pid: i32) -> bool {
-    let size = || -> Option<u64> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        let end = stat.iter().rposition(|byte| *byte == b')')?;
-        let rest = std::str::from_utf8(stat.get(end.saturating_add(1)..)?).ok()?;
-        // Field 23; the first after the name is field 3.
-        rest.split_ascii_whitespace().nth(20)?.parse().ok()
-    };
-    size() == Some(0)
+    proc::stat(pid).is_some_and(|stat| stat.memory_bytes == 0)
 }
 
 /// The run that an environment names.
@@ -127,17 +95,11 @@ impl Tag {
 }
 
 pub(super) fn tag_of(pid: i32) -> Tag {
-    let mut environment = Vec::new();
-    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return Tag::None };
-    if file.take(ENVIRONMENT_BYTES).read_to_end(&mut environment).is_err() {
-        return Tag::None;
+    match proc::named_run(pid) {
+        NamedRun::Is(tag) => Tag::Is(tag),
+        NamedRun::Empty => Tag::Empty,
+        NamedRun::None | NamedRun::TooLong | NamedRun::Unreadable => Tag::None,
     }
-    if environment.is_empty() {
-        return Tag::Empty;
-    }
-    let mut pairs = environment.split(|byte| *byte == 0);
-    let own = pairs.find_map(|pair| pair.strip_prefix(RUN_VARIABLE));
-    own.map_or(Tag::None, |tag| Tag::Is(tag.to_vec()))
 }
 
 /// What makes a process part of a run.
@@ -196,20 +158,6 @@ pub(super) fn signal(process: &Process, signal: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_full_of_parentheses_and_spaces_shifts_no_field() {
-        let stat = b"42 (a) b (c) Z 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 0 0\n";
-        let process = parse_stat(42, stat).unwrap();
-        let expected = Process { pid: 42, parent: 7, group: 8, session: 9, start_time: 777, is_zombie: true };
-        assert_eq!(process, expected);
-    }
-
-    #[test]
-    fn a_stat_cut_short_is_nobody() {
-        assert_eq!(parse_stat(42, b"42 (a) S 7 8"), None);
-        assert_eq!(parse_stat(42, b""), None);
-    }
 
     #[test]
     fn this_process_is_found_among_all() {

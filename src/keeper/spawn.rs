@@ -26,6 +26,7 @@ use rustix::thread::Gid;
 use crate::keeper::clock::{self, MILLISECOND, Patience, SECOND};
 use crate::keeper::sys::{self, Child, ChildStack, Failure, Image, OomScore, Program, Strings};
 use crate::keeper::wire::{Credentials, Limit, SpawnOrder, Step};
+use crate::proc::RUN_ASSIGNMENT;
 
 /// A child that has not execed by then is killed.
 pub(super) const EXEC_DEADLINE: u64 = 5_000 * MILLISECOND;
@@ -121,8 +122,8 @@ pub(super) fn job(
     output: Option<OwnedFd>,
 ) -> Result<Job, Errno> {
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_nul| Errno::INVAL);
-    let is_ours = |pair: &Vec<u8>| pair.starts_with(super::process::RUN_VARIABLE);
-    let own = [super::process::RUN_VARIABLE, tag.as_bytes()].concat();
+    let is_ours = |pair: &Vec<u8>| pair.starts_with(RUN_ASSIGNMENT);
+    let own = [RUN_ASSIGNMENT, tag.as_bytes()].concat();
     let env = std::iter::once(own).chain(order.env.into_iter().filter(|pair| !is_ours(pair)));
     let oom_score = match order.oom_score_adjust {
         Some(score) => OomScore { text: score.to_string().into_bytes(), is_required: true },

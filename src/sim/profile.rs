@@ -452,6 +452,7 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
         Trouble::Life => {
             behave(Trait::Ends(random.chance(700).then(|| (random.millis(0, 20_000), exit(random)))))
         }
+        Trouble::Crash if random.chance(250) => Command::CrashKeeper,
         Trouble::Crash => Command::Crash {
             carried: random.chance(600).then(|| carried(random)),
             down: if random.chance(500) { Duration::ZERO } else { random.millis(0, 30_000) },

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::engine::effect::{Answer, Effect, Fact, SignalScope};
+use crate::engine::effect::{Answer, Effect, Fact, Lever, Role, SignalScope};
 use crate::engine::event::Event;
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::state::StateName;
@@ -13,8 +13,8 @@ use crate::engine::time::{Now, Pretty, Timestamp};
 use crate::engine::timers::Timer;
 use crate::unit::spec::UnitSet;
 
-/// Deadlines by whose they are (`None`: the boot's) and their name.
-pub type Deadlines = BTreeMap<(Option<UnitId>, String), Timestamp>;
+/// Deadlines in the order of whose they are (`None`: the boot's) and their kind.
+pub type Deadlines = Vec<((Option<UnitId>, Timer), Timestamp)>;
 
 /// What people call each run: its unit and ordinal.
 pub type RunNames = BTreeMap<RunId, (UnitId, u32)>;
@@ -37,7 +37,7 @@ pub enum Entry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimerChange {
     pub unit: Option<UnitId>,
-    pub name: String,
+    pub timer: Timer,
     pub before: Option<Timestamp>,
     /// `None`: cancelled before it was due.
     pub at: Option<Timestamp>,
@@ -45,11 +45,15 @@ pub struct TimerChange {
 
 /// The engine's timers but those of probes, which would drown the rest.
 pub fn timers_of(engine: &Engine) -> Deadlines {
-    engine
-        .timers()
-        .filter(|(_, _, timer)| !matches!(timer, Timer::ProbeDue(_)))
-        .map(|(at, unit, timer)| ((unit, timer.to_string()), at))
-        .collect()
+    let shown = engine.timers().filter(|(_, _, timer)| !matches!(timer, Timer::ProbeDue(_)));
+    let mut deadlines: Deadlines = shown.map(|(at, unit, timer)| ((unit, timer), at)).collect();
+    deadlines.sort_unstable();
+    deadlines
+}
+
+fn find(deadlines: &Deadlines, owner: (Option<UnitId>, Timer)) -> Option<Timestamp> {
+    let at = deadlines.binary_search_by_key(&owner, |(owner, _)| *owner).ok()?;
+    deadlines.get(at).map(|(_, at)| *at)
 }
 
 impl Trace {
@@ -62,15 +66,15 @@ impl Trace {
         deadlines: Deadlines,
     ) {
         let mut timers = Vec::new();
-        for ((unit, name), at) in &self.deadlines {
-            if !deadlines.contains_key(&(*unit, name.clone())) && *at > now.mono {
-                timers.push(TimerChange { unit: *unit, name: name.clone(), before: Some(*at), at: None });
+        for ((unit, timer), at) in self.deadlines.iter().copied() {
+            if find(&deadlines, (unit, timer)).is_none() && at > now.mono {
+                timers.push(TimerChange { unit, timer, before: Some(at), at: None });
             }
         }
-        for ((unit, name), at) in &deadlines {
-            let before = self.deadlines.get(&(*unit, name.clone())).copied();
-            if before != Some(*at) {
-                timers.push(TimerChange { unit: *unit, name: name.clone(), before, at: Some(*at) });
+        for ((unit, timer), at) in deadlines.iter().copied() {
+            let before = find(&self.deadlines, (unit, timer));
+            if before != Some(at) {
+                timers.push(TimerChange { unit, timer, before, at: Some(at) });
             }
         }
         self.deadlines = deadlines;
@@ -137,6 +141,13 @@ fn verbose_effect(effect: &Effect, set: &UnitSet) -> String {
         | Effect::StartProbe { .. }
         | Effect::CancelProbe { .. }
         | Effect::Reply { .. }
+        | Effect::RunHelper { .. }
+        | Effect::CancelHelper { .. }
+        | Effect::CaptureEvidence { .. }
+        | Effect::Alert { .. }
+        | Effect::WatchReadyLine { .. }
+        | Effect::AwaitConnection { .. }
+        | Effect::ForgetConnection { .. }
         | Effect::Exit { .. } => format!("{effect:?}"),
     }
 }
@@ -276,7 +287,22 @@ impl Page<'_> {
             Effect::Remember(_)
             | Effect::Release { .. }
             | Effect::StartProbe { .. }
-            | Effect::CancelProbe { .. } => {}
+            | Effect::CancelProbe { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::ForgetConnection { .. } => {}
+            Effect::RunHelper { unit, role, timeout, .. } => {
+                let timeout = Pretty(*timeout);
+                self.say(Some(*unit), format!("{}, at most {timeout}", role_words(role)));
+            }
+            Effect::CaptureEvidence { incident, unit, .. } => {
+                self.say(Some(*unit), format!("evidence of incident {incident}"));
+            }
+            Effect::Alert { unit, channel, text, .. } => {
+                let to = channel.as_deref().unwrap_or("every channel");
+                self.say(*unit, format!("alert to {to}: {text}"));
+            }
+            Effect::AwaitConnection { unit } => self.say(Some(*unit), "awaits a connection".to_owned()),
         }
     }
 
@@ -313,6 +339,18 @@ impl Page<'_> {
             Fact::IncidentOpened { incident, unit, cause } => {
                 self.say(*unit, format!("incident {incident} opened: {cause}"));
             }
+            Fact::IncidentJoined { incident, unit, cause } => {
+                self.say(Some(*unit), format!("joins incident {incident}: {cause}"));
+            }
+            Fact::IncidentMerged { from, into } => {
+                self.say(None, format!("incident {from} is part of incident {into}"));
+            }
+            Fact::RungTried { unit, rung, .. } => self.say(Some(*unit), format!("tries {rung}")),
+            Fact::RungEnded { unit, has_helped, said, .. } => {
+                let helped = if *has_helped { "it helped" } else { "it did not help" };
+                self.say(Some(*unit), format!("{helped}: {said}"));
+            }
+            Fact::StatusTold { unit, text } => self.say(Some(*unit), format!("says: {text}")),
             Fact::IncidentClosed { incident, unit } => self.say(*unit, format!("incident {incident} closed")),
             Fact::Unkillable { unit } => self.say(Some(*unit), "cannot be killed".to_owned()),
             Fact::Adopted { unit, ordinal } => {
@@ -325,7 +363,8 @@ impl Page<'_> {
     }
 
     fn timer(&mut self, change: &TimerChange) {
-        let slot = self.timers.entry((change.unit, change.name.clone())).or_insert((change.before, None));
+        let name = change.timer.to_string();
+        let slot = self.timers.entry((change.unit, name)).or_insert((change.before, None));
         slot.1 = change.at;
     }
 }
@@ -357,6 +396,17 @@ fn reply(answer: &Answer, set: &UnitSet) -> String {
             format!("reply no unit {unit}, did you mean {nearest}")
         }
         Answer::Refused(why) => format!("reply refused: {why}"),
+    }
+}
+
+fn role_words(role: &Role) -> String {
+    match role {
+        Role::StopCommand { .. } => "stop command".to_owned(),
+        Role::Repair { rung, .. } => format!("repair of rung {rung}"),
+        Role::Reload { rung, .. } => format!("reload of rung {rung}"),
+        Role::Lever(Lever::Start) => "lever start".to_owned(),
+        Role::Lever(Lever::Stop) => "lever stop".to_owned(),
+        Role::Lever(Lever::Restart) => "lever restart".to_owned(),
     }
 }
 

@@ -103,8 +103,8 @@ impl StepWatch {
 }
 
 /// A timer or a pidfd is waited for like a pipe, and tokio's pipe asks no questions about what it polls.
-pub(crate) fn watched(timer: &OwnedFd) -> io::Result<pipe::Receiver> {
-    pipe::Receiver::from_owned_fd_unchecked(timer.try_clone()?)
+pub(crate) fn watched(descriptor: &OwnedFd) -> io::Result<pipe::Receiver> {
+    pipe::Receiver::from_owned_fd_unchecked(descriptor.try_clone()?)
 }
 
 async fn rings(timer: &pipe::Receiver) -> io::Result<()> {

@@ -11,7 +11,7 @@ use crate::engine::id::{PhaseId, UnitId};
 use crate::engine::state::StateName;
 use crate::engine::time::{Pretty, Timestamp};
 use crate::supervisor::sink::Sink;
-use crate::supervisor::words::{Weight, describe, name, phase_name, weight};
+use crate::supervisor::words::{Weight, line, name_of, phase_name, weight};
 use crate::unit::spec::UnitSet;
 
 /// The person or the log that looks on.
@@ -59,7 +59,7 @@ impl Display {
 
     pub(crate) fn show(&mut self, fact: &Fact, now: Timestamp) {
         match &mut self.mode {
-            Mode::Lines => self.line(&describe(fact, &self.set)),
+            Mode::Lines => self.line(&line(fact, &self.set)),
             Mode::Drawing(picture) => {
                 picture.take(fact);
                 match fact {
@@ -67,7 +67,7 @@ impl Display {
                     Fact::ShutdownBegan => {
                         self.draw();
                         self.mode = Mode::Quiet;
-                        self.line("mcsup: stopping everything");
+                        self.line(&format!("mcsup: {}", line(fact, &self.set)));
                     }
                     Fact::StateChanged { .. }
                     | Fact::HealthChanged { .. }
@@ -76,15 +76,19 @@ impl Display {
                     | Fact::PhaseHeld { .. }
                     | Fact::IncidentOpened { .. }
                     | Fact::IncidentClosed { .. }
+                    | Fact::IncidentJoined { .. }
+                    | Fact::IncidentMerged { .. }
+                    | Fact::RungTried { .. }
+                    | Fact::RungEnded { .. }
+                    | Fact::StatusTold { .. }
                     | Fact::Unkillable { .. }
                     | Fact::Adopted { .. }
                     | Fact::RequestServed { .. }
                     | Fact::BugFound { .. } => {}
                 }
             }
-            Mode::Quiet if *fact == Fact::ShutdownBegan => self.line("mcsup: stopping everything"),
-            Mode::Quiet if weight(fact) == Weight::Trouble => {
-                self.line(&format!("mcsup: {}", describe(fact, &self.set)));
+            Mode::Quiet if *fact == Fact::ShutdownBegan || weight(fact) == Weight::Trouble => {
+                self.line(&format!("mcsup: {}", line(fact, &self.set)));
             }
             Mode::Quiet => {}
         }
@@ -168,7 +172,7 @@ impl Picture {
             let open: Vec<_> =
                 members.into_iter().filter(|(_, (state, _))| !is_settled_well(*state)).collect();
             for (unit, (state, reason)) in open.iter().take(UNITS_SHOWN) {
-                lines.push(cut(&format!("  {:<16} {state}: {reason}", name(set, **unit))));
+                lines.push(cut(&format!("  {:<16} {state}: {reason}", name_of(set, **unit))));
             }
             if open.len() > UNITS_SHOWN {
                 lines.push(format!("  and {} more", open.len().saturating_sub(UNITS_SHOWN)));
@@ -184,7 +188,7 @@ impl Picture {
         self.units
             .iter()
             .filter(|(_, entry)| bad(entry))
-            .map(|(unit, (state, reason))| format!("{:<16} {state}: {reason}", name(set, *unit)))
+            .map(|(unit, (state, reason))| format!("{:<16} {state}: {reason}", name_of(set, *unit)))
             .collect()
     }
 }

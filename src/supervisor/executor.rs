@@ -18,6 +18,7 @@ use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::probe::http::Http;
 use crate::probe::resolve::Resolver;
 use crate::probe::tcp;
+use crate::proc::run_tag;
 use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
@@ -46,6 +47,8 @@ pub(crate) struct Executor {
     pub(crate) replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
     /// What effects brought about at once: the loop gives it to the engine next.
     pub(crate) news: VecDeque<Event>,
+    /// Facts, and pairs for the journal: told when the keeper has its orders, which they would hold up.
+    untold: Vec<Untold>,
     /// The engine is done; this is the status to end with.
     pub(crate) exit: Option<u8>,
     /// The boot is done (or was before us): what it needed can be given back at the next rest.
@@ -58,6 +61,13 @@ pub(crate) struct Executor {
     resolver: Resolver,
     http: Rc<Http>,
     outlet: Outlet,
+}
+
+/// What waits for the end of a turn.
+#[derive(Debug)]
+enum Untold {
+    Fact(Now, Fact),
+    Noted(Vec<u8>, Vec<u8>),
 }
 
 impl Executor {
@@ -80,6 +90,7 @@ impl Executor {
             holdings: Holdings::default(),
             replies: BTreeMap::new(),
             news: VecDeque::new(),
+            untold: Vec::new(),
             exit: None,
             is_over_its_boot: false,
             lost: None,
@@ -95,7 +106,7 @@ impl Executor {
         for effect in effects.0 {
             match effect {
                 Effect::Remember(note) => self.remember(&note),
-                Effect::Record(fact) => self.record(now, fact),
+                Effect::Record(fact) => self.untold.push(Untold::Fact(now, fact)),
                 Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
                 Effect::RunStopCommand { run, unit, timeout } => {
                     self.run_stop_command(now, run, unit, timeout);
@@ -107,6 +118,13 @@ impl Executor {
                 Effect::StartProbe { probe, unit, index } => self.start_probe(now, probe, unit, index),
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
+                Effect::RunHelper { .. }
+                | Effect::CancelHelper { .. }
+                | Effect::CaptureEvidence { .. }
+                | Effect::Alert { .. }
+                | Effect::WatchReadyLine { .. }
+                | Effect::AwaitConnection { .. }
+                | Effect::ForgetConnection { .. } => {} // the engine gives none yet
                 Effect::Exit { code } => self.exit = Some(code),
             }
         }
@@ -115,14 +133,33 @@ impl Executor {
     /// Sends what the last events brought about.
     pub(crate) fn flush(&mut self) {
         self.begin_held();
-        let flushed = self.link.flush().map(drop);
-        self.keep_error(flushed);
+        self.flush_link();
+        self.tell();
+        self.flush_link();
         self.observer.draw();
         self.journal.tend(clock::mono());
         if let Some(trouble) = self.journal.trouble() {
             self.observer.announce(&format!(
                 "cannot write the journal in the state directory: {trouble}; services are not affected"
             ));
+        }
+    }
+
+    fn flush_link(&mut self) {
+        let flushed = self.link.flush().map(drop);
+        self.keep_error(flushed);
+    }
+
+    /// In the order in which it happened.
+    fn tell(&mut self) {
+        // What is told may itself be worth a note.
+        while !self.untold.is_empty() {
+            for one in std::mem::take(&mut self.untold) {
+                match one {
+                    Untold::Fact(now, fact) => self.record(now, fact),
+                    Untold::Noted(key, value) => self.journal.noted(key, value),
+                }
+            }
         }
     }
 
@@ -145,7 +182,7 @@ impl Executor {
 
     pub(crate) fn remember_pair(&mut self, key: Vec<u8>, value: Vec<u8>) {
         self.send(&Order::Remember { key: key.clone(), value: value.clone() }, &[]);
-        self.journal.noted(key, value);
+        self.untold.push(Untold::Noted(key, value));
     }
 
     fn record(&mut self, now: Now, fact: Fact) {
@@ -296,7 +333,7 @@ impl Executor {
     fn refuse_to_signal(&mut self, run: RunId, Process { pid, start_time }: Process) {
         let Some(holding) = self.holdings.runs.get(&run.0) else { return };
         let unit = holding.unit.clone();
-        let tag = identity::tag(&unit, holding.ordinal, run.0);
+        let tag = run_tag(&unit, holding.ordinal, run.0);
         match identity::find(pid, start_time, &tag) {
             identity::Finding::Gone => {
                 self.holdings.exited(run.0, true);
@@ -464,17 +501,6 @@ impl Executor {
             self.release(RunId(run));
         }
         !is_foreign
-    }
-
-    /// Helpers of the last supervisor: nobody waits for their answers.
-    pub(crate) fn end_old_helpers(&mut self, live: Vec<u64>, over: Vec<u64>) {
-        for run in live {
-            let signal = SignalNumber::KILL.0;
-            self.send(&Order::Signal { run, signal, scope: Scope::All }, &[]);
-        }
-        for run in over {
-            self.send(&Order::Release { run }, &[]);
-        }
     }
 
     fn helper_emptied(&mut self, now: Now, run: u64) {

@@ -9,11 +9,12 @@ use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Not
 use crate::engine::id::RunId;
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
-use crate::keeper::wire::{AdoptOrder, Exit, HELPER_BIT, LogOrder, Report, Row, Stage};
+use crate::keeper::wire::{AdoptOrder, Exit, LogOrder, Report, Row, Stage};
+use crate::proc::run_tag;
 use crate::supervisor::holdings::{Holding, Stage as Held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
-use crate::supervisor::keeper_link::{Incoming, KeeperLink};
+use crate::supervisor::keeper_link::{Incoming, KeeperLink, understood};
 use crate::supervisor::notes::{self, Remembered, decode, decode_accepted};
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
@@ -41,7 +42,7 @@ impl Legacy {
     /// Reads until the handover is complete.
     ///
     /// # Errors
-    /// When the keeper goes away before.
+    /// When the keeper goes away before, or speaks another version than we do.
     pub(crate) async fn receive(link: &mut KeeperLink) -> io::Result<Self> {
         let mut legacy = Self::default();
         let mut is_complete = false;
@@ -56,7 +57,8 @@ impl Legacy {
             };
             for (report, descriptors) in reports {
                 match report {
-                    Report::Hello { version: _, pid, restarts, safe_mode } => {
+                    Report::Hello { version, pid, restarts, safe_mode } => {
+                        understood(version)?;
                         legacy.keeper_pid = pid;
                         legacy.restarts = restarts;
                         legacy.is_safe_mode = safe_mode;
@@ -101,8 +103,6 @@ impl Legacy {
 pub(crate) struct Takeover {
     pub(crate) handover: Handover,
     pub(crate) holdings: Vec<(u64, Holding)>,
-    /// Helpers of the last supervisor: nobody waits for them.
-    pub(crate) kill: Vec<u64>,
     /// Runs to put into an empty keeper's table, with their descriptors.
     pub(crate) adopt: Vec<(AdoptOrder, Vec<Arc<OwnedFd>>)>,
     /// Rows of which nothing is left, and that no unit claims.
@@ -156,7 +156,7 @@ impl Takeover {
             Carriers::default()
         };
         for (run, record) in &recorded.runs {
-            let tag = identity::tag(&record.unit, record.ordinal, *run);
+            let tag = run_tag(&record.unit, record.ordinal, *run);
             let found = match record.process {
                 Some(process) => match identity::find(process.pid, process.start_time, &tag) {
                     Finding::Same => Sought::Found(process),
@@ -179,16 +179,9 @@ impl Takeover {
         self.handover.first_run = first;
     }
 
+    /// Of a unit's run: the last supervisor's helpers are ended by the keeper, which never speaks of them.
     fn row(&mut self, row: &Row, descriptors: Vec<OwnedFd>, set: &UnitSet) {
         let is_empty = matches!(row.stage, Stage::Exited { is_empty: true, .. } | Stage::SpawnFailed { .. });
-        if row.run & HELPER_BIT != 0 {
-            if is_empty {
-                self.forget.push(row.run);
-            } else {
-                self.kill.push(row.run);
-            }
-            return;
-        }
         let process = Process { pid: row.pid, start_time: row.start_time };
         let Some((name, unit)) = known(&row.unit, set) else {
             self.foreign(row, process, descriptors, is_empty);

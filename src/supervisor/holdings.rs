@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::keeper::wire::{AdoptOrder, Exit, LogOrder};
-use crate::supervisor::identity::{self, Ordered};
+use crate::proc::run_tag;
+use crate::supervisor::identity::Ordered;
 use crate::supervisor::journal::Process;
 
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ impl Holding {
 
     /// Whom to look for when nobody ever said which process it is.
     pub(crate) fn ordered(&self, run: u64) -> Ordered {
-        Ordered { tag: identity::tag(&self.unit, self.ordinal, run), at: self.spawned_at, uid: self.uid }
+        Ordered { tag: run_tag(&self.unit, self.ordinal, run), at: self.spawned_at, uid: self.uid }
     }
 
     /// `None`: there is nothing that a keeper could take over.

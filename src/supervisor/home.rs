@@ -4,12 +4,14 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::supervisor::files::{Durability, unless_full, write_whole};
+use crate::supervisor::hash::{fnv, fold};
+use crate::supervisor::socket::connect;
 
 /// The four directories of one instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,11 +36,6 @@ pub enum HomeError {
         state: PathBuf,
         recorded: PathBuf,
         asked: PathBuf,
-    },
-    /// Another supervisor holds the state directory; its keeper's pid where it could be read.
-    Held {
-        state: PathBuf,
-        pid: Option<u32>,
     },
     Io {
         verb: &'static str,
@@ -94,11 +91,7 @@ impl Home {
         home: Option<&Path>,
         units: Option<&Path>,
     ) -> Result<Self, HomeError> {
-        let given = home.map(Path::to_path_buf).or_else(|| around.mcsup_home.clone());
-        let base = match given {
-            Some(home) => Self::under(&std::path::absolute(&home).unwrap_or(home)),
-            None => Self::default_for(around).ok_or(HomeError::Homeless)?,
-        };
+        let base = Self::chosen(around, home).ok_or(HomeError::Homeless)?;
         let named_by_dir = home.is_none() && around.mcsup_home.is_none();
         let Some(asked) = units else {
             let units = canonical_units(&base.units)?;
@@ -114,8 +107,8 @@ impl Home {
     /// # Errors
     /// When nobody answers, or several do and none was named.
     pub fn for_client(around: &Surroundings, home: Option<&Path>) -> Result<Self, ClientError> {
-        if let Some(home) = home.map(Path::to_path_buf).or_else(|| around.mcsup_home.clone()) {
-            return Ok(Self::under(&std::path::absolute(&home).unwrap_or(home)));
+        if let Some(named) = Self::named(around, home) {
+            return Ok(named);
         }
         let default = Self::default_for(around).ok_or(ClientError::Homeless)?;
         if connect(&default.socket()).is_ok() {
@@ -131,6 +124,16 @@ impl Home {
             }
             (None, _) => Err(ClientError::NobodyLives { tried: default.socket() }),
         }
+    }
+
+    /// The one that is named, else the default one.
+    pub fn chosen(around: &Surroundings, home: Option<&Path>) -> Option<Self> {
+        Self::named(around, home).or_else(|| Self::default_for(around))
+    }
+
+    fn named(around: &Surroundings, home: Option<&Path>) -> Option<Self> {
+        let home = home.or(around.mcsup_home.as_deref())?;
+        Some(Self::under(&std::path::absolute(home).unwrap_or_else(|_nowhere| home.to_path_buf())))
     }
 
     /// All four directories under one.
@@ -227,144 +230,6 @@ impl Home {
             }
         }
     }
-
-    /// The lock that decides who supervises: held as long as any copy of the descriptor is open.
-    ///
-    /// # Errors
-    /// `Held` when another supervisor has it.
-    pub fn lock(&self) -> Result<OwnedFd, HomeError> {
-        let path = self.state.join("lock");
-        let failed = |verb, cause| HomeError::Io { verb, path: path.clone(), cause };
-        let file = fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|cause| failed("open", cause))?;
-        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-                return Err(HomeError::Held { state: self.state.clone(), pid });
-            }
-            Err(errno) => return Err(failed("lock", errno.into())),
-        }
-        unless_full(sign_lock(&file, std::process::id())).map_err(|cause| failed("write", cause))?;
-        Ok(file.into())
-    }
-
-    /// Binds the control socket. The lock is ours, so whoever else answers there is no supervisor of this state.
-    ///
-    /// # Errors
-    /// When somebody answers at the socket, or it cannot be bound.
-    pub fn listen(&self) -> Result<UnixListener, HomeError> {
-        let path = self.socket();
-        let failed = |verb, cause| HomeError::Io { verb, path: path.clone(), cause };
-        if path.symlink_metadata().is_ok() {
-            if connect(&path).is_ok() {
-                return Err(failed("take over", io::Error::other("another process answers there")));
-            }
-            fs::remove_file(&path).map_err(|cause| failed("replace", cause))?;
-        }
-        let listener = bind(&path).map_err(|cause| failed("bind", cause))?;
-        self.open_to_group().map_err(|cause| failed("set the mode of", cause))?;
-        Ok(listener)
-    }
-
-    /// The owner, and the group `mcsup` where there is one: the API tells them apart further.
-    fn open_to_group(&self) -> io::Result<()> {
-        let path = self.socket();
-        let group = nix::unistd::Group::from_name("mcsup").ok().flatten();
-        let is_root = rustix::process::geteuid().is_root();
-        let mode = match group {
-            Some(group) if is_root => {
-                std::os::unix::fs::chown(&path, None, Some(group.gid.as_raw()))?;
-                0o660
-            }
-            Some(_) | None => 0o600,
-        };
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-    }
-}
-
-/// A full disk must not keep a machine's services from starting: what is only there to be read by people,
-/// or to refuse another units directory, is done without. The journal, which fails as well, says so.
-fn unless_full(written: io::Result<()>) -> io::Result<()> {
-    match written {
-        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-/// Writes the keeper's pid into the lock file, for the message of the next who tries.
-///
-/// # Errors
-/// When the file cannot be written.
-pub fn sign_lock(mut file: &fs::File, pid: u32) -> io::Result<()> {
-    file.set_len(0)?;
-    io::Seek::rewind(&mut file)?;
-    file.write_all(format!("{pid}\n").as_bytes())
-}
-
-/// Connects to a socket whose path may be longer than a socket address can hold.
-///
-/// # Errors
-/// As connect(2).
-pub fn connect(socket: &Path) -> io::Result<UnixStream> {
-    by_short_path(socket, |path| UnixStream::connect(path))
-}
-
-/// Binds a socket whose path may be longer than a socket address can hold.
-///
-/// # Errors
-/// As bind(2).
-pub fn bind(socket: &Path) -> io::Result<UnixListener> {
-    by_short_path(socket, |path| UnixListener::bind(path))
-}
-
-/// Runs `act` on a name of `socket` that fits: through its directory's descriptor where the path itself does not.
-fn by_short_path<T>(socket: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    if socket.as_os_str().len() <= SOCKET_PATH_MAX {
-        return act(socket);
-    }
-    let (Some(dir), Some(name)) = (socket.parent(), socket.file_name()) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    let dir = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC)
-        .open(dir)?;
-    act(&Path::new("/proc/self/fd").join(dir.as_raw_fd().to_string()).join(name))
-}
-
-/// What a new content has to survive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// The death of any process.
-    UntilPowerFails,
-    /// The death of the machine as well, which costs a wait for the disk.
-    Lasting,
-}
-
-/// Replaces a file, readable by its owner alone, so that a crash leaves the old or the new content, never a part.
-///
-/// # Errors
-/// When it cannot be written; the old content is still there then.
-pub fn write_whole(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".new");
-    let temporary = path.with_file_name(name);
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(content)?;
-    if durability == Durability::Lasting {
-        file.sync_data()?;
-    }
-    fs::rename(&temporary, path)
 }
 
 fn canonical_units(units: &Path) -> Result<PathBuf, HomeError> {
@@ -389,21 +254,6 @@ fn instance_name(units: &Path) -> String {
     format!("{stem}-{:08x}", fold(fnv(units.as_os_str().as_bytes())))
 }
 
-/// FNV-1a, 64 bits: short, stable across versions, and no secret depends on it.
-pub(crate) fn fnv(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// Both halves of the hash in one.
-pub(crate) fn fold(hash: u64) -> u32 {
-    let [a, b, c, d, e, f, g, h] = hash.to_le_bytes();
-    u32::from_le_bytes([a ^ e, b ^ f, c ^ g, d ^ h])
-}
-
-/// `sun_path` holds 108 bytes with its end.
-const SOCKET_PATH_MAX: usize = 107;
 const INSTANCES: &str = "instances";
 const UNITS_RECORD: &str = "units-directory";
 
@@ -425,14 +275,6 @@ impl fmt::Display for HomeError {
                 state.display(),
                 recorded.display()
             ),
-            Self::Held { state, pid } => {
-                write!(f, "cannot start: mcsup already runs on {}", state.display())?;
-                match pid {
-                    Some(pid) => write!(f, " (pid {pid})"),
-                    None => Ok(()),
-                }?;
-                f.write_str("\nhelp: `mcsup status` shows it, `mcsup shutdown` ends it")
-            }
             Self::Io { verb, path, cause } => write!(f, "cannot {verb} {}: {cause}", path.display()),
         }
     }
@@ -503,40 +345,6 @@ mod tests {
         first.prepare().unwrap();
         let second = Home { units: dir.join("other"), ..Home::under(&dir) };
         assert!(matches!(second.prepare(), Err(HomeError::OtherUnits { .. })));
-        fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn a_socket_path_over_107_bytes_works() {
-        let dir = scratch("long");
-        let deep = dir.join("d".repeat(90)).join("e".repeat(90));
-        fs::create_dir_all(&deep).unwrap();
-        let socket = deep.join("mcsup.sock");
-        let _listener = bind(&socket).unwrap();
-        connect(&socket).unwrap();
-        fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn case_12_a_stale_socket_is_replaced_and_a_live_one_is_not() {
-        let dir = scratch("stale");
-        let home = Home::under(&dir);
-        home.prepare().unwrap();
-        drop(home.listen().unwrap());
-        let alive = home.listen().unwrap();
-        assert!(matches!(home.listen(), Err(HomeError::Io { verb: "take over", .. })));
-        drop(alive);
-        fs::remove_dir_all(dir).unwrap();
-    }
-
-    #[test]
-    fn case_12_the_second_lock_names_the_pid_of_the_first() {
-        let dir = scratch("lock");
-        let home = Home::under(&dir);
-        home.prepare().unwrap();
-        let _held = home.lock().unwrap();
-        let refused = home.lock().unwrap_err();
-        assert!(refused.to_string().contains(&format!("(pid {})", std::process::id())), "{refused}");
         fs::remove_dir_all(dir).unwrap();
     }
 }

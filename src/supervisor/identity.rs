@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::keeper;
+use crate::proc::{self, NamedRun, Stat};
 use crate::supervisor::journal::Process;
 
 /// What makes a recorded pid mean anything: this boot of this kernel, and this pid namespace.
@@ -45,10 +46,10 @@ pub(crate) fn find(pid: u32, start_time: u64, tag: &str) -> Finding {
     if !exists(pid) {
         return Finding::Gone;
     }
-    match (start_time, start_time_of(pid)) {
-        (_, Some(Started { is_zombie: true, .. })) => Finding::Gone,
+    match (start_time, stat(pid)) {
+        (_, Some(Stat { is_zombie: true, .. })) => Finding::Gone,
         (recorded, Some(now)) if recorded != 0 => {
-            if recorded == now.at {
+            if recorded == now.start_time {
                 Finding::Same
             } else {
                 Finding::Gone
@@ -59,22 +60,15 @@ pub(crate) fn find(pid: u32, start_time: u64, tag: &str) -> Finding {
     }
 }
 
-/// What /proc/PID/stat says of its beginning.
-struct Started {
-    /// Field 22, in clock ticks since the machine booted.
-    at: u64,
-    is_zombie: bool,
+fn stat(pid: u32) -> Option<Stat> {
+    proc::stat(i32::try_from(pid).ok()?)
 }
 
-fn start_time_of(pid: u32) -> Option<Started> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name may hold spaces and brackets of its own: count from behind the last one.
-    let after = stat.iter().rposition(|byte| *byte == b')')?;
-    let text = std::str::from_utf8(stat.get(after.checked_add(1)?..)?).ok()?;
-    let mut fields = text.split_ascii_whitespace();
-    let is_zombie = matches!(fields.next()?, "Z" | "X");
-    let at = fields.nth(18)?.parse().ok()?;
-    Some(Started { at, is_zombie })
+fn run_tag_of(pid: u32) -> Option<String> {
+    match proc::named_run(i32::try_from(pid).ok()?) {
+        NamedRun::Is(tag) => String::from_utf8(tag).ok(),
+        NamedRun::None | NamedRun::Empty | NamedRun::TooLong | NamedRun::Unreadable => None,
+    }
 }
 
 fn exists(pid: u32) -> bool {
@@ -102,12 +96,6 @@ pub(crate) fn open_output(pid: u32) -> Option<OwnedFd> {
 pub(crate) fn reopened(pid: u32) -> Vec<Arc<OwnedFd>> {
     let Some(pidfd) = open(pid) else { return Vec::new() };
     [Some(pidfd), open_output(pid)].into_iter().flatten().map(Arc::new).collect()
-}
-
-fn run_tag_of(pid: u32) -> Option<String> {
-    let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    let value = environ.split(|byte| *byte == 0).find_map(|pair| pair.strip_prefix(b"MCSUP_RUN="))?;
-    String::from_utf8(value.to_vec()).ok()
 }
 
 /// Forks of a dead keeper that have not become the program they were to be: they carry no tag yet, and
@@ -171,11 +159,11 @@ impl Carriers {
         let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         let carrier = |pid: u32| {
             let tag = run_tag_of(pid)?;
-            let started = start_time_of(pid).filter(|started| !started.is_zombie)?;
+            let stat = stat(pid).filter(|stat| !stat.is_zombie)?;
             let theirs = fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
             Some(Carrier {
                 tag,
-                process: Process { pid, start_time: started.at },
+                process: Process { pid, start_time: stat.start_time },
                 uid: fs::metadata(format!("/proc/{pid}")).ok()?.uid(),
                 is_in_our_pid_namespace: theirs == ours,
             })
@@ -210,11 +198,6 @@ fn ticks_per_second() -> u64 {
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// What the keeper puts into `MCSUP_RUN`.
-pub(crate) fn tag(unit: &str, ordinal: u32, run: u64) -> String {
-    format!("{unit}#{ordinal}:{run}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -222,7 +205,7 @@ mod tests {
     #[test]
     fn case_9_a_number_that_belongs_to_a_stranger_by_now_is_gone() {
         let own = std::process::id();
-        let started = start_time_of(own).unwrap().at;
+        let started = stat(own).unwrap().start_time;
         assert_eq!(find(own, started, "x#1:1"), Finding::Same);
         assert_eq!(find(own, started + 1, "x#1:1"), Finding::Gone);
     }

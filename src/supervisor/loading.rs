@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::graph;
 use crate::supervisor::directory;
-use crate::supervisor::home::{Durability, fnv, write_whole};
+use crate::supervisor::files::{Durability, write_whole};
+use crate::supervisor::hash::fnv;
 use crate::unit::SourceFile;
 use crate::unit::diagnostic::Diagnostic;
 use crate::unit::spec::UnitSet;

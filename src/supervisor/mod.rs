@@ -2,6 +2,10 @@
 
 pub mod handle;
 pub mod home;
+pub mod claim;
+pub mod socket;
+mod files;
+mod hash;
 pub mod start;
 mod run;
 mod executor;

@@ -106,7 +106,6 @@ fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
         last_ordinal,
         last_exit,
         has_passed,
-        last_failure,
         incident,
         since,
     } = note;
@@ -122,7 +121,6 @@ fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
     out.u64(u64::from(*last_ordinal));
     out.option(*last_exit, Writer::exit);
     out.flag(*has_passed);
-    out.option(last_failure.as_ref(), Writer::cause);
     out.option(*incident, |out, incident| out.u64(incident.0));
     out.u64(since.0);
     // Kept for as long as the unit stays as it is.
@@ -190,8 +188,9 @@ impl Writer {
                 self.u8(stage_code(*stage));
                 self.u64(deadline.0);
             }
-            NotedState::Backoff { until } => {
+            NotedState::Backoff { after, until } => {
                 self.u8(5);
+                self.cause(after);
                 self.u64(until.0);
             }
             NotedState::Failed { cause } => {
@@ -333,7 +332,6 @@ impl<'a> Reader<'a> {
             last_ordinal: self.u32()?,
             last_exit: self.option(Self::exit)?,
             has_passed: self.flag()?,
-            last_failure: self.option(|input| input.cause(CAUSE_DEPTH))?,
             incident: self.option(|input| input.u64().map(IncidentId))?,
             since: self.time()?,
         })
@@ -359,7 +357,7 @@ impl<'a> Reader<'a> {
                 stage: stage_of(self.u8()?)?,
                 deadline: self.time()?,
             },
-            5 => NotedState::Backoff { until: self.time()? },
+            5 => NotedState::Backoff { after: self.cause(CAUSE_DEPTH)?, until: self.time()? },
             6 => NotedState::Failed { cause: self.cause(CAUSE_DEPTH)? },
             7 => NotedState::Completed,
             _ => return None,
@@ -485,7 +483,7 @@ fn step_of(code: u8) -> Option<SpawnStep> {
     })
 }
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const BOOT_KEY: &[u8] = b"boot";
 const EVENTS_KEY: &[u8] = b"events";
 const ACCEPTED_KEY: &[u8] = b"accepted";
@@ -522,7 +520,6 @@ mod tests {
             last_ordinal: 4,
             last_exit: Some(ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: true }),
             has_passed: true,
-            last_failure: Some(FailureCause::StartTimeout),
             incident: Some(IncidentId(3)),
             since: Timestamp(123_456_789_012),
         }
@@ -543,7 +540,7 @@ mod tests {
             NotedState::Starting,
             NotedState::Ready,
             NotedState::Unhealthy,
-            NotedState::Backoff { until: Timestamp(5) },
+            NotedState::Backoff { after: FailureCause::StartTimeout, until: Timestamp(5) },
             NotedState::Completed,
         ];
         for stage in (0..=u8::MAX).filter_map(stage_of) {

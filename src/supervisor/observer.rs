@@ -10,7 +10,7 @@ use crate::engine::effect::Fact;
 use crate::engine::time::Now;
 use crate::supervisor::display::Display;
 use crate::supervisor::handle::{EventRecord, Subscription};
-use crate::supervisor::words::{Weight, describe, weight};
+use crate::supervisor::words::{self, Weight};
 use crate::unit::spec::UnitSet;
 
 #[derive(Debug)]
@@ -42,8 +42,8 @@ impl Observer {
     }
 
     pub(crate) fn record(&mut self, fact: Fact, now: Now) {
-        let line = describe(&fact, &self.set);
-        match weight(&fact) {
+        let line = words::line(&fact, &self.set);
+        match words::weight(&fact) {
             Weight::Detail => tracing::debug!("{line}"),
             Weight::Normal => tracing::info!("{line}"),
             Weight::Trouble => tracing::warn!("{line}"),

@@ -25,7 +25,8 @@ use crate::supervisor::display::Display;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handle::Handle;
 use crate::supervisor::handover::{Legacy, Takeover};
-use crate::supervisor::home::{Home, fnv};
+use crate::supervisor::hash::fnv;
+use crate::supervisor::home::Home;
 use crate::supervisor::identity::Epoch;
 use crate::supervisor::journal::{Journal, Recorded};
 use crate::supervisor::keeper_link::{Heirloom, KeeperLink};
@@ -231,7 +232,7 @@ fn take_over(
 
 impl Supervisor {
     fn begin(&mut self, takeover: Takeover) {
-        let Takeover { handover, holdings, kill, adopt, forget, announcements, accepted, .. } = takeover;
+        let Takeover { handover, holdings, adopt, forget, announcements, accepted, .. } = takeover;
         let executor = &mut self.executor;
         executor.set_up();
         if let Some(seal) = accepted {
@@ -244,7 +245,9 @@ impl Supervisor {
             executor.send(&Order::Adopt(Box::new(order)), &descriptors);
         }
         executor.say_whole();
-        executor.end_old_helpers(kill, forget);
+        for run in forget {
+            executor.send(&Order::Release { run }, &[]);
+        }
         for text in announcements {
             executor.observer.announce(&text);
         }

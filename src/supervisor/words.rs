@@ -1,4 +1,4 @@
-//! Facts as sentences: the log, the terminal and the lines of `mcsup up`.
+//! Facts as sentences: the one place that words them, for the log, the terminal and the clients of `events`.
 
 use crate::engine::effect::Fact;
 use crate::engine::id::{PhaseId, UnitId};
@@ -6,47 +6,150 @@ use crate::unit::spec::UnitSet;
 
 /// How much people should care.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
+pub(crate) enum Weight {
     Detail,
     Normal,
     Trouble,
 }
 
-/// One line without an end.
-pub fn describe(fact: &Fact, set: &UnitSet) -> String {
-    match fact {
-        Fact::StateChanged { unit, from, to, reason } => {
-            format!("{} {from} -> {to}: {reason}", name(set, *unit))
+/// A line that stands alone, without an end.
+pub(crate) fn line(fact: &Fact, set: &UnitSet) -> String {
+    sentence(fact, set, Unit::IsSaid)
+}
+
+/// The same beside the name of its unit.
+pub fn text(fact: &Fact, set: &UnitSet) -> String {
+    sentence(fact, set, Unit::StandsBeside)
+}
+
+/// Where a reader finds the unit that a fact is about.
+#[derive(Clone, Copy)]
+enum Unit {
+    IsSaid,
+    StandsBeside,
+}
+
+impl Unit {
+    fn begin(self, set: &UnitSet, unit: UnitId) -> String {
+        match self {
+            Self::IsSaid => format!("{} ", name_of(set, unit)),
+            Self::StandsBeside => String::new(),
         }
-        Fact::HealthChanged { unit, health, why } => {
-            format!("{} health {}: {why}", name(set, *unit), health.as_str())
+    }
+
+    fn of(self, set: &UnitSet, unit: Option<UnitId>) -> String {
+        match (self, unit) {
+            (Self::IsSaid, Some(unit)) => format!(" ({})", name_of(set, unit)),
+            (Self::IsSaid, None) | (Self::StandsBeside, _) => String::new(),
         }
-        Fact::RunEnded { unit, ordinal, exit } => format!("{}#{ordinal} {exit}", name(set, *unit)),
-        Fact::PhaseOpened { phase } => format!("phase {} open", phase_name(set, *phase)),
-        Fact::Booted => "booted".to_owned(),
-        Fact::PhaseHeld { phase, holders } => {
-            let names: Vec<&str> = holders.iter().map(|unit| name(set, *unit)).collect();
-            format!("phase {} does not open: held by {}", phase_name(set, *phase), names.join(", "))
-        }
-        Fact::IncidentOpened { incident, unit, cause } => {
-            format!("incident {incident} opened{}: {cause}", of(set, *unit))
-        }
-        Fact::IncidentClosed { incident, unit } => format!("incident {incident} closed{}", of(set, *unit)),
-        Fact::Unkillable { unit } => format!("{} survives SIGKILL; going on without it", name(set, *unit)),
-        Fact::Adopted { unit, ordinal } => format!("{}#{ordinal} adopted, untouched", name(set, *unit)),
-        Fact::RequestServed { what, .. } => format!("asked: {what}"),
-        Fact::ShutdownBegan => "shutting down".to_owned(),
-        Fact::BugFound { unit, what } => format!("bug in mcsup{}: {what}", of(set, *unit)),
     }
 }
 
-pub fn weight(fact: &Fact) -> Weight {
+fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
     match fact {
-        Fact::HealthChanged { .. } | Fact::RequestServed { .. } | Fact::RunEnded { .. } => Weight::Detail,
+        Fact::StateChanged { unit, from, to, reason } => {
+            format!("{}{from} -> {to}: {reason}", said.begin(set, *unit))
+        }
+        Fact::HealthChanged { unit, health, why } => {
+            format!("{}health {}: {why}", said.begin(set, *unit), health.as_str())
+        }
+        Fact::RunEnded { unit, ordinal, exit } => format!("{}#{ordinal} {exit}", name_of(set, *unit)),
+        Fact::PhaseOpened { phase } => format!("phase {} is open", phase_name(set, *phase)),
+        Fact::Booted => "booted".to_owned(),
+        Fact::PhaseHeld { phase, holders } => {
+            let names: Vec<&str> = holders.iter().map(|unit| name_of(set, *unit)).collect();
+            format!("phase {} does not open: held by {}", phase_name(set, *phase), names.join(", "))
+        }
+        Fact::IncidentOpened { incident, unit, cause } => {
+            format!("incident {incident} opened{}: {cause}", said.of(set, *unit))
+        }
+        Fact::IncidentJoined { incident, unit, cause } => {
+            format!("{}is part of incident {incident}: {cause}", said.begin(set, *unit))
+        }
+        Fact::IncidentMerged { from, into } => format!("incident {from} is part of incident {into}"),
+        Fact::RungTried { unit, rung, .. } => format!("{}tries {rung}", said.begin(set, *unit)),
+        Fact::RungEnded { unit, has_helped: true, said: what, .. } => {
+            format!("{}healed: {what}", said.begin(set, *unit))
+        }
+        Fact::RungEnded { unit, has_helped: false, said: what, .. } => {
+            format!("{}not healed: {what}", said.begin(set, *unit))
+        }
+        Fact::StatusTold { unit, text } => format!("{}says: {text}", said.begin(set, *unit)),
+        Fact::IncidentClosed { incident, unit } => {
+            format!("incident {incident} closed{}", said.of(set, *unit))
+        }
+        Fact::Unkillable { unit } => {
+            format!("{}survives SIGKILL; going on without it", said.begin(set, *unit))
+        }
+        Fact::Adopted { unit, ordinal } => format!("{}#{ordinal} adopted, untouched", name_of(set, *unit)),
+        Fact::RequestServed { what, .. } => format!("asked: {what}"),
+        Fact::ShutdownBegan => "shutting down".to_owned(),
+        Fact::BugFound { unit, what } => format!("bug in mcsup{}: {what}", said.of(set, *unit)),
+    }
+}
+
+/// What programs call it; the sentence may change, this may not.
+pub fn kind(fact: &Fact) -> &'static str {
+    match fact {
+        Fact::StateChanged { .. } => "state-changed",
+        Fact::HealthChanged { .. } => "health-changed",
+        Fact::RunEnded { .. } => "run-ended",
+        Fact::PhaseOpened { .. } => "phase-opened",
+        Fact::Booted => "booted",
+        Fact::PhaseHeld { .. } => "phase-held",
+        Fact::IncidentOpened { .. } => "incident-opened",
+        Fact::IncidentJoined { .. } => "incident-joined",
+        Fact::IncidentMerged { .. } => "incident-merged",
+        Fact::RungTried { .. } => "rung-tried",
+        Fact::RungEnded { .. } => "rung-ended",
+        Fact::StatusTold { .. } => "status-told",
+        Fact::IncidentClosed { .. } => "incident-closed",
+        Fact::Unkillable { .. } => "unkillable",
+        Fact::Adopted { .. } => "adopted",
+        Fact::RequestServed { .. } => "request-served",
+        Fact::ShutdownBegan => "shutdown-began",
+        Fact::BugFound { .. } => "bug-found",
+    }
+}
+
+/// The unit that a fact is about.
+pub fn unit_of(fact: &Fact) -> Option<UnitId> {
+    match fact {
+        Fact::StateChanged { unit, .. }
+        | Fact::HealthChanged { unit, .. }
+        | Fact::RunEnded { unit, .. }
+        | Fact::Unkillable { unit }
+        | Fact::IncidentJoined { unit, .. }
+        | Fact::RungTried { unit, .. }
+        | Fact::RungEnded { unit, .. }
+        | Fact::StatusTold { unit, .. }
+        | Fact::Adopted { unit, .. } => Some(*unit),
+        Fact::IncidentOpened { unit, .. }
+        | Fact::IncidentClosed { unit, .. }
+        | Fact::BugFound { unit, .. } => *unit,
+        Fact::PhaseOpened { .. }
+        | Fact::IncidentMerged { .. }
+        | Fact::Booted
+        | Fact::PhaseHeld { .. }
+        | Fact::RequestServed { .. }
+        | Fact::ShutdownBegan => None,
+    }
+}
+
+pub(crate) fn weight(fact: &Fact) -> Weight {
+    match fact {
+        Fact::HealthChanged { .. }
+        | Fact::RequestServed { .. }
+        | Fact::RunEnded { .. }
+        | Fact::StatusTold { .. } => Weight::Detail,
         Fact::StateChanged { .. }
         | Fact::PhaseOpened { .. }
         | Fact::Booted
         | Fact::IncidentClosed { .. }
+        | Fact::IncidentJoined { .. }
+        | Fact::IncidentMerged { .. }
+        | Fact::RungTried { .. }
+        | Fact::RungEnded { .. }
         | Fact::Adopted { .. }
         | Fact::ShutdownBegan => Weight::Normal,
         Fact::PhaseHeld { .. }
@@ -56,14 +159,11 @@ pub fn weight(fact: &Fact) -> Weight {
     }
 }
 
-pub(crate) fn name(set: &UnitSet, unit: UnitId) -> &str {
+/// The name of a unit that may belong to a set that is no longer there.
+pub fn name_of(set: &UnitSet, unit: UnitId) -> &str {
     set.unit(unit).map_or("?", |spec| spec.name.as_str())
 }
 
-pub(crate) fn phase_name(set: &UnitSet, phase: PhaseId) -> &str {
+pub fn phase_name(set: &UnitSet, phase: PhaseId) -> &str {
     set.phases.get(usize::from(phase.0)).map_or("?", |name| name)
-}
-
-fn of(set: &UnitSet, unit: Option<UnitId>) -> String {
-    unit.map(|unit| format!(" ({})", name(set, unit))).unwrap_or_default()
 }

@@ -26,8 +26,8 @@ fn a_phase_starts_when_the_one_before_it_is_up() {
     );
     instance.wait_for_line("booted");
     let printed = instance.printed();
-    in_order(&printed, &["prepare starting -> completed", "phase second open", "app waiting -> starting"]);
-    in_order(&printed, &["store starting -> ready", "phase second open", "booted"]);
+    in_order(&printed, &["prepare starting -> completed", "phase second is open", "app waiting -> starting"]);
+    in_order(&printed, &["store starting -> ready", "phase second is open", "booted"]);
 }
 
 #[test]

@@ -110,6 +110,13 @@ impl Fake {
         Self::of(set(units.collect(), vec!["main".into()]), statuses)
     }
 
+    /// Two replicas of `web`, both ready.
+    pub(crate) fn replicas() -> Self {
+        let units = ["web@1", "web@2"].map(|name| spec(name, 0, UnitKind::Service));
+        let statuses = [0, 1].map(|number| status(number, StateName::Ready, "200 in 3 ms"));
+        Self::of(set(units.into(), vec!["main".into()]), statuses.into())
+    }
+
     fn of(set: UnitSet, statuses: Vec<UnitStatus>) -> Self {
         let set = Arc::new(set);
         let (live, _) = broadcast::channel(16);
@@ -145,8 +152,9 @@ impl Fake {
 
     fn table(&self, units: Option<&[UnitName]>) -> StatusTable {
         let is_wanted = |unit: &UnitStatus| {
-            let name = &self.set.unit(unit.unit).unwrap().name;
-            units.is_none_or(|names| names.contains(name))
+            units.is_none_or(|names| {
+                names.iter().any(|name| self.set.named(name.as_str()).contains(&unit.unit))
+            })
         };
         StatusTable {
             set: Arc::clone(&self.set),

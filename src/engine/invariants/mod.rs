@@ -147,6 +147,13 @@ impl Auditor {
                 | Effect::StartProbe { .. }
                 | Effect::CancelProbe { .. }
                 | Effect::Reply { .. }
+                | Effect::RunHelper { .. }
+                | Effect::CancelHelper { .. }
+                | Effect::CaptureEvidence { .. }
+                | Effect::Alert { .. }
+                | Effect::WatchReadyLine { .. }
+                | Effect::AwaitConnection { .. }
+                | Effect::ForgetConnection { .. }
                 | Effect::Exit { .. } => None,
             };
             if let Some(unit) = touched.filter(|unit| self.is_as_desired(handover, *unit)) {
@@ -254,6 +261,11 @@ impl Auditor {
             | Event::RunEmptied { .. }
             | Event::ProbeFinished { .. }
             | Event::StopCommandFinished { .. }
+            | Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped => was_due,
@@ -279,6 +291,13 @@ impl Auditor {
                 | Effect::Release { .. }
                 | Effect::CancelProbe { .. }
                 | Effect::Reply { .. }
+                | Effect::RunHelper { .. }
+                | Effect::CancelHelper { .. }
+                | Effect::CaptureEvidence { .. }
+                | Effect::Alert { .. }
+                | Effect::WatchReadyLine { .. }
+                | Effect::AwaitConnection { .. }
+                | Effect::ForgetConnection { .. }
                 | Effect::Exit { .. } => {}
             }
         }

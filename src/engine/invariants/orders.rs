@@ -35,7 +35,16 @@ impl Auditor {
                 }
             }
             Effect::Record(fact) => self.fact(look, fact),
-            Effect::Remember(_) | Effect::CancelProbe { .. } | Effect::Exit { .. } => {}
+            Effect::Remember(_)
+            | Effect::CancelProbe { .. }
+            | Effect::RunHelper { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::CaptureEvidence { .. }
+            | Effect::Alert { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::AwaitConnection { .. }
+            | Effect::ForgetConnection { .. }
+            | Effect::Exit { .. } => {}
         }
     }
 
@@ -59,6 +68,11 @@ impl Auditor {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
+            | Fact::IncidentJoined { .. }
+            | Fact::IncidentMerged { .. }
+            | Fact::RungTried { .. }
+            | Fact::RungEnded { .. }
+            | Fact::StatusTold { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
@@ -221,7 +235,7 @@ impl Auditor {
     fn backoff(&self, look: &mut Look<'_>, id: UnitId) {
         let (Some(spec), Some(unit)) = (self.shadow.spec(id), self.shadow.unit(id)) else { return };
         let Some((attempt, until)) = unit.note.as_ref().and_then(|note| match note.life {
-            NotedState::Backoff { until } => Some((note.attempt, until)),
+            NotedState::Backoff { until, .. } => Some((note.attempt, until)),
             NotedState::Inactive
             | NotedState::Starting
             | NotedState::Ready

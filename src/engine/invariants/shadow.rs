@@ -163,11 +163,20 @@ impl Shadow {
             Event::RunSpawned { run, .. } | Event::RunFailedToSpawn { run, .. } => {
                 self.stage(*run) != Some(Stage::Ordered)
             }
-            Event::RunExited { run, .. } => self.stage(*run) != Some(Stage::Live),
+            Event::RunExited { run, is_empty, .. } => match self.stage(*run) {
+                Some(Stage::Live) => false,
+                Some(Stage::LeaderGone) => !is_empty, // a keeper that took over tells the whole end
+                Some(Stage::Ordered | Stage::Over) | None => true,
+            },
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
             Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
             Event::KeeperConnected(_)
+            | Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -202,7 +211,13 @@ impl Shadow {
             Event::StopCommandFinished { run, .. } => {
                 self.stop_commands.remove(run);
             }
-            Event::ClockStepped | Event::DeadlineReached => {}
+            Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
+            | Event::ClockStepped
+            | Event::DeadlineReached => {}
         }
     }
 
@@ -431,7 +446,14 @@ impl Shadow {
                 self.pending.remove(request);
                 self.answered.insert(*request);
             }
-            Effect::Exit { .. } => {}
+            Effect::RunHelper { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::CaptureEvidence { .. }
+            | Effect::Alert { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::AwaitConnection { .. }
+            | Effect::ForgetConnection { .. }
+            | Effect::Exit { .. } => {}
         }
     }
 
@@ -440,7 +462,7 @@ impl Shadow {
     fn is_pause(&self, now: Timestamp, id: UnitId, note: &UnitNote) -> bool {
         let then = self.spec(id).and_then(|spec| spec.restart.limit).map(|limit| limit.then);
         match (then, &note.life) {
-            (Some(OnLimit::Retry(pause)), NotedState::Backoff { until }) => until.since(now) == pause,
+            (Some(OnLimit::Retry(pause)), NotedState::Backoff { until, .. }) => until.since(now) == pause,
             (Some(OnLimit::Retry(_) | OnLimit::Fail) | None, _) => false,
         }
     }
@@ -528,6 +550,11 @@ impl Shadow {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
+            | Fact::IncidentJoined { .. }
+            | Fact::IncidentMerged { .. }
+            | Fact::RungTried { .. }
+            | Fact::RungEnded { .. }
+            | Fact::StatusTold { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }

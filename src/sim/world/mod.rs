@@ -3,6 +3,7 @@
 
 mod process;
 mod listener;
+mod loss;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -277,6 +278,7 @@ impl World {
                 self.later(Duration::ZERO, Happening::Deliver(Event::ClockStepped));
             }
             Command::Crash { carried: None, down } => self.lose_supervisor(*down),
+            Command::CrashKeeper => self.lose_keeper(),
             Command::Crash { carried: Some(carried), down } => self.armed_crash = Some((*carried, *down)),
             Command::LateExit { unit } => self.again(|world, unit| world.old_exits.get(&unit).cloned(), unit),
             Command::LateSpawn { unit } => {
@@ -386,6 +388,11 @@ impl World {
             | Event::RunFailedToSpawn { .. }
             | Event::RunEmptied { .. }
             | Event::StopCommandFinished { .. }
+            | Event::HelperFinished { .. }
+            | Event::EvidenceCaptured { .. }
+            | Event::Notified { .. }
+            | Event::ReadyShown { .. }
+            | Event::ConnectionArrived { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -407,34 +414,6 @@ impl World {
         self.step(Event::KeeperConnected(Box::new(handover)));
     }
 
-    /// The supervisor dies: what was on its way to it is lost, what the keeper holds is not.
-    fn lose_supervisor(&mut self, down: Duration) {
-        if self.engine.take().is_none() {
-            return;
-        }
-        self.auditor.supervisor_lost();
-        self.trace.lost(self.now);
-        self.probes.clear();
-        self.armed_crash = None;
-        self.lose_what_was_on_its_way();
-        self.later(down, Happening::Connect);
-    }
-
-    fn lose_what_was_on_its_way(&mut self) {
-        self.queue.retain(|_, happening| match happening {
-            Happening::Deliver(_)
-            | Happening::ProbeAnswers(_)
-            | Happening::StopCommandEnds(..)
-            | Happening::Connect => false,
-            Happening::Exec(_)
-            | Happening::SpawnFails(..)
-            | Happening::ScriptedEnd(_)
-            | Happening::LeaderEnds(..)
-            | Happening::RestEnds(_) => true,
-        });
-        self.link_free_at = self.now;
-    }
-
     /// One step of the engine: audit it, write it down, carry it out.
     fn step(&mut self, event: Event) {
         let wall = WallTime(self.wall_start.saturating_add(self.now.0));
@@ -448,7 +427,7 @@ impl World {
         let Some(engine) = self.engine.as_mut() else { return };
         let stepped = catch_unwind(AssertUnwindSafe(|| engine.step(now, event.clone())));
         let Ok(effects) = stepped else {
-            self.trace.step(now, event, Vec::new(), 0, BTreeMap::new());
+            self.trace.step(now, event, Vec::new(), 0, Vec::new());
             self.violate(0, "the engine panicked".to_owned());
             return;
         };
@@ -472,7 +451,15 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Remember(note) => self.table.remember(&self.set, note),
-            Effect::Record(_) | Effect::Reply { .. } => {}
+            Effect::Record(_)
+            | Effect::Reply { .. }
+            | Effect::RunHelper { .. }
+            | Effect::CancelHelper { .. }
+            | Effect::CaptureEvidence { .. }
+            | Effect::Alert { .. }
+            | Effect::WatchReadyLine { .. }
+            | Effect::AwaitConnection { .. }
+            | Effect::ForgetConnection { .. } => {}
             Effect::Spawn { run, unit, ordinal } => self.spawn(run, unit, ordinal),
             Effect::RunStopCommand { run, unit, timeout } => self.run_stop_command(run, unit, timeout),
             Effect::Signal { run, signal, scope } => self.signal(run, signal, scope),

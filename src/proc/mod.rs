@@ -1,0 +1,139 @@
+//! What /proc says of one process, and how a run is named in the environment of all its processes. A leaf,
+//! so that both rings and the API read it the same way: who finds a process again after its ring died
+//! must see what the other one saw. Without /proc there is no such process.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::panic,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::as_conversions,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+use std::fs::{self, File};
+use std::io::Read as _;
+
+/// In the environment of everything that is started for a unit; inherited by all that this starts.
+pub(crate) const RUN_VARIABLE: &str = "MCSUP_RUN";
+
+/// How its pair begins there.
+pub(crate) const RUN_ASSIGNMENT: &[u8] = b"MCSUP_RUN=";
+
+/// Its value.
+pub(crate) fn run_tag(unit: &str, ordinal: u32, run: u64) -> String {
+    format!("{unit}#{ordinal}:{run}")
+}
+
+/// Most of an environment that is searched; the kernel allows a process 2 MiB (execve(2), 1/4 of 8 MiB).
+const MOST_ENVIRONMENT_BYTES: u64 = 2 << 20;
+
+/// What counts of /proc/PID/stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) is_zombie: bool,
+    pub(crate) parent: i32,
+    pub(crate) group: i32,
+    pub(crate) session: i32,
+    /// In clock ticks since the machine booted.
+    pub(crate) start_time: u64,
+    /// Of virtual memory; 0 when it has given back all of it, on its way out.
+    pub(crate) memory_bytes: u64,
+    /// As wait(2) would say, once it is a zombie. 0 for those who may not look into it.
+    pub(crate) exit_status: Option<i32>,
+}
+
+pub(crate) fn stat(pid: i32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may hold anything, so fields count from its end (proc_pid_stat(5)).
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let end = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end.saturating_add(1)..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    // Field 3, then one after the other.
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    let parent = fields.next()?.parse().ok()?;
+    let group = fields.next()?.parse().ok()?;
+    let session = fields.next()?.parse().ok()?;
+    // Fields 22, 23 and the last one, 52.
+    let start_time = fields.nth(15)?.parse().ok()?;
+    let memory_bytes = fields.next()?.parse().ok()?;
+    let exit_status = fields.nth(28).and_then(|status| status.parse().ok());
+    Some(Stat { is_zombie, parent, group, session, start_time, memory_bytes, exit_status })
+}
+
+/// The run that an environment names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NamedRun {
+    Is(Vec<u8>),
+    None,
+    /// There is nothing in it: it was cleared, or its process is about to become another program, or is on
+    /// its way out.
+    Empty,
+    /// It is longer than what is searched, which names none.
+    TooLong,
+    /// It may not be seen, or there is no such process.
+    Unreadable,
+}
+
+/// May hang as long as that process likes.
+pub(crate) fn named_run(pid: i32) -> NamedRun {
+    let mut environment = Vec::new();
+    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return NamedRun::Unreadable };
+    let Ok(length) = file.take(MOST_ENVIRONMENT_BYTES).read_to_end(&mut environment) else {
+        return NamedRun::Unreadable;
+    };
+    let mut pairs = environment.split(|byte| *byte == 0);
+    match pairs.find_map(|pair| pair.strip_prefix(RUN_ASSIGNMENT)) {
+        Some(run) => NamedRun::Is(run.to_vec()),
+        None if length == 0 => NamedRun::Empty,
+        None if u64::try_from(length).is_ok_and(|length| length < MOST_ENVIRONMENT_BYTES) => NamedRun::None,
+        None => NamedRun::TooLong,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_parentheses_and_spaces_shifts_no_field() {
+        let found = parse_stat(b"42 (a) b (c) Z 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 4096 0\n");
+        let expected = Stat {
+            is_zombie: true,
+            parent: 7,
+            group: 8,
+            session: 9,
+            start_time: 777,
+            memory_bytes: 4096,
+            exit_status: None,
+        };
+        assert_eq!(found, Some(expected));
+    }
+
+    #[test]
+    fn the_last_field_is_how_it_ended() {
+        let middle = "0 ".repeat(28);
+        let line = format!("42 (a) Z 7 8 9 0 -1 0 1 2 3 4 5 6 7 8 20 0 1 0 777 0 {middle}256\n");
+        assert_eq!(parse_stat(line.as_bytes()).and_then(|stat| stat.exit_status), Some(256));
+    }
+
+    #[test]
+    fn a_stat_cut_short_is_nobody() {
+        assert_eq!(parse_stat(b"42 (a) S 7 8"), None);
+        assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_parent() {
+        let me = i32::try_from(std::process::id()).unwrap();
+        let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap();
+        assert_eq!(stat(me).map(|stat| (stat.parent, stat.is_zombie)), Some((parent, false)));
+        assert_ne!(named_run(me), NamedRun::Unreadable);
+        // Above the largest pid_max that the kernel allows.
+        assert_eq!((stat(4_194_305), named_run(4_194_305)), (None, NamedRun::Unreadable));
+    }
+}
