@@ -181,6 +181,7 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     let mut unit = plain(name);
     if random.chance(150) {
         unit.kind = UnitKind::Task;
+        unit.recover = Ladder::empty();
         unit.restart.policy = RestartPolicy::OnFailure;
         unit.recover = Ladder::empty();
     }
