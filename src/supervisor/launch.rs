@@ -15,7 +15,6 @@ use crate::keeper::wire::{Limit, LogOrder, SpawnOrder};
 use crate::probe::question::{Question, Surroundings};
 use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
 use crate::supervisor::probes::Asked;
-use crate::unit::spec::probe::ProbeKind;
 use crate::unit::spec::{
     InheritEnv, LogSpec, Piece, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
 };
@@ -209,18 +208,7 @@ fn command_of(spec: &UnitSpec, what: What) -> Option<&[Template]> {
     match what {
         What::Main => Some(&spec.command),
         What::StopCommand { .. } => spec.stop.command.as_deref(),
-        What::Probe { index } => match &spec.health.get(usize::from(index))?.kind {
-            ProbeKind::Exec { command } => Some(command),
-            ProbeKind::Tcp(_)
-            | ProbeKind::Unix { .. }
-            | ProbeKind::Http(_)
-            | ProbeKind::Redis(_)
-            | ProbeKind::Postgres(_)
-            | ProbeKind::Grpc(_)
-            | ProbeKind::File(_)
-            | ProbeKind::Log(_)
-            | ProbeKind::Check(_) => None,
-        },
+        What::Probe { index } => spec.health.get(usize::from(index))?.command(),
     }
 }
 
@@ -307,6 +295,7 @@ mod tests {
     use super::*;
     use crate::supervisor::lookup::{Asking, Cache};
     use crate::unit::SourceFile;
+    use crate::unit::spec::probe::ProbeKind;
 
     fn variable(name: &str, default: Option<&str>) -> Template {
         let variable = Piece::Variable { name: name.into(), default: default.map(Into::into) };
