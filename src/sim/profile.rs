@@ -181,7 +181,9 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     let mut unit = plain(name);
     if random.chance(150) {
         unit.kind = UnitKind::Task;
+        unit.recover = Ladder::empty();
         unit.restart.policy = RestartPolicy::OnFailure;
+        unit.recover = Ladder::empty();
     }
     // Phases grow with the index, so that no dependency points into a later one.
     let phase = at.saturating_mul(profile.phases).checked_div(profile.units.max(1)).unwrap_or(0);
