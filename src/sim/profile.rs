@@ -13,6 +13,7 @@ use crate::sim::random::Random;
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
 use crate::unit::spec::probe::{Address, ProbeKind, ProbeSpec, Retries};
+use crate::unit::spec::recover::Ladder;
 use crate::unit::spec::{
     Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, OnLimit, PhaseId, Ready,
     RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId, UnitKind, UnitSet,
@@ -192,6 +193,7 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
         unit.ready = if random.chance(800) { Ready::Health } else { Ready::Started };
     }
     unit.restart = restart(unit.restart, unit.kind, random);
+    unit.recover = usual_ladder(&unit);
     unit.stop = StopSpec {
         signal: if random.chance(900) { SignalNumber::TERM } else { SignalNumber::INT },
         grace: if random.chance(50) { Duration::ZERO } else { random.millis(100, 10_000) },
@@ -199,6 +201,13 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     };
     unit.depends_on = dependencies(profile, earlier, random);
     unit
+}
+
+fn usual_ladder(unit: &UnitSpec) -> Ladder {
+    match (unit.kind, unit.restart.policy) {
+        (UnitKind::Service, RestartPolicy::Always | RestartPolicy::OnFailure) => Ladder::restart(),
+        (UnitKind::Service, RestartPolicy::Never) | (UnitKind::Task, _) => Ladder::empty(),
+    }
 }
 
 fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSpec {
@@ -305,6 +314,7 @@ pub fn plain(name: UnitName) -> UnitSpec {
         ready: Ready::Started,
         start_timeout: Some(Duration::from_secs(60)),
         health: Vec::new(),
+        recover: Ladder::restart(),
         restart: RestartSpec {
             policy: RestartPolicy::Always,
             backoff: Backoff {

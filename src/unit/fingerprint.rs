@@ -34,6 +34,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
         ready,
         start_timeout,
         health,
+        recover: _, // nothing can be said of it in a file yet
         restart,
         stop,
         limits,

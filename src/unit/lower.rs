@@ -13,6 +13,7 @@ use crate::unit::probe::{Http, ProbeFile, Tcp};
 use crate::unit::read::At;
 use crate::unit::settings::SettingsFile;
 use crate::unit::spec::probe::{Address, HttpProbe, ProbeKind, ProbeSpec, Retries, Target};
+use crate::unit::spec::recover::Ladder;
 use crate::unit::spec::{
     Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, OnLimit, PhaseId, Ready,
     ResourceLimit, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId,
@@ -206,6 +207,7 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
         ready: unit.ready.as_ref().map_or(ready, |ready| ready.value),
         start_timeout: unit.start_timeout.as_ref().map_or(start_timeout, |timeout| timeout.value.0),
         health,
+        recover: usual_ladder(draft.kind, unit),
         restart: restart_spec(draft.kind, unit.restart.as_ref().map(|restart| &restart.value.0)),
         stop: stop_spec(unit),
         limits: resource_limits(unit),
@@ -241,6 +243,7 @@ fn empty(draft: &Draft) -> UnitSpec {
         ready: Ready::Started,
         start_timeout: None,
         health: Vec::new(),
+        recover: Ladder::empty(),
         restart: restart_spec(draft.kind, None),
         stop: StopSpec { signal: SignalNumber::TERM, grace: STOP_GRACE, command: None },
         limits: Vec::new(),
@@ -298,6 +301,14 @@ fn probe_spec(probe: &At<ProbeFile>, diagnostics: &mut Vec<Diagnostic>) -> Optio
         start_interval: None,
         start_period: start_period.as_ref().map_or(Duration::ZERO, |period| period.value),
     })
+}
+
+fn usual_ladder(kind: UnitKind, unit: &UnitFile) -> Ladder {
+    let restart = restart_spec(kind, unit.restart.as_ref().map(|restart| &restart.value.0));
+    match (kind, restart.policy) {
+        (UnitKind::Service, RestartPolicy::Always | RestartPolicy::OnFailure) => Ladder::restart(),
+        (UnitKind::Service, RestartPolicy::Never) | (UnitKind::Task, _) => Ladder::empty(),
+    }
 }
 
 fn restart_spec(kind: UnitKind, file: Option<&RestartFile>) -> RestartSpec {

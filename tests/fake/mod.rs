@@ -228,7 +228,12 @@ fn every_kind_of_fact() -> Vec<Fact> {
         Fact::PhaseOpened { phase: PhaseId(0) },
         Fact::Booted,
         Fact::PhaseHeld { phase: PhaseId(0), holders: vec![redis] },
-        Fact::IncidentOpened { incident: IncidentId(2), unit, cause: "exited with 1".into() },
+        Fact::IncidentOpened {
+            incident: IncidentId(2),
+            unit,
+            cause: "exited with 1".into(),
+            began: Timestamp(0),
+        },
         Fact::IncidentClosed { incident: IncidentId(2), unit },
         Fact::Unkillable { unit: redis },
         Fact::Adopted { unit: redis, ordinal: 3 },
@@ -307,6 +312,7 @@ fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
         conflicts: Vec::new(),
         ready: Ready::Started,
         start_timeout: None,
+        recover: mcsup::unit::spec::recover::Ladder::restart(),
         health: Vec::new(),
         restart: RestartSpec {
             policy: RestartPolicy::Always,

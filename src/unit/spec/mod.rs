@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
 use crate::unit::spec::probe::ProbeSpec;
+use crate::unit::spec::recover::Ladder;
 
 /// Dense index of a unit in its `UnitSet`; units are ordered by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,6 +110,7 @@ pub struct UnitSpec {
     /// Time from spawn to ready (service) or to the end (task). `None`: no limit.
     pub start_timeout: Option<Duration>,
     pub health: Vec<ProbeSpec>,
+    pub recover: Ladder,
     pub restart: RestartSpec,
     pub stop: StopSpec,
     pub limits: Vec<ResourceLimit>,
