@@ -1,7 +1,8 @@
 //! The figures of mcsup against the floor of this machine, in one run.
 //!
 //! `cargo bench --bench figures` builds the workload with `cc`, then alternates floor and mcsup for five
-//! rounds and prints medians and ratios. `-- 200` as argument takes another number of services than 1,000.
+//! rounds and prints medians and ratios. `-- 200` as argument takes another number of services than 1,000;
+//! `-- boot logs` takes these figures only, of `boot`, `chain`, `steady`, `check` and `logs`.
 //!
 //! The floor is a C program that vforks and execs (boot, chain, restart, stop), or `cat` (logs).
 //! All starts are timed inside the started program (see `beacon.c`). Write to a file system in memory by
@@ -34,13 +35,30 @@ fn main() {
     let count = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000);
     let lab = Lab::new();
     println!("{count} services, medians of {ROUNDS} rounds\n");
-    boots(&lab, "boot", count, false);
-    boots(&lab, "chain", CHAIN.min(count), true);
-    steady(&lab, count);
-    check(&lab, count);
-    logs(&lab, 65_500);
-    logs(&lab, 100);
+    if is_wanted("boot") {
+        boots(&lab, "boot", count, false);
+    }
+    if is_wanted("chain") {
+        boots(&lab, "chain", CHAIN.min(count), true);
+    }
+    if is_wanted("steady") {
+        steady(&lab, count);
+    }
+    if is_wanted("check") {
+        check(&lab, count);
+    }
+    if is_wanted("logs") {
+        logs(&lab, 65_500);
+        logs(&lab, 100);
+    }
     fs::remove_dir_all(&lab.dir).expect("removing the lab");
+}
+
+/// All of them where none is named. Cargo adds words of its own, which begin with dashes.
+fn is_wanted(figure: &str) -> bool {
+    let mut named =
+        std::env::args().skip(1).filter(|word| word.starts_with(|first: char| first.is_alphabetic()));
+    std::env::args().any(|word| word == figure) || named.next().is_none()
 }
 
 /// One start as its program saw it.

@@ -15,6 +15,8 @@ mod namespace;
 mod disk;
 #[path = "proof/examples.rs"]
 mod examples;
+#[path = "proof/foster.rs"]
+mod foster;
 #[path = "proof/hostile.rs"]
 mod hostile;
 #[path = "proof/logs.rs"]

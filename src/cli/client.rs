@@ -21,6 +21,9 @@ use crate::supervisor::socket::connect;
 /// Most bytes of an answer; a status of 10,000 units has 4 MiB.
 const MOST_ANSWER_BYTES: usize = 256 << 20;
 
+/// Of an answer. The default grows with it, and each growth is memory that nothing has touched yet.
+const READ_AT_ONCE_BYTES: usize = 32 << 10;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     pub home: Home,
@@ -77,8 +80,11 @@ impl Client {
         let stream = connect(&self.home.socket()).map_err(|error| self.nobody(&error))?;
         let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::UnixStream::from_std(stream));
         let stream = stream.map_err(|error| self.nobody(&error))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.broken(error))?;
+        let (mut sender, connection) = http1::Builder::new()
+            .max_buf_size(READ_AT_ONCE_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.broken(error))?;
         // It moves the bytes for as long as there is an answer to be read, and ends with it.
         drop(tokio::spawn(connection));
         let request = Request::builder()

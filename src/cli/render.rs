@@ -148,13 +148,19 @@ enum Row {
 pub(crate) struct Cell<'a> {
     text: Cow<'a, str>,
     colour: Colour,
-    /// In characters.
-    width: usize,
+    /// In characters. Small, as there are thousands of cells.
+    width: u32,
 }
 
 pub(crate) fn cell<'a>(text: impl Into<Cow<'a, str>>, colour: Colour) -> Cell<'a> {
     let text = text.into();
-    Cell { width: length(&text), text, colour }
+    Cell { width: u32::try_from(length(&text)).unwrap_or(u32::MAX), text, colour }
+}
+
+impl Cell<'_> {
+    fn width(&self) -> usize {
+        usize::try_from(self.width).unwrap_or(usize::MAX)
+    }
 }
 
 impl<'a> Table<'a> {
@@ -181,7 +187,7 @@ impl<'a> Table<'a> {
     fn add<const COLUMNS: usize>(&mut self, cells: [Cell<'a>; COLUMNS]) {
         debug_assert_eq!(COLUMNS, self.columns.len());
         for (cell, column) in cells.iter().zip(&mut self.columns) {
-            column.widest = column.widest.max(cell.width);
+            column.widest = column.widest.max(cell.width());
         }
         self.cells.extend(cells);
     }
@@ -214,8 +220,8 @@ impl<'a> Table<'a> {
                 break;
             }
             let (shown, length) = match room {
-                Some(room) if cell.width > room => (cut(&cell.text, Some(room)), room),
-                Some(_) | None => (Cow::Borrowed(&*cell.text), cell.width),
+                Some(room) if cell.width() > room => (cut(&cell.text, Some(room)), room),
+                Some(_) | None => (Cow::Borrowed(&*cell.text), cell.width()),
             };
             let widest = room.map_or(column.widest, |room| column.widest.min(room));
             let padding = widest.saturating_sub(length);

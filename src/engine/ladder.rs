@@ -123,7 +123,7 @@ impl Engine {
 
     /// Somebody can hear an alert that names nobody.
     fn has_channels(&self) -> bool {
-        false
+        !self.set.alerts.is_empty()
     }
 
     fn tell_rung(&mut self, id: UnitId, at: u16) {

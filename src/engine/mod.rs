@@ -83,6 +83,8 @@ pub struct Engine {
     boot: Boot,
     timers: Timers,
     requests: BTreeMap<RequestId, Pending>,
+    /// Which requests wait for a unit to settle.
+    waiters: BTreeSet<(UnitId, RequestId)>,
     next_run: u64,
     next_probe: u64,
     next_helper: u64,
@@ -126,6 +128,7 @@ impl Engine {
             boot,
             timers: Timers::default(),
             requests: BTreeMap::new(),
+            waiters: BTreeSet::new(),
             next_run: 1,
             next_probe: 1,
             next_helper: 1,
@@ -311,10 +314,12 @@ impl Engine {
         }
         for id in std::mem::take(&mut self.touched) {
             let note = self.unit_note(id);
-            if self.units[id].noted.as_deref() != Some(&note) {
-                self.units[id].noted = Some(Box::new(note.clone()));
-                effects.push(Effect::Remember(Note::Unit(id, Box::new(note))));
+            match &mut self.units[id].noted {
+                Some(noted) if **noted == note => continue,
+                Some(noted) => noted.as_mut().clone_from(&note), // in place: it is at hand since it was compared
+                none => *none = Some(Box::new(note.clone())),
             }
+            effects.push(Effect::Remember(Note::Unit(id, Box::new(note))));
         }
         effects.extend(self.changed_incident_notes());
         effects.extend(self.facts.drain(..).map(Effect::Record));

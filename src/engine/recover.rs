@@ -13,7 +13,7 @@ impl Engine {
     pub(crate) fn is_well_ended(&self, id: UnitId, exit: ExitStatus) -> bool {
         match self.spec(id).kind {
             UnitKind::Task => exit.is_success(),
-            UnitKind::Service => exit.is_clean(),
+            UnitKind::Service | UnitKind::External | UnitKind::Gate => exit.is_clean(),
         }
     }
 
@@ -41,7 +41,9 @@ impl Engine {
     pub(crate) fn cause_of_end(&self, id: UnitId, exit: ExitStatus, was_ready: bool) -> FailureCause {
         match self.spec(id).kind {
             UnitKind::Service if !was_ready => FailureCause::ExitedEarly(exit),
-            UnitKind::Service | UnitKind::Task => FailureCause::Exited(exit),
+            UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate => {
+                FailureCause::Exited(exit)
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What people ask, and the one reply that each request gets.
 
+use std::collections::BTreeSet;
+
 use crate::engine::Engine;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Answer, Effect, Fact, Line, SignalScope};
@@ -7,6 +9,7 @@ use crate::engine::event::Ask;
 use crate::engine::id::{RequestId, UnitId};
 use crate::engine::state::{Desired, DownSource, StateName, StopReason, StopStage, UnitState, UpSource};
 use crate::unit::name::UnitName;
+use crate::unit::spec::SignalNumber;
 
 /// A request that waits for units to settle.
 #[derive(Debug)]
@@ -128,7 +131,7 @@ impl Engine {
         self.propagate();
         self.call(id);
         let mut queue = vec![id];
-        let mut seen = std::collections::BTreeSet::from([id]);
+        let mut seen = BTreeSet::from([id]);
         while let Some(at) = queue.pop() {
             for index in 0..self.spec(at).depends_on.len() {
                 let Some(edge) = self.spec(at).depends_on.get(index).copied() else { continue };
@@ -220,7 +223,7 @@ impl Engine {
         self.wait_for(request, Goal::Up, targets, extra, wait);
     }
 
-    fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: crate::unit::spec::SignalNumber) {
+    fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: SignalNumber) {
         let mut lines = Vec::new();
         for id in units {
             let alive = self.units[*id].run.as_ref().filter(|run| !run.is_empty);
@@ -244,7 +247,7 @@ impl Engine {
             return; // it had its reply
         };
         for target in pending.targets {
-            self.units[target.unit].waiters.retain(|waiter| *waiter != request);
+            self.waiters.remove(&(target.unit, request));
         }
     }
 
@@ -266,7 +269,7 @@ impl Engine {
             return self.actions.push(Effect::Reply { request, answer: Answer::Done(lines) });
         }
         for target in &targets {
-            self.units[target.unit].waiters.push(request);
+            self.waiters.insert((target.unit, request));
             self.mark(target.unit);
         }
         self.requests.insert(request, Pending { goal, targets, extra });
@@ -277,9 +280,10 @@ impl Engine {
         if self.requests.is_empty() {
             return;
         }
-        let mut asked = std::collections::BTreeSet::new();
+        let mut asked = BTreeSet::new();
         for id in &self.touched {
-            asked.extend(self.units[*id].waiters.iter().copied());
+            let waiters = self.waiters.range((*id, RequestId(0))..=(*id, RequestId(u64::MAX)));
+            asked.extend(waiters.map(|(_, request)| *request));
         }
         for request in asked {
             let Some(mut pending) = self.requests.remove(&request) else { continue };
@@ -296,7 +300,7 @@ impl Engine {
                 continue;
             }
             for target in &pending.targets {
-                self.units[target.unit].waiters.retain(|waiter| *waiter != request);
+                self.waiters.remove(&(target.unit, request));
             }
             let Pending { targets, extra, .. } = pending;
             let answer =

@@ -32,9 +32,16 @@ pub fn load(sources: &[SourceFile]) -> Loaded {
 /// the engine asks in a step is a slice that is already there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Graph {
-    dependents: Vec<Box<[Dependent]>>,
-    conflicts: Vec<Box<[UnitId]>>,
-    phases: Vec<Box<[UnitId]>>,
+    dependents: Lists<Dependent>,
+    conflicts: Lists<UnitId>,
+    phases: Lists<UnitId>,
+}
+
+/// Many short lists end to end: those of ten thousand units stay near, where a box each is far from all others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Lists<T> {
+    ends: Box<[u32]>,
+    items: Box<[T]>,
 }
 
 /// A unit that depends on another, and how.
@@ -78,27 +85,48 @@ impl Graph {
             list.sort_unstable();
             list.dedup();
         }
-        Self { dependents: boxed(dependents), conflicts: boxed(conflicts), phases: boxed(phases) }
+        Self { dependents: Lists::of(dependents), conflicts: Lists::of(conflicts), phases: Lists::of(phases) }
     }
 
     /// Who names `unit` in `depends_on`, by `UnitId`.
     pub fn dependents(&self, unit: UnitId) -> &[Dependent] {
-        self.dependents.get(unit_index(unit)).map_or(&[], |list| list)
+        self.dependents.get(unit_index(unit))
     }
 
     /// Who may not be up together with `unit`, whichever of the two says so; by `UnitId`.
     pub fn conflicts_of(&self, unit: UnitId) -> &[UnitId] {
-        self.conflicts.get(unit_index(unit)).map_or(&[], |list| list)
+        self.conflicts.get(unit_index(unit))
     }
 
     /// The units of one phase, by `UnitId`.
     pub fn units_of(&self, phase: PhaseId) -> &[UnitId] {
-        self.phases.get(usize::from(phase.0)).map_or(&[], |list| list)
+        self.phases.get(usize::from(phase.0))
     }
 }
 
-fn boxed<T>(lists: Vec<Vec<T>>) -> Vec<Box<[T]>> {
-    lists.into_iter().map(Vec::into_boxed_slice).collect()
+impl<T> Lists<T> {
+    fn of(lists: Vec<Vec<T>>) -> Self {
+        let mut end = 0_usize;
+        let count = |list: &Vec<T>| {
+            end += list.len();
+            u32::try_from(end).unwrap_or(u32::MAX) // a set that is read from files stays far below
+        };
+        let ends = lists.iter().map(count).collect();
+        Self { ends, items: lists.into_iter().flatten().collect() }
+    }
+
+    /// Empty where there is no such list.
+    fn get(&self, at: usize) -> &[T] {
+        let before = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        let range = before.zip(self.ends.get(at)).map(|(start, end)| index(start)..index(*end));
+        range.and_then(|range| self.items.get(range)).unwrap_or_default()
+    }
+}
+
+impl<T> Default for Lists<T> {
+    fn default() -> Self {
+        Self::of(Vec::new())
+    }
 }
 
 /// Past every index where the number does not fit, so that a lookup finds nothing.

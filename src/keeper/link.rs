@@ -28,8 +28,9 @@ const PACKET_BYTES: usize = 64 * 1024;
 const INLINE_BYTES: usize = 32 * 1024;
 /// Most bytes of a body in a memfd: far above any order, far below what hurts.
 const BODY_BYTES: u64 = 64 * 1024 * 1024;
-/// Most descriptors of a packet. The kernel takes 253.
-const PACKET_DESCRIPTORS: usize = 200;
+/// Most descriptors of a packet. The kernel takes 253, but who receives must have room for all of them at
+/// once or loses some, and then nothing can be trusted: so few that even a limit of 64 has that room.
+pub(crate) const PACKET_DESCRIPTORS: usize = 24;
 const HEAD_BYTES: usize = 6;
 
 const IN_PACKET: u8 = 0;
@@ -158,11 +159,15 @@ impl<Out: Message, In: Message> Link<Out, In> {
     /// understands: nothing after it can be trusted, the link is to be closed.
     pub fn receive(&mut self) -> io::Result<Received<In>> {
         self.buffer.resize(PACKET_BYTES, 0);
+        let mut was_reset = false;
         let (length, descriptors) = loop {
             match receive_packet(self.socket.as_fd(), &mut self.buffer) {
                 Ok(received) => break received,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return Ok(Received::Nothing),
+                // The other side died without having read everything. That is told once, and before what
+                // it said itself: its last words still count.
+                Err(Errno::CONNRESET) if !was_reset => was_reset = true,
                 Err(Errno::CONNRESET) => return Ok(Received::Closed),
                 Err(errno) => return Err(errno.into()),
             }
@@ -340,6 +345,22 @@ mod tests {
         rustix::io::write(&supervisor, &[1, 0, 0, 0, 0, 0, 250]).unwrap();
         assert!(keeper.receive().is_err(), "an unknown message");
         drop(supervisor);
+        assert!(matches!(keeper.receive().unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn who_dies_without_having_read_everything_is_heard_to_the_end() {
+        let (mut supervisor, mut keeper) = ends();
+        keeper.send(&Report::Emptied { run: 1 }, &[]).unwrap();
+        assert!(keeper.flush().unwrap());
+        for run in 1..=2 {
+            supervisor.send(&Order::Release { run }, &[]).unwrap();
+            assert!(supervisor.flush().unwrap());
+        }
+        drop(supervisor);
+        for run in 1..=2 {
+            assert_eq!(next(&mut keeper)[0].0, Order::Release { run });
+        }
         assert!(matches!(keeper.receive().unwrap(), Received::Closed));
     }
 

@@ -34,7 +34,15 @@ impl Keeper {
         let mut sight = None;
         for (order, descriptors) in messages {
             match order {
-                Order::Hello { version, pid } => self.on_hello(version, pid, now),
+                Order::Hello { version, pid: _ } if !wire::is_read(version) => {
+                    super::complain(&format!(
+                        "the supervisor speaks version {version} of the link, this keeper version {VERSION}; \
+                         starting another one"
+                    ));
+                    // Whatever else it says would be guessed.
+                    return self.lose_link(now);
+                }
+                Order::Hello { version: _, pid } => self.on_hello(pid, now),
                 Order::Spawn(order) => self.on_spawn(*order, descriptors, now),
                 Order::Signal { run, signal, scope } => self.on_signal_order(run, signal, scope, &mut sight),
                 Order::Release { run } => self.table.release(run),
@@ -54,10 +62,7 @@ impl Keeper {
         }
     }
 
-    fn on_hello(&mut self, version: u16, pid: u32, now: u64) {
-        if !wire::is_read(version) {
-            return self.lose_link(now);
-        }
+    fn on_hello(&mut self, pid: u32, now: u64) {
         self.supervisor.greeted(pid);
         let hello = Report::Hello {
             version: VERSION,
@@ -169,7 +174,7 @@ impl Keeper {
                     self.signal(slot, signal, if is_all { Scope::All } else { Scope::Main }, &mut sight);
                 }
             }
-            Role::Supervisor => self.supervisor.started(slot),
+            Role::Supervisor => self.supervisor_started(slot, now),
             // Disowned while it was being made.
             Role::Disowned | Role::Stillborn => self.doom(slot, &mut None),
         }

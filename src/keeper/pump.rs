@@ -43,6 +43,11 @@ const FULL_BYTES: u64 = 32 * 1024;
 const ROOM_BYTES: usize = 1024 * 1024;
 /// A pipe in which writes gather is emptied about when this much of it is used.
 const GATHER_HALF: u64 = 512 * 1024;
+/// So many rounds in close succession that saw pipes close and nothing else are the end of many units;
+/// nobody waits for that to be noticed, and the units that still end need the processor more.
+const END_ROUNDS: u32 = 4;
+const HUNG_UP: epoll::EventFlags = epoll::EventFlags::HUP;
+const TO_READ: epoll::EventFlags = epoll::EventFlags::IN;
 const THREAD_STACK_BYTES: usize = 128 * 1024;
 
 /// One pipe to empty, and where to.
@@ -245,13 +250,20 @@ struct Worker {
 struct Rhythm {
     last: u64,
     small_rounds: u32,
+    end_rounds: u32,
 }
 
 impl Rhythm {
     /// After a round at `now` that took `bytes` from its fullest pipe: how long to let more gather.
-    fn nap_after(&mut self, bytes: u64, now: u64) -> Option<u64> {
+    fn nap_after(&mut self, bytes: u64, has_ends: bool, now: u64) -> Option<u64> {
         let since = now.saturating_sub(self.last);
         self.last = now;
+        if bytes == 0 && has_ends && since <= GATHER_MOST.saturating_mul(2) {
+            self.small_rounds = 0;
+            self.end_rounds = self.end_rounds.saturating_add(1);
+            return (self.end_rounds >= END_ROUNDS).then_some(GATHER_MOST);
+        }
+        self.end_rounds = 0;
         let is_stream = self.small_rounds >= STREAM_ROUNDS;
         let is_large = !is_stream && bytes >= SMALL_BYTES;
         if bytes == 0 || is_large || since > GATHER_MOST.saturating_mul(2) {
@@ -271,15 +283,19 @@ impl Worker {
             let timeout = self.blocked.iter().map(|(at, _)| *at).min().map(timeout_until);
             events.clear();
             epoll::wait(&self.shared.epoll, spare_capacity(&mut events), timeout.as_ref()).ok();
-            let mut most = 0;
-            for event in &events {
-                match event.data.u64() {
+            let (mut most, mut has_ends) = (0, false);
+            for epoll::Event { flags, data } in events.iter().copied() {
+                match data.u64() {
                     WAKE => self.on_requests(),
+                    key if flags.contains(HUNG_UP) && !flags.contains(TO_READ) => {
+                        has_ends = true;
+                        self.on_hung_up(key);
+                    }
                     key => most = most.max(self.on_readable(key)),
                 }
             }
             self.unblock();
-            if let Some(nap) = self.rhythm.nap_after(most, clock::monotonic()) {
+            if let Some(nap) = self.rhythm.nap_after(most, has_ends, clock::monotonic()) {
                 for event in &events {
                     if let Some(channel) = self.shared.channel(event.data.u64()) {
                         channel.make_room();
@@ -325,6 +341,16 @@ impl Worker {
                 Moved::Bytes(bytes) => left = left.saturating_sub(bytes),
                 Moved::Nothing | Moved::End | Moved::Blocked => return,
             }
+        }
+    }
+
+    /// No writer and no byte is left in the pipe; what the log still has in hand is tried once more.
+    fn on_hung_up(&mut self, key: u64) {
+        let Some(channel) = self.shared.channel(key) else { return };
+        if locked(&channel.log).holds_bytes() {
+            self.move_some(&channel);
+        } else {
+            self.close(&channel);
         }
     }
 

@@ -29,6 +29,10 @@ pub(super) type KeeperLink = Link<Report, Order>;
 
 /// Events taken at once. The rest is still there the next time round.
 const EVENTS: usize = 64;
+/// Packets taken at once …
+const PACKETS: usize = 32;
+/// … as long as each holds so many orders that another one is likely behind it.
+const MANY_ORDERS: usize = 16;
 /// Packets that a dead supervisor's socket may still hold; its buffer takes less.
 const LAST_WORDS: usize = 512;
 /// A slot is watched by its pidfd and its status pipe.
@@ -112,7 +116,13 @@ impl Keeper {
                 Err(errno) => return Err(errno.into()),
             }
             let now = clock::monotonic();
-            for event in &events {
+            // Orders first: what is told to end does so while we wait for what has ended. In a crowd the
+            // link may be one of those that found no room this time.
+            let is_link = |event: &epoll::Event| event.data.u64() == LINK;
+            if events.len() == EVENTS || events.iter().any(is_link) {
+                self.on_link(now);
+            }
+            for event in events.iter().filter(|event| !is_link(event)) {
                 self.on_event(event.data.u64(), event.flags, now);
             }
             self.on_time(now);
@@ -144,7 +154,8 @@ impl Keeper {
     fn on_event(&mut self, data: u64, flags: epoll::EventFlags, now: u64) {
         match data {
             SIGNALS => self.on_signals(now),
-            LINK => self.on_link(now),
+            // Heard before all others.
+            LINK => {}
             SPAWNER => self.on_spawner(now),
             PUMP => self.on_pump(now),
             ATTACH => self.on_attach(now),
@@ -200,16 +211,23 @@ impl Keeper {
         }
     }
 
-    /// One packet: epoll tells of the next one, and meanwhile a chatty supervisor delays no exit.
+    /// One packet, or a few where they come one after the other: epoll tells of the next one, and
+    /// meanwhile a chatty supervisor delays no exit.
     fn on_link(&mut self, now: u64) {
-        let Some(link) = &mut self.link else { return };
-        match link.receive() {
-            Ok(Received::Messages(messages)) => {
-                self.heard();
-                self.on_orders(messages, now);
+        for _ in 0..PACKETS {
+            let Some(link) = &mut self.link else { return };
+            match link.receive() {
+                Ok(Received::Messages(messages)) => {
+                    let is_last = messages.len() < MANY_ORDERS;
+                    self.heard();
+                    self.on_orders(messages, now);
+                    if is_last {
+                        return;
+                    }
+                }
+                Ok(Received::Nothing) => return,
+                Ok(Received::Closed) | Err(_) => return self.lose_link(now),
             }
-            Ok(Received::Nothing) => {}
-            Ok(Received::Closed) | Err(_) => self.lose_link(now),
         }
     }
 
@@ -240,7 +258,10 @@ impl Keeper {
                     self.want_room();
                 }
             }
-            Some(Err(_)) => self.lose_link(now),
+            Some(Err(_)) => {
+                self.on_last_words(now);
+                self.lose_link(now);
+            }
             None => {}
         }
     }

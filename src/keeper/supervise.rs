@@ -92,10 +92,6 @@ impl Supervisor {
         self.expect(Overdue::Hello, HELLO_DEADLINE, now);
     }
 
-    pub(super) fn started(&mut self, slot: u64) {
-        self.slot = Some(slot);
-    }
-
     pub(super) fn greeted(&mut self, pid: u32) {
         self.has_greeted = true;
         self.has_ever_greeted = true;
@@ -148,6 +144,8 @@ impl Keeper {
     pub(super) fn first_supervisor(&mut self, now: u64) -> io::Result<()> {
         if let Some(socket) = self.arguments.adopted_link.take() {
             self.supervisor.foreign_pid = Some(0);
+            // Services run already: whoever is to supervise them is tried again, however early it dies.
+            self.supervisor.has_ever_greeted = true;
             self.connect(socket, now)
         } else if self.arguments.attach.is_some() {
             Ok(())
@@ -208,6 +206,14 @@ impl Keeper {
             stdio: Stdio::Inherit,
             descriptors,
         })
+    }
+
+    pub(super) fn supervisor_started(&mut self, slot: u64, now: u64) {
+        self.supervisor.slot = Some(slot);
+        if self.link.is_none() {
+            // It was quicker to lose its link than we to hear that it runs.
+            self.supervisor.expect(Overdue::Death, ABORT_GRACE, now);
+        }
     }
 
     pub(super) fn supervisor_failed_to_start(&mut self, step: Step, errno: i32, now: u64) {

@@ -32,6 +32,8 @@ pub enum Command {
     /// `crash supervisor after=2 for=3s`: the engine is lost, at once or in the middle of the next step
     /// when only its first `carried` effects were carried out, and a new one comes after `down`.
     Crash { carried: Option<u16>, down: Duration },
+    /// `crash keeper`: the supervisor starts the next one, and services go on.
+    CrashKeeper,
     /// `late exit redis`: the exit of the last run that is over arrives again.
     LateExit { unit: UnitName },
     /// `late probe redis`: a probe's answer arrives again.
@@ -69,6 +71,7 @@ impl fmt::Display for Command {
                 }
                 if down.is_zero() { Ok(()) } else { write!(f, " for={}", Pretty(*down)) }
             }
+            Self::CrashKeeper => f.write_str("crash keeper"),
             Self::LateExit { unit } => write!(f, "late exit {unit}"),
             Self::LateProbe { unit } => write!(f, "late probe {unit}"),
             Self::LateSpawn { unit } => write!(f, "late spawn {unit}"),
@@ -98,6 +101,7 @@ impl Command {
             | Self::HangUp
             | Self::Clock { .. }
             | Self::Crash { .. }
+            | Self::CrashKeeper
             | Self::LinkTakes(_)
             | Self::WakesLate(_)
             | Self::CancelledProbesAnswer(_)

@@ -183,9 +183,10 @@ fn clock(words: &mut Words<'_>) -> Result<Command, String> {
 }
 
 fn crash(words: &mut Words<'_>) -> Result<Command, String> {
-    let who = words.take("`supervisor`")?;
-    if who != "supervisor" {
-        return Err(format!("only the supervisor can crash, not `{who}`"));
+    match words.take("`supervisor` or `keeper`")? {
+        "supervisor" => {}
+        "keeper" => return Ok(Command::CrashKeeper),
+        other => return Err(format!("a ring can crash, not `{other}`")),
     }
     let carried = match words.option("after") {
         None => None,
@@ -343,6 +344,7 @@ mod tests {
             "clock -1m30s",
             "crash supervisor",
             "crash supervisor after=2 for=3s",
+            "crash keeper",
             "late exit a",
             "late spawn a",
             "late probe a",

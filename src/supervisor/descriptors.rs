@@ -31,11 +31,11 @@ pub(crate) fn with_limit<T>(soft: Option<u64>, act: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Drops copies that came out of the reserve: they are a convenience, and the reserve is not.
-pub(crate) fn keep_outside_reserve(copies: &mut Vec<OwnedFd>) {
-    let soft = getrlimit(Resource::Nofile).current;
+/// Drops copies beyond their share: they are a convenience; the reserve, files and clients are not.
+pub(crate) fn keep_to_their_share(copies: &mut Vec<OwnedFd>) {
+    let most = getrlimit(Resource::Nofile).current.map(share_of_copies);
     // A run's copies belong together.
-    if copies.iter().any(|copy| is_at_or_above(copy, soft)) {
+    if copies.iter().any(|copy| is_at_or_above(copy, most)) {
         copies.clear();
     }
 }
@@ -46,6 +46,10 @@ pub fn has_room_for(client: &impl AsRawFd) -> bool {
     let soft = getrlimit(Resource::Nofile).current;
     let most = soft.map(|soft| soft.saturating_sub(FOR_FILES.min(soft / 4)));
     !is_at_or_above(client, most)
+}
+
+fn share_of_copies(soft: u64) -> u64 {
+    soft.saturating_sub(FOR_ALL_ELSE.min(soft / 2))
 }
 
 fn is_at_or_above(descriptor: &impl AsRawFd, limit: Option<u64>) -> bool {
@@ -64,10 +68,12 @@ fn set(limit: Rlimit) {
     }
 }
 
-/// The descriptors of a packet, 200 at most, and of what else a moment needs.
-const FOR_LINK: u64 = 208;
+/// The descriptors of a packet (`PACKET_DESCRIPTORS`), and of what else a moment needs.
+const FOR_LINK: u64 = 32;
 /// The journal, logs that are read, probes, pipes of helpers.
 const FOR_FILES: u64 = 64;
+/// Those, and as many clients.
+const FOR_ALL_ELSE: u64 = 128;
 
 #[cfg(test)]
 mod tests {
@@ -75,8 +81,16 @@ mod tests {
 
     #[test]
     fn a_packet_fits_into_the_reserve_of_any_usual_limit() {
-        assert_eq!(reserve(1024), 208);
-        assert_eq!(reserve(400), 200);
-        assert_eq!(reserve(100), 50, "half of very little is left for the rest");
+        let packet = u64::try_from(crate::keeper::link::PACKET_DESCRIPTORS).unwrap();
+        for hard in [64, 100, 400, 1024, 1 << 20] {
+            assert!(reserve(hard) > packet, "{hard}");
+        }
+        assert_eq!(reserve(40), 20, "half of very little is left for the rest");
+    }
+
+    #[test]
+    fn the_runs_of_a_thousand_units_leave_room_for_clients_and_for_files() {
+        assert_eq!(share_of_copies(1024), 896);
+        assert_eq!(share_of_copies(32), 16);
     }
 }

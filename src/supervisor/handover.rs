@@ -14,7 +14,7 @@ use crate::proc::run_tag;
 use crate::supervisor::holdings::{Holding, Stage as Held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
-use crate::supervisor::keeper_link::{Incoming, KeeperLink};
+use crate::supervisor::keeper_link::{Incoming, KeeperLink, understood};
 use crate::supervisor::notes::{self, Remembered, decode, decode_accepted};
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
@@ -42,7 +42,7 @@ impl Legacy {
     /// Reads until the handover is complete.
     ///
     /// # Errors
-    /// When the keeper goes away before.
+    /// When the keeper goes away before, or speaks another version than we do.
     pub(crate) async fn receive(link: &mut KeeperLink) -> io::Result<Self> {
         let mut legacy = Self::default();
         let mut is_complete = false;
@@ -57,7 +57,8 @@ impl Legacy {
             };
             for (report, descriptors) in reports {
                 match report {
-                    Report::Hello { version: _, pid, restarts, safe_mode } => {
+                    Report::Hello { version, pid, restarts, safe_mode } => {
+                        understood(version)?;
                         legacy.keeper_pid = pid;
                         legacy.restarts = restarts;
                         legacy.is_safe_mode = safe_mode;

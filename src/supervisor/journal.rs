@@ -254,23 +254,30 @@ fn live_line(run: u64, Process { pid, start_time }: Process) -> String {
 }
 
 fn note_line(key: &[u8], value: &[u8]) -> String {
-    format!("note {} {}", to_hex(key), to_hex(value))
+    let digits = key.len().saturating_add(value.len()).saturating_mul(2);
+    let mut line = String::with_capacity(digits.saturating_add("note  ".len()));
+    line.push_str("note ");
+    push_hex(&mut line, key);
+    line.push(' ');
+    push_hex(&mut line, value);
+    line
 }
 
 fn checked(payload: &str) -> String {
-    format!("{} {payload}\n", checksum(payload))
+    // A stop of a thousand units comes here some thousands of times.
+    [checksum(payload).as_str(), " ", payload, "\n"].concat()
 }
 
 fn checksum(payload: &str) -> String {
     format!("{:08x}", fold(fnv(payload.as_bytes())))
 }
 
-fn to_hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+fn push_hex(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
-        text.extend([byte >> 4, byte & 15].map(|half| char::from_digit(u32::from(half), 16).unwrap_or('0')));
+        for half in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(half), 16).unwrap_or('0'));
+        }
     }
-    text
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

@@ -13,8 +13,8 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::keeper::link::{Link, Received};
-use crate::keeper::wire::{Order, Report};
-use crate::supervisor::descriptors::{keep_outside_reserve, with_limit, with_reserve};
+use crate::keeper::wire::{Order, Report, VERSION, is_read};
+use crate::supervisor::descriptors::{keep_to_their_share, with_limit, with_reserve};
 
 /// Orders go out in packets, reports come in; neither is ever waited for by the one who calls.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl KeeperLink {
                 Received::Messages(mut messages) => {
                     let copies =
                         messages.iter_mut().map(|(_, copies)| copies).filter(|copies| !copies.is_empty());
-                    copies.for_each(keep_outside_reserve);
+                    copies.for_each(keep_to_their_share);
                     Ok(Incoming::Reports(messages))
                 }
                 Received::Closed => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -127,6 +127,18 @@ impl KeeperLink {
             Err(error) => Incoming::Lost(error),
         }
     }
+}
+
+/// # Errors
+/// When the keeper says hello in a version that we do not read: whatever followed would be guessed.
+pub(crate) fn understood(version: u16) -> io::Result<()> {
+    if is_read(version) {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "cannot talk to the keeper: it speaks version {version} of the link, this supervisor version {VERSION}; \
+         restart mcsup, so that both are of one installation"
+    )))
 }
 
 #[expect(deprecated, reason = "its successor is unsafe, for descriptors that change hands; ours stay")]

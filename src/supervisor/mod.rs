@@ -18,6 +18,7 @@ mod starts;
 mod launch;
 mod lookup;
 mod helpers;
+mod probes;
 mod holdings;
 mod translate;
 mod notes;

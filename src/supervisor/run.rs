@@ -20,7 +20,7 @@ use crate::supervisor::executor::Executor;
 use crate::supervisor::handle::{Query, StatusTable};
 use crate::supervisor::inbox::Inbox;
 use crate::supervisor::journal::Process;
-use crate::supervisor::keeper_link::Incoming;
+use crate::supervisor::keeper_link::{self, Incoming};
 use crate::supervisor::successor::Succession;
 use crate::supervisor::translate;
 use crate::unit::name::UnitName;
@@ -117,12 +117,14 @@ impl Supervisor {
     }
 
     async fn wait(&mut self) -> Woken {
-        let Self { executor, inbox, queries, alarm, steps, .. } = self;
+        let Self { executor, inbox, queries, alarm, steps, succession, .. } = self;
         let link = &executor.link;
         let look = |result: io::Result<()>| result.map_or_else(Woken::Broken, |()| Woken::Look);
         tokio::select! {
             biased;
             result = link.readable() => look(result),
+            // Behind the link, which may still hold what the keeper said last.
+            () = succession.keeper_gone() => Woken::Broken(io::ErrorKind::UnexpectedEof.into()),
             result = link.writable(), if link.has_unsent() => look(result),
             Some(message) = inbox.recv() => Woken::Inbox(message),
             Some(query) = queries.recv() => Woken::Query(query),
@@ -181,6 +183,13 @@ impl Supervisor {
         false
     }
 
+    /// What a dead keeper told before it died: how runs ended, above all, which nobody else can tell any more.
+    pub(crate) fn hear_last_words(&mut self) {
+        while !self.hear_keeper() {}
+        // What was said in turn is lost, and given to the next keeper with all else.
+        self.executor.lost = None;
+    }
+
     fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
         let now = clock::now();
         let event = match report {
@@ -213,8 +222,11 @@ impl Supervisor {
                 self.executor.send(&Order::Pong { number }, &[]);
                 None
             }
-            Report::Hello { pid, .. } => {
-                self.succession.keeper_is(pid);
+            Report::Hello { version, pid, .. } => {
+                match keeper_link::understood(version) {
+                    Ok(()) => self.succession.keeper_is(pid),
+                    Err(error) => drop(self.executor.lost.get_or_insert(error)),
+                }
                 None
             }
             // A new keeper's table is what we told it.

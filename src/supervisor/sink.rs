@@ -37,6 +37,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     pending: Batch,
+    /// The writer sleeps until there is work. Awake it looks by itself, and each word to it is a system call.
+    is_idle: bool,
     lost_bytes: u64,
     /// The last attempt failed.
     is_failing: bool,
@@ -75,14 +77,14 @@ impl Sink {
             return;
         }
         state.pending.bytes.extend_from_slice(bytes);
-        self.shared.work.notify_one();
+        self.shared.wake(state);
     }
 
     pub(crate) fn replace(&self, bytes: Vec<u8>) {
         let mut state = self.shared.lock();
         state.pending = Batch { bytes, replaces: true };
         state.lost_bytes = 0;
-        self.shared.work.notify_one();
+        self.shared.wake(state);
     }
 
     /// Bytes that found no room or could not be written; a replacement makes up for them.
@@ -125,6 +127,14 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has the writer look at what it sleeps for, once.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        if std::mem::take(&mut state.is_idle) {
+            drop(state);
+            self.work.notify_one();
+        }
+    }
+
     fn work(&self, mut write: impl FnMut(&Batch) -> io::Result<()>) {
         while let Some(batch) = self.next() {
             let result = write(&batch);
@@ -153,6 +163,7 @@ impl Shared {
             if state.is_closing {
                 return None;
             }
+            state.is_idle = true;
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }

@@ -9,6 +9,7 @@ use std::process::Child;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use tokio::net::unix::pipe;
 
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
@@ -29,7 +30,8 @@ use crate::supervisor::run::Supervisor;
 #[derive(Debug)]
 pub(crate) struct Succession {
     pub(crate) heirloom: Heirloom,
-    keeper: Option<OwnedFd>,
+    /// Its pidfd: readable once it has ended.
+    keeper: Option<pipe::Receiver>,
     /// A keeper that we started ourselves, to be reaped by us.
     child: Option<Child>,
 }
@@ -41,16 +43,28 @@ impl Succession {
 
     pub(crate) fn keeper_is(&mut self, pid: u32) {
         let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        self.keeper = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        self.keeper = with_reserve(|| {
+            let pidfd = pidfd_open(pid?, PidfdFlags::empty()).ok()?;
+            clock::watched(&pidfd).ok()
+        });
         if let (Some(lock), Some(pid)) = (&self.heirloom.lock, pid) {
             sign(lock, pid);
         }
     }
 
+    /// Once the keeper is gone. Its link alone does not tell: a child that it was about to start holds that
+    /// open for as long as it hangs before its exec.
+    pub(crate) async fn keeper_gone(&self) {
+        match &self.keeper {
+            // Where it cannot be watched the link has to tell.
+            Some(keeper) if keeper.readable().await.is_ok() => {}
+            Some(_) | None => std::future::pending().await,
+        }
+    }
+
     /// Its descriptors close a moment before the process is gone: so a moment is waited for.
     async fn keeper_died(&self) -> bool {
-        let Some(keeper) = &self.keeper else { return true };
-        has_ended(keeper).await
+        self.keeper.is_none() || tokio::time::timeout(A_MOMENT, self.keeper_gone()).await.is_ok()
     }
 
     fn reap(&mut self) {
@@ -72,6 +86,7 @@ impl Supervisor {
             ));
             return ControlFlow::Break(());
         }
+        self.hear_last_words();
         self.succession.reap();
         self.executor
             .observer
@@ -208,19 +223,21 @@ impl Executor {
 /// A keeper that is killed in the middle of a spawn leaves a fork that execs after all. Nobody was told of
 /// it, so its unit is started again, and there would be two: it is ended before anybody is looked for.
 async fn end_unborn(arguments: &[OsString]) {
-    for process in with_reserve(|| identity::unborn(Path::new("/proc"), arguments)) {
+    let unborn = with_reserve(|| identity::unborn(Path::new("/proc"), arguments));
+    for process in &unborn {
         // Gone already is as good.
-        let _sent = pidfd_send_signal(&process, rustix::process::Signal::KILL);
-        if !has_ended(&process).await {
-            tracing::warn!("a process that the dead keeper was starting does not end");
-        }
+        let _sent = pidfd_send_signal(process, rustix::process::Signal::KILL);
     }
-}
-
-/// Within a moment.
-async fn has_ended(process: &OwnedFd) -> bool {
-    let ended = async { with_reserve(|| clock::watched(process))?.readable().await };
-    matches!(tokio::time::timeout(A_MOMENT, ended).await, Ok(Ok(())))
+    let all_ended = async {
+        for process in &unborn {
+            with_reserve(|| clock::watched(process))?.readable().await?;
+        }
+        io::Result::Ok(())
+    };
+    // A moment for all of them together: nothing else is looked after meanwhile.
+    if !matches!(tokio::time::timeout(A_MOMENT, all_ended).await, Ok(Ok(()))) {
+        tracing::warn!("a process that the dead keeper was starting does not end");
+    }
 }
 
 /// The lock file names the keeper, for whoever finds it taken.

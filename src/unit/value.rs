@@ -49,6 +49,26 @@ impl FromYaml for Word {
     }
 }
 
+/// A path from the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AbsolutePath(pub(crate) Box<str>);
+
+impl FromYaml for AbsolutePath {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let Word(text) = Word::read(node, reader)?;
+        if !text.starts_with('/') || text.len() < 2 {
+            let message = format!("`{}` takes a path from the root, and `{text}` is none", reader.key());
+            reader.bad_value(node.place, message, "begin it with `/`");
+            return None;
+        }
+        Some(Self(text))
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^/.+"})
+    }
+}
+
 /// A user or group: a name or a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account(pub(crate) Box<str>);
@@ -177,8 +197,10 @@ macro_rules! ranges {
 ranges! {
     /// A TCP port that can be connected to.
     Port(u16) 1..=65535;
-    /// Failures of a probe.
-    Failures(u8) 1..=255;
+    /// Answers of a probe; as many are remembered, so more could never be counted.
+    Failures(u8) 1..=64;
+    /// A descriptor besides the three that every process has.
+    Descriptor(u8) 3..=255;
     /// Starts in a window; the window of more is longer than anybody looks back.
     Starts(u32) 1..=10000;
     /// Old log files.
@@ -205,6 +227,58 @@ impl FromYaml for SignalNumber {
 
     fn schema() -> Json {
         json!({"type": ["string", "integer"], "pattern": "^([A-Za-z0-9]+)$", "minimum": 1, "maximum": 31})
+    }
+}
+
+/// Permissions of a file, in octal as everybody writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mode(pub(crate) u32);
+
+impl FromYaml for Mode {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let expected = "permissions such as `0o660`";
+        let text = &reader.scalar(node, expected)?.text;
+        let mode = |digits: &str| u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777);
+        let read = text.strip_prefix("0o").and_then(mode);
+        if read.is_none() {
+            let bare = text.trim_start_matches('0');
+            let help = mode(bare).map(|_| format!("write 0o{bare}: without the o, readers of YAML disagree"));
+            reader.mismatch(node, expected, help.as_deref());
+        }
+        read.map(Self)
+    }
+
+    fn schema() -> Json {
+        json!({"type": "integer", "minimum": 0, "maximum": 0o777})
+    }
+}
+
+/// A part of time in which a unit works, in millionths: `99.95%` is 999500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slo(pub(crate) u32);
+
+impl FromYaml for Slo {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let expected = "a part of the time such as `99.95%`";
+        let text = &reader.scalar(node, expected)?.text;
+        let Some(number) = text.strip_suffix('%') else {
+            reader.mismatch(node, expected, Some("it ends with `%`"));
+            return None;
+        };
+        let Some(millionths) = amount::percent_ppm(number.trim_end()) else {
+            reader.mismatch(node, expected, Some("at most four digits stand after the point"));
+            return None;
+        };
+        if !(1..1_000_000).contains(&millionths) {
+            let message = format!("`{text}` is no goal: it must lie between 0% and 100%");
+            reader.bad_value(node.place, message, "nothing works always; 99.9% allows 43 minutes a month");
+            return None;
+        }
+        Some(Self(millionths))
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[0-9]{1,2}([.][0-9]{1,4})? ?%$"})
     }
 }
 

@@ -147,13 +147,27 @@ impl Instance {
         found.expect("a supervisor")
     }
 
-    /// The live process of this home with this hidden verb.
+    /// The live process of this home with this hidden verb. A fork that has not become its program yet has the
+    /// words of the ring that made it: it is the child of one that has them too or, where that died, still bears
+    /// the name of the keeper's thread.
     pub(crate) fn ring(&self, verb: &str) -> Option<u32> {
-        pids().into_iter().find(|pid| {
+        let mut alike = pids();
+        alike.retain(|pid| {
             let line = command_line(*pid);
             line.get(1).is_some_and(|word| word == verb)
                 && line.iter().any(|word| Path::new(word).starts_with(&self.dir))
+        });
+        alike.iter().copied().find(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            let parent =
+                stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+            parent.is_some_and(|parent| !alike.contains(&parent)) && !stat.contains("(spawner)")
         })
+    }
+
+    /// The keeper that the supervisor talks to: it signs the lock with its name once it said hello.
+    pub(crate) fn holder(&self) -> Option<u32> {
+        fs::read_to_string(self.path("state/lock")).ok()?.trim().parse().ok()
     }
 
     /// The status that `mcsup up` ended with.

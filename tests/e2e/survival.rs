@@ -95,7 +95,7 @@ fn after_a_new_keeper_a_killed_supervisor_still_takes_nothing_with_it() {
     let before = instance.look().expect("a status").pid("a");
     let keeper = instance.keeper();
     kill(keeper);
-    let second = eventually(|| instance.ring("__keeper").filter(|pid| *pid != keeper));
+    let second = eventually(|| instance.holder().filter(|pid| *pid != keeper));
     assert!(second.is_some(), "a new keeper:\n{}", instance.printed());
     instance.wait("supervised", |look| look.is("a", "ready"));
     let supervisor = instance.supervisor();

@@ -1,8 +1,9 @@
 //! Rings die under load, and nobody else notices.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::process::Signal;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd};
 
 use crate::instance::{Instance, eventually, is_alive, kill, signal, timed};
 use crate::load::{
@@ -173,16 +174,21 @@ fn whatever_dies_in_whatever_order_each_service_ends_with_one_process() {
     let instance = Instance::booted("deaths", &units);
     let mut state = 1;
     for _ in 0..30 {
-        let killed = match next(&mut state) % 4 {
-            0 => Some(("__supervisor", instance.supervisor())),
-            1 => Some(("__keeper", eventually(|| instance.ring("__keeper")).expect("a keeper"))),
+        let supervisor = || instance.ring("__supervisor");
+        // Not who looks like one: a fork of a keeper that died looks like the next one.
+        let keeper = || instance.holder().filter(|pid| is_alive(*pid));
+        let ring: Option<(&str, &dyn Fn() -> Option<u32>)> = match next(&mut state) % 4 {
+            0 => Some(("supervisor", &supervisor)),
+            1 => Some(("keeper", &keeper)),
             _ => None,
         };
-        if let Some((verb, pid)) = killed {
+        if let Some((name, ring)) = ring {
+            // One at a time: when both are gone somebody has to start mcsup again.
+            assert!(eventually(keeper).is_some(), "no keeper:\n{}", instance.printed());
+            let pid = eventually(ring).expect("a ring");
             kill(pid);
-            // One ring at a time: when both are gone somebody has to start mcsup again.
-            let next = || instance.ring(verb).filter(|next| *next != pid).and_then(|_| instance.look());
-            assert!(eventually(next).is_some(), "{verb} {pid} is not back:\n{}", instance.printed());
+            let next = || ring().filter(|next| *next != pid).and_then(|_| instance.look());
+            assert!(eventually(next).is_some(), "the {name} {pid} is not back:\n{}", instance.printed());
         } else {
             let live = instance.processes();
             let at = usize::try_from(next(&mut state)).unwrap_or(0) % live.len().max(1);
@@ -204,6 +210,38 @@ fn whatever_dies_in_whatever_order_each_service_ends_with_one_process() {
     assert!(instance.processes().is_empty());
 }
 
+/// A child that hangs before its exec, in a directory on a dead file server, holds all that its keeper had
+/// open: here the test does.
+#[test]
+fn a_keeper_whose_link_somebody_still_holds_open_is_missed_when_it_dies() {
+    let quick = "command: [sleep, '1000']\nrestart: {backoff: {initial: 0s}}\n";
+    let instance = Instance::booted("held-open", &[("a", quick)]);
+    let before = instance.look().expect("a status");
+    let (keeper, supervisor) = (instance.keeper(), instance.supervisor());
+    let held = sockets_of(keeper);
+    assert!(held.len() >= 2, "the link and the control listener");
+    kill(keeper);
+    let next = || instance.holder().filter(|pid| *pid != keeper && is_alive(*pid));
+    assert!(eventually(next).is_some(), "no new keeper:\n{}", instance.printed());
+    let after = instance.look().expect("a status");
+    assert_eq!((instance.supervisor(), after.pid("a")), (supervisor, before.pid("a")), "untouched");
+    kill(before.pid("a"));
+    instance.wait("healed", |look| look.is("a", "ready") && look.pid("a") != before.pid("a"));
+    drop(held);
+}
+
+/// Copies of every socket that a process has open.
+fn sockets_of(pid: u32) -> Vec<OwnedFd> {
+    let process = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    let pidfd = rustix::process::pidfd_open(process, PidfdFlags::empty()).expect("a process");
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its descriptors");
+    let sockets = open.flatten().filter(|entry| {
+        std::fs::read_link(entry.path()).is_ok_and(|target| target.to_string_lossy().starts_with("socket:"))
+    });
+    let numbers = sockets.map(|entry| entry.file_name().to_string_lossy().parse().expect("a number"));
+    numbers.map(|number| pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).expect("a copy")).collect()
+}
+
 #[test]
 fn a_supervisor_that_dies_while_it_hands_over_to_a_new_keeper_leaves_no_twins() {
     let names = sleepers(100);
@@ -211,7 +249,8 @@ fn a_supervisor_that_dies_while_it_hands_over_to_a_new_keeper_leaves_no_twins() 
     let instance = Instance::booted("half-handed", &units);
     for _ in 0..10 {
         let before = instance.look().expect("a status");
-        let (keeper, supervisor) = (instance.keeper(), instance.supervisor());
+        let keeper = eventually(|| instance.holder().filter(|pid| is_alive(*pid))).expect("a keeper");
+        let supervisor = instance.supervisor();
         kill(keeper);
         let next = || instance.ring("__keeper").filter(|next| *next != keeper);
         assert!(eventually(next).is_some(), "no new keeper:\n{}", instance.printed());

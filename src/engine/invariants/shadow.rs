@@ -163,7 +163,11 @@ impl Shadow {
             Event::RunSpawned { run, .. } | Event::RunFailedToSpawn { run, .. } => {
                 self.stage(*run) != Some(Stage::Ordered)
             }
-            Event::RunExited { run, .. } => self.stage(*run) != Some(Stage::Live),
+            Event::RunExited { run, is_empty, .. } => match self.stage(*run) {
+                Some(Stage::Live) => false,
+                Some(Stage::LeaderGone) => !is_empty, // a keeper that took over tells the whole end
+                Some(Stage::Ordered | Stage::Over) | None => true,
+            },
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
             Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),

@@ -3,6 +3,7 @@
 
 mod process;
 mod listener;
+mod loss;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,7 +85,7 @@ impl World {
     pub fn new(set: Arc<UnitSet>, seed: u64) -> Self {
         let task_ends = Script { ends: Some((Duration::ZERO, ExitStatus::Code(0))), ..Script::default() };
         let script = |kind| match kind {
-            UnitKind::Service => Script::default(),
+            UnitKind::Service | UnitKind::External | UnitKind::Gate => Script::default(),
             UnitKind::Task => task_ends.clone(),
         };
         Self {
@@ -281,6 +282,7 @@ impl World {
                 self.later(Duration::ZERO, Happening::Deliver(Event::ClockStepped));
             }
             Command::Crash { carried: None, down } => self.lose_supervisor(*down),
+            Command::CrashKeeper => self.lose_keeper(),
             Command::Crash { carried: Some(carried), down } => self.armed_crash = Some((*carried, *down)),
             Command::LateExit { unit } => self.again(|world, unit| world.old_exits.get(&unit).cloned(), unit),
             Command::LateSpawn { unit } => {
@@ -415,36 +417,6 @@ impl World {
         self.engine = Some(Engine::new(Arc::clone(&self.set), self.options));
         let handover = self.table.handover(&self.set);
         self.step(Event::KeeperConnected(Box::new(handover)));
-    }
-
-    /// The supervisor dies: what was on its way to it is lost, what the keeper holds is not.
-    fn lose_supervisor(&mut self, down: Duration) {
-        if self.engine.take().is_none() {
-            return;
-        }
-        self.auditor.supervisor_lost();
-        self.trace.lost(self.now);
-        self.probes.clear();
-        self.helpers.clear();
-        self.armed_crash = None;
-        self.lose_what_was_on_its_way();
-        self.later(down, Happening::Connect);
-    }
-
-    fn lose_what_was_on_its_way(&mut self) {
-        self.queue.retain(|_, happening| match happening {
-            Happening::Deliver(_)
-            | Happening::ProbeAnswers(_)
-            | Happening::StopCommandEnds(..)
-            | Happening::HelperEnds(..)
-            | Happening::Connect => false,
-            Happening::Exec(_)
-            | Happening::SpawnFails(..)
-            | Happening::ScriptedEnd(_)
-            | Happening::LeaderEnds(..)
-            | Happening::RestEnds(_) => true,
-        });
-        self.link_free_at = self.now;
     }
 
     /// One step of the engine: audit it, write it down, carry it out.

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
-use crate::unit::spec::probe::ProbeSpec;
-use crate::unit::spec::recover::Ladder;
+use crate::unit::spec::listen::Listen;
+use crate::unit::spec::probe::{Pattern, ProbeSpec};
+use crate::unit::spec::recover::{Channel, Heartbeat, Ladder};
 
 /// Dense index of a unit in its `UnitSet`; units are ordered by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +35,10 @@ pub struct UnitSet {
     pub shutdown_timeout: Duration,
     /// Most bytes all logs together may hold. Default 1 GiB.
     pub log_total_bytes: u64,
+    /// Where alerts go, ordered by name.
+    pub alerts: Vec<Channel>,
+    /// `None`: nobody outside waits for a sign of life.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl UnitSet {
@@ -67,6 +72,20 @@ pub enum UnitKind {
     Service,
     /// Runs once per boot or on demand, to completion.
     Task,
+    /// Watched, not owned: its process belongs to somebody else, commands are the only levers.
+    External,
+    /// No process; ready while its one probe, an expression, holds.
+    Gate,
+}
+
+impl UnitKind {
+    /// Whether mcsup starts a process for it.
+    pub fn has_process(self) -> bool {
+        match self {
+            Self::Service | Self::Task => true,
+            Self::External | Self::Gate => false,
+        }
+    }
 }
 
 impl fmt::Display for UnitKind {
@@ -74,6 +93,8 @@ impl fmt::Display for UnitKind {
         f.write_str(match self {
             Self::Service => "service",
             Self::Task => "task",
+            Self::External => "external",
+            Self::Gate => "gate",
         })
     }
 }
@@ -82,19 +103,31 @@ impl fmt::Display for UnitKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub u64);
 
-/// One unit, as it takes effect.
+/// One unit, as it takes effect. What every step of deciding asks stands together at the front, up to
+/// `stop`: in a set of thousands each cache line of a definition that a step meets is cold.
 #[derive(Clone, Debug, PartialEq)]
+#[repr(C, align(64))]
 pub struct UnitSpec {
     pub name: UnitName,
+    /// By unit, each once.
+    pub depends_on: Vec<Dependency>,
     pub kind: UnitKind,
-    pub description: Option<Box<str>>,
+    pub ready: Ready,
     pub phase: PhaseId,
     pub blocks_phase: bool,
     pub enabled: bool,
     pub essential: bool,
     pub protected: bool,
-    /// Program and arguments; never empty.
+    pub health: Vec<ProbeSpec>,
+    pub restart: RestartSpec,
+    /// Time from spawn to ready (service) or to the end (task). `None`: no limit.
+    pub start_timeout: Option<Duration>,
+    pub stop: StopSpec,
+    pub description: Option<Box<str>>,
+    /// Program and arguments; empty for what has no process of ours.
     pub command: Vec<Template>,
+    /// What starts and restarts an external unit; its `stop.command` stops it.
+    pub levers: Levers,
     pub user: Option<Box<str>>,
     pub group: Option<Box<str>>,
     pub supplementary_groups: Vec<Box<str>>,
@@ -103,16 +136,11 @@ pub struct UnitSpec {
     pub environment: Vec<(Box<str>, Template)>,
     pub env_file: Vec<Box<str>>,
     pub inherit_env: InheritEnv,
-    /// By unit, each once.
-    pub depends_on: Vec<Dependency>,
     pub conflicts: Vec<UnitId>,
-    pub ready: Ready,
-    /// Time from spawn to ready (service) or to the end (task). `None`: no limit.
-    pub start_timeout: Option<Duration>,
-    pub health: Vec<ProbeSpec>,
+    /// Longest silence between two WATCHDOG=1. `None`: nobody waits for them.
+    pub watchdog: Option<Duration>,
+    pub listen: Listen,
     pub recover: Ladder,
-    pub restart: RestartSpec,
-    pub stop: StopSpec,
     pub limits: Vec<ResourceLimit>,
     /// -1000 to 1000; `None` leaves what mcsup was started with.
     pub oom_score_adjust: Option<i16>,
@@ -121,6 +149,8 @@ pub struct UnitSpec {
     pub instance: Option<Box<str>>,
     /// Where people read what to do; shown only.
     pub runbook: Option<Box<str>>,
+    /// The part of time in which it should work, in millionths: 999500 is 99.95 %. Above 0, below 1000000.
+    pub slo_ppm: Option<u32>,
     pub labels: Vec<(Box<str>, Box<str>)>,
     pub fingerprint: Fingerprint,
     /// Where the unit is defined.
@@ -182,12 +212,26 @@ pub enum Follow {
 }
 
 /// When `starting` becomes `ready`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ready {
     /// exec succeeded.
     Started,
     /// Every probe passed once.
     Health,
+    /// READY=1 came.
+    Notify,
+    /// A line of the run's output matches.
+    Log(Pattern),
+    /// A line feed was written to this descriptor. At least 3.
+    Fd(u8),
+}
+
+/// Commands that act on what is not ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Levers {
+    pub start: Option<Vec<Template>>,
+    /// `None`: a restart is `stop.command` and then `start`.
+    pub restart: Option<Vec<Template>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

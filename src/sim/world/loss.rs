@@ -1,0 +1,118 @@
+//! The death of a ring: what is lost with it, and what the other knows afterwards.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, StopCommandOutcome};
+use crate::engine::id::RunId;
+use crate::sim::keeper::{Row, Stage, pid};
+use crate::sim::world::{Happening, World};
+
+impl World {
+    /// The supervisor dies: what was on its way to it is lost, what the keeper holds is not.
+    pub(super) fn lose_supervisor(&mut self, down: Duration) {
+        if self.engine.take().is_none() {
+            return;
+        }
+        self.auditor.supervisor_lost();
+        self.trace.lost(self.now);
+        self.probes.clear();
+        self.helpers.clear();
+        self.armed_crash = None;
+        self.lose_what_was_on_its_way();
+        self.later(down, Happening::Connect);
+    }
+
+    pub(super) fn lose_what_was_on_its_way(&mut self) {
+        self.queue.retain(|_, happening| match happening {
+            Happening::Deliver(_)
+            | Happening::ProbeAnswers(_)
+            | Happening::StopCommandEnds(..)
+            | Happening::HelperEnds(..)
+            | Happening::Connect => false,
+            Happening::Exec(_)
+            | Happening::SpawnFails(..)
+            | Happening::ScriptedEnd(_)
+            | Happening::LeaderEnds(..)
+            | Happening::RestEnds(_) => true,
+        });
+        self.link_free_at = self.now;
+    }
+
+    /// The keeper dies and the supervisor starts the next one, which adopts what the supervisor knows of.
+    /// Reports on their way are lost: of those ends nobody can ask any more how they were. What was being
+    /// spawned is ended, and stop commands were the old keeper's children.
+    pub(super) fn lose_keeper(&mut self) {
+        if self.engine.is_none() {
+            return; // with both rings gone there is nobody to adopt
+        }
+        let mut untold: BTreeMap<RunId, Untold> = BTreeMap::new();
+        let mut stop_commands = Vec::new();
+        self.queue.retain(|_, happening| match happening {
+            Happening::Deliver(Event::RunSpawned { run, .. } | Event::RunFailedToSpawn { run, .. })
+            | Happening::Exec(run)
+            | Happening::SpawnFails(run, _) => {
+                untold.entry(*run).or_default().start = true;
+                false
+            }
+            Happening::Deliver(Event::RunExited { run, .. }) => {
+                untold.entry(*run).or_default().exit = true;
+                false
+            }
+            Happening::Deliver(Event::RunEmptied { run }) => {
+                untold.entry(*run).or_default();
+                false
+            }
+            Happening::StopCommandEnds(run, _) => {
+                stop_commands.push(*run);
+                false
+            }
+            Happening::Deliver(_)
+            | Happening::ScriptedEnd(_)
+            | Happening::LeaderEnds(..)
+            | Happening::RestEnds(_)
+            | Happening::ProbeAnswers(_)
+            | Happening::HelperEnds(..) // it is told ended all the same
+            | Happening::Connect => true,
+        });
+        self.link_free_at = self.now;
+        for (run, untold) in untold {
+            let event = self.table.rows.get_mut(&run).map(|row| as_found(run, row, untold));
+            event.into_iter().for_each(|event| self.report_of(run, event));
+        }
+        for run in stop_commands {
+            let outcome = StopCommandOutcome::Ended(ExitStatus::Unknown);
+            self.later(Duration::ZERO, Happening::Deliver(Event::StopCommandFinished { run, outcome }));
+        }
+    }
+}
+
+/// Which news of a run the supervisor never got; its becoming empty besides.
+#[derive(Clone, Copy, Debug, Default)]
+struct Untold {
+    start: bool,
+    exit: bool,
+}
+
+/// What the supervisor finds of a run whose last report it never got.
+fn as_found(run: RunId, row: &mut Row, untold: Untold) -> Event {
+    let exit = match row.stage {
+        Stage::Live { .. } => return Event::RunSpawned { run, pid: pid(run) },
+        Stage::Exited(exit) if !untold.start => {
+            if untold.exit {
+                ExitStatus::Unknown
+            } else {
+                exit
+            }
+        }
+        // It came to nothing, or to an end of which nobody knows.
+        Stage::Spawning | Stage::FailedToSpawn(_) | Stage::Exited(_) => {
+            let failure = SpawnFailure { step: SpawnStep::Clone, errno: 0, cause: "the keeper died".into() };
+            row.stage = Stage::FailedToSpawn(failure.clone());
+            row.leftover = None;
+            return Event::RunFailedToSpawn { run, failure };
+        }
+    };
+    row.stage = Stage::Exited(exit);
+    Event::RunExited { run, exit, is_empty: row.leftover.is_none() }
+}
