@@ -76,7 +76,7 @@ impl Holding {
     }
 
     fn is_first_gone(&self) -> bool {
-        self.main().map_or(self.ended.is_some(), |main| main.is_first_gone)
+        self.main().map_or_else(|| self.ended.is_some(), |main| main.is_first_gone)
     }
 
     fn deadline(&self) -> Option<u64> {
@@ -188,7 +188,9 @@ impl Holdings {
 
     /// Another process is what this run is about.
     pub(super) fn follow(&mut self, slot: u64, main: Main) {
-        let Some(tidings) = self.slots.get_mut(&slot).and_then(|holding| holding.tidings.as_mut()) else { return };
+        let Some(tidings) = self.slots.get_mut(&slot).and_then(|holding| holding.tidings.as_mut()) else {
+            return;
+        };
         self.slot_of_pid.insert(main.pid, slot);
         let former = tidings.main.replace(main);
         if let Some(former) = former {
@@ -200,7 +202,9 @@ impl Holdings {
     pub(super) fn orphan_ended(&mut self, ended: Ended) {
         let Some(slot) = self.slot_of_pid.get(&ended.pid) else { return };
         let tidings = self.slots.get_mut(slot).and_then(|holding| holding.tidings.as_mut());
-        if let Some(main) = tidings.and_then(|tidings| tidings.main.as_mut()).filter(|main| main.pid == ended.pid) {
+        if let Some(main) =
+            tidings.and_then(|tidings| tidings.main.as_mut()).filter(|main| main.pid == ended.pid)
+        {
             main.ended = Some(ended);
         }
     }

@@ -56,8 +56,7 @@ mod tests {
     #[test]
     fn the_lines_that_concern_us_are_found_among_others() {
         let notice = read(b"STATUS=READY=1 soon\nFDSTORE=1\nFDNAME=a\nFDNAME=conn 7\nMAINPID=12\n");
-        let expected =
-            Notice { stores: true, name: Some("conn 7"), main_pid: Some(12), ..Notice::default() };
+        let expected = Notice { stores: true, name: Some("conn 7"), main_pid: Some(12), ..Notice::default() };
         assert_eq!(notice, expected);
         assert!(read(b"READY=1").shows_ready && !read(b"READY=0").shows_ready);
         assert!(read(b"BARRIER=1").is_barrier && read(b"BARRIER=1\n").is_barrier);

@@ -68,7 +68,13 @@ impl Keeper {
                 Given::ReadyPipe { .. } => return Err((Step::Descriptors, Errno::BADF)),
             }
         }
+        let ready_number =
+            gifts.descriptors.first().map(|(_, number)| usize::try_from(*number).unwrap_or_default());
         for (name, descriptor) in self.store.stored(&order.unit) {
+            if ready_number == Some(sockets.len().saturating_add(3)) {
+                // Further ones would stand in its place.
+                break;
+            }
             sockets.push(Arc::clone(descriptor));
             names.push(name);
         }
@@ -92,7 +98,9 @@ impl Keeper {
 
     /// Listens to what a run says of itself.
     pub(super) fn watch_tidings(&mut self, slot: u64, now: u64) {
-        let Some(tidings) = self.holdings.get(slot).and_then(|holding| holding.tidings.as_ref()) else { return };
+        let Some(tidings) = self.holdings.get(slot).and_then(|holding| holding.tidings.as_ref()) else {
+            return;
+        };
         let (notify, ready) = (tidings.notify.clone(), tidings.ready.clone());
         if let Some(notify) = notify {
             self.watch_slot(notify.as_fd(), slot, Watch::Notify, now);
@@ -105,7 +113,9 @@ impl Keeper {
     /// Nothing more is heard of it. Others hold these descriptors too, so that closing ours would not do.
     pub(super) fn unwatch_tidings(&mut self, slot: u64) {
         self.held_up.remove(&slot);
-        let Some(tidings) = self.holdings.get(slot).and_then(|holding| holding.tidings.as_ref()) else { return };
+        let Some(tidings) = self.holdings.get(slot).and_then(|holding| holding.tidings.as_ref()) else {
+            return;
+        };
         let main = tidings.main.as_ref().map(|main| &main.pidfd);
         for descriptor in [tidings.notify.as_ref(), tidings.ready.as_ref(), main].into_iter().flatten() {
             epoll::delete(&self.epoll, descriptor).ok();
@@ -126,7 +136,9 @@ impl Keeper {
         let mut buffer = [0; DATAGRAM_BYTES];
         for _ in 0..most {
             let Some(run) = self.holdings.run_of(slot) else { return };
-            let Some(tidings) = self.holdings.get(slot).and_then(|holding| holding.tidings.as_ref()) else { return };
+            let Some(tidings) = self.holdings.get(slot).and_then(|holding| holding.tidings.as_ref()) else {
+                return;
+            };
             let Some(notify) = tidings.notify.clone() else { return };
             if self.table.has_enough_of(run) {
                 return self.hold_up(slot, &notify);
@@ -246,7 +258,9 @@ impl Keeper {
     /// A newline means ready; the end without one, that nothing more will come.
     pub(super) fn on_ready(&mut self, slot: u64) {
         let Some(run) = self.holdings.run_of(slot) else { return };
-        let Some(tidings) = self.holdings.get(slot).and_then(|holding| holding.tidings.as_ref()) else { return };
+        let Some(tidings) = self.holdings.get(slot).and_then(|holding| holding.tidings.as_ref()) else {
+            return;
+        };
         let Some(ready) = tidings.ready.clone() else { return };
         let mut buffer = [0; READY_BYTES];
         let (is_shown, is_over) = match rustix::io::read(&ready, &mut buffer) {

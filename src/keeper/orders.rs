@@ -1,6 +1,6 @@
 //! What the supervisor orders, and what comes of its spawn orders.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::event::epoll;
@@ -18,7 +18,8 @@ use crate::keeper::spawn::{self, Done, EXEC_DEADLINE, Failed, Started};
 use crate::keeper::sys::{self, Ended};
 use crate::keeper::table::is_helper;
 use crate::keeper::wire::{
-    self, AdoptOrder, Carried, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
+    self, AdoptOrder, Carried, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
+    VERSION,
 };
 use crate::proc::run_tag;
 
@@ -78,7 +79,8 @@ impl Keeper {
             safe_mode: self.supervisor.is_in_trouble(now),
         };
         let Some(link) = &mut self.link else { return };
-        let held = self.store.all_listening().map(|(key, socket)| (Report::Held { key: key.clone() }, socket));
+        let held =
+            self.store.all_listening().map(|(key, socket)| (Report::Held { key: key.clone() }, socket));
         let sent = link.send(&hello, &[]).is_ok()
             && held.into_iter().all(|(report, socket)| link.send(&report, &[Arc::clone(socket)]).is_ok());
         if sent {
@@ -328,8 +330,7 @@ impl Keeper {
             return self.table.exited(run, Exit::Unknown, Usage::default(), true);
         };
         let output = taken(Carried::Output).map(Arc::new);
-        let tidings =
-            Self::adopted_tidings(&order.unit, pid, taken(Carried::Notify), taken(Carried::Ready));
+        let tidings = Self::adopted_tidings(&order.unit, pid, taken(Carried::Notify), taken(Carried::Ready));
         let slot = self.hold(
             Holding {
                 role: Role::Run(run),

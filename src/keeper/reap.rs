@@ -225,7 +225,7 @@ impl Keeper {
         let is_leader_there = holding.ended.is_none();
         match scope {
             Scope::Main if is_leader_there => {
-                drop(sys::signal_by_pidfd(holding.main_pidfd().as_fd(), signal));
+                sys::signal_by_pidfd(holding.main_pidfd().as_fd(), signal).ok();
             }
             Scope::Main => {}
             Scope::All => self.signal_all_of(slot, signal, sight),
@@ -247,7 +247,8 @@ impl Keeper {
             self.signal_leader_beside_group(holding, signal);
         }
         let main = holding.main().filter(|_| holding.ended.is_none()).map(|main| main.pid);
-        let is_main_in_group = !holding.is_group_gone && main.and_then(process::look).is_some_and(|main| main.group == holding.pid);
+        let is_main_in_group = !holding.is_group_gone
+            && main.and_then(process::look).is_some_and(|main| main.group == holding.pid);
         if !is_main_in_group {
             self.signal_main(slot, signal);
         }

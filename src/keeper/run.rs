@@ -355,7 +355,11 @@ fn descriptors_with(holdings: &Holdings, report: &mut Report) -> Vec<Arc<OwnedFd
         Report::Row(row) => (row.run, &mut row.carries),
         Report::Spawned { run, carries, .. } => (*run, carries),
         Report::MainChanged { run, .. } => {
-            return holdings.of_run(*run).map(|holding| Arc::clone(holding.main_pidfd())).into_iter().collect();
+            return holdings
+                .of_run(*run)
+                .map(|holding| Arc::clone(holding.main_pidfd()))
+                .into_iter()
+                .collect();
         }
         Report::Hello { .. }
         | Report::Note { .. }

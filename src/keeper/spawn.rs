@@ -135,12 +135,7 @@ impl Failed {
 ///
 /// # Errors
 /// When a string has a NUL byte in it.
-pub(super) fn job(
-    order: SpawnOrder,
-    tag: &str,
-    context: &Context,
-    gifts: Gifts,
-) -> Result<Job, Errno> {
+pub(super) fn job(order: SpawnOrder, tag: &str, context: &Context, gifts: Gifts) -> Result<Job, Errno> {
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_nul| Errno::INVAL);
     let is_ours = |pair: &Vec<u8>| pair.starts_with(RUN_ASSIGNMENT) || gifts.tell(pair);
     let own = [RUN_ASSIGNMENT, tag.as_bytes()].concat();

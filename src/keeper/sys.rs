@@ -624,7 +624,9 @@ fn read_control(mut control: &[u8], datagram: &mut Datagram) {
     let number = |bytes: &[u8]| bytes.first_chunk().map(|four| i32::from_ne_bytes(*four));
     while let Some((length, rest)) = control.split_first_chunk::<WORD>() {
         let length = usize::from_ne_bytes(*length);
-        let (Some(level), Some(kind)) = (number(rest), number(rest.get(4..).unwrap_or_default())) else { return };
+        let (Some(level), Some(kind)) = (number(rest), number(rest.get(4..).unwrap_or_default())) else {
+            return;
+        };
         let data = control.get(HEAD..length).unwrap_or_default();
         match (level, kind) {
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
@@ -699,7 +701,9 @@ mod tests {
 
     #[test]
     fn a_pid_stands_in_its_slot_without_zeros_before_or_after_it() {
-        for (pid, expected) in [(1, "LISTEN_PID=1"), (4_190_321, "LISTEN_PID=4190321"), (i32::MAX, "LISTEN_PID=2147483647")] {
+        for (pid, expected) in
+            [(1, "LISTEN_PID=1"), (4_190_321, "LISTEN_PID=4190321"), (i32::MAX, "LISTEN_PID=2147483647")]
+        {
             let slot = PidSlot::new();
             slot.fill(pid);
             let bytes: Vec<u8> = slot.0.iter().map(|byte| byte.load(Ordering::Relaxed)).collect();

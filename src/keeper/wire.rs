@@ -233,8 +233,10 @@ pub enum Carried {
 /// Where the unit's log ended when the run was ordered: what it says comes after this.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogPlace {
-    /// Of the file `current`; 0: there was none.
+    /// Of its newest file; 0: there was none.
     pub inode: u64,
+    /// When that file was made, nanoseconds since 1970; 0 where the file system does not tell.
+    pub born: u64,
     pub offset: u64,
 }
 

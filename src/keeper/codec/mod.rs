@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::keeper::wire::{
-    self,    AdoptOrder, Carried, Credentials, Exit, Given, Limit, LogOrder, LogPlace, Order, Report, Row, Scope,
-    SpawnOrder, Stage, Step, Usage,
+    self, AdoptOrder, Carried, Credentials, Exit, Given, Limit, LogOrder, LogPlace, Order, Report, Row,
+    Scope, SpawnOrder, Stage, Step, Usage,
 };
 
 /// Something that travels over the link as a whole.
@@ -316,9 +316,33 @@ record!(SpawnOrder {
 record!(Credentials { uid, gid, groups });
 record!(Limit { resource, soft, hard });
 record!(LogOrder { dir, max_size_bytes, max_age_ms, keep, block_when_full });
-record!(AdoptOrder { run, unit, ordinal, pid, start_time, spawned_at, exit, log, carries, is_ready_shown, log_place });
-record!(Row { run, unit, ordinal, pid, start_time, spawned_at, stage, log, carries, is_ready_shown, log_place });
-record!(LogPlace { inode, offset });
+record!(AdoptOrder {
+    run,
+    unit,
+    ordinal,
+    pid,
+    start_time,
+    spawned_at,
+    exit,
+    log,
+    carries,
+    is_ready_shown,
+    log_place
+});
+record!(Row {
+    run,
+    unit,
+    ordinal,
+    pid,
+    start_time,
+    spawned_at,
+    stage,
+    log,
+    carries,
+    is_ready_shown,
+    log_place
+});
+record!(LogPlace { inode, born, offset });
 record!(Usage { user_us, system_us, max_rss_kib });
 
 #[cfg(test)]
@@ -356,7 +380,7 @@ mod tests {
                 Given::ReadyPipe { number: 5 },
             ],
             notify: true,
-            log_place: Some(LogPlace { inode: 1, offset: 2 }),
+            log_place: Some(LogPlace { inode: 1, born: 2, offset: 3 }),
         };
         for order in [
             Order::Hello { version: 1, pid: 2 },
