@@ -419,6 +419,8 @@ mod simulated {
                 boot_timeout: Duration::from_secs(300),
                 shutdown_timeout: Duration::from_secs(60),
                 log_total_bytes: 1 << 30,
+                alerts: Vec::new(),
+                heartbeat: None,
             };
             let mut world = World::listened_to(Arc::new(set));
             world.apply(&Command::LinkTakes(link_takes));

@@ -88,6 +88,8 @@ fn draw(random: &mut Random) -> (Arc<UnitSet>, Vec<BTreeSet<usize>>) {
         boot_timeout: Duration::from_secs(300),
         shutdown_timeout: Duration::from_secs(60),
         log_total_bytes: 1 << 30,
+        alerts: Vec::new(),
+        heartbeat: None,
     };
     (Arc::new(set), needs)
 }

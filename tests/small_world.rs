@@ -70,6 +70,8 @@ fn pair(condition: Condition, follow: Follow, b_phase: u16) -> Arc<UnitSet> {
         boot_timeout: Duration::from_secs(300),
         shutdown_timeout: Duration::from_secs(60),
         log_total_bytes: 1 << 30,
+        alerts: Vec::new(),
+        heartbeat: None,
     })
 }
 

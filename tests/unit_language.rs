@@ -273,7 +273,7 @@ defaults:
         (1 << 20, 3, Some(Duration::from_secs(86_400)))
     );
     assert_eq!(a.limits.iter().map(|limit| limit.soft).collect::<Vec<_>>(), [Some(0), Some(20)]);
-    assert_eq!((a.phase.0, a.health.len(), a.ready), (0, 1, Ready::Health));
+    assert_eq!((a.phase.0, a.health.len(), a.ready.clone()), (0, 1, Ready::Health));
     let b = unit(&set, "b");
     assert_eq!((b.restart.policy, b.restart.backoff.initial), (RestartPolicy::Never, Duration::from_secs(1)));
     let t = unit(&set, "t");

@@ -168,6 +168,8 @@ fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'
         kind: Cow::Borrowed(match spec.kind {
             UnitKind::Service => "service",
             UnitKind::Task => "task",
+            UnitKind::External => "external",
+            UnitKind::Gate => "gate",
         }),
         phase: phase_name(&table.set, spec.phase).into(),
         state: Cow::Borrowed(status.state.as_str()),

@@ -90,13 +90,13 @@ impl Engine {
                 .iter()
                 .map(|probe| policy::share(probe.interval, self.options.seed, spec.name.as_str(), 0))
                 .collect();
-            (spec.ready, delays)
+            (spec.ready.clone(), delays)
         };
         self.forget_probes(id);
         for (index, spread) in (0_u16..).zip(first_delays) {
             let due = match ready {
                 Ready::Health => now,
-                Ready::Started => now.after(spread),
+                Ready::Started | Ready::Notify | Ready::Log(_) | Ready::Fd(_) => now.after(spread),
             };
             if due <= now {
                 self.start_probe(id, index);

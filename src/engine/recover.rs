@@ -13,7 +13,7 @@ impl Engine {
     pub(crate) fn is_well_ended(&self, id: UnitId, exit: ExitStatus) -> bool {
         match self.spec(id).kind {
             UnitKind::Task => exit.is_success(),
-            UnitKind::Service => exit.is_clean(),
+            UnitKind::Service | UnitKind::External | UnitKind::Gate => exit.is_clean(),
         }
     }
 

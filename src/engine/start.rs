@@ -171,8 +171,8 @@ impl Engine {
         }
         match self.units[id].state {
             UnitState::Starting => {
-                let (kind, ready) = (self.spec(id).kind, self.spec(id).ready);
-                if kind == UnitKind::Service && ready == Ready::Started {
+                let spec = self.spec(id);
+                if spec.kind == UnitKind::Service && spec.ready == Ready::Started {
                     self.become_ready(id);
                 }
                 self.start_probing(id);

@@ -12,9 +12,11 @@ use crate::sim::command::Command;
 use crate::sim::random::Random;
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
+use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{Address, ProbeKind, ProbeSpec, Retries};
+use crate::unit::spec::recover::Ladder;
 use crate::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, OnLimit, PhaseId, Ready,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId, Ready,
     RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId, UnitKind, UnitSet,
     UnitSpec, WhenFull,
 };
@@ -141,6 +143,8 @@ pub fn units(profile: &Profile, random: &mut Random) -> UnitSet {
         boot_timeout: Duration::from_secs(random.between(5, 300)),
         shutdown_timeout: Duration::from_secs(random.between(30, 120)),
         log_total_bytes: 1 << 30,
+        alerts: Vec::new(),
+        heartbeat: None,
     }
 }
 
@@ -205,7 +209,7 @@ fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSp
     let policies =
         [RestartPolicy::Always, RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
     let policy = match kind {
-        UnitKind::Service => random.pick(&policies).copied().unwrap_or(plain.policy),
+        UnitKind::Service | UnitKind::External | UnitKind::Gate => random.pick(&policies).copied().unwrap_or(plain.policy),
         UnitKind::Task => {
             random.pick(&[RestartPolicy::OnFailure, RestartPolicy::Never]).copied().unwrap_or(plain.policy)
         }
@@ -267,7 +271,9 @@ fn dependencies(profile: &Profile, earlier: &[UnitSpec], random: &mut Random) ->
                 &[Condition::Started, Condition::Started, Condition::Completed]
             }
             (UnitKind::Service, true) => &[Condition::Started],
-            (UnitKind::Service, false) => &[Condition::Healthy, Condition::Started],
+            (UnitKind::Service, false) | (UnitKind::External | UnitKind::Gate, _) => {
+                &[Condition::Healthy, Condition::Started]
+            }
         };
         let follows = [Follow::None, Follow::None, Follow::None, Follow::Restart, Follow::Stop];
         Some(Dependency {
@@ -293,6 +299,7 @@ pub fn plain(name: UnitName) -> UnitSpec {
         essential: false,
         protected: false,
         command: vec![Template::Plain("run".into())],
+        levers: Levers::default(),
         user: None,
         group: None,
         supplementary_groups: Vec::new(),
@@ -305,6 +312,9 @@ pub fn plain(name: UnitName) -> UnitSpec {
         ready: Ready::Started,
         start_timeout: Some(Duration::from_secs(60)),
         health: Vec::new(),
+        watchdog: None,
+        listen: Listen::default(),
+        recover: Ladder::restart(),
         restart: RestartSpec {
             policy: RestartPolicy::Always,
             backoff: Backoff {
@@ -322,6 +332,7 @@ pub fn plain(name: UnitName) -> UnitSpec {
         log: LogSpec { max_size_bytes: 10 << 20, max_age: None, keep: 5, when_full: WhenFull::Drop },
         instance: None,
         runbook: None,
+        slo_ppm: None,
         labels: Vec::new(),
         fingerprint: Fingerprint(0),
         place: Place::default(),

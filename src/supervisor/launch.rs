@@ -11,7 +11,6 @@ use crate::engine::event::SpawnStep;
 use crate::engine::id::UnitId;
 use crate::keeper::wire::{Limit, LogOrder, SpawnOrder};
 use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
-use crate::unit::spec::probe::ProbeKind;
 use crate::unit::spec::{
     InheritEnv, LogSpec, Piece, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
 };
@@ -160,18 +159,7 @@ fn command_of(spec: &UnitSpec, what: What) -> Option<&[Template]> {
     match what {
         What::Main => Some(&spec.command),
         What::StopCommand { .. } => spec.stop.command.as_deref(),
-        What::Probe { index } => match &spec.health.get(usize::from(index))?.kind {
-            ProbeKind::Exec { command } => Some(command),
-            ProbeKind::Tcp(_)
-            | ProbeKind::Unix { .. }
-            | ProbeKind::Http(_)
-            | ProbeKind::Redis(_)
-            | ProbeKind::Postgres(_)
-            | ProbeKind::Grpc(_)
-            | ProbeKind::File(_)
-            | ProbeKind::Log(_)
-            | ProbeKind::Check(_) => None,
-        },
+        What::Probe { index } => spec.health.get(usize::from(index))?.command(),
     }
 }
 

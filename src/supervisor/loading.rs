@@ -65,6 +65,8 @@ impl Loaded {
             boot_timeout: Duration::from_secs(300),
             shutdown_timeout: Duration::from_secs(60),
             log_total_bytes: 1 << 30,
+            alerts: Vec::new(),
+            heartbeat: None,
         };
         Self { set: Arc::new(set), warnings, files: Vec::new() }
     }

@@ -503,6 +503,8 @@ mod tests {
             boot_timeout: std::time::Duration::ZERO,
             shutdown_timeout: std::time::Duration::ZERO,
             log_total_bytes: 0,
+            alerts: Vec::new(),
+            heartbeat: None,
         }
     }
 

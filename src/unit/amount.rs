@@ -80,6 +80,17 @@ pub(crate) fn permille(text: &str) -> Result<u32, &'static str> {
         .ok_or("larger than four million")
 }
 
+/// `99.95` percent in millionths; `None` for what is no number or finer than a millionth.
+pub(crate) fn percent_ppm(text: &str) -> Option<u32> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(whole) || !digits(fraction) || fraction.len() > 4 {
+        return None;
+    }
+    let fraction = format!("{fraction:0<4}").parse::<u32>().ok()?;
+    whole.parse::<u32>().ok()?.checked_mul(10_000)?.checked_add(fraction)
+}
+
 /// Shows a duration as it would be written in a unit file.
 pub(crate) fn show(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
@@ -146,6 +157,16 @@ mod tests {
         }
         for text in ["", "K", "1KB", "1k", "1.5M", "-1", "99999999T"] {
             assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_of_the_time_are_millionths() {
+        for (text, expected) in [("99.95", 999_500), ("99", 990_000), ("100", 1_000_000), ("0.0001", 1)] {
+            assert_eq!(percent_ppm(text), Some(expected), "{text}");
+        }
+        for text in ["", ".5", "1.", "1.23456", "-1", "1e3", "99999999"] {
+            assert_eq!(percent_ppm(text), None, "{text}");
         }
     }
 

@@ -5,14 +5,19 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::unit::diagnostic::{Diagnostic, Place};
+use crate::unit::diagnostic::Place;
+use crate::unit::expression::Check;
+use crate::unit::external::Adapter;
+use crate::unit::ladder::LadderFile;
+use crate::unit::listen::ListenFile;
 use crate::unit::nearest::nearest;
 use crate::unit::probe::Health;
 use crate::unit::read::{At, FromYaml, Reader, closed_object, mapping, words};
+use crate::unit::spec::probe::Pattern;
 use crate::unit::spec::{
-    Condition, Follow, InheritEnv, OnLimit, Ready, Resource, RestartPolicy, SignalNumber, UnitKind, WhenFull,
+    Condition, Follow, InheritEnv, OnLimit, Ready, Resource, RestartPolicy, SignalNumber, Template, UnitKind, WhenFull,
 };
-use crate::unit::value::{Account, Copies, Kept, OomScore, PerMille, Size, Starts, Text, Timeout, Word};
+use crate::unit::value::{Account, Copies, Descriptor, Kept, OomScore, PerMille, Size, Slo, Starts, Text, Timeout, Word};
 use crate::unit::words::{Command, Environment};
 use crate::unit::yaml::{Node, Value};
 
@@ -21,7 +26,7 @@ mapping! {
     UnitFile {
         /// What it is, for people.
         description: Text;
-        /// `service`: a process kept up. `task`: runs once per boot or on demand, to completion.
+        /// `service`: a process kept up. `task`: runs once per boot or on demand, to completion. `external`: watched, not owned. `gate`: no process; ready while its `check` holds.
         kind: UnitKind = "service";
         /// A phase of mcsup.yaml; its `default_phase` when left out.
         phase: Word;
@@ -31,8 +36,18 @@ mapping! {
         enabled: bool = true;
         /// True: when its policy has given up or it completed, mcsup stops everything and exits with its status.
         essential: bool = false;
-        /// Program and arguments: a list, or one text split as a shell splits words. Never run by a shell.
-        [required] command: Command;
+        /// Program and arguments: a list, or one text split as a shell splits words. Never run by a shell. For services and tasks.
+        command: Command;
+        /// Gate: the CEL expression over units, guard, host and disk() that must hold.
+        check: Check;
+        /// Gate: time between two looks at `check`; at least 100ms.
+        interval: Duration = "5s";
+        /// External: who runs it, which fills in the commands. `command` leaves them to you.
+        adapter: Adapter = "command";
+        /// External: what the adapter calls it, such as a container's name.
+        target: Template;
+        /// External: the command that starts it.
+        start: Command;
         /// Runs as this user (a name or a number); needs root.
         user: Account;
         /// Default: the user's group.
@@ -51,16 +66,22 @@ mapping! {
         depends_on: DependsOn;
         /// Units that may not be up together with this one.
         conflicts: Vec<At<Word>>;
-        /// When it counts as ready: `started` or `health`. Default `health` if it has a probe.
+        /// When it counts as ready: `started`, `health`, `notify` (READY=1 as sd_notify sends it), `{log: REGEX}` (a line of its output) or `{fd: N}` (a line feed written there). Default `health` if it has a probe.
         ready: Ready;
-        /// Time from start to ready (service; default 1m) or to the end (task; default unlimited).
+        /// Time from start to ready (default 1m), for a task to its end (default unlimited).
         start_timeout: Timeout;
         /// One probe, or a list of probes that must all pass.
         health: Health;
-        /// What happens when its process ends. Default policy: always for services, on-failure for tasks.
+        /// Longest silence between two WATCHDOG=1 messages, as sd_notify sends them; at least 1s.
+        watchdog: Duration;
+        /// Sockets opened before the start and passed by LISTEN_FDS: addresses, or `{sockets: [...], lazy: true}` to start at the first connection.
+        listen: ListenFile;
+        /// What is tried when it does not work, each rung where the one before did not help. Default: a restart, where that is possible.
+        recover: LadderFile;
+        /// What happens when its process ends. Default policy: on-failure for tasks, else always. External: a command as a list restarts it.
         restart: Restart;
-        /// How it is stopped.
-        stop: StopFile;
+        /// How it is stopped; a list is the command.
+        stop: Stop;
         /// Resource limits, see getrlimit(2).
         limits: Limits;
         /// -1000 (never the first to be killed when memory runs out) to 1000.
@@ -75,6 +96,8 @@ mapping! {
         protected: bool = false;
         /// Where people read what to do when it fails; shown only.
         runbook: Word;
+        /// The part of the time in which it should work, such as `99.95%`.
+        slo: Slo;
         /// Free words for people and tools.
         labels: Labels;
     }
@@ -86,7 +109,8 @@ pub(crate) struct Defaults(pub(crate) UnitFile);
 
 /// They name one unit, or its place among the others.
 const NOT_DEFAULTS: &[&str] =
-    &["command", "kind", "description", "depends_on", "conflicts", "replicas", "instances", "runbook"];
+    &["command", "kind", "description", "depends_on", "conflicts", "replicas", "instances", "runbook", "check",
+    "target", "start", "listen"];
 
 impl FromYaml for Defaults {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
@@ -109,28 +133,59 @@ impl FromYaml for Defaults {
     }
 }
 
-words!(UnitKind { "service" => Self::Service, "task" => Self::Task });
+words!(UnitKind {
+    "service" => Self::Service,
+    "task" => Self::Task,
+    "external" => Self::External,
+    "gate" => Self::Gate,
+});
 words!(Condition { "started" => Self::Started, "healthy" => Self::Healthy, "completed" => Self::Completed });
 words!(Follow { "none" => Self::None, "restart" => Self::Restart, "stop" => Self::Stop });
 words!(RestartPolicy { "always" => Self::Always, "on-failure" => Self::OnFailure, "never" => Self::Never });
 words!(WhenFull { "drop" => Self::Drop, "block" => Self::Block });
 
+mapping! {
+    /// A sign that the process gives by itself.
+    ReadyMap {
+        /// A line of its output matches this regular expression.
+        log: Pattern;
+        /// It writes a line feed to this descriptor; 3 to 255.
+        fd: Descriptor;
+    }
+}
+
 impl FromYaml for Ready {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
-        if let Value::Map(entries) = &node.value
-            && let Some(entry) = entries.iter().find(|entry| matches!(&*entry.key, "log" | "fd"))
-        {
-            let message = format!("`ready: {{{}}}` is not in this version of mcsup", entry.key);
-            reader.report(
-                Diagnostic::error("not-yet", entry.key_place, message).help("for now: `started` or `health`"),
-            );
-            return None;
+        match &node.value {
+            Value::Map(entries) => {
+                let before = reader.diagnostics.len();
+                let ReadyMap { log, fd } = ReadyMap::read(node, reader)?;
+                if entries.len() != 1 && reader.diagnostics.len() == before {
+                    let message = "`ready` is one sign: `log` or `fd`";
+                    reader.bad_value(node.place, message, "write `{log: REGEX}` or `{fd: N}`");
+                    return None;
+                }
+                log.map(|log| Self::Log(log.value)).or(fd.map(|fd| Self::Fd(fd.value.0)))
+            }
+            Value::Scalar(scalar) if matches!(&*scalar.text, "log" | "fd") => {
+                let help = if scalar.text == "log" {
+                    "say which line: `ready: {log: REGEX}`"
+                } else {
+                    "say which descriptor: `ready: {fd: 3}`"
+                };
+                reader.mismatch(node, "a sign", Some(help));
+                None
+            }
+            Value::Scalar(_) | Value::List(_) => reader.word(
+                node,
+                &[("started", Self::Started), ("health", Self::Health), ("notify", Self::Notify)],
+            ),
         }
-        reader.word(node, &[("started", Self::Started), ("health", Self::Health)])
     }
 
     fn schema() -> Json {
-        json!({"enum": ["started", "health"]})
+        let words = json!({"enum": ["started", "health", "notify"]});
+        json!({"anyOf": [words, ReadyMap::schema()]})
     }
 }
 
@@ -199,7 +254,7 @@ impl FromYaml for DependsOn {
     }
 }
 
-/// `restart`: a policy alone, or all of it.
+/// `restart`: a policy alone, a command alone, or all of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Restart(pub(crate) RestartFile);
 
@@ -214,6 +269,8 @@ mapping! {
         reset_after: Duration = "10m";
         /// Gives up after so many starts; without it, retries for ever at `backoff.max`.
         limit: LimitFile;
+        /// External: the command that restarts it. Default: stopped, then started.
+        command: Command;
     }
 }
 
@@ -247,7 +304,11 @@ impl FromYaml for Restart {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Map(_) => RestartFile::read(node, reader).map(Self),
-            Value::Scalar(_) | Value::List(_) => {
+            Value::List(_) => {
+                let command = At { key: node.place, place: node.place, value: Command::read(node, reader)? };
+                Some(Self(RestartFile { command: Some(command), ..RestartFile::default() }))
+            }
+            Value::Scalar(_) => {
                 let value = RestartPolicy::read(node, reader)?;
                 let policy = Some(At { key: node.place, place: node.place, value });
                 Some(Self(RestartFile { policy, ..RestartFile::default() }))
@@ -256,7 +317,8 @@ impl FromYaml for Restart {
     }
 
     fn schema() -> Json {
-        json!({"anyOf": [RestartPolicy::schema(), RestartFile::schema()]})
+        let command = json!({"type": "array", "items": Text::schema(), "minItems": 1});
+        json!({"anyOf": [RestartPolicy::schema(), command, RestartFile::schema()]})
     }
 
     fn over(self, below: Self) -> Self {
@@ -301,6 +363,31 @@ mapping! {
         grace: Duration = "10s";
         /// Runs first; the signal follows when it has ended and the process has not.
         command: Command;
+    }
+}
+
+/// `stop`: a command alone, or all of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(pub(crate) StopFile);
+
+impl FromYaml for Stop {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        match &node.value {
+            Value::List(_) => {
+                let command = At { key: node.place, place: node.place, value: Command::read(node, reader)? };
+                Some(Self(StopFile { command: Some(command), ..StopFile::default() }))
+            }
+            Value::Map(_) | Value::Scalar(_) => StopFile::read(node, reader).map(Self),
+        }
+    }
+
+    fn schema() -> Json {
+        let command = json!({"type": "array", "items": Text::schema(), "minItems": 1});
+        json!({"anyOf": [command, StopFile::schema()]})
+    }
+
+    fn over(self, below: Self) -> Self {
+        Self(self.0.over(below.0))
     }
 }
 

@@ -23,8 +23,14 @@ mod yaml;
 mod read;
 mod value;
 mod words;
+mod pattern;
+mod expression;
 mod probe;
+mod listen;
+mod ladder;
+mod external;
 mod file;
+mod alerts;
 mod settings;
 mod names;
 mod lower;
@@ -76,6 +82,8 @@ pub struct KeyPlaces {
     pub env_file: Vec<Place>,
     pub supplementary_groups: Vec<Place>,
     pub conflicts: Option<Place>,
+    /// In the order of the sockets.
+    pub listen: Vec<Place>,
 }
 
 /// Reads everything a units directory says, and all that is wrong with it but for the graph.
@@ -174,7 +182,7 @@ fn read_unit(
         yaml::Value::Scalar(_) | yaml::Value::List(_) => root.place,
     };
     let mut reader = Reader::default();
-    let unit = UnitFile::read(&root, &mut reader);
+    let unit = read_keys(&root, &mut reader);
     let is_sound = reader.diagnostics.is_empty();
     diagnostics.append(&mut reader.diagnostics);
     let own = unit?;
@@ -182,15 +190,47 @@ fn read_unit(
     Some(Draft { name: name?, kind, unit: with_defaults(own, kind, settings), place, is_sound })
 }
 
+/// The keys of a unit file; which of them must be there depends on the kind.
+fn read_keys(root: &yaml::Node<'_>, reader: &mut Reader) -> Option<UnitFile> {
+    let (unit, meant) = UnitFile::read_partly(root, reader)?;
+    let entries = reader.entries(root, "a mapping")?;
+    let is_there = |key: &str| meant.contains(&key) || entries.iter().any(|entry| entry.key == key);
+    let kind = match &unit.kind {
+        Some(kind) => kind.value,
+        // A kind that could not be read may need anything.
+        None if is_there("kind") => return Some(unit),
+        None => UnitKind::Service,
+    };
+    if let Some(key) = needed_key(kind).filter(|key| !is_there(key)) {
+        reader.missing_key(root.place, entries, key);
+    }
+    Some(unit)
+}
+
+/// Without this key, a unit of the kind does nothing at all.
+pub(crate) fn needed_key(kind: UnitKind) -> Option<&'static str> {
+    match kind {
+        UnitKind::Service | UnitKind::Task => Some("command"),
+        UnitKind::Gate => Some("check"),
+        // Its adapter may bring the probe.
+        UnitKind::External => None,
+    }
+}
+
 fn with_defaults(own: UnitFile, kind: UnitKind, settings: &SettingsFile) -> UnitFile {
     let defaults = settings.defaults.as_ref().and_then(|defaults| match kind {
         UnitKind::Service => defaults.value.service.as_ref(),
         UnitKind::Task => defaults.value.task.as_ref(),
+        UnitKind::External => defaults.value.external.as_ref(),
+        UnitKind::Gate => defaults.value.gate.as_ref(),
     });
     let mut unit = match defaults {
         Some(At { value: Defaults(defaults), .. }) => own.over(defaults.clone()),
         None => own,
     };
+    if !kind.has_process() {
+        return unit;
+    }
     let log =
         settings.log.as_ref().map(|log| At { key: log.key, place: log.place, value: log.value.for_units() });
     unit.log = At::merge(unit.log, log);

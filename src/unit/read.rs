@@ -147,11 +147,11 @@ impl Reader {
     }
 
     /// One word of a list.
-    pub(crate) fn word<T: Copy>(&mut self, node: &Node<'_>, words: &[(&'static str, T)]) -> Option<T> {
+    pub(crate) fn word<T: Clone>(&mut self, node: &Node<'_>, words: &[(&'static str, T)]) -> Option<T> {
         let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
         let expected = format!("one of `{}`", names.join("`, `"));
         let text = &self.scalar(node, &expected)?.text;
-        let found = words.iter().find(|(name, _)| *name == text.as_ref()).map(|(_, value)| *value);
+        let found = words.iter().find(|(name, _)| *name == text.as_ref()).map(|(_, value)| value.clone());
         if found.is_none() {
             if LATER_WORDS.contains(&&**text) {
                 let message = format!("`{}: {text}` is not in this version of mcsup", self.key);
@@ -170,11 +170,8 @@ impl Reader {
 pub(crate) const ENOUGH_SUGGESTIONS: usize = 200;
 
 /// Keys of the whole language that this version does not have.
-const LATER: &[&str] = &[
-    "recover", "watchdog", "listen", "output", "slo", "control", "schedule", "check", "unix", "redis",
-    "postgres", "grpc", "file", "memory", "cpu", "tasks",
-];
-const LATER_WORDS: &[&str] = &["job", "external", "gate", "notify"];
+const LATER: &[&str] = &["output", "control", "schedule", "memory", "cpu", "tasks"];
+const LATER_WORDS: &[&str] = &["job"];
 
 /// What other supervisors call a key of ours.
 const SYNONYMS: &[(&str, &str)] = &[
@@ -189,6 +186,10 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("entrypoint", "command"),
     ("env", "environment"),
     ("exec", "command"),
+    ("ExecReload", "recover"),
+    ("ExecStop", "stop"),
+    ("ListenStream", "listen"),
+    ("WatchdogSec", "watchdog"),
     ("healthcheck", "health"),
     ("needs", "depends_on"),
     ("requires", "depends_on"),

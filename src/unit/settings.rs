@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::unit::alerts::{Alerts, HeartbeatFile};
 use crate::unit::file::{Defaults, LogFile};
 use crate::unit::read::{At, mapping};
 use crate::unit::spec::WhenFull;
@@ -25,6 +26,10 @@ mapping! {
         shutdown_timeout: Duration = "60s";
         /// Logs of all units, where the unit does not say otherwise, and the bound on all together.
         log: LogSettings;
+        /// Where alerts go, by the name that `recover` uses: `{ops: {webhook: https://...}}` or `{ops: {exec: [...]}}`.
+        alerts: Alerts;
+        /// Pings an outside watcher, so that a dead host is not silent.
+        heartbeat: HeartbeatFile;
     }
 }
 
@@ -35,6 +40,10 @@ mapping! {
         service: Defaults;
         /// For tasks.
         task: Defaults;
+        /// For what is watched and not owned.
+        external: Defaults;
+        /// For gates.
+        gate: Defaults;
     }
 }
 

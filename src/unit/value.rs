@@ -49,6 +49,26 @@ impl FromYaml for Word {
     }
 }
 
+/// A path from the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AbsolutePath(pub(crate) Box<str>);
+
+impl FromYaml for AbsolutePath {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let Word(text) = Word::read(node, reader)?;
+        if !text.starts_with('/') || text.len() < 2 {
+            let message = format!("`{}` takes a path from the root, and `{text}` is none", reader.key());
+            reader.bad_value(node.place, message, "begin it with `/`");
+            return None;
+        }
+        Some(Self(text))
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^/.+"})
+    }
+}
+
 /// A user or group: a name or a number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account(pub(crate) Box<str>);
@@ -177,8 +197,12 @@ macro_rules! ranges {
 ranges! {
     /// A TCP port that can be connected to.
     Port(u16) 1..=65535;
-    /// Failures of a probe.
-    Failures(u8) 1..=255;
+    /// Answers of a probe; as many are remembered, so more could never be counted.
+    Failures(u8) 1..=64;
+    /// A descriptor besides the three that every process has.
+    Descriptor(u8) 3..=255;
+    /// Permissions of a file.
+    Mode(u32) 0..=511;
     /// Starts in a window; the window of more is longer than anybody looks back.
     Starts(u32) 1..=10000;
     /// Old log files.
@@ -205,6 +229,35 @@ impl FromYaml for SignalNumber {
 
     fn schema() -> Json {
         json!({"type": ["string", "integer"], "pattern": "^([A-Za-z0-9]+)$", "minimum": 1, "maximum": 31})
+    }
+}
+
+/// A part of time in which a unit works, in millionths: `99.95%` is 999500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Slo(pub(crate) u32);
+
+impl FromYaml for Slo {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let expected = "a part of the time such as `99.95%`";
+        let text = &reader.scalar(node, expected)?.text;
+        let Some(number) = text.strip_suffix('%') else {
+            reader.mismatch(node, expected, Some("it ends with `%`"));
+            return None;
+        };
+        let Some(millionths) = amount::percent_ppm(number.trim_end()) else {
+            reader.mismatch(node, expected, Some("at most four digits stand after the point"));
+            return None;
+        };
+        if !(1..1_000_000).contains(&millionths) {
+            let message = format!("`{text}` is no goal: it must lie between 0% and 100%");
+            reader.bad_value(node.place, message, "nothing works always; 99.9% allows 43 minutes a month");
+            return None;
+        }
+        Some(Self(millionths))
+    }
+
+    fn schema() -> Json {
+        json!({"type": "string", "pattern": "^[0-9]{1,2}([.][0-9]{1,4})? ?%$"})
     }
 }
 

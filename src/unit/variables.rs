@@ -34,10 +34,7 @@ pub(super) fn check(draft: &Draft, out: &mut Vec<Diagnostic>) {
             });
         }
     }
-    let probes =
-        unit.health.iter().flat_map(|health| &health.value.0).filter_map(|probe| probe.value.exec.as_ref());
-    let stop = unit.stop.iter().filter_map(|stop| stop.value.command.as_ref());
-    for word in unit.command.iter().chain(probes).chain(stop).flat_map(|command| &command.value.0) {
+    for word in words(draft) {
         for wanted in wanted(word) {
             if !scope.own.contains_key(wanted) && !scope.is_passed_on(wanted) {
                 let can_suggest = out.len() < ENOUGH_SUGGESTIONS;
@@ -45,6 +42,22 @@ pub(super) fn check(draft: &Draft, out: &mut Vec<Diagnostic>) {
             }
         }
     }
+}
+
+/// Every text of a unit with variables in it, but for its environment.
+fn words(draft: &Draft) -> Vec<&At<Template>> {
+    let unit = &draft.unit;
+    let stop = unit.stop.iter().filter_map(|stop| stop.value.0.command.as_ref());
+    let restart = unit.restart.iter().filter_map(|restart| restart.value.0.command.as_ref());
+    let commands = unit.command.iter().chain(&unit.start).chain(stop).chain(restart);
+    let probes = unit.health.iter().flat_map(|health| &health.value.0);
+    let recover = unit.recover.iter().flat_map(|recover| recover.value.templates());
+    commands
+        .flat_map(|command| &command.value.0)
+        .chain(probes.flat_map(|probe| probe.value.templates()))
+        .chain(recover)
+        .chain(&unit.target)
+        .collect()
 }
 
 struct Scope<'a> {

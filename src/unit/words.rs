@@ -51,6 +51,28 @@ impl FromYaml for Command {
     }
 }
 
+/// The words of a command without their places.
+pub(crate) fn plain_words(words: &[At<Template>]) -> Vec<Template> {
+    words.iter().map(|word| word.value.clone()).collect()
+}
+
+/// One text with variables in it.
+impl FromYaml for Template {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let Text(text) = Text::read(node, reader)?;
+        if text.is_empty() {
+            let message = format!("`{}` must not be empty", reader.key());
+            reader.bad_value(node.place, message, "give it a value, or remove the line");
+            return None;
+        }
+        template(text, node.place, reader)
+    }
+
+    fn schema() -> Json {
+        Text::schema()
+    }
+}
+
 /// Which word is the script of `sh -c`: it is the shell's, and stays as written.
 fn script_index(words: &[(Place, Box<str>)]) -> Option<usize> {
     let (_, program) = words.first()?;
@@ -80,7 +102,7 @@ fn split_text(node: &Node<'_>, scalar: &Scalar<'_>, reader: &mut Reader) -> Opti
 }
 
 /// The place of a part of a scalar's text, where the text stands in the file as it is.
-fn inside(node: &Node<'_>, scalar: &Scalar<'_>, range: Range<usize>) -> Place {
+pub(crate) fn inside(node: &Node<'_>, scalar: &Scalar<'_>, range: Range<usize>) -> Place {
     let written = node.place.end.saturating_sub(node.place.start);
     let quotes = match scalar.style {
         Style::Plain => 0,

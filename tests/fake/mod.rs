@@ -20,8 +20,10 @@ use mcsup::engine::time::{Timestamp, WallTime};
 use mcsup::supervisor::handle::{EventRecord, Handle, Query, StatusTable};
 use mcsup::unit::diagnostic::Place;
 use mcsup::unit::name::UnitName;
+use mcsup::unit::spec::listen::Listen;
+use mcsup::unit::spec::recover::Ladder;
 use mcsup::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, Piece, Ready, RestartPolicy,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, Piece, Ready, RestartPolicy,
     RestartSpec, SignalNumber, StopSpec, Template, UnitKind, UnitSet, UnitSpec, WhenFull,
 };
 use tokio::net::UnixListener;
@@ -245,6 +247,8 @@ fn set(units: Vec<UnitSpec>, phases: Vec<Box<str>>) -> UnitSet {
         boot_timeout: Duration::from_secs(300),
         shutdown_timeout: Duration::from_secs(60),
         log_total_bytes: 1 << 30,
+        alerts: Vec::new(),
+        heartbeat: None,
     }
 }
 
@@ -296,6 +300,7 @@ fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
         essential: false,
         protected: false,
         command: vec![Template::Plain("true".into())],
+        levers: Levers::default(),
         user: None,
         group: None,
         supplementary_groups: Vec::new(),
@@ -308,6 +313,9 @@ fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
         ready: Ready::Started,
         start_timeout: None,
         health: Vec::new(),
+        watchdog: None,
+        listen: Listen::default(),
+        recover: Ladder::restart(),
         restart: RestartSpec {
             policy: RestartPolicy::Always,
             backoff: Backoff {
@@ -325,6 +333,7 @@ fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
         log: LogSpec { max_size_bytes: 10 << 20, max_age: None, keep: 5, when_full: WhenFull::Drop },
         instance: None,
         runbook: None,
+        slo_ppm: None,
         labels: Vec::new(),
         fingerprint: Fingerprint(0),
         place: Place::default(),

@@ -14,7 +14,11 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
             let style = match (unit.enabled, unit.kind) {
                 (true, UnitKind::Service) => "",
                 (true, UnitKind::Task) => " [style=solid]",
-                (false, UnitKind::Service | UnitKind::Task) => " [style=\"rounded,dashed\", fontcolor=gray]",
+                (true, UnitKind::External) => " [style=\"rounded,dotted\"]",
+                (true, UnitKind::Gate) => " [shape=diamond, style=solid]",
+                (false, UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate) => {
+                    " [style=\"rounded,dashed\", fontcolor=gray]"
+                }
             };
             text.push_str(&format!("    \"{}\"{style};\n", unit.name));
         }

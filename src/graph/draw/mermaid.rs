@@ -12,6 +12,8 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
             let (open, close) = match unit.kind {
                 UnitKind::Service => ("(", ")"),
                 UnitKind::Task => ("[", "]"),
+                UnitKind::External => ("([", "])"),
+                UnitKind::Gate => ("{", "}"),
             };
             let class = if unit.enabled { "" } else { ":::disabled" };
             text.push_str(&format!("    {}{open}\"{}\"{close}{class}\n", node(id), unit.name));

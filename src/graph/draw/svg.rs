@@ -100,6 +100,8 @@ fn unit_box(unit: &UnitSpec, place: Rectangle, svg: &mut String) {
     let (kind, corner) = match unit.kind {
         UnitKind::Service => ("", 9),
         UnitKind::Task => (" task", 2),
+        UnitKind::External => (" external", 9),
+        UnitKind::Gate => (" gate", 2),
     };
     let off = if unit.enabled { "" } else { " off" };
     let note = if unit.enabled { unit.kind.to_string() } else { "not enabled".into() };

@@ -83,7 +83,7 @@ impl World {
     pub fn new(set: Arc<UnitSet>, seed: u64) -> Self {
         let task_ends = Script { ends: Some((Duration::ZERO, ExitStatus::Code(0))), ..Script::default() };
         let script = |kind| match kind {
-            UnitKind::Service => Script::default(),
+            UnitKind::Service | UnitKind::External | UnitKind::Gate => Script::default(),
             UnitKind::Task => task_ends.clone(),
         };
         Self {

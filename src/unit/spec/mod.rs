@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
-use crate::unit::spec::probe::ProbeSpec;
+use crate::unit::spec::listen::Listen;
+use crate::unit::spec::probe::{Pattern, ProbeSpec};
+use crate::unit::spec::recover::{Channel, Heartbeat, Ladder};
 
 /// Dense index of a unit in its `UnitSet`; units are ordered by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,10 @@ pub struct UnitSet {
     pub shutdown_timeout: Duration,
     /// Most bytes all logs together may hold. Default 1 GiB.
     pub log_total_bytes: u64,
+    /// Where alerts go, ordered by name.
+    pub alerts: Vec<Channel>,
+    /// `None`: nobody outside waits for a sign of life.
+    pub heartbeat: Option<Heartbeat>,
 }
 
 impl UnitSet {
@@ -66,6 +72,20 @@ pub enum UnitKind {
     Service,
     /// Runs once per boot or on demand, to completion.
     Task,
+    /// Watched, not owned: its process belongs to somebody else, commands are the only levers.
+    External,
+    /// No process; ready while its one probe, an expression, holds.
+    Gate,
+}
+
+impl UnitKind {
+    /// Whether mcsup starts a process for it.
+    pub fn has_process(self) -> bool {
+        match self {
+            Self::Service | Self::Task => true,
+            Self::External | Self::Gate => false,
+        }
+    }
 }
 
 impl fmt::Display for UnitKind {
@@ -73,6 +93,8 @@ impl fmt::Display for UnitKind {
         f.write_str(match self {
             Self::Service => "service",
             Self::Task => "task",
+            Self::External => "external",
+            Self::Gate => "gate",
         })
     }
 }
@@ -101,9 +123,15 @@ pub struct UnitSpec {
     /// Time from spawn to ready (service) or to the end (task). `None`: no limit.
     pub start_timeout: Option<Duration>,
     pub stop: StopSpec,
+    /// Longest silence between two WATCHDOG=1. `None`: nobody waits for them.
+    pub watchdog: Option<Duration>,
+    pub listen: Listen,
+    pub recover: Ladder,
     pub description: Option<Box<str>>,
-    /// Program and arguments; never empty.
+    /// Program and arguments; empty for what has no process of ours.
     pub command: Vec<Template>,
+    /// What starts and restarts an external unit; its `stop.command` stops it.
+    pub levers: Levers,
     pub user: Option<Box<str>>,
     pub group: Option<Box<str>>,
     pub supplementary_groups: Vec<Box<str>>,
@@ -121,6 +149,8 @@ pub struct UnitSpec {
     pub instance: Option<Box<str>>,
     /// Where people read what to do; shown only.
     pub runbook: Option<Box<str>>,
+    /// The part of time in which it should work, in millionths: 999500 is 99.95 %. Above 0, below 1000000.
+    pub slo_ppm: Option<u32>,
     pub labels: Vec<(Box<str>, Box<str>)>,
     pub fingerprint: Fingerprint,
     /// Where the unit is defined.
@@ -182,12 +212,26 @@ pub enum Follow {
 }
 
 /// When `starting` becomes `ready`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ready {
     /// exec succeeded.
     Started,
     /// Every probe passed once.
     Health,
+    /// READY=1 came.
+    Notify,
+    /// A line of the run's output matches.
+    Log(Pattern),
+    /// A line feed was written to this descriptor. At least 3.
+    Fd(u8),
+}
+
+/// Commands that act on what is not ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Levers {
+    pub start: Option<Vec<Template>>,
+    /// `None`: a restart is `stop.command` and then `start`.
+    pub restart: Option<Vec<Template>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,24 @@ pub struct ProbeSpec {
     pub start_interval: Option<Duration>,
 }
 
+impl ProbeSpec {
+    /// The command of a probe that is a process of ours.
+    pub fn command(&self) -> Option<&[Template]> {
+        match &self.kind {
+            ProbeKind::Exec { command } => Some(command),
+            ProbeKind::Tcp(_)
+            | ProbeKind::Unix { .. }
+            | ProbeKind::Http(_)
+            | ProbeKind::Redis(_)
+            | ProbeKind::Postgres(_)
+            | ProbeKind::Grpc(_)
+            | ProbeKind::File(_)
+            | ProbeKind::Log(_)
+            | ProbeKind::Check(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum ProbeKind {
     /// Passes when the command ends with 0.
@@ -43,7 +61,7 @@ pub enum ProbeKind {
     Check(Expression),
 }
 
-/// `count` failures among the last `of` make a unit unhealthy; `count == of` is "in a row".
+/// `count` failures among the last `of`, at most 64, make a unit unhealthy; `count == of` is "in a row".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
     pub count: u8,

@@ -7,10 +7,24 @@ use crate::unit::spec::{SignalNumber, Template, UnitId};
 /// Rungs for an unhealthy unit, the next where the one before did not help.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ladder {
-    /// Default: one restart.
+    /// Default: one restart for what can be restarted, nothing for gates and tasks.
     pub rungs: Vec<Rung>,
     /// A rung has helped when the unit is ready again within this time. Default 10 s.
     pub settle: Duration,
+}
+
+impl Ladder {
+    pub const SETTLE: Duration = Duration::from_secs(10);
+
+    /// Nothing is tried.
+    pub fn empty() -> Self {
+        Self { rungs: Vec::new(), settle: Self::SETTLE }
+    }
+
+    /// What holds where nothing is said.
+    pub fn restart() -> Self {
+        Self { rungs: vec![Rung::Restart { with: Vec::new() }], settle: Self::SETTLE }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,34 +1,39 @@
 //! What no single value shows: values that contradict each other, and units that do.
 
+mod kind;
+mod works;
+mod ladder;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::unit::KeyPlaces;
 use crate::unit::amount::show;
 use crate::unit::diagnostic::{Diagnostic, Place};
 use crate::unit::file::{Edge, RestartFile};
-use crate::unit::names::Draft;
+use crate::unit::listen;
+use crate::unit::names::{Directory, Draft};
 use crate::unit::nearest::nearest;
-use crate::unit::probe::ProbeFile;
-use crate::unit::read::At;
 use crate::unit::settings::SettingsFile;
+use crate::unit::spec::listen::{ListenAddress, SocketSpec};
 use crate::unit::spec::{
-    Backoff, Condition, OnLimit, Ready, RestartPolicy, RestartSpec, StartLimit, UnitId, UnitKind, UnitSet,
+    Backoff, Condition, OnLimit, RestartPolicy, RestartSpec, StartLimit, UnitId, UnitKind, UnitSet,
     UnitSpec,
 };
 use crate::unit::variables;
 
-/// More often, a probe costs more than it can tell.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Everything about one file, once however many copies it makes.
-pub(super) fn unit(draft: &Draft, body: &UnitSpec, settings: &SettingsFile, out: &mut Vec<Diagnostic>) {
-    match draft.kind {
-        UnitKind::Task => task(draft, out),
-        UnitKind::Service => service(draft, body, out),
-    }
-    for probe in draft.unit.health.iter().flat_map(|health| &health.value.0) {
-        check_probe(draft, probe, out);
-    }
+pub(super) fn unit(
+    draft: &Draft,
+    body: &UnitSpec,
+    settings: &SettingsFile,
+    are_settings_sound: bool,
+    out: &mut Vec<Diagnostic>,
+) {
+    kind::check(draft, body, out);
+    works::check(draft, body, out);
+    let channels = are_settings_sound.then_some(settings);
+    ladder::check(draft, body, channels, out);
     if let Some(restart) = &draft.unit.restart {
         check_restart(&restart.value.0, &body.restart, out);
     }
@@ -36,101 +41,28 @@ pub(super) fn unit(draft: &Draft, body: &UnitSpec, settings: &SettingsFile, out:
     variables::check(draft, out);
 }
 
-/// Keys that only mean something while a process is kept up.
-fn task(draft: &Draft, out: &mut Vec<Diagnostic>) {
-    let unit = &draft.unit;
-    let policy = unit.restart.as_ref().and_then(|restart| restart.value.0.policy.as_ref());
-    if let Some(policy) = policy.filter(|policy| policy.value == RestartPolicy::Always) {
+/// What mcsup.yaml says about itself.
+pub(super) fn settings(settings: &SettingsFile, out: &mut Vec<Diagnostic>) {
+    let every = settings.heartbeat.as_ref().and_then(|heartbeat| heartbeat.value.every.as_ref());
+    if let Some(every) = every.filter(|every| every.value < Duration::from_secs(1)) {
         out.push(
-            Diagnostic::error(
-                "not-for-tasks",
-                policy.place,
-                "a task runs to its end, and `always` would never let it end",
-            )
-            .help("use `on-failure` or `never`, or make it a service"),
-        );
-    }
-    let keys =
-        [("health", unit.health.as_ref().map(|at| at.key)), ("ready", unit.ready.as_ref().map(|at| at.key))];
-    for (key, place) in keys.into_iter().filter_map(|(key, place)| Some((key, place?))) {
-        let message = format!("a task has no `{key}`: it is done when its command ends with 0");
-        out.push(
-            Diagnostic::error("not-for-tasks", place, message).help("remove it, or make the unit a service"),
+            Diagnostic::error("bad-value", every.place, "`every` is shorter than 1s")
+                .help("a watcher that waits for minutes needs a sign every minute"),
         );
     }
 }
 
-fn service(draft: &Draft, body: &UnitSpec, out: &mut Vec<Diagnostic>) {
-    let unit = &draft.unit;
-    if let Some(ready) = unit.ready.as_ref().filter(|ready| ready.value == Ready::Health)
-        && unit.health.is_none()
-        && draft.is_sound
-    {
-        out.push(
-            Diagnostic::error(
-                "no-health",
-                ready.place,
-                "`ready: health` needs a probe, and this unit has none",
-            )
-            .help("add `health`, or remove this line"),
-        );
-    }
-    let slowest = unit
-        .health
-        .iter()
-        .flat_map(|health| &health.value.0)
-        .filter_map(|probe| probe.value.start_period.as_ref());
-    if let (Some(slowest), Some(limit)) = (slowest.max_by_key(|period| period.value), body.start_timeout)
-        && body.ready == Ready::Health
-        && slowest.value > limit
-    {
-        let message = format!(
-            "the start may take {} by this, but ends as failed after {}",
-            show(slowest.value),
-            show(limit)
-        );
-        let diagnostic = Diagnostic::warning("start-timeout", slowest.place, message)
-            .help("make `start_timeout` longer than `start_period`");
-        out.push(match &unit.start_timeout {
-            Some(timeout) => diagnostic.related(timeout.place, "the limit"),
-            None => diagnostic,
-        });
-    }
-}
-
-fn check_probe(draft: &Draft, probe: &At<ProbeFile>, out: &mut Vec<Diagnostic>) {
-    let ProbeFile { exec, tcp, http, interval, timeout, .. } = &probe.value;
-    if exec.is_none() && tcp.is_none() && http.is_none() && draft.is_sound {
-        out.push(
-            Diagnostic::error("missing-key", probe.place, "this probe does not say what to ask")
-                .help("give it one of `exec`, `tcp` and `http`"),
-        );
-    }
-    if let Some(interval) = interval.as_ref().filter(|interval| interval.value < SHORTEST_INTERVAL) {
-        out.push(
-            Diagnostic::error("bad-value", interval.place, "`interval` is shorter than 100ms")
-                .help("a probe this frequent costs more than it can tell"),
-        );
-    }
-    let Some(timeout) = timeout else { return };
-    let period = interval.as_ref().map_or(Duration::from_secs(10), |interval| interval.value);
-    if timeout.value.is_zero() {
-        out.push(
-            Diagnostic::error("bad-value", timeout.place, "`timeout: 0` leaves no time to answer")
-                .help("write how long an answer may take"),
-        );
-    } else if timeout.value > period {
-        let message = format!(
-            "a probe may take {} by this, but the next one begins after {}",
-            show(timeout.value),
-            show(period)
-        );
-        let diagnostic = Diagnostic::error("probe-timeout", timeout.place, message)
-            .help("make `timeout` at most `interval`");
-        out.push(match interval {
-            Some(interval) => diagnostic.related(interval.place, "the interval"),
-            None => diagnostic,
-        });
+/// The units that a gate's expression names.
+pub(super) fn check_units(draft: &Draft, directory: &Directory, out: &mut Vec<Diagnostic>) {
+    for (name, place) in draft.unit.check.iter().flat_map(|check| &check.value.units) {
+        if **name == *draft.name.as_str() {
+            out.push(
+                Diagnostic::error("names-itself", *place, format!("this gate waits for itself: `{name}`"))
+                    .help("name the unit that it should look at"),
+            );
+        } else {
+            directory.resolve(name, *place, out);
+        }
     }
 }
 
@@ -205,7 +137,7 @@ fn fastest(backoff: Backoff, limit: StartLimit) -> u128 {
 fn stop(draft: &Draft, body: &UnitSpec, settings: &SettingsFile, out: &mut Vec<Diagnostic>) {
     let shutdown =
         settings.shutdown_timeout.as_ref().map_or(Duration::from_secs(60), |timeout| timeout.value);
-    let grace = draft.unit.stop.as_ref().and_then(|stop| stop.value.grace.as_ref());
+    let grace = draft.unit.stop.as_ref().and_then(|stop| stop.value.0.grace.as_ref());
     if let Some(grace) = grace.filter(|grace| grace.value > shutdown) {
         let message = format!(
             "a shutdown kills everything after {}, before this grace of {} ends",
@@ -239,6 +171,11 @@ pub(super) fn condition(name: &str, place: Place, edge: &Edge, target: &Draft, o
             "never-completes",
             format!("`{name}` is a service that is always started again: it never completes"),
             "write `started` or `healthy`, or make it a task",
+        )),
+        (Condition::Completed, UnitKind::External | UnitKind::Gate) => Some((
+            "never-completes",
+            format!("`{name}` is {}: it has no end", kind::noun(target.kind)),
+            "write `started` or `healthy`",
         )),
         (Condition::Started | Condition::Healthy | Condition::Completed, _) => None,
     };
@@ -284,6 +221,67 @@ pub(super) fn set(set: &UnitSet, places: &[KeyPlaces], out: &mut Vec<Diagnostic>
     for ((id, unit), keys) in set.ids().zip(&set.units).zip(places) {
         dependencies(set, id, unit, out);
         conflicts(set, id, unit, keys, out);
+    }
+    sockets(set, places, out);
+}
+
+/// One socket that somebody opens.
+struct Opened<'a> {
+    id: UnitId,
+    unit: &'a UnitSpec,
+    socket: &'a SocketSpec,
+    place: Place,
+}
+
+/// Sockets of two units that cannot be open at once.
+fn sockets(set: &UnitSet, places: &[KeyPlaces], out: &mut Vec<Diagnostic>) {
+    // Only sockets of one port, or one path, can collide.
+    let mut by_door: BTreeMap<(u16, &str), Vec<Opened<'_>>> = BTreeMap::new();
+    for ((id, unit), keys) in set.ids().zip(&set.units).zip(places) {
+        for (at, socket) in unit.listen.sockets.iter().enumerate() {
+            let door = match &socket.address {
+                ListenAddress::Tcp(address) | ListenAddress::Udp(address) => (address.port, ""),
+                ListenAddress::Unix { path, mode: _ } => (0, &**path),
+            };
+            let place = keys.listen.get(at).copied().unwrap_or(unit.place);
+            by_door.entry(door).or_default().push(Opened { id, unit, socket, place });
+        }
+    }
+    for opened in by_door.values() {
+        for (at, two) in opened.iter().enumerate() {
+            let earlier = opened.iter().take(at);
+            let Some(one) = earlier.into_iter().find(|one| takes_the_same(one, two)) else { continue };
+            out.push(same_socket(one, two));
+            // The rest of a long list says nothing new.
+            break;
+        }
+    }
+}
+
+fn takes_the_same(one: &Opened<'_>, two: &Opened<'_>) -> bool {
+    let never_together = one.unit.conflicts.binary_search(&two.id).is_ok()
+        || two.unit.conflicts.binary_search(&one.id).is_ok()
+        || !one.unit.enabled
+        || !two.unit.enabled;
+    let is_possible = one.id != two.id && never_together;
+    !is_possible && listen::collide(&one.socket.address, &two.socket.address)
+}
+
+fn same_socket(one: &Opened<'_>, two: &Opened<'_>) -> Diagnostic {
+    let address = listen::show(&two.socket.address);
+    if one.id == two.id {
+        return Diagnostic::error("same-socket", two.place, format!("`{address}` is opened twice by this unit"))
+            .related(one.place, "first here")
+            .help("keep one of the two");
+    }
+    let message = format!("`{}` and `{}` both listen on `{address}`", one.unit.name, two.unit.name);
+    let diagnostic = Diagnostic::error("same-socket", two.place, message);
+    if one.place == two.place {
+        diagnostic.help("copies of a unit cannot share a socket: remove `listen` or the copies")
+    } else {
+        diagnostic
+            .related(one.place, format!("`{}` takes `{}` here", one.unit.name, listen::show(&one.socket.address)))
+            .help("give one of the two another address, or say that they conflict")
     }
 }
 

@@ -2,9 +2,10 @@
 //! the comments, the file's place or the other units. Stable across versions of the compiler, so
 //! that it can be kept on disk.
 
+mod works;
+
 use std::time::Duration;
 
-use crate::unit::spec::probe::{ProbeKind, ProbeSpec, Target};
 use crate::unit::spec::{
     Dependency, Fingerprint, InheritEnv, LogSpec, OnLimit, Piece, ResourceLimit, RestartSpec, Template,
     UnitId, UnitSet, UnitSpec,
@@ -22,6 +23,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
         essential,
         protected,
         command,
+        levers,
         user,
         group,
         supplementary_groups,
@@ -34,6 +36,9 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
         ready,
         start_timeout,
         health,
+        watchdog,
+        listen,
+        recover,
         restart,
         stop,
         limits,
@@ -41,6 +46,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
         log,
         instance,
         runbook,
+        slo_ppm,
         labels,
         fingerprint: _,
         place: _,
@@ -53,6 +59,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.text(set.phases.get(usize::from(phase.0)).map_or("", |name| name));
     hash.flags(&[*blocks_phase, *enabled, *essential, *protected]);
     hash.templates(command);
+    hash.levers(levers);
     hash.optional(user.as_deref());
     hash.optional(group.as_deref());
     hash.texts(supplementary_groups);
@@ -64,20 +71,23 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     depends_on.iter().for_each(|edge| hash.dependency(edge, set));
     hash.number(conflicts.len());
     conflicts.iter().for_each(|other| hash.unit(*other, set));
-    hash.text(&format!("{ready:?}"));
+    hash.ready(ready);
     hash.optional_duration(*start_timeout);
     hash.number(health.len());
     health.iter().for_each(|probe| hash.probe(probe));
+    hash.optional_duration(*watchdog);
+    hash.listen(listen);
+    hash.ladder(recover, set);
     hash.restart(restart);
     hash.number(stop.signal.0);
     hash.duration(stop.grace);
-    hash.number(stop.command.is_some());
-    hash.templates(stop.command.as_deref().unwrap_or_default());
+    hash.optional_templates(stop.command.as_deref());
     hash.limits(limits);
     hash.optional(oom_score_adjust.map(|score| score.to_string()).as_deref());
     hash.log(log);
     hash.optional(instance.as_deref());
     hash.optional(runbook.as_deref());
+    hash.optional_number(slo_ppm.map(u64::from));
     hash.labels(labels);
     Fingerprint(hash.finish())
 }
@@ -165,6 +175,11 @@ impl Hash {
     fn templates(&mut self, templates: &[Template]) {
         self.number(templates.len());
         templates.iter().for_each(|template| self.template(template));
+    }
+
+    fn optional_templates(&mut self, templates: Option<&[Template]>) {
+        self.number(templates.is_some());
+        self.templates(templates.unwrap_or_default());
     }
 
     fn template(&mut self, template: &Template) {
@@ -273,45 +288,5 @@ impl Hash {
         self.text(&format!("{condition:?}"));
         self.number(*required);
         self.text(&format!("{follow:?}"));
-    }
-
-    fn probe(&mut self, probe: &ProbeSpec) {
-        let ProbeSpec { kind, interval, timeout, retries, successes, start_period, start_interval } = probe;
-        match kind {
-            ProbeKind::Exec { command } => {
-                self.number(0_u8);
-                self.templates(command);
-            }
-            ProbeKind::Tcp(address) => {
-                self.number(1_u8);
-                self.text(&address.host);
-                self.number(address.port);
-            }
-            ProbeKind::Http(http) => {
-                self.number(2_u8);
-                match &http.target {
-                    Target::Tcp(address) => {
-                        self.text(&address.host);
-                        self.number(address.port);
-                    }
-                    Target::Unix(path) => self.text(path),
-                }
-                self.text(&http.path);
-            }
-            ProbeKind::Unix { .. }
-            | ProbeKind::Redis(_)
-            | ProbeKind::Postgres(_)
-            | ProbeKind::Grpc(_)
-            | ProbeKind::File(_)
-            | ProbeKind::Log(_)
-            | ProbeKind::Check(_) => self.text(&format!("{kind:?}")),
-        }
-        self.duration(*interval);
-        self.duration(*timeout);
-        self.number(retries.count);
-        self.number(retries.of);
-        self.duration(*start_period);
-        self.number(*successes);
-        self.optional_duration(*start_interval);
     }
 }

@@ -1,24 +1,28 @@
 //! From what the files say to what takes effect: defaults filled in, templates and replicas
 //! unfolded, names turned into ids.
 
+pub(super) mod works;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::unit::check;
 use crate::unit::diagnostic::{Diagnostic, Place, saturated};
+use crate::unit::external;
 use crate::unit::file::{LogFile, RestartFile, UnitFile};
 use crate::unit::fingerprint::fingerprint;
 use crate::unit::names::{Directory, Draft, Member};
-use crate::unit::probe::{Http, ProbeFile, Tcp};
 use crate::unit::read::At;
 use crate::unit::settings::SettingsFile;
-use crate::unit::spec::probe::{Address, HttpProbe, ProbeKind, ProbeSpec, Retries, Target};
+use crate::unit::spec::listen::Listen;
+use crate::unit::spec::recover::Ladder;
 use crate::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, LogSpec, OnLimit, PhaseId, Ready,
-    ResourceLimit, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId, Ready,
+    ResourceLimit, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, UnitId,
     UnitKind, UnitSet, UnitSpec, WhenFull,
 };
 use crate::unit::value::texts;
+use crate::unit::words::plain_words;
 use crate::unit::{KeyPlaces, Read};
 
 const BOOT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -28,11 +32,8 @@ const LOG_TOTAL_BYTES: u64 = 1 << 30;
 const MOST_PHASES: usize = 100;
 const LOG_MAX_SIZE_BYTES: u64 = 10 << 20;
 const LOG_KEEP: u16 = 5;
-/// Time a service has to become ready; a task may take as long as it needs.
+/// Time to become ready; a task may take as long as it needs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-const PROBE_INTERVAL: Duration = Duration::from_secs(10);
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
-const PROBE_RETRIES: Retries = Retries { count: 3, of: 3 };
 const BACKOFF: Backoff = Backoff {
     initial: Duration::from_millis(100),
     max: Duration::from_secs(30),
@@ -50,7 +51,9 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
     for (at, draft) in directory.drafts.iter().enumerate() {
         let mut body = body(draft, &phases, &mut diagnostics);
         edges(at, draft, &directory, &mut body, &mut diagnostics);
-        check::unit(draft, &body, settings, &mut diagnostics);
+        body.recover = works::ladder(at, draft, &directory, &body, &mut diagnostics);
+        check::unit(draft, &body, settings, are_settings_sound, &mut diagnostics);
+        check::check_units(draft, &directory, &mut diagnostics);
         bodies.push(body);
     }
     let mut units: Vec<UnitSpec> = Vec::with_capacity(directory.members.len());
@@ -81,7 +84,10 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
             .as_ref()
             .map_or(SHUTDOWN_TIMEOUT, |timeout| timeout.value),
         log_total_bytes: total(settings),
+        alerts: settings.alerts.as_ref().map(|alerts| alerts.value.lower()).unwrap_or_default(),
+        heartbeat: settings.heartbeat.as_ref().and_then(|heartbeat| heartbeat.value.lower()),
     };
+    check::settings(settings, &mut diagnostics);
     let prints: Vec<Fingerprint> = set.units.iter().map(|unit| fingerprint(unit, &set)).collect();
     for (unit, print) in set.units.iter_mut().zip(prints) {
         unit.fingerprint = print;
@@ -164,15 +170,9 @@ impl Phases {
 /// The definition that all copies of a draft share; without name and edges.
 fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> UnitSpec {
     let unit = &draft.unit;
-    let health: Vec<ProbeSpec> = unit
-        .health
-        .iter()
-        .flat_map(|health| &health.value.0)
-        .filter_map(|probe| probe_spec(probe, diagnostics))
-        .collect();
-    let ready = if unit.health.is_some() { Ready::Health } else { Ready::Started };
+    let health = works::health(draft, diagnostics);
     let start_timeout = match draft.kind {
-        UnitKind::Service => Some(START_TIMEOUT),
+        UnitKind::Service | UnitKind::External | UnitKind::Gate => Some(START_TIMEOUT),
         UnitKind::Task => None,
     };
     UnitSpec {
@@ -185,7 +185,8 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
         enabled: flag(unit.enabled.as_ref(), true),
         essential: flag(unit.essential.as_ref(), false),
         protected: flag(unit.protected.as_ref(), false),
-        command: unit.command.as_ref().map(|command| templates(&command.value.0)).unwrap_or_default(),
+        command: unit.command.as_ref().map(|command| plain_words(&command.value.0)).unwrap_or_default(),
+        levers: works::levers(draft),
         user: unit.user.as_ref().map(|user| user.value.0.clone()),
         group: unit.group.as_ref().map(|group| group.value.0.clone()),
         supplementary_groups: unit
@@ -203,15 +204,18 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
             .collect(),
         env_file: texts(unit.env_file.as_ref()),
         inherit_env: unit.inherit_env.as_ref().map_or(InheritEnv::Basics, |inherit| inherit.value.clone()),
-        ready: unit.ready.as_ref().map_or(ready, |ready| ready.value),
+        ready: works::ready(draft),
         start_timeout: unit.start_timeout.as_ref().map_or(start_timeout, |timeout| timeout.value.0),
         health,
+        watchdog: unit.watchdog.as_ref().map(|watchdog| watchdog.value),
+        listen: unit.listen.as_ref().map(|listen| listen.value.lower()).unwrap_or_default(),
         restart: restart_spec(draft.kind, unit.restart.as_ref().map(|restart| &restart.value.0)),
-        stop: stop_spec(unit),
+        stop: stop_spec(draft),
         limits: resource_limits(unit),
         oom_score_adjust: unit.oom_score_adjust.as_ref().map(|score| score.value.0),
         log: log_spec(unit.log.as_ref().map(|log| &log.value)),
         runbook: unit.runbook.as_ref().map(|link| link.value.0.clone()),
+        slo_ppm: unit.slo.as_ref().map(|slo| slo.value.0),
         labels: unit.labels.as_ref().map(|labels| labels.value.0.clone()).unwrap_or_default(),
         ..empty(draft)
     }
@@ -229,6 +233,7 @@ fn empty(draft: &Draft) -> UnitSpec {
         essential: false,
         protected: false,
         command: Vec::new(),
+        levers: Levers::default(),
         user: None,
         group: None,
         supplementary_groups: Vec::new(),
@@ -241,6 +246,9 @@ fn empty(draft: &Draft) -> UnitSpec {
         ready: Ready::Started,
         start_timeout: None,
         health: Vec::new(),
+        watchdog: None,
+        listen: Listen::default(),
+        recover: Ladder::empty(),
         restart: restart_spec(draft.kind, None),
         stop: StopSpec { signal: SignalNumber::TERM, grace: STOP_GRACE, command: None },
         limits: Vec::new(),
@@ -248,6 +256,7 @@ fn empty(draft: &Draft) -> UnitSpec {
         log: log_spec(None),
         instance: None,
         runbook: None,
+        slo_ppm: None,
         labels: Vec::new(),
         fingerprint: Fingerprint(0),
         place: draft.place,
@@ -258,53 +267,11 @@ fn flag(value: Option<&At<bool>>, default: bool) -> bool {
     value.map_or(default, |value| value.value)
 }
 
-fn templates(words: &[At<Template>]) -> Vec<Template> {
-    words.iter().map(|word| word.value.clone()).collect()
-}
-
-fn probe_spec(probe: &At<ProbeFile>, diagnostics: &mut Vec<Diagnostic>) -> Option<ProbeSpec> {
-    let ProbeFile { exec, tcp, http, interval, timeout, retries, start_period } = &probe.value;
-    let kinds =
-        [exec.as_ref().map(|at| at.key), tcp.as_ref().map(|at| at.key), http.as_ref().map(|at| at.key)];
-    let mut named = kinds.into_iter().flatten();
-    let (first, second) = (named.next(), named.next());
-    if let (Some(first), Some(second)) = (first, second) {
-        diagnostics.push(
-            Diagnostic::error("two-probes", second, "a probe is of one kind, and this is its second")
-                .related(first, "the first")
-                .help("write a list of probes: all of them must pass"),
-        );
-        return None;
-    }
-    let kind = match (exec, tcp, http) {
-        (Some(exec), _, _) => ProbeKind::Exec { command: templates(&exec.value.0) },
-        (_, Some(tcp), _) => {
-            let Tcp { host, port } = tcp.value.clone();
-            ProbeKind::Tcp(Address { host, port })
-        }
-        (_, _, Some(http)) => {
-            let Http { host, port, path } = http.value.clone();
-            ProbeKind::Http(Box::new(HttpProbe::get(Target::Tcp(Address { host, port }), &path)))
-        }
-        (None, None, None) => return None,
-    };
-    let interval = interval.as_ref().map_or(PROBE_INTERVAL, |interval| interval.value);
-    Some(ProbeSpec {
-        kind,
-        interval,
-        timeout: timeout.as_ref().map_or_else(|| PROBE_TIMEOUT.min(interval), |timeout| timeout.value),
-        retries: retries.as_ref().map_or(PROBE_RETRIES, |retries| retries.value.0),
-        successes: 1,
-        start_interval: None,
-        start_period: start_period.as_ref().map_or(Duration::ZERO, |period| period.value),
-    })
-}
-
 fn restart_spec(kind: UnitKind, file: Option<&RestartFile>) -> RestartSpec {
     let backoff = file.and_then(|file| file.backoff.as_ref()).map(|backoff| &backoff.value);
     let limit = file.and_then(|file| file.limit.as_ref()).map(|limit| &limit.value);
     let usual = match kind {
-        UnitKind::Service => RestartPolicy::Always,
+        UnitKind::Service | UnitKind::External | UnitKind::Gate => RestartPolicy::Always,
         UnitKind::Task => RestartPolicy::OnFailure,
     };
     let initial = backoff.and_then(|backoff| backoff.initial.as_ref()).map(|at| at.value);
@@ -335,12 +302,14 @@ fn restart_spec(kind: UnitKind, file: Option<&RestartFile>) -> RestartSpec {
     }
 }
 
-fn stop_spec(unit: &UnitFile) -> StopSpec {
-    let stop = unit.stop.as_ref().map(|stop| &stop.value);
+fn stop_spec(draft: &Draft) -> StopSpec {
+    let stop = draft.unit.stop.as_ref().map(|stop| &stop.value.0);
+    let own = stop.and_then(|stop| stop.command.as_ref()).map(|at| plain_words(&at.value.0));
+    let of_adapter = || if draft.kind == UnitKind::External { external::stop(&draft.unit) } else { None };
     StopSpec {
         signal: stop.and_then(|stop| stop.signal.as_ref()).map_or(SignalNumber::TERM, |at| at.value),
         grace: stop.and_then(|stop| stop.grace.as_ref()).map_or(STOP_GRACE, |at| at.value),
-        command: stop.and_then(|stop| stop.command.as_ref()).map(|at| templates(&at.value.0)),
+        command: own.or_else(of_adapter),
     }
 }
 
@@ -418,12 +387,16 @@ fn edges(
 fn usual_condition(target: &Draft) -> Condition {
     match target.kind {
         UnitKind::Task => Condition::Completed,
+        UnitKind::External | UnitKind::Gate => Condition::Healthy,
         UnitKind::Service if target.unit.health.is_some() => Condition::Healthy,
         UnitKind::Service => Condition::Started,
     }
 }
 
-fn named(spec: UnitSpec, member: &Member) -> UnitSpec {
+fn named(mut spec: UnitSpec, member: &Member) -> UnitSpec {
+    for socket in spec.listen.sockets.iter_mut().filter(|socket| socket.name.is_empty()) {
+        socket.name = member.name.as_str().into();
+    }
     UnitSpec { name: member.name.clone(), instance: member.instance.clone(), ..spec }
 }
 
@@ -441,6 +414,12 @@ fn key_places(unit: &UnitFile) -> KeyPlaces {
             .map(|group| group.place)
             .collect(),
         conflicts: unit.conflicts.as_ref().map(|conflicts| conflicts.place),
+        listen: unit
+            .listen
+            .iter()
+            .flat_map(|listen| listen.value.sockets())
+            .map(|socket| socket.place)
+            .collect(),
     }
 }
 

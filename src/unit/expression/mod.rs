@@ -1,0 +1,240 @@
+//! CEL expressions: bounded before they are parsed, and every name in them known, so that none
+//! fails for the first time when it is needed.
+//!
+//! ```text
+//! text -> tokens (bounds, brackets, quotes) -> cel (grammar) -> names (who is meant, yes or no)
+//! ```
+
+mod tokens;
+mod names;
+
+use std::ops::Range;
+
+use cel::parser::PrattParser;
+use serde_json::{Value as Json, json};
+
+use crate::unit::diagnostic::{Diagnostic, Place};
+use crate::unit::read::{FromYaml, Reader};
+use crate::unit::spec::probe::Expression;
+use crate::unit::value::Word;
+use crate::unit::words::inside;
+use crate::unit::yaml::{Node, Style, Value};
+
+/// What an expression may speak of.
+#[derive(Debug)]
+pub(crate) struct Vocabulary {
+    pub(crate) names: &'static [&'static str],
+    /// Functions besides those of CEL.
+    pub(crate) functions: &'static [&'static str],
+}
+
+/// The answer of an HTTP server.
+const ANSWER: Vocabulary = Vocabulary { names: &["status", "headers", "body", "json"], functions: &[] };
+/// What mcsup knows by itself.
+const MACHINE: Vocabulary = Vocabulary { names: &["units", "guard", "host"], functions: &["disk"] };
+
+/// What is wrong with an expression, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Flaw {
+    /// Bytes of the text.
+    pub(crate) range: Range<usize>,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    pub(crate) help: Option<String>,
+}
+
+/// What an expression is known to hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Units that it speaks of by name, with their bytes.
+    pub(crate) units: Vec<(Box<str>, Range<usize>)>,
+}
+
+/// `that` of an HTTP probe.
+#[derive(Clone, Debug)]
+pub(crate) struct That(pub(crate) Expression);
+
+/// `check` of a gate.
+#[derive(Clone, Debug)]
+pub(crate) struct Check {
+    pub(crate) expression: Expression,
+    /// Units that it speaks of.
+    pub(crate) units: Vec<(Box<str>, Place)>,
+}
+
+impl FromYaml for That {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        read(node, &ANSWER, reader).map(|(expression, _)| Self(expression))
+    }
+
+    fn schema() -> Json {
+        schema()
+    }
+}
+
+impl FromYaml for Check {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        read(node, &MACHINE, reader).map(|(expression, units)| Self { expression, units })
+    }
+
+    fn schema() -> Json {
+        schema()
+    }
+}
+
+fn schema() -> Json {
+    json!({"type": ["string", "boolean"], "minLength": 1, "maxLength": tokens::MOST_BYTES})
+}
+
+/// The expression with the places of the units that it names.
+fn read(
+    node: &Node<'_>,
+    vocabulary: &Vocabulary,
+    reader: &mut Reader,
+) -> Option<(Expression, Vec<(Box<str>, Place)>)> {
+    let Value::Scalar(scalar) = &node.value else {
+        reader.mismatch(
+            node,
+            "an expression such as `a == 1 && b`",
+            Some("quote it: brackets and `: ` begin lists and mappings"),
+        );
+        return None;
+    };
+    let Word(text) = Word::read(node, reader)?;
+    match examine(&text, vocabulary) {
+        Ok(known) => {
+            let place = |range: Range<usize>| inside(node, scalar, range);
+            let units = known.units.into_iter().map(|(name, range)| (name, place(range))).collect();
+            Some((Expression(text), units))
+        }
+        Err(flaw) => {
+            let ends_early = flaw.range.end >= text.trim_end().len() && flaw.help.is_none();
+            let mut diagnostic = Diagnostic::error(flaw.code, inside(node, scalar, flaw.range), flaw.message);
+            diagnostic.help = flaw.help;
+            if scalar.style == Style::Plain && ends_early {
+                diagnostic.help = Some(
+                    "if ` #` follows in this line, YAML has cut the rest off as a comment: quote the whole value"
+                        .into(),
+                );
+            }
+            reader.report(diagnostic);
+            None
+        }
+    }
+}
+
+/// What `text` speaks of, where it is within its bounds, is CEL, and answers yes or no.
+///
+/// # Errors
+/// With the first mistake.
+pub(crate) fn examine(text: &str, vocabulary: &Vocabulary) -> Result<Known, Flaw> {
+    tokens::check(text)?;
+    // The other parser of the crate needs megabytes of stack for what is allowed here.
+    let expression = PrattParser::new().parse(text).map_err(|errors| unreadable(text, &errors))?;
+    names::check(text, &expression, vocabulary)
+}
+
+/// What the parser stumbled over first, in fewer words than its own.
+fn unreadable(text: &str, errors: &cel::ParseErrors) -> Flaw {
+    let first = errors.errors.first();
+    let (line, column) = first.map_or((1, 1), |error| error.pos);
+    let start = offset(text, line, column);
+    let end = tokens::token_end(text, start);
+    let words = first.map_or("", |error| error.msg.as_str());
+    let found = text.get(start..end).unwrap_or("").trim();
+    let message = if found.is_empty() {
+        "this expression is not complete: something is missing at its end".to_owned()
+    } else if words.starts_with("Syntax error") || words.is_empty() {
+        format!("`{found}` cannot stand here in an expression")
+    } else {
+        format!("cannot read this expression: {}", words.lines().next().unwrap_or(""))
+    };
+    Flaw { range: start..end, code: "bad-expression", message, help: None }
+}
+
+/// Lines and columns of the parser count from 1.
+fn offset(text: &str, line: isize, column: isize) -> usize {
+    let before = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
+    let start: usize = text.split_inclusive('\n').take(before).map(str::len).sum();
+    let characters = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
+    let rest = text.get(start..).unwrap_or("");
+    let within = rest.char_indices().nth(characters).map_or(rest.len(), |(at, _)| at);
+    start.saturating_add(within)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(text: &str) -> Result<Vec<String>, (String, Range<usize>)> {
+        examine(text, &MACHINE)
+            .map(|known| known.units.into_iter().map(|(name, _)| name.to_string()).collect())
+            .map_err(|flaw| (flaw.message, flaw.range))
+    }
+
+    fn part(text: &str) -> &str {
+        gate(text).map_err(|(_, range)| &text[range]).expect_err("a mistake")
+    }
+
+    #[test]
+    fn what_a_gate_may_ask_is_taken() {
+        for text in [
+            "guard.level == 'normal'",
+            "units.redis.state == \"ready\" && host.memory < 90.0",
+            "disk('/').free > 1000 || !(host.load in [1, 2])",
+            "units.exists(u, units[u].state == 'failed') ? false : true",
+            "has(host.pressure) && size(units) > 3",
+            "true",
+            "type(host.cpu) == double && r'\\d' != 'd' && '''it's''' != \"\"",
+            "[1, 2].all(x, x > 0) && {'a': 1}.a == 1",
+        ] {
+            assert!(gate(text).is_ok(), "{text}: {:?}", gate(text));
+        }
+        assert_eq!(gate("units.a.state == units['b-c'].state && units.a.x == 1").unwrap(), ["a", "b-c", "a"]);
+    }
+
+    #[test]
+    fn a_mistake_is_shown_where_it_stands() {
+        assert_eq!(part("gaurd.level == 'normal'"), "gaurd");
+        assert_eq!(part("guard.level = 'normal'"), "=");
+        assert_eq!(part("host.cpu > 3 and true"), "and");
+        assert_eq!(part("host.cpu > 'x"), "'");
+        assert_eq!(part("(host.cpu > 3"), "(");
+        assert_eq!(part("host.cpu > 3)"), ")");
+        assert_eq!(part("(host.cpu > 3]"), "]");
+        assert_eq!(part("host.cpu > > 3"), ">");
+        assert_eq!(part("'ä' == 'ä' && ä"), "ä");
+        assert_eq!(part("'ä' == 'ä' && host.cpu > > 1"), ">");
+        assert_eq!(part("'ä' == 'ä' && nope"), "nope");
+        assert_eq!(part("host.cpu >"), "");
+        assert_eq!(part("dsik('/') > 1"), "dsik");
+        assert_eq!(part("host.name.startWith('a')"), "startWith");
+        assert_eq!(part("1 + 2"), "1 + 2");
+        assert_eq!(part("'yes'"), "'yes'");
+        assert_eq!(part("host.name.matches('a(')"), "'a('");
+    }
+
+    #[test]
+    fn an_expression_is_bounded_before_it_is_parsed() {
+        let wide = "1 == 1 && ".repeat(40);
+        for text in ["(".repeat(17), "[".repeat(2000), wide, format!("{}true", "!".repeat(70)), "a".repeat(2100)] {
+            let (message, _) = gate(&text).unwrap_err();
+            assert!(message.contains("more than") || message.contains("longer"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_largest_expression_that_is_allowed_fits_the_stack() {
+        let deep = format!("{}true{}", "(".repeat(16), ")".repeat(16));
+        let chain = format!("host{} == 1", ".a".repeat(62));
+        let nots = format!("{}true", "!".repeat(64));
+        let negative = format!("1 == {}1", "-".repeat(62));
+        let questions = format!("{}true", "true ? false : ".repeat(60));
+        let lists = format!("{}1{} == []", "[1, ".repeat(16), "]".repeat(16));
+        let calls = format!("{}1{} == 1", "int(".repeat(16), ")".repeat(16));
+        let mixed = format!("{}host.a.b.c.d == 1 && !true{}", "(1 < 2 && ".repeat(16), ")".repeat(16));
+        for text in [deep, chain, nots, negative, questions, lists, calls, mixed] {
+            assert!(gate(&text).is_ok(), "{text}: {:?}", gate(&text));
+        }
+    }
+}
