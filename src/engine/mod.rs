@@ -21,7 +21,11 @@ pub mod timers;
 mod life;
 mod desire;
 mod start;
+mod ready;
+mod lazy;
+mod watch;
 mod stop;
+mod helper;
 mod health;
 mod recover;
 mod boot;
@@ -85,6 +89,7 @@ pub struct Engine {
     waiters: BTreeSet<(UnitId, RequestId)>,
     next_run: u64,
     next_probe: u64,
+    next_helper: u64,
     last_incident: u64,
     open_incidents: u32,
     late_facts: u64,
@@ -123,6 +128,7 @@ impl Engine {
             waiters: BTreeSet::new(),
             next_run: 1,
             next_probe: 1,
+            next_helper: 1,
             last_incident: 0,
             open_incidents: 0,
             late_facts: 0,
@@ -173,12 +179,13 @@ impl Engine {
             Event::RunExited { run, exit, is_empty } => self.on_exited(run, exit, is_empty),
             Event::RunEmptied { run } => self.on_emptied(run),
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
-            Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
-            Event::HelperFinished { .. }
-            | Event::EvidenceCaptured { .. }
-            | Event::Notified { .. }
-            | Event::ReadyShown { .. }
-            | Event::ConnectionArrived { .. } => self.late(), // nothing asks for them yet
+            Event::HelperFinished { helper, outcome, said } => {
+                self.on_helper_finished(helper, outcome, &said);
+            }
+            Event::EvidenceCaptured { .. } => self.late(), // nothing asks for it yet
+            Event::Notified { run, notice } => self.on_notified(run, notice),
+            Event::ReadyShown { run } => self.on_ready_shown(run),
+            Event::ConnectionArrived { unit } => self.on_connection(unit),
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::RequestAbandoned { request } => self.on_request_abandoned(request),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet
@@ -197,6 +204,7 @@ impl Engine {
             (Some(id), Timer::StopGrace) => self.on_grace_over(id),
             (Some(id), Timer::KillWait) => self.on_kill_wait_over(id),
             (Some(id), Timer::ProbeDue(index)) => self.start_probe(id, index),
+            (Some(id), Timer::Watchdog) => self.on_watchdog_due(id),
             (Some(id), Timer::Settle) => self.close_incident(id),
             (None, Timer::BootTimeout) => self.on_boot_timeout(),
             (None, Timer::ShutdownTimeout) => self.kill_everything(),
@@ -207,6 +215,7 @@ impl Engine {
                 | Timer::StopGrace
                 | Timer::KillWait
                 | Timer::ProbeDue(_)
+                | Timer::Watchdog
                 | Timer::Settle,
             )
             | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
@@ -305,13 +314,16 @@ impl Engine {
     fn enter(&mut self, id: UnitId, state: UnitState) {
         let from = self.units[id].state.name();
         let to = state.name();
+        let was_resting = self.rests_for_connection(id);
         if from != to {
             if !state::EDGES.iter().any(|(a, b, _)| (*a, *b) == (from, to)) {
                 return self.bug(Some(id), &format!("{from} -> {to} is not an edge of the table"));
             }
             self.units[id].since = self.now.mono;
+            self.timers.keep_those_of(id, to);
         }
         self.units[id].state = state;
+        self.keep_awaiting(id, was_resting);
         self.recount(id);
         self.wake_neighbours(id);
         if from != to {
@@ -325,8 +337,8 @@ impl Engine {
         match state {
             StateName::Completed => self.close_incident(id),
             StateName::Ready => self.watch_it_settle(id),
-            StateName::Unhealthy => self.timers.cancel(Some(id), Timer::Settle),
             StateName::Inactive
+            | StateName::Unhealthy
             | StateName::Waiting
             | StateName::Starting
             | StateName::Stopping
@@ -338,8 +350,8 @@ impl Engine {
 
     /// Enters a state without a run.
     fn rest(&mut self, id: UnitId, state: UnitState) {
-        self.timers.cancel(Some(id), Timer::BackoffDelay);
         if state == UnitState::Inactive {
+            self.units[id].is_called = false;
             self.close_incident(id);
         }
         self.enter(id, state);

@@ -26,12 +26,16 @@ impl Engine {
         if !self.units[id].desired.is_up() {
             return self.rest(id, UnitState::Inactive);
         }
-        let cause = if is_service && !was_ready {
+        let is_silent = self.readiness(id).is_told() && !was_ready;
+        let cause = if is_silent {
+            FailureCause::ExitedSilent(exit)
+        } else if is_service && !was_ready {
             FailureCause::ExitedEarly(exit)
         } else {
             FailureCause::Exited(exit)
         };
-        match (is_well, policy) {
+        match (is_well && !is_silent, policy) {
+            (true, _) if self.is_lazy(id) => self.rest_for_connection(id),
             (true, RestartPolicy::OnFailure | RestartPolicy::Never) => {
                 self.units[id].attempt = 0;
                 self.rest(id, UnitState::Completed);

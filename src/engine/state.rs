@@ -165,17 +165,20 @@ pub const EDGES: &[(StateName, StateName, &str)] = {
         (Starting, Backoff, "ended or could not start; the policy tries again"),
         (Starting, Failed, "ended or could not start; the policy gives up"),
         (Starting, Completed, "ended well"),
+        (Starting, Waiting, "ended well; it waits for the next connection"),
         (Starting, Inactive, "ended by itself while wanted down"),
         (Ready, Unhealthy, "probes fail"),
         (Ready, Stopping, "wanted down, restarted, or a rest to sweep"),
         (Ready, Backoff, "ended; the policy tries again"),
         (Ready, Failed, "ended; the policy gives up"),
         (Ready, Completed, "ended well"),
+        (Ready, Waiting, "ended well; it waits for the next connection"),
         (Ready, Inactive, "ended by itself while wanted down"),
         (Unhealthy, Ready, "probes pass again"),
         (Unhealthy, Stopping, "restart by policy, wanted down, restarted, or a rest to sweep"),
         (Unhealthy, Failed, "ended; the policy gives up"),
         (Unhealthy, Completed, "ended well"),
+        (Unhealthy, Waiting, "ended well; it waits for the next connection"),
         (Unhealthy, Inactive, "ended by itself while wanted down"),
         (Stopping, Inactive, "empty, wanted down"),
         (Stopping, Waiting, "empty, to be started again, something is missing"),
@@ -209,6 +212,8 @@ pub enum WaitingOn {
     Dependency(UnitId),
     /// A unit that conflicts with it is not down yet.
     Conflict(UnitId),
+    /// A lazy unit: somebody has to connect to a socket of it.
+    Connection,
 }
 
 /// Why a run is being ended.
@@ -247,9 +252,13 @@ pub enum FailureCause {
     SpawnFailed(SpawnFailure),
     /// Ended before it was ready.
     ExitedEarly(ExitStatus),
+    /// Ended before it said that it is ready, which it had promised to say.
+    ExitedSilent(ExitStatus),
     Exited(ExitStatus),
     StartTimeout,
     Unhealthy(Box<str>),
+    /// No keep-alive within the period, or it called for help itself.
+    Watchdog(Box<str>),
     StartLimit {
         starts: u32,
         last: Box<Self>,
@@ -261,9 +270,11 @@ impl fmt::Display for FailureCause {
         match self {
             Self::SpawnFailed(failure) => failure.fmt(f),
             Self::ExitedEarly(exit) => write!(f, "{exit} before it was ready"),
+            Self::ExitedSilent(exit) => write!(f, "{exit} before it said READY"),
             Self::Exited(exit) => exit.fmt(f),
             Self::StartTimeout => f.write_str("not ready within start_timeout"),
             Self::Unhealthy(why) => write!(f, "unhealthy: {why}"),
+            Self::Watchdog(why) => write!(f, "watchdog: {why}"),
             Self::StartLimit { starts, last } => write!(f, "gave up after {starts} starts: {last}"),
         }
     }

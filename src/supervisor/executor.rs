@@ -108,9 +108,11 @@ impl Executor {
                 Effect::Remember(note) => self.remember(&note),
                 Effect::Record(fact) => self.untold.push(Untold::Fact(now, fact)),
                 Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
-                Effect::RunStopCommand { run, unit, timeout } => {
-                    self.run_stop_command(now, run, unit, timeout);
+                Effect::RunHelper { helper, unit, role, timeout } => {
+                    let what = What::Helper { role, timeout };
+                    self.begin_helper(now, unit, what, Purpose::Helper(helper), timeout);
                 }
+                Effect::CancelHelper { helper } => self.cancel_helper(now, Purpose::Helper(helper)),
                 Effect::Signal { run, signal, scope } => {
                     self.signal(run, signal, translate::scope(scope));
                 }
@@ -118,9 +120,7 @@ impl Executor {
                 Effect::StartProbe { probe, unit, index } => self.start_probe(now, probe, unit, index),
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
-                Effect::RunHelper { .. }
-                | Effect::CancelHelper { .. }
-                | Effect::CaptureEvidence { .. }
+                Effect::CaptureEvidence { .. }
                 | Effect::Alert { .. }
                 | Effect::WatchReadyLine { .. }
                 | Effect::AwaitConnection { .. }
@@ -206,11 +206,6 @@ impl Executor {
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
 
-    fn run_stop_command(&mut self, now: Now, run: RunId, unit: UnitId, timeout: Duration) {
-        let what = What::StopCommand { timeout };
-        self.begin_helper(now, unit, what, Purpose::StopCommand { of: run }, timeout);
-    }
-
     fn begin_helper(&mut self, now: Now, unit: UnitId, what: What, purpose: Purpose, timeout: Duration) {
         let launch = Launch { run: self.helpers.number(), unit, ordinal: 0, what };
         if let Some(launch) = self.helpers.admit(launch, purpose, timeout, now.mono) {
@@ -262,7 +257,7 @@ impl Executor {
             Ready::Go(launch, order, after) => {
                 let output = match launch.what {
                     What::Main => Ok(None),
-                    What::StopCommand { .. } | What::Probe { .. } => {
+                    What::Helper { .. } | What::Probe { .. } => {
                         self.helpers.open_output(launch.run).map(Some)
                     }
                 };
@@ -420,7 +415,13 @@ impl Executor {
     fn cancel_probe(&mut self, now: Now, probe: ProbeRunId) {
         if let Some(worker) = self.probes.remove(&probe) {
             worker.abort();
-        } else if let Some(run) = self.helpers.cancel(probe) {
+        } else {
+            self.cancel_helper(now, Purpose::Probe(probe));
+        }
+    }
+
+    fn cancel_helper(&mut self, now: Now, purpose: Purpose) {
+        if let Some(run) = self.helpers.cancel(purpose) {
             if self.starts.cancel(run) {
                 self.helpers.emptied(run, now.mono).into_iter().for_each(|next| self.begin(now, next));
             } else {

@@ -17,6 +17,7 @@ mod inbox;
 mod starts;
 mod launch;
 mod lookup;
+mod role;
 mod helpers;
 mod holdings;
 mod translate;

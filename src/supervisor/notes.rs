@@ -242,6 +242,14 @@ impl Writer {
                 self.u8(4);
                 self.text(why);
             }
+            FailureCause::ExitedSilent(exit) => {
+                self.u8(6);
+                self.exit(*exit);
+            }
+            FailureCause::Watchdog(why) => {
+                self.u8(7);
+                self.text(why);
+            }
             FailureCause::StartLimit { starts, last } => {
                 self.u8(5);
                 self.u64(u64::from(*starts));
@@ -391,6 +399,8 @@ impl<'a> Reader<'a> {
                 starts: self.u32()?,
                 last: Box::new(self.cause(depth.checked_sub(1)?)?),
             },
+            6 => FailureCause::ExitedSilent(self.exit()?),
+            7 => FailureCause::Watchdog(self.text()?),
             _ => return None,
         })
     }
@@ -533,6 +543,8 @@ mod tests {
             FailureCause::Exited(ExitStatus::Unknown),
             FailureCause::StartTimeout,
             FailureCause::Unhealthy("connection refused".into()),
+            FailureCause::ExitedSilent(ExitStatus::Code(0)),
+            FailureCause::Watchdog("no keep-alive for 30s".into()),
             FailureCause::StartLimit { starts: 5, last: Box::new(FailureCause::StartTimeout) },
         ];
         let mut lives = vec![

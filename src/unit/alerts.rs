@@ -59,11 +59,16 @@ impl FromYaml for Alerts {
 fn route(map: At<RouteMap>, is_sound: bool, reader: &mut Reader) -> Option<Route> {
     match (map.value.webhook, map.value.exec) {
         (Some(webhook), Some(exec)) => {
-            let (first, second) = if webhook.key < exec.key { (webhook.key, exec.key) } else { (exec.key, webhook.key) };
+            let (first, second) =
+                if webhook.key < exec.key { (webhook.key, exec.key) } else { (exec.key, webhook.key) };
             reader.report(
-                Diagnostic::error("two-routes", second, "a channel leads to one place, and this is its second")
-                    .related(first, "the first")
-                    .help("make it a channel of its own, and list both in `recover`"),
+                Diagnostic::error(
+                    "two-routes",
+                    second,
+                    "a channel leads to one place, and this is its second",
+                )
+                .related(first, "the first")
+                .help("make it a channel of its own, and list both in `recover`"),
             );
             None
         }
@@ -89,7 +94,8 @@ fn route(map: At<RouteMap>, is_sound: bool, reader: &mut Reader) -> Option<Route
 
 impl Alerts {
     pub(super) fn lower(&self) -> Vec<Channel> {
-        let channel = |(name, route): (&Box<str>, &Route)| Channel { name: name.clone(), route: route.clone() };
+        let channel =
+            |(name, route): (&Box<str>, &Route)| Channel { name: name.clone(), route: route.clone() };
         self.0.iter().map(channel).collect()
     }
 

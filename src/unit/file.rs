@@ -15,9 +15,12 @@ use crate::unit::probe::Health;
 use crate::unit::read::{At, FromYaml, Reader, closed_object, mapping, words};
 use crate::unit::spec::probe::Pattern;
 use crate::unit::spec::{
-    Condition, Follow, InheritEnv, OnLimit, Ready, Resource, RestartPolicy, SignalNumber, Template, UnitKind, WhenFull,
+    Condition, Follow, InheritEnv, OnLimit, Ready, Resource, RestartPolicy, SignalNumber, Template, UnitKind,
+    WhenFull,
 };
-use crate::unit::value::{Account, Copies, Descriptor, Kept, OomScore, PerMille, Size, Slo, Starts, Text, Timeout, Word};
+use crate::unit::value::{
+    Account, Copies, Descriptor, Kept, OomScore, PerMille, Size, Slo, Starts, Text, Timeout, Word,
+};
 use crate::unit::words::{Command, Environment};
 use crate::unit::yaml::{Node, Value};
 
@@ -108,9 +111,20 @@ mapping! {
 pub(crate) struct Defaults(pub(crate) UnitFile);
 
 /// They name one unit, or its place among the others.
-const NOT_DEFAULTS: &[&str] =
-    &["command", "kind", "description", "depends_on", "conflicts", "replicas", "instances", "runbook", "check",
-    "target", "start", "listen"];
+const NOT_DEFAULTS: &[&str] = &[
+    "command",
+    "kind",
+    "description",
+    "depends_on",
+    "conflicts",
+    "replicas",
+    "instances",
+    "runbook",
+    "check",
+    "target",
+    "start",
+    "listen",
+];
 
 impl FromYaml for Defaults {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {

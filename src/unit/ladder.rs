@@ -92,7 +92,9 @@ impl LadderFile {
     /// Every text with variables in it.
     pub(super) fn templates(&self) -> impl Iterator<Item = &At<Template>> {
         self.rungs().iter().flat_map(|rung| match &rung.value {
-            RungFile::Exec { command, .. } | RungFile::Reload(ReloadFile::Command(command)) => command.as_slice(),
+            RungFile::Exec { command, .. } | RungFile::Reload(ReloadFile::Command(command)) => {
+                command.as_slice()
+            }
             RungFile::Reload(ReloadFile::Signal(_))
             | RungFile::Restart { .. }
             | RungFile::Stop
@@ -130,7 +132,11 @@ fn rung(node: &Node<'_>, reader: &mut Reader) -> Option<(Place, RungFile)> {
             "alert" => "write `{alert: CHANNEL}`",
             _ => {
                 let words = [("restart", true), ("stop", false)];
-                let rung = if reader.word(node, &words)? { RungFile::Restart { with: Vec::new() } } else { RungFile::Stop };
+                let rung = if reader.word(node, &words)? {
+                    RungFile::Restart { with: Vec::new() }
+                } else {
+                    RungFile::Stop
+                };
                 return Some((node.place, rung));
             }
         };
@@ -167,7 +173,11 @@ fn rung(node: &Node<'_>, reader: &mut Reader) -> Option<(Place, RungFile)> {
     }
     let rung = found.pop();
     if rung.is_none() {
-        reader.bad_value(node.place, "this rung does not say what to do", "give it one of `exec`, `restart`, `reload` and `alert`");
+        reader.bad_value(
+            node.place,
+            "this rung does not say what to do",
+            "give it one of `exec`, `restart`, `reload` and `alert`",
+        );
     }
     rung
 }
@@ -184,7 +194,11 @@ impl FromYaml for ReloadFile {
         match &node.value {
             Value::List(_) => Command::read(node, reader).map(|command| Self::Command(command.0)),
             Value::Scalar(scalar) if scalar.text.contains(['/', ' ']) => {
-                reader.mismatch(node, "a signal such as `SIGHUP`, or a command", Some("write a command as a list"));
+                reader.mismatch(
+                    node,
+                    "a signal such as `SIGHUP`, or a command",
+                    Some("write a command as a list"),
+                );
                 None
             }
             Value::Scalar(_) | Value::Map(_) => {

@@ -141,7 +141,8 @@ impl FromYaml for SocketAddress {
             let host = text.rsplit_once(':').map_or("", |(host, _)| host);
             let is_name = host.starts_with(|c: char| c.is_ascii_alphabetic()) && !host.contains(':');
             let help = is_name.then(|| {
-                let own = "write an address, as names may change: `127.0.0.1` or `[::1]` for this machine alone";
+                let own =
+                    "write an address, as names may change: `127.0.0.1` or `[::1]` for this machine alone";
                 format!("`{host}` is a name; {own}")
             });
             reader.mismatch(node, expected, help.as_deref());
@@ -204,7 +205,9 @@ impl FromYaml for SocketName {
 pub(super) fn collide(one: &ListenAddress, two: &ListenAddress) -> bool {
     match (one, two) {
         (ListenAddress::Tcp(one), ListenAddress::Tcp(two))
-        | (ListenAddress::Udp(one), ListenAddress::Udp(two)) => one.port == two.port && overlap(&one.host, &two.host),
+        | (ListenAddress::Udp(one), ListenAddress::Udp(two)) => {
+            one.port == two.port && overlap(&one.host, &two.host)
+        }
         (ListenAddress::Unix { path: one, .. }, ListenAddress::Unix { path: two, .. }) => one == two,
         (ListenAddress::Tcp(_) | ListenAddress::Udp(_) | ListenAddress::Unix { .. }, _) => false,
     }
@@ -251,7 +254,9 @@ mod tests {
         ] {
             assert_eq!(address(text).map(|address| show(&address)).as_deref(), Some(shown), "{text}");
         }
-        for text in ["", ":", ":0", "localhost:80", "::1:80", "127.0.0.1", "1.2.3:80", "/", "/a/", "tcp:1.2.3.4:5"] {
+        for text in
+            ["", ":", ":0", "localhost:80", "::1:80", "127.0.0.1", "1.2.3:80", "/", "/a/", "tcp:1.2.3.4:5"]
+        {
             assert_eq!(address(text), None, "{text}");
         }
     }

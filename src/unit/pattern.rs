@@ -16,7 +16,11 @@ pub(crate) const LARGEST_PROGRAM_BYTES: usize = 1 << 20;
 impl FromYaml for Pattern {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
         if let Value::List(_) | Value::Map(_) = &node.value {
-            reader.mismatch(node, "a regular expression", Some("quote it: brackets begin lists and mappings"));
+            reader.mismatch(
+                node,
+                "a regular expression",
+                Some("quote it: brackets begin lists and mappings"),
+            );
             return None;
         }
         let Word(text) = Word::read(node, reader)?;
@@ -28,8 +32,14 @@ impl FromYaml for Pattern {
                     Value::List(_) | Value::Map(_) => node.place,
                 };
                 reader.report(
-                    Diagnostic::error("bad-pattern", place, format!("not a regular expression: {}", flaw.message))
-                        .help("the syntax is that of Rust's regex; in YAML single quotes keep a backslash as it is"),
+                    Diagnostic::error(
+                        "bad-pattern",
+                        place,
+                        format!("not a regular expression: {}", flaw.message),
+                    )
+                    .help(
+                        "the syntax is that of Rust's regex; in YAML single quotes keep a backslash as it is",
+                    ),
                 );
                 None
             }
@@ -83,7 +93,10 @@ mod tests {
         assert_eq!(at("^ready to accept$"), None);
         assert_eq!(at("ä(b"), Some(("unclosed group".into(), Some(1))));
         assert_eq!(at("a**").map(|(_, character)| character), Some(None).filter(|_| flaw("a**").is_some()));
-        assert_eq!(at("[z-a]"), Some(("invalid character class range, the start must be <= the end".into(), Some(1))));
+        assert_eq!(
+            at("[z-a]"),
+            Some(("invalid character class range, the start must be <= the end".into(), Some(1)))
+        );
         assert!(flaw(r"\w{1000}{1000}").is_some_and(|flaw| flaw.message.contains("1 MiB")));
     }
 }

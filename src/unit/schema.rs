@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use crate::unit::file::UnitFile;
-use crate::unit::read::FromYaml;
 use crate::unit::needed_key;
+use crate::unit::read::FromYaml;
 use crate::unit::settings::SettingsFile;
 use crate::unit::spec::UnitKind;
 

@@ -23,8 +23,8 @@ use mcsup::unit::name::UnitName;
 use mcsup::unit::spec::listen::Listen;
 use mcsup::unit::spec::recover::Ladder;
 use mcsup::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, Piece, Ready, RestartPolicy,
-    RestartSpec, SignalNumber, StopSpec, Template, UnitKind, UnitSet, UnitSpec, WhenFull,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, Piece, Ready,
+    RestartPolicy, RestartSpec, SignalNumber, StopSpec, Template, UnitKind, UnitSet, UnitSpec, WhenFull,
 };
 use tokio::net::UnixListener;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -286,6 +286,7 @@ fn status(unit: u32, state: StateName, reason: &str) -> UnitStatus {
         health: None,
         last_exit: None,
         incident: None,
+        told: None,
     }
 }
 

@@ -139,7 +139,7 @@ impl Auditor {
         }
         for effect in effects {
             let touched = match effect {
-                Effect::Spawn { unit, .. } | Effect::RunStopCommand { unit, .. } => Some(*unit),
+                Effect::Spawn { unit, .. } | Effect::RunHelper { unit, .. } => Some(*unit),
                 Effect::Signal { run, .. } => self.shadow.runs.get(run).map(|run| run.unit),
                 Effect::Remember(_)
                 | Effect::Record(_)
@@ -147,7 +147,6 @@ impl Auditor {
                 | Effect::StartProbe { .. }
                 | Effect::CancelProbe { .. }
                 | Effect::Reply { .. }
-                | Effect::RunHelper { .. }
                 | Effect::CancelHelper { .. }
                 | Effect::CaptureEvidence { .. }
                 | Effect::Alert { .. }
@@ -168,7 +167,8 @@ impl Auditor {
         let noted = |id: UnitId| handover.notes.units.get(&self.shadow.spec(id)?.name);
         let Some(note) = noted(id) else { return false };
         let run = handover.runs.iter().rev().find(|run| run.unit == spec.name);
-        let is_live = run.is_some_and(|run| matches!(run.condition, HandedCondition::Live { .. }));
+        let is_live = run.is_some_and(|run| matches!(run.condition, HandedCondition::Live { .. }))
+            || (self.shadow.is_watch(id) && note.life == NotedState::Ready);
         let is_up_well = match note.life {
             NotedState::Starting | NotedState::Ready => is_live,
             NotedState::Inactive
@@ -260,7 +260,6 @@ impl Auditor {
             | Event::RunExited { .. }
             | Event::RunEmptied { .. }
             | Event::ProbeFinished { .. }
-            | Event::StopCommandFinished { .. }
             | Event::HelperFinished { .. }
             | Event::EvidenceCaptured { .. }
             | Event::Notified { .. }
@@ -287,7 +286,6 @@ impl Auditor {
                 Effect::Signal { run, .. } => touched.extend(self.shadow.runs.get(run).map(|run| run.unit)),
                 Effect::Remember(_)
                 | Effect::Record(_)
-                | Effect::RunStopCommand { .. }
                 | Effect::Release { .. }
                 | Effect::CancelProbe { .. }
                 | Effect::Reply { .. }
@@ -332,9 +330,12 @@ impl Auditor {
             | StateName::Completed => false,
         };
         let is_waited_for = status.state == StateName::Stopping && self.shadow.stop_command(id).is_some();
-        if self.shadow.live_run(id).is_some() != has_run && !is_waited_for {
+        if self.shadow.is_present(id) != has_run && !is_waited_for {
             let fact = if has_run { "nothing of it lives" } else { "a run of it is not over" };
             look.violate(1, format!("{name} is {} and {fact}", status.state));
+        }
+        if self.shadow.is_watch(id) && status.pid.is_some() {
+            look.violate(6, format!("{name} is only watched and has a process"));
         }
         if status.state == StateName::Waiting {
             self.waiting(look, id, &status.reason);
@@ -353,6 +354,9 @@ impl Auditor {
         unmet.extend(missing.map(|dependency| self.shadow.name(dependency.unit)));
         let rivals = self.shadow.set.ids().filter(|other| self.are_rivals(id, *other));
         unmet.extend(rivals.filter(|other| self.is_there(*other)).map(|other| self.shadow.name(other)));
+        if unmet.is_empty() && spec.listen.is_lazy && reason.contains("a connection") {
+            return self.lazy(look, id);
+        }
         if unmet.is_empty() {
             look.violate(17, format!("{} waits ({reason}) and nothing is missing", self.shadow.name(id)));
         } else if !unmet.iter().any(|name| reason.contains(name.as_str())) {
@@ -361,9 +365,28 @@ impl Auditor {
         }
     }
 
-    /// Something of it lives, or its stop command still works.
+    /// 17: a lazy unit that waits for a stranger's connection is not what somebody here waits for, and its
+    /// sockets are looked at.
+    fn lazy(&self, look: &mut Look<'_>, id: UnitId) {
+        let name = self.shadow.name(id);
+        if !self.shadow.awaited.contains(&id) {
+            look.violate(17, format!("{name} waits for a connection and nobody looks for one"));
+        }
+        for (dependent, edge) in self.shadow.dependents(id) {
+            let waits = look.engine.status(*dependent).is_some_and(|status| {
+                let words = format!("waits for {name} ");
+                status.state == StateName::Waiting && edge.required && status.reason.starts_with(&words)
+            });
+            if waits {
+                let other = self.shadow.name(*dependent);
+                look.violate(17, format!("{name} waits for a connection while {other} waits for it"));
+            }
+        }
+    }
+
+    /// Something of it lives or is watched, or its stop command still works.
     fn is_there(&self, id: UnitId) -> bool {
-        self.shadow.live_run(id).is_some() || self.shadow.stop_command(id).is_some()
+        self.shadow.is_present(id) || self.shadow.stop_command(id).is_some()
     }
 
     pub(super) fn are_rivals(&self, one: UnitId, other: UnitId) -> bool {
@@ -376,7 +399,7 @@ impl Auditor {
     fn holds(&self, look: &Look<'_>, dependency: &Dependency) -> bool {
         let id = dependency.unit;
         let is_wanted = look.engine.status(id).is_some_and(|status| status.desired.is_up());
-        let is_about_to_stop = self.shadow.live_run(id).is_some() && !is_wanted;
+        let is_about_to_stop = self.shadow.is_present(id) && !is_wanted;
         if is_about_to_stop && dependency.condition != Condition::Completed {
             return false; // nothing new builds on it
         }
@@ -431,8 +454,8 @@ impl Auditor {
         let mut stopping: BTreeSet<UnitId> = BTreeSet::new();
         let mut count = 0_usize;
         for (_, unit, timer) in look.engine.timers() {
-            // An incident that is about to close is the one thing that a settled set still waits for.
-            count = count.saturating_add(usize::from(timer != Timer::Settle));
+            // A settled set still waits for an incident that is about to close, and for what a run promised.
+            count = count.saturating_add(usize::from(!matches!(timer, Timer::Settle | Timer::Watchdog)));
             let Some(id) = unit else { continue };
             let state = self.shadow.state(id);
             let belongs = match timer {
@@ -442,6 +465,7 @@ impl Auditor {
                 Timer::ProbeDue(_) => {
                     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy)
                 }
+                Timer::Watchdog => matches!(state, StateName::Ready | StateName::Unhealthy),
                 Timer::Settle => state == StateName::Ready,
                 Timer::BootTimeout | Timer::ShutdownTimeout => false,
             };
@@ -478,7 +502,7 @@ impl Auditor {
                         false
                     }
                 };
-                is_still && spec.health.is_empty()
+                is_still && spec.health.is_empty() && spec.watchdog.is_none()
             })
     }
 
@@ -491,6 +515,7 @@ impl Auditor {
             let is_settled = match (status.desired.is_up(), status.state) {
                 (true, StateName::Ready | StateName::Completed | StateName::Failed)
                 | (false, StateName::Inactive) => true,
+                (true, StateName::Waiting) if self.shadow.awaited.contains(&id) => true,
                 (true, StateName::Waiting) => self.is_excused(&look, id, 0),
                 (true, _) | (false, _) => false,
             };

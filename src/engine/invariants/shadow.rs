@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::engine::effect::{Effect, Fact, Note};
+use crate::engine::effect::{Effect, Fact, Lever, Note, Role};
 use crate::engine::event::{Ask, Event, ExitStatus, HandedCondition, Handover, UnitNote};
-use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::id::{HelperId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::Timestamp;
 use crate::unit::spec::{Dependency, OnLimit, SignalNumber, UnitKind, UnitSet, UnitSpec};
@@ -56,6 +56,8 @@ pub(super) struct Unit {
     /// Its backoff is the pause of a full window, after which everything starts over.
     pub(super) is_pausing: bool,
     pub(super) note: Option<UnitNote>,
+    /// The lever that starts it was pulled in this start.
+    pub(super) was_pulled: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -67,8 +69,10 @@ pub(super) struct Shadow {
     dependents: Vec<Vec<(UnitId, Dependency)>>,
     pub(super) highest_run: u64,
     pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
-    /// Stop commands under way, by the run that they end.
-    stop_commands: BTreeMap<RunId, UnitId>,
+    /// Helpers under way, and what each is for.
+    pub(super) helpers: BTreeMap<HelperId, (UnitId, Role)>,
+    /// Lazy units whose sockets are watched.
+    pub(super) awaited: BTreeSet<UnitId>,
     pub(super) pending: BTreeSet<RequestId>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
@@ -91,6 +95,7 @@ impl Shadow {
             last_attempt: None,
             is_pausing: false,
             note: None,
+            was_pulled: false,
         };
         let mut dependents: Vec<Vec<(UnitId, Dependency)>> = set.units.iter().map(|_| Vec::new()).collect();
         for (id, spec) in set.ids().zip(&set.units) {
@@ -108,7 +113,8 @@ impl Shadow {
             dependents,
             highest_run: 0,
             probes: BTreeMap::new(),
-            stop_commands: BTreeMap::new(),
+            helpers: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             pending: BTreeSet::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
@@ -148,9 +154,26 @@ impl Shadow {
         self.runs.iter().rev().find(is_live).map(|(id, run)| (*id, run))
     }
 
+    /// No process of ours: watched, never spawned.
+    pub(super) fn is_watch(&self, id: UnitId) -> bool {
+        self.spec(id).is_some_and(|spec| !spec.kind.has_process())
+    }
+
+    /// Something of it lives, or it is watched.
+    pub(super) fn is_present(&self, id: UnitId) -> bool {
+        if !self.is_watch(id) {
+            return self.live_run(id).is_some();
+        }
+        had_run(self.state(id))
+    }
+
     /// The run that a stop command of the unit is working on, whether or not anything of it is left.
     pub(super) fn stop_command(&self, id: UnitId) -> Option<RunId> {
-        self.stop_commands.iter().find(|(_, unit)| **unit == id).map(|(run, _)| *run)
+        let of_unit = |(unit, role): &(UnitId, Role)| match role {
+            Role::StopCommand { run } if *unit == id => Some(*run),
+            Role::StopCommand { .. } | Role::Repair { .. } | Role::Reload { .. } | Role::Lever(_) => None,
+        };
+        self.helpers.values().find_map(of_unit)
     }
 
     fn stage(&self, run: RunId) -> Option<Stage> {
@@ -170,13 +193,14 @@ impl Shadow {
             },
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
-            Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
+            Event::HelperFinished { helper, .. } => !self.helpers.contains_key(helper),
+            // What a leader said when it had ended is nobody's word any more.
+            Event::Notified { run, .. } | Event::ReadyShown { run } => {
+                !matches!(self.stage(*run), Some(Stage::Ordered | Stage::Live))
+            }
+            Event::ConnectionArrived { unit } => !self.awaited.contains(unit),
             Event::KeeperConnected(_)
-            | Event::HelperFinished { .. }
             | Event::EvidenceCaptured { .. }
-            | Event::Notified { .. }
-            | Event::ReadyShown { .. }
-            | Event::ConnectionArrived { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -208,11 +232,10 @@ impl Shadow {
             Event::RequestAbandoned { request } => {
                 self.pending.remove(request);
             }
-            Event::StopCommandFinished { run, .. } => {
-                self.stop_commands.remove(run);
+            Event::HelperFinished { helper, .. } => {
+                self.helpers.remove(helper);
             }
-            Event::HelperFinished { .. }
-            | Event::EvidenceCaptured { .. }
+            Event::EvidenceCaptured { .. }
             | Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
@@ -391,6 +414,7 @@ impl Shadow {
                 }
                 unit.is_stopped_by_operator &= noted.as_ref().is_some_and(|note| !note.desired.is_up());
                 unit.note = noted;
+                unit.was_pulled = false;
                 unit.last_attempt = None;
                 unit.is_pausing = false;
             }
@@ -401,7 +425,8 @@ impl Shadow {
     pub(super) fn forget_engine(&mut self) {
         self.pending.clear();
         self.probes.clear();
-        self.stop_commands.clear();
+        self.helpers.clear();
+        self.awaited.clear();
     }
 
     /// One effect that was carried out.
@@ -420,9 +445,18 @@ impl Shadow {
             Effect::Remember(Note::Boot(_)) => {}
             Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
-            Effect::RunStopCommand { run, unit, .. } => {
-                self.begin_stop(now, *run);
-                self.stop_commands.insert(*run, *unit);
+            Effect::RunHelper { helper, unit, role, .. } => {
+                self.carry_helper(now, *unit, role);
+                self.helpers.insert(*helper, (*unit, role.clone()));
+            }
+            Effect::CancelHelper { helper } => {
+                self.helpers.remove(helper);
+            }
+            Effect::AwaitConnection { unit } => {
+                self.awaited.insert(*unit);
+            }
+            Effect::ForgetConnection { unit } => {
+                self.awaited.remove(unit);
             }
             Effect::Signal { run, signal, .. } => {
                 if !is_kill_ask {
@@ -434,7 +468,8 @@ impl Shadow {
             }
             Effect::Release { run } => {
                 self.runs.remove(run);
-                self.stop_commands.remove(run); // given up
+                // Its stop command is given up.
+                self.helpers.retain(|_, (_, role)| *role != Role::StopCommand { run: *run });
             }
             Effect::StartProbe { probe, unit, index } => {
                 self.probes.insert(*probe, (*unit, *index));
@@ -446,14 +481,22 @@ impl Shadow {
                 self.pending.remove(request);
                 self.answered.insert(*request);
             }
-            Effect::RunHelper { .. }
-            | Effect::CancelHelper { .. }
-            | Effect::CaptureEvidence { .. }
+            Effect::CaptureEvidence { .. }
             | Effect::Alert { .. }
             | Effect::WatchReadyLine { .. }
-            | Effect::AwaitConnection { .. }
-            | Effect::ForgetConnection { .. }
             | Effect::Exit { .. } => {}
+        }
+    }
+
+    fn carry_helper(&mut self, now: Timestamp, id: UnitId, role: &Role) {
+        match role {
+            Role::StopCommand { run } => self.begin_stop(now, *run),
+            Role::Lever(Lever::Start) => {
+                if let Some(unit) = self.unit_mut(id) {
+                    unit.was_pulled = true;
+                }
+            }
+            Role::Lever(Lever::Stop | Lever::Restart) | Role::Repair { .. } | Role::Reload { .. } => {}
         }
     }
 
@@ -483,8 +526,15 @@ impl Shadow {
             kill_asked: false,
         };
         self.runs.insert(run, fresh);
+        self.awaited.remove(&id);
         self.highest_run = self.highest_run.max(run.0);
+        self.begin_presence(now, id);
+    }
+
+    /// By its spawn, or by the beginning of its watch.
+    fn begin_presence(&mut self, now: Timestamp, id: UnitId) {
         if let Some(unit) = self.unit_mut(id) {
+            unit.was_pulled = false;
             unit.is_spared_order = false;
             unit.own_end = None;
             if std::mem::take(&mut unit.comes_from_backoff) {
@@ -499,6 +549,10 @@ impl Shadow {
                 let is_restart = *to == StateName::Stopping
                     && self.shutdown_since.is_none()
                     && !self.is_stopped_by_person(*id);
+                if *to == StateName::Starting && self.is_watch(*id) {
+                    self.begin_presence(now, *id);
+                }
+                let is_lazy = self.spec(*id).is_some_and(|spec| spec.listen.is_lazy);
                 let Some(unit) = self.unit_mut(*id) else { return };
                 unit.state = *to;
                 // A restart that has begun goes on in the shutdown that comes then.
@@ -521,16 +575,13 @@ impl Shadow {
                         unit.last_attempt = None;
                     }
                     StateName::Inactive => {
-                        let had_run = matches!(
-                            from,
-                            StateName::Starting
-                                | StateName::Ready
-                                | StateName::Unhealthy
-                                | StateName::Stopping
-                        );
-                        unit.has_passed |= had_run && unit.own_end == Some(true);
+                        unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
                         unit.comes_from_backoff = false;
                         unit.last_attempt = None;
+                    }
+                    // A lazy unit that ended well is done until somebody connects.
+                    StateName::Waiting if is_lazy => {
+                        unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
                     }
                     StateName::Waiting
                     | StateName::Starting
@@ -565,6 +616,11 @@ impl Shadow {
             }
         }
     }
+}
+
+/// A unit in this state has a run, or is watched.
+fn had_run(state: StateName) -> bool {
+    matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy | StateName::Stopping)
 }
 
 pub(super) fn state_of(noted: &NotedState) -> StateName {

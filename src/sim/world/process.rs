@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use crate::engine::effect::SignalScope;
-use crate::engine::event::{Event, ExitStatus, SpawnStep, StopCommandOutcome, Verdict};
+use crate::engine::event::{Event, ExitStatus, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RunId, UnitId};
-use crate::sim::actor::{ProbeAnswer, SPAWN_TIMEOUT, SpawnOutcome, StopCommandScript, spawn_failure};
+use crate::engine::time::Timestamp;
+use crate::sim::actor::{ProbeAnswer, SPAWN_TIMEOUT, SpawnOutcome, spawn_failure};
 use crate::sim::keeper::{Row, Stage, pid};
 use crate::sim::world::{Happening, World};
-use crate::unit::spec::SignalNumber;
+use crate::unit::spec::{SignalNumber, UnitKind};
 
 impl World {
     pub(super) fn spawn(&mut self, run: RunId, unit: UnitId, ordinal: u32) {
@@ -24,6 +25,8 @@ impl World {
             leftover: None,
             early_signals: Vec::new(),
             held_kill: None,
+            is_ready_shown: false,
+            is_line_watched: false,
             is_released: false,
         };
         self.table.rows.insert(run, row);
@@ -48,6 +51,8 @@ impl World {
         let early = std::mem::take(&mut row.early_signals);
         self.report_of(run, Event::RunSpawned { run, pid: pid(run) });
         self.plan_end(run);
+        self.plan_signs(run);
+        self.plan_keep_alive(run);
         for (signal, scope) in early {
             self.signal(run, signal, scope);
         }
@@ -141,7 +146,16 @@ impl World {
     fn verdict(&mut self, unit: UnitId, index: u16) -> Verdict {
         let script = self.script(unit);
         let answer = script.answer_of(index);
-        let exec_at = self.table.live_run(unit).and_then(|run| self.table.rows.get(&run)?.exec_at());
+        let kind = self.set.unit(unit).map(|spec| spec.kind);
+        let exec_at = match kind {
+            Some(UnitKind::Service | UnitKind::Task) | None => {
+                self.table.live_run(unit).and_then(|run| self.table.rows.get(&run)?.exec_at())
+            }
+            Some(UnitKind::External) => self.outside.get(&unit).copied(),
+            Some(UnitKind::Gate) => Some(Timestamp(0)),
+        };
+        let wrong =
+            if kind == Some(UnitKind::Gate) { "guard.level == 'ok': it is 'high'" } else { "wrong answer" };
         let timeout = self.set.unit(unit).and_then(|unit| Some(unit.health.get(usize::from(index))?.timeout));
         if answer == ProbeAnswer::Hang || timeout.is_some_and(|timeout| script.probe_takes >= timeout) {
             return Verdict::Fail("no answer in time".into());
@@ -151,36 +165,15 @@ impl World {
         }
         match answer {
             ProbeAnswer::Pass | ProbeAnswer::Hang => Verdict::Pass("ok".into()),
-            ProbeAnswer::Fail => Verdict::Fail("wrong answer".into()),
+            ProbeAnswer::Fail => Verdict::Fail(wrong.into()),
             ProbeAnswer::Error => Verdict::Error("too many open files".into()),
             ProbeAnswer::Flap { fail, pass } => {
                 let turn = self.flaps.entry(unit).or_default();
                 let round = u64::from(fail).saturating_add(u64::from(pass));
                 let at = turn.checked_rem(round).unwrap_or(0);
                 *turn = turn.saturating_add(1);
-                if at < u64::from(fail) {
-                    Verdict::Fail("wrong answer".into())
-                } else {
-                    Verdict::Pass("ok".into())
-                }
+                if at < u64::from(fail) { Verdict::Fail(wrong.into()) } else { Verdict::Pass("ok".into()) }
             }
         }
-    }
-
-    pub(super) fn run_stop_command(&mut self, run: RunId, unit: UnitId, timeout: Duration) {
-        if !self.table.rows.contains_key(&run) {
-            self.violate(6, format!("stop command for run {}, which the keeper does not know", run.0));
-        }
-        let command = self.script(unit).stop_command;
-        let (takes, outcome) = match command.outcome {
-            StopCommandScript::NotStarted => (Duration::ZERO, StopCommandOutcome::NotStarted),
-            StopCommandScript::Hangs => (timeout, StopCommandOutcome::TimedOut),
-            StopCommandScript::Works | StopCommandScript::Fails if command.takes >= timeout => {
-                (timeout, StopCommandOutcome::TimedOut)
-            }
-            StopCommandScript::Works => (command.takes, StopCommandOutcome::Ended(ExitStatus::Code(0))),
-            StopCommandScript::Fails => (command.takes, StopCommandOutcome::Ended(ExitStatus::Code(1))),
-        };
-        self.later(takes, Happening::StopCommandEnds(run, outcome));
     }
 }

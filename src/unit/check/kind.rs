@@ -78,7 +78,9 @@ fn stranger(key: &str, place: Place, kinds: &[UnitKind], kind: UnitKind) -> Diag
     };
     let help = match (kind, key) {
         (Task, "health" | "ready") => "remove it, or make the unit a service",
-        (External, "command") => "its commands are `start`, `stop` and `restart`; whether it works, `health` asks",
+        (External, "command") => {
+            "its commands are `start`, `stop` and `restart`; whether it works, `health` asks"
+        }
         (External, "ready") => "remove it: it is ready when its `health` passes",
         (Service, "interval") => "the interval of a probe belongs into `health`",
         (Service, "check") => "write `kind: gate`, or ask by a probe in `health`",
@@ -137,23 +139,35 @@ fn external(draft: &Draft, body: &UnitSpec, out: &mut Vec<Diagnostic>) {
         };
         let place = unit.adapter.as_ref().or(None).map_or(draft.place, |adapter| adapter.place);
         out.push(
-            Diagnostic::error("no-health", place, "an external unit is known by its `health`, and this has none")
-                .help(help),
+            Diagnostic::error(
+                "no-health",
+                place,
+                "an external unit is known by its `health`, and this has none",
+            )
+            .help(help),
         );
     }
     let signal = unit.stop.as_ref().and_then(|stop| stop.value.0.signal.as_ref());
     if let Some(signal) = signal {
         out.push(
-            Diagnostic::error("not-for-kind", signal.key, "what is not started by mcsup is not signalled by it")
-                .help("write the command that stops it: `stop: [...]`"),
+            Diagnostic::error(
+                "not-for-kind",
+                signal.key,
+                "what is not started by mcsup is not signalled by it",
+            )
+            .help("write the command that stops it: `stop: [...]`"),
         );
     }
     let has_levers =
         body.levers.start.is_some() || body.levers.restart.is_some() || body.stop.command.is_some();
     if !has_levers && adapter == Adapter::Command && draft.is_sound {
         out.push(
-            Diagnostic::warning("no-levers", draft.place, "this unit can only be watched: nothing starts or stops it")
-                .help("give it `start`, `stop` and `restart`, or an `adapter`"),
+            Diagnostic::warning(
+                "no-levers",
+                draft.place,
+                "this unit can only be watched: nothing starts or stops it",
+            )
+            .help("give it `start`, `stop` and `restart`, or an `adapter`"),
         );
     }
 }
@@ -164,8 +178,12 @@ fn target(unit: &UnitFile, adapter: Adapter, is_sound: bool, out: &mut Vec<Diagn
         (Some(program), None) if is_sound => {
             let place = unit.adapter.as_ref().map(|adapter| adapter.place).unwrap_or_default();
             out.push(
-                Diagnostic::error("missing-key", place, format!("`target` is missing: what does {program} call it?"))
-                    .help("for example `target: redis`"),
+                Diagnostic::error(
+                    "missing-key",
+                    place,
+                    format!("`target` is missing: what does {program} call it?"),
+                )
+                .help("for example `target: redis`"),
             );
         }
         (None, Some(target)) => out.push(
@@ -177,7 +195,10 @@ fn target(unit: &UnitFile, adapter: Adapter, is_sound: bool, out: &mut Vec<Diagn
                 && text.starts_with('-')
             {
                 let message = format!("{program} would take `{text}` for an option");
-                out.push(Diagnostic::error("bad-value", target.place, message).help("write the name of the target"));
+                out.push(
+                    Diagnostic::error("bad-value", target.place, message)
+                        .help("write the name of the target"),
+                );
             }
         }
         (_, None) => {}

@@ -12,15 +12,24 @@ use crate::unit::spec::{UnitKind, UnitSpec};
 use crate::unit::value::Word;
 
 /// `settings`: where alerts lead, if that is known.
-pub(super) fn check(draft: &Draft, body: &UnitSpec, settings: Option<&SettingsFile>, out: &mut Vec<Diagnostic>) {
+pub(super) fn check(
+    draft: &Draft,
+    body: &UnitSpec,
+    settings: Option<&SettingsFile>,
+    out: &mut Vec<Diagnostic>,
+) {
     let Some(recover) = &draft.unit.recover else { return };
     let mut stopped: Option<Place> = None;
     for rung in recover.value.rungs() {
         if let Some(stop) = stopped {
             out.push(
-                Diagnostic::error("never-reached", rung.key, "this rung is never reached: `stop` is the last one")
-                    .related(stop, "stopped here")
-                    .help("move it before `stop`"),
+                Diagnostic::error(
+                    "never-reached",
+                    rung.key,
+                    "this rung is never reached: `stop` is the last one",
+                )
+                .related(stop, "stopped here")
+                .help("move it before `stop`"),
             );
             break;
         }
@@ -34,8 +43,12 @@ pub(super) fn check(draft: &Draft, body: &UnitSpec, settings: Option<&SettingsFi
             RungFile::Exec { timeout, .. } => {
                 if let Some(timeout) = timeout.as_ref().filter(|timeout| timeout.value.is_zero()) {
                     out.push(
-                        Diagnostic::error("bad-value", timeout.place, "`timeout: 0` leaves no time to repair anything")
-                            .help("write how long the program may take"),
+                        Diagnostic::error(
+                            "bad-value",
+                            timeout.place,
+                            "`timeout: 0` leaves no time to repair anything",
+                        )
+                        .help("write how long the program may take"),
                     );
                 }
             }
@@ -82,9 +95,15 @@ fn known_channel(channel: &At<Word>, settings: &SettingsFile, out: &mut Vec<Diag
 fn impossible(rung: &RungFile, body: &UnitSpec) -> Option<(String, &'static str)> {
     let cannot = |what: &str| format!("{} cannot be {what}", noun(body.kind));
     match (body.kind, rung) {
-        (UnitKind::Gate, RungFile::Restart { .. }) => Some((cannot("restarted"), "it has `exec` and `alert` alone")),
-        (UnitKind::Gate, RungFile::Reload(_)) => Some((cannot("reloaded"), "it has `exec` and `alert` alone")),
-        (UnitKind::Gate, RungFile::Stop) => Some((cannot("stopped by itself"), "it has `exec` and `alert` alone")),
+        (UnitKind::Gate, RungFile::Restart { .. }) => {
+            Some((cannot("restarted"), "it has `exec` and `alert` alone"))
+        }
+        (UnitKind::Gate, RungFile::Reload(_)) => {
+            Some((cannot("reloaded"), "it has `exec` and `alert` alone"))
+        }
+        (UnitKind::Gate, RungFile::Stop) => {
+            Some((cannot("stopped by itself"), "it has `exec` and `alert` alone"))
+        }
         (UnitKind::External, RungFile::Reload(ReloadFile::Signal(_))) => Some((
             "what is not started by mcsup is not signalled by it".into(),
             "write the command that reloads it, as a list",

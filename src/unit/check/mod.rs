@@ -17,8 +17,7 @@ use crate::unit::nearest::nearest;
 use crate::unit::settings::SettingsFile;
 use crate::unit::spec::listen::{ListenAddress, SocketSpec};
 use crate::unit::spec::{
-    Backoff, Condition, OnLimit, RestartPolicy, RestartSpec, StartLimit, UnitId, UnitKind, UnitSet,
-    UnitSpec,
+    Backoff, Condition, OnLimit, RestartPolicy, RestartSpec, StartLimit, UnitId, UnitKind, UnitSet, UnitSpec,
 };
 use crate::unit::variables;
 
@@ -270,9 +269,13 @@ fn takes_the_same(one: &Opened<'_>, two: &Opened<'_>) -> bool {
 fn same_socket(one: &Opened<'_>, two: &Opened<'_>) -> Diagnostic {
     let address = listen::show(&two.socket.address);
     if one.id == two.id {
-        return Diagnostic::error("same-socket", two.place, format!("`{address}` is opened twice by this unit"))
-            .related(one.place, "first here")
-            .help("keep one of the two");
+        return Diagnostic::error(
+            "same-socket",
+            two.place,
+            format!("`{address}` is opened twice by this unit"),
+        )
+        .related(one.place, "first here")
+        .help("keep one of the two");
     }
     let message = format!("`{}` and `{}` both listen on `{address}`", one.unit.name, two.unit.name);
     let diagnostic = Diagnostic::error("same-socket", two.place, message);
@@ -280,7 +283,10 @@ fn same_socket(one: &Opened<'_>, two: &Opened<'_>) -> Diagnostic {
         diagnostic.help("copies of a unit cannot share a socket: remove `listen` or the copies")
     } else {
         diagnostic
-            .related(one.place, format!("`{}` takes `{}` here", one.unit.name, listen::show(&one.socket.address)))
+            .related(
+                one.place,
+                format!("`{}` takes `{}` here", one.unit.name, listen::show(&one.socket.address)),
+            )
             .help("give one of the two another address, or say that they conflict")
     }
 }

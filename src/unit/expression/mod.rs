@@ -217,7 +217,9 @@ mod tests {
     #[test]
     fn an_expression_is_bounded_before_it_is_parsed() {
         let wide = "1 == 1 && ".repeat(40);
-        for text in ["(".repeat(17), "[".repeat(2000), wide, format!("{}true", "!".repeat(70)), "a".repeat(2100)] {
+        for text in
+            ["(".repeat(17), "[".repeat(2000), wide, format!("{}true", "!".repeat(70)), "a".repeat(2100)]
+        {
             let (message, _) = gate(&text).unwrap_err();
             assert!(message.contains("more than") || message.contains("longer"), "{message}");
         }

@@ -11,8 +11,25 @@ use crate::unit::pattern;
 
 /// Functions that every expression has.
 const FUNCTIONS: &[&str] = &[
-    "size", "contains", "startsWith", "endsWith", "matches", "has", "all", "exists", "exists_one", "map",
-    "filter", "int", "uint", "double", "string", "bytes", "bool", "type", "dyn",
+    "size",
+    "contains",
+    "startsWith",
+    "endsWith",
+    "matches",
+    "has",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "int",
+    "uint",
+    "double",
+    "string",
+    "bytes",
+    "bool",
+    "type",
+    "dyn",
 ];
 /// Types stand as names where `type(x)` is compared.
 const TYPES: &[&str] =
@@ -26,7 +43,12 @@ pub(super) fn check(text: &str, expression: &IdedExpr, vocabulary: &Vocabulary) 
     walk.visit(expression)?;
     if let Some(what) = no_answer(&expression.expr) {
         let message = format!("this expression gives {what}, and must give true or false");
-        let flaw = Flaw { range: 0..text.len(), code: "bad-expression", message, help: Some("compare it with something".into()) };
+        let flaw = Flaw {
+            range: 0..text.len(),
+            code: "bad-expression",
+            message,
+            help: Some("compare it with something".into()),
+        };
         return Err(flaw);
     }
     Ok(walk.known)
@@ -142,7 +164,11 @@ impl<'a> Walk<'a> {
 
     fn name(&self, name: &str) -> Result<(), Flaw> {
         let known = self.vocabulary.names;
-        if known.contains(&name) || TYPES.contains(&name) || self.bound.contains(&name) || name.starts_with('@') {
+        if known.contains(&name)
+            || TYPES.contains(&name)
+            || self.bound.contains(&name)
+            || name.starts_with('@')
+        {
             return Ok(());
         }
         let candidates = known.iter().copied().chain(self.bound.iter().copied());
@@ -172,7 +198,8 @@ impl<'a> Walk<'a> {
     /// Where the text literal `inner` stands first.
     fn literal(&self, inner: &str) -> Range<usize> {
         let is_it = |(range, token): &&(Range<usize>, Token)| {
-            *token == Token::Text && self.text.get(range.clone()).is_some_and(|written| written.contains(inner))
+            *token == Token::Text
+                && self.text.get(range.clone()).is_some_and(|written| written.contains(inner))
         };
         self.tokens.iter().find(is_it).map_or(0..self.text.len(), |(range, _)| range.clone())
     }

@@ -24,7 +24,11 @@ pub(super) enum Token {
 pub(super) fn check(text: &str) -> Result<(), Flaw> {
     if text.len() > MOST_BYTES {
         let message = format!("this expression is longer than {MOST_BYTES} bytes");
-        return Err(flaw(0..text.len(), message, Some("a check of this size belongs into a program: `exec`")));
+        return Err(flaw(
+            0..text.len(),
+            message,
+            Some("a check of this size belongs into a program: `exec`"),
+        ));
     }
     let mut open: Vec<(char, Range<usize>)> = Vec::new();
     let mut operators = 0_usize;
@@ -36,27 +40,49 @@ pub(super) fn check(text: &str) -> Result<(), Flaw> {
             Token::Open(bracket) => {
                 open.push((bracket, range.clone()));
                 if open.len() > DEEPEST {
-                    return Err(flaw(range, format!("brackets are nested more than {DEEPEST} deep here"), None));
+                    return Err(flaw(
+                        range,
+                        format!("brackets are nested more than {DEEPEST} deep here"),
+                        None,
+                    ));
                 }
             }
             Token::Close(bracket) => match open.pop() {
                 Some((opened, _)) if closing(opened) == bracket => {}
                 Some((opened, _)) => {
                     let help = format!("`{opened}` is open here, and `{}` closes it", closing(opened));
-                    return Err(flaw(range, format!("`{bracket}` closes a bracket of another kind"), Some(&help)));
+                    return Err(flaw(
+                        range,
+                        format!("`{bracket}` closes a bracket of another kind"),
+                        Some(&help),
+                    ));
                 }
-                None => return Err(flaw(range, format!("`{bracket}` closes a bracket that was never opened"), None)),
+                None => {
+                    return Err(flaw(
+                        range,
+                        format!("`{bracket}` closes a bracket that was never opened"),
+                        None,
+                    ));
+                }
             },
             Token::Operator => {
                 operators = operators.saturating_add(1);
                 if operators > MOST_OPERATORS {
-                    return Err(flaw(range, format!("this expression has more than {MOST_OPERATORS} operators"), None));
+                    return Err(flaw(
+                        range,
+                        format!("this expression has more than {MOST_OPERATORS} operators"),
+                        None,
+                    ));
                 }
             }
             Token::Word => {
                 let habit = HABITS.iter().find(|(word, _)| *word == written);
                 if let Some((word, own)) = habit {
-                    return Err(flaw(range, format!("`{word}` is not a word of CEL"), Some(&format!("write `{own}`"))));
+                    return Err(flaw(
+                        range,
+                        format!("`{word}` is not a word of CEL"),
+                        Some(&format!("write `{own}`")),
+                    ));
                 }
             }
             Token::Number | Token::Text => {}
@@ -78,8 +104,15 @@ pub(super) fn all(text: &str) -> Vec<(Range<usize>, Token)> {
 }
 
 /// What other languages write.
-const HABITS: &[(&str, &str)] =
-    &[("and", "&&"), ("or", "||"), ("not", "!"), ("True", "true"), ("False", "false"), ("None", "null"), ("nil", "null")];
+const HABITS: &[(&str, &str)] = &[
+    ("and", "&&"),
+    ("or", "||"),
+    ("not", "!"),
+    ("True", "true"),
+    ("False", "false"),
+    ("None", "null"),
+    ("nil", "null"),
+];
 
 const PAIRS: &[&str] = &["&&", "||", "==", "!=", "<=", ">="];
 
@@ -108,7 +141,11 @@ fn next(text: &str, from: usize) -> Result<Option<(Range<usize>, Token)>, Flaw> 
         return Ok(Some((range(length), if is_number { Token::Number } else { Token::Word })));
     }
     if rest.starts_with("//") {
-        return Err(flaw(range(2), "an expression has no comments".to_owned(), Some("write it above, behind `#`")));
+        return Err(flaw(
+            range(2),
+            "an expression has no comments".to_owned(),
+            Some("write it above, behind `#`"),
+        ));
     }
     if PAIRS.iter().any(|pair| rest.starts_with(pair)) {
         return Ok(Some((range(2), Token::Operator)));

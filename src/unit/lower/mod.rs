@@ -17,9 +17,9 @@ use crate::unit::settings::SettingsFile;
 use crate::unit::spec::listen::Listen;
 use crate::unit::spec::recover::Ladder;
 use crate::unit::spec::{
-    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId, Ready,
-    ResourceLimit, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, UnitId,
-    UnitKind, UnitSet, UnitSpec, WhenFull,
+    Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId,
+    Ready, ResourceLimit, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, UnitId, UnitKind,
+    UnitSet, UnitSpec, WhenFull,
 };
 use crate::unit::value::texts;
 use crate::unit::words::plain_words;

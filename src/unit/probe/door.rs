@@ -144,7 +144,11 @@ fn named_host(host: &At<Word>, reader: &mut Reader) -> Option<Box<str>> {
     let bare = bare_host(text).or_else(|| text.contains("::").then_some(text));
     if bare.is_none() {
         let message = format!("`{text}` is neither a name nor an address");
-        reader.bad_value(host.place, message, "write the port as `port: ...`, and links as texts of their own");
+        reader.bad_value(
+            host.place,
+            message,
+            "write the port as `port: ...`, and links as texts of their own",
+        );
     }
     bare.map(Into::into)
 }

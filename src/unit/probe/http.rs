@@ -73,9 +73,11 @@ impl FromYaml for Http {
             Value::Scalar(scalar) if !node.is_null() => {
                 let link = link(&scalar.text);
                 if link.is_none() {
-                    let help = scalar.text.bytes().all(|byte| byte.is_ascii_digit()).then_some(
-                        "write a path too: `{port: 8080, path: /health}`",
-                    );
+                    let help = scalar
+                        .text
+                        .bytes()
+                        .all(|byte| byte.is_ascii_digit())
+                        .then_some("write a path too: `{port: 8080, path: /health}`");
                     reader.mismatch(node, "a link such as `http://127.0.0.1:8080/health`", help);
                 }
                 Some(Self { link: link?, map: HttpMap::default() })
@@ -296,9 +298,7 @@ fn status_range(text: &str) -> Option<(u16, u16)> {
         return Some((first, first.saturating_add(99)));
     }
     match text.split_once('-') {
-        Some((first, last)) => {
-            Some((status(first)?, status(last)?)).filter(|(first, last)| first <= last)
-        }
+        Some((first, last)) => Some((status(first)?, status(last)?)).filter(|(first, last)| first <= last),
         None => status(text).map(|status| (status, status)),
     }
 }
@@ -313,8 +313,12 @@ mod tests {
 
     #[test]
     fn links_say_where_and_what() {
-        let some = |target: Target, is_tls: bool, path: &str| Some(Link { target, is_tls, path: path.into() });
-        assert_eq!(link("http://127.0.0.1:8080/health?x=1"), some(tcp("127.0.0.1", 8080), false, "/health?x=1"));
+        let some =
+            |target: Target, is_tls: bool, path: &str| Some(Link { target, is_tls, path: path.into() });
+        assert_eq!(
+            link("http://127.0.0.1:8080/health?x=1"),
+            some(tcp("127.0.0.1", 8080), false, "/health?x=1")
+        );
         assert_eq!(link("http://example.org"), some(tcp("example.org", 80), false, "/"));
         assert_eq!(link("https://example.org"), some(tcp("example.org", 443), true, "/"));
         assert_eq!(link("http://[::1]:81?a"), some(tcp("::1", 81), false, "/?a"));
@@ -324,8 +328,18 @@ mod tests {
         assert_eq!(link("http+unix:///run/a.sock"), some(socket(), false, "/"));
         assert_eq!(link("http+unix://%2Frun%2fa.sock/b"), some(socket(), false, "/b"));
         for text in [
-            "http://", "http://a:0/", "http://a:b/", "http://a:99999/", "http://u@a/", "a:80", "http://a b/",
-            "ftp://a/", "http+unix://", "http+unix:///", "http+unix://a/b", "http+unix:///a:b",
+            "http://",
+            "http://a:0/",
+            "http://a:b/",
+            "http://a:99999/",
+            "http://u@a/",
+            "a:80",
+            "http://a b/",
+            "ftp://a/",
+            "http+unix://",
+            "http+unix:///",
+            "http+unix://a/b",
+            "http+unix:///a:b",
         ] {
             assert_eq!(link(text), None, "{text}");
         }
@@ -334,8 +348,16 @@ mod tests {
     #[test]
     fn statuses_are_numbers_classes_and_ranges() {
         for (text, range) in [
-            ("200", Some((200, 200))), ("2xx", Some((200, 299))), ("200-399", Some((200, 399))),
-            ("600", None), ("2x", None), ("xx", None), ("399-200", None), ("99", None), ("+20", None), ("0xx", None),
+            ("200", Some((200, 200))),
+            ("2xx", Some((200, 299))),
+            ("200-399", Some((200, 399))),
+            ("600", None),
+            ("2x", None),
+            ("xx", None),
+            ("399-200", None),
+            ("99", None),
+            ("+20", None),
+            ("0xx", None),
         ] {
             assert_eq!(status_range(text), range, "{text}");
         }

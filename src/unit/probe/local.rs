@@ -42,9 +42,13 @@ impl FromYaml for FileMap {
             && min.value.0 > max.value.0
         {
             reader.report(
-                Diagnostic::error("bad-value", min.place, "no file is as large as this and as small as `max_size`")
-                    .related(max.place, "the largest size")
-                    .help("make `min_size` at most `max_size`"),
+                Diagnostic::error(
+                    "bad-value",
+                    min.place,
+                    "no file is as large as this and as small as `max_size`",
+                )
+                .related(max.place, "the largest size")
+                .help("make `min_size` at most `max_size`"),
             );
             return None;
         }
@@ -107,7 +111,11 @@ impl FromYaml for LogMap {
             return None;
         }
         if let Some(within) = keys.within.as_ref().filter(|within| within.value.is_zero()) {
-            reader.bad_value(within.place, "`within: 0` leaves no time to write a line", "write how long silence may last");
+            reader.bad_value(
+                within.place,
+                "`within: 0` leaves no time to write a line",
+                "write how long silence may last",
+            );
             return None;
         }
         Some(Self(keys))

@@ -8,9 +8,7 @@ use crate::unit::diagnostic::Diagnostic;
 use crate::unit::probe::door::{Asks, Door, Server};
 use crate::unit::read::{At, FromYaml, Reader, mapping, words};
 use crate::unit::spec::Template;
-use crate::unit::spec::probe::{
-    GrpcProbe, PostgresProbe, ProbeKind, RedisProbe, RedisRole, Target, Tls,
-};
+use crate::unit::spec::probe::{GrpcProbe, PostgresProbe, ProbeKind, RedisProbe, RedisRole, Target, Tls};
 use crate::unit::value::{AbsolutePath, Port, Text, Word};
 use crate::unit::yaml::{Node, Value};
 
