@@ -126,12 +126,12 @@ impl Engine {
         for index in 0..u16::try_from(count).unwrap_or(u16::MAX) {
             self.timers.cancel(Some(id), Timer::ProbeDue(index));
         }
-        for track in &mut self.units[id].probes {
-            if let Some(probe) = track.running {
-                self.owners.probes.remove(&probe);
-                self.actions.push(Effect::CancelProbe { probe });
-            }
-            *track = ProbeTrack::default();
+        let running: Vec<ProbeRunId> =
+            self.units[id].probes.iter_mut().filter_map(|track| std::mem::take(track).running).collect();
+        for probe in running {
+            self.owners.probes.remove(&probe);
+            let is_begun = |effect: &Effect| matches!(effect, Effect::StartProbe { probe: begun, .. } if *begun == probe);
+            self.take_back(is_begun, Effect::CancelProbe { probe });
         }
         self.units[id].health = Health::Unknown;
     }

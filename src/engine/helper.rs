@@ -19,7 +19,16 @@ impl Engine {
     /// Its answer is late from here on.
     pub(crate) fn cancel_helper(&mut self, helper: HelperId) {
         if self.owners.helpers.remove(&helper).is_some() {
-            self.actions.push(Effect::CancelHelper { helper });
+            let is_begun = |effect: &Effect| matches!(effect, Effect::RunHelper { helper: begun, .. } if *begun == helper);
+            self.take_back(is_begun, Effect::CancelHelper { helper });
+        }
+    }
+
+    /// What began in this very step never begins; what began before is cancelled.
+    pub(crate) fn take_back(&mut self, is_begun: impl Fn(&Effect) -> bool, cancel: Effect) {
+        match self.actions.iter().rposition(is_begun) {
+            Some(at) => drop(self.actions.remove(at)),
+            None => self.actions.push(cancel),
         }
     }
 

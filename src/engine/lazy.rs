@@ -13,13 +13,13 @@ impl Engine {
         listen.is_lazy && !listen.sockets.is_empty()
     }
 
-    /// Nothing is missing but somebody who wants something of it. A dependent that waits for it does.
+    /// What it needs is looked at when somebody wants something of it. A dependent that waits for it does.
     pub(crate) fn waits_for_connection(&self, id: UnitId) -> bool {
         self.is_lazy(id) && !self.units[id].is_called && !self.is_awaited(id)
     }
 
     fn is_awaited(&self, id: UnitId) -> bool {
-        self.graph.dependents(id).iter().any(|edge| {
+        self.graph.dependents(id).iter().filter(|edge| edge.required).any(|edge| {
             matches!(self.units[edge.unit].state, UnitState::Waiting { on: WaitingOn::Dependency(on), .. } if on == id)
         })
     }
@@ -64,7 +64,7 @@ impl Engine {
 
     pub(crate) fn why_waiting_for_connection(&self, id: UnitId) -> String {
         let sockets = &self.spec(id).listen.sockets;
-        let shown: Vec<String> = sockets.iter().map(|socket| address_words(socket)).collect();
+        let shown: Vec<String> = sockets.iter().map(address_words).collect();
         format!("waits for a connection on {}", shown.join(" or "))
     }
 }

@@ -227,7 +227,7 @@ impl Engine {
     /// Its watchdog's period; `None`: nobody waits for keep-alives.
     fn watchdog_period(&self, id: UnitId) -> Option<Duration> {
         let own = self.units[id].run.as_ref().and_then(|run| run.watchdog);
-        own.or(self.spec(id).watchdog).filter(|period| !period.is_zero())
+        own.or_else(|| self.spec(id).watchdog).filter(|period| !period.is_zero())
     }
 
     pub(crate) fn wind_watchdog(&mut self, id: UnitId) {

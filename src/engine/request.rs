@@ -7,7 +7,9 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Answer, Effect, Fact, Line, SignalScope};
 use crate::engine::event::Ask;
 use crate::engine::id::{RequestId, UnitId};
-use crate::engine::state::{Desired, DownSource, StateName, StopReason, StopStage, UnitState, UpSource};
+use crate::engine::state::{
+    Desired, DownSource, StateName, StopReason, StopStage, UnitState, UpSource, WaitingOn,
+};
 use crate::unit::name::UnitName;
 use crate::unit::spec::{SignalNumber, UnitKind};
 
@@ -326,8 +328,17 @@ impl Engine {
         let is_old = target.must_be_new && unit.last_ordinal == target.ordinal_before;
         let is_well = match unit.state {
             _ if !unit.desired.is_up() => false,
-            UnitState::Ready | UnitState::Completed if is_old => return None,
-            UnitState::Ready | UnitState::Completed => true,
+            UnitState::Ready
+            | UnitState::Completed
+            | UnitState::Waiting { on: WaitingOn::Connection, .. }
+                if is_old =>
+            {
+                return None;
+            }
+            // A lazy unit that was called and waits for a connection again has ended well.
+            UnitState::Ready
+            | UnitState::Completed
+            | UnitState::Waiting { on: WaitingOn::Connection, .. } => true,
             UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy => false,
             UnitState::Waiting { is_hopeless: true, .. } => false,
             UnitState::Starting if self.is_overdue(id) => false,

@@ -19,11 +19,7 @@ impl Engine {
 
     /// `after`: the end that makes this start an automatic one.
     pub(crate) fn begin_after(&mut self, id: UnitId, after: Option<FailureCause>) {
-        let missing = self.blocker(id);
-        // A crash is no rest: its next start waits for its backoff alone.
-        let rests = missing.is_none() && after.is_none() && self.waits_for_connection(id);
-        let missing = missing.or(rests.then_some(WaitingOn::Connection));
-        let Some(on) = missing else { return self.spawn(id, after.is_some()) };
+        let Some(on) = self.blocker(id, after.is_some()) else { return self.spawn(id, after.is_some()) };
         let is_hopeless = match &on {
             WaitingOn::Dependency(other) => self.is_hopeless(*other),
             WaitingOn::Barrier => self.boot.is_stuck(),
@@ -42,11 +38,15 @@ impl Engine {
         }
     }
 
-    /// The first thing that is missing: the barrier, a conflict, then dependencies in the order written.
-    fn blocker(&self, id: UnitId) -> Option<WaitingOn> {
+    /// The first thing that is missing: the barrier, somebody who wants a lazy unit, a conflict, then
+    /// dependencies in the order written. A crash is no rest: `is_automatic` starts wait for no connection.
+    fn blocker(&self, id: UnitId, is_automatic: bool) -> Option<WaitingOn> {
         let spec = self.spec(id);
         if spec.phase.0 >= self.boot.open_phases {
             return Some(WaitingOn::Barrier);
+        }
+        if !is_automatic && self.waits_for_connection(id) {
+            return Some(WaitingOn::Connection);
         }
         let conflict = self.graph.conflicts_of(id).iter().find(|other| self.units[**other].is_live());
         if let Some(other) = conflict {

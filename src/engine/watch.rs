@@ -205,7 +205,7 @@ impl Engine {
         self.units[id].state = state;
         self.facts.push(Fact::Adopted { unit: id, ordinal: note.last_ordinal });
         match &note.life {
-            NotedState::Stopping { why, deadline, .. } => self.resume_end(id, why.clone(), *deadline),
+            NotedState::Stopping { why, deadline, .. } => self.resume_end(id, why, *deadline),
             NotedState::Starting => {
                 if let Some(timeout) = start_timeout {
                     self.timers.set(Some(id), Timer::StartTimeout, note.since.after(timeout));
@@ -224,8 +224,8 @@ impl Engine {
         }
     }
 
-    fn resume_end(&mut self, id: UnitId, why: StopReason, deadline: Timestamp) {
-        match self.lever_to_end(id, &why) {
+    fn resume_end(&mut self, id: UnitId, why: &StopReason, deadline: Timestamp) {
+        match self.lever_to_end(id, why) {
             Some(lever) => {
                 let left = deadline.since(self.now.mono).max(LEAST_GRACE);
                 self.pull_to_end(id, lever, left);

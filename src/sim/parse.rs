@@ -368,6 +368,18 @@ mod tests {
             "leaves-child a for=2s ignoring-term",
             "leaves-nothing a",
             "stop-command a fails takes=1s",
+            "calm a",
+        ];
+        texts.iter().for_each(|text| is_read_back(text));
+    }
+
+    fn is_read_back(text: &str) {
+        assert_eq!(command(text).map(|parsed| parsed.to_string()), Ok(text.to_owned()));
+    }
+
+    #[test]
+    fn what_runs_say_and_who_comes_is_read_back_too() {
+        let texts = [
             "start-lever a hangs",
             "restart-lever a not-started",
             "shows-ready a after=2s",
@@ -389,11 +401,8 @@ mod tests {
             "shows a",
             "late ready a",
             "connect a",
-            "calm a",
         ];
-        for text in texts {
-            assert_eq!(command(text).map(|parsed| parsed.to_string()), Ok(text.to_owned()));
-        }
+        texts.iter().for_each(|text| is_read_back(text));
     }
 
     #[test]

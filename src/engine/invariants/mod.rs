@@ -345,6 +345,9 @@ impl Auditor {
     /// 17: a waiting unit names something real that is unmet.
     fn waiting(&self, look: &mut Look<'_>, id: UnitId, reason: &str) {
         let Some(spec) = self.shadow.spec(id) else { return };
+        if spec.listen.is_lazy && reason.contains("a connection") {
+            return self.lazy(look, id);
+        }
         let mut unmet: Vec<String> = Vec::new();
         if spec.phase.0 >= self.shadow.open_phases {
             let behind = usize::from(self.shadow.open_phases.saturating_sub(1));
@@ -354,9 +357,6 @@ impl Auditor {
         unmet.extend(missing.map(|dependency| self.shadow.name(dependency.unit)));
         let rivals = self.shadow.set.ids().filter(|other| self.are_rivals(id, *other));
         unmet.extend(rivals.filter(|other| self.is_there(*other)).map(|other| self.shadow.name(other)));
-        if unmet.is_empty() && spec.listen.is_lazy && reason.contains("a connection") {
-            return self.lazy(look, id);
-        }
         if unmet.is_empty() {
             look.violate(17, format!("{} waits ({reason}) and nothing is missing", self.shadow.name(id)));
         } else if !unmet.iter().any(|name| reason.contains(name.as_str())) {
@@ -371,6 +371,9 @@ impl Auditor {
         let name = self.shadow.name(id);
         if !self.shadow.awaited.contains(&id) {
             look.violate(17, format!("{name} waits for a connection and nobody looks for one"));
+        }
+        if self.shadow.spec(id).is_some_and(|spec| spec.phase.0 >= self.shadow.open_phases) {
+            look.violate(17, format!("{name} waits for a connection behind a barrier"));
         }
         for (dependent, edge) in self.shadow.dependents(id) {
             let waits = look.engine.status(*dependent).is_some_and(|status| {
@@ -429,6 +432,10 @@ impl Auditor {
         let id = dependency.unit;
         let Some(status) = look.engine.status(id) else { return false };
         if !status.desired.is_up() || depth > self.shadow.set.units.len() {
+            return false;
+        }
+        // A lazy unit comes when somebody wants it: nobody waits for that who can do without.
+        if self.shadow.spec(id).is_some_and(|spec| spec.listen.is_lazy) {
             return false;
         }
         let has_failed =

@@ -307,6 +307,20 @@ impl World {
             Command::LateProbe { unit } => {
                 self.again(|world, unit| world.old_probes.get(&unit).cloned(), unit);
             }
+            Command::LateReady { .. }
+            | Command::Says { .. }
+            | Command::Shows { .. }
+            | Command::Connect { .. } => self.apply_told(command),
+            Command::LinkTakes(delay) => self.link_takes = *delay,
+            Command::WakesLate(delay) => self.wakes_late = *delay,
+            Command::CancelledProbesAnswer(on) => self.cancelled_probes_answer = *on,
+            Command::Wake => self.later(Duration::ZERO, Happening::Deliver(Event::DeadlineReached)),
+        }
+    }
+
+    /// What runs say, and who comes from outside.
+    fn apply_told(&mut self, command: &Command) {
+        match command {
             Command::LateReady { unit } => self.again(
                 |world, unit| {
                     let Some(Event::RunExited { run, .. }) = world.old_exits.get(&unit) else { return None };
@@ -329,10 +343,22 @@ impl World {
                     self.connect_to(unit);
                 }
             }
-            Command::LinkTakes(delay) => self.link_takes = *delay,
-            Command::WakesLate(delay) => self.wakes_late = *delay,
-            Command::CancelledProbesAnswer(on) => self.cancelled_probes_answer = *on,
-            Command::Wake => self.later(Duration::ZERO, Happening::Deliver(Event::DeadlineReached)),
+            Command::Boot
+            | Command::Ask(_)
+            | Command::HangUp
+            | Command::Exit { .. }
+            | Command::Empty { .. }
+            | Command::Behave { .. }
+            | Command::Clock { .. }
+            | Command::Crash { .. }
+            | Command::CrashKeeper
+            | Command::LateExit { .. }
+            | Command::LateProbe { .. }
+            | Command::LateSpawn { .. }
+            | Command::LinkTakes(_)
+            | Command::WakesLate(_)
+            | Command::CancelledProbesAnswer(_)
+            | Command::Wake => {}
         }
     }
 
