@@ -433,7 +433,7 @@ const STATES: &[Plant] = &[
 ];
 
 fn backoff(until: Timestamp) -> NotedState {
-    NotedState::Backoff { after: FailureCause::StartTimeout, until }
+    NotedState::Backoff { after: FailureCause::Watchdog("silent".into()), until }
 }
 
 const RESTARTS: &[Plant] = &[

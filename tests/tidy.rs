@@ -15,9 +15,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proc", &[]),
     ("keeper", &["proc"]),
     ("aside", &[]),
-    ("probe", &["aside", "engine", "unit"]),
+    ("expr", &["unit"]),
+    ("probe", &["aside", "engine", "expr", "unit"]),
+    ("guard", &["aside", "engine", "unit"]),
+    ("incident", &["aside", "engine", "proc", "unit"]),
+    ("history", &["aside", "engine", "unit"]),
+    ("alert", &["aside", "engine", "unit"]),
     ("log", &["engine", "unit"]),
-    ("supervisor", &["aside", "proc", "probe", "log", "keeper", "engine", "graph", "unit"]),
+    (
+        "supervisor",
+        &[
+            "aside", "proc", "expr", "probe", "guard", "incident", "history", "alert", "log", "keeper",
+            "engine", "graph", "unit",
+        ],
+    ),
     ("api", &["aside", "proc", "supervisor", "log", "engine", "graph", "unit"]),
     ("cli", &["api", "supervisor", "keeper", "probe", "log", "sim", "engine", "graph", "unit"]),
 ];

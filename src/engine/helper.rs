@@ -40,7 +40,7 @@ impl Engine {
         match role {
             Role::StopCommand { run } => self.on_stop_command_finished(id, run),
             Role::Lever(lever) => self.on_lever_finished(id, helper, lever, outcome, said),
-            Role::Repair { .. } | Role::Reload { .. } => self.bug(Some(id), "an answer of a rung"),
+            Role::Repair { .. } | Role::Reload { .. } => self.on_repaired(id, helper, outcome, said),
         }
     }
 }

@@ -58,7 +58,8 @@ impl Engine {
     pub(crate) fn rest_for_connection(&mut self, id: UnitId) {
         self.units[id].attempt = 0;
         self.units[id].is_called = false;
-        self.close_incident(id);
+        self.works(id);
+        self.leave_incident(id);
         self.rest(id, UnitState::Waiting { on: WaitingOn::Connection, is_hopeless: false, after: None });
     }
 

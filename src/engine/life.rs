@@ -37,7 +37,12 @@ pub(crate) struct Unit {
     pub(crate) last_exit: Option<ExitStatus>,
     /// Automatic starts that count for the start limit, oldest first.
     pub(crate) starts: Vec<Timestamp>,
+    /// The open incident that its trouble is part of.
     pub(crate) incident: Option<IncidentId>,
+    /// Evidence that was asked for and is not kept yet; the latest, where there are several.
+    pub(crate) capture: Option<Capture>,
+    /// The helper of the rung that is being tried.
+    pub(crate) repair: Option<HelperId>,
     pub(crate) probes: Box<[ProbeTrack]>,
     /// A person, a connection or a dependent wants a lazy unit up: its next start waits for no connection.
     pub(crate) is_called: bool,
@@ -49,6 +54,12 @@ pub(crate) struct Unit {
     pub(crate) remark: Option<Box<str>>,
     /// What the keeper remembers of it.
     pub(crate) noted: Option<Box<UnitNote>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capture {
+    pub(crate) incident: IncidentId,
+    pub(crate) run: Option<RunId>,
 }
 
 /// One spawn, from its order until nothing of it is left; or one watch over what has no process of ours,
@@ -134,6 +145,8 @@ impl Unit {
             last_exit: None,
             has_passed: false,
             incident: None,
+            capture: None,
+            repair: None,
             health: Health::Unknown,
             probes: std::iter::repeat_with(ProbeTrack::default).take(probes).collect(),
             is_called: false,

@@ -16,6 +16,7 @@ pub mod effect;
 pub mod id;
 pub mod time;
 pub mod state;
+pub mod incident;
 pub mod status;
 pub mod timers;
 mod life;
@@ -28,10 +29,10 @@ mod stop;
 mod helper;
 mod health;
 mod recover;
+pub mod ladder;
 mod boot;
 mod request;
 mod rebuild;
-mod incident;
 mod reason;
 mod policy;
 pub mod invariants;
@@ -43,10 +44,11 @@ use crate::engine::boot::Boot;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Effects, Fact, Note};
 use crate::engine::event::Event;
-use crate::engine::id::{RequestId, UnitId};
+use crate::engine::id::{IncidentId, RequestId, UnitId};
+use crate::engine::incident::Incident;
 use crate::engine::life::{Owners, Unit, Units};
 use crate::engine::request::Pending;
-use crate::engine::state::{StateName, StopReason, UnitState};
+use crate::engine::state::{StateName, StopReason, StopStage, UnitState};
 use crate::engine::time::{Now, Timestamp, WallTime};
 use crate::engine::timers::{Timer, Timers};
 use crate::graph::Graph;
@@ -91,7 +93,12 @@ pub struct Engine {
     next_probe: u64,
     next_helper: u64,
     last_incident: u64,
-    open_incidents: u32,
+    /// The open ones.
+    incidents: BTreeMap<IncidentId, Incident>,
+    /// Of which this step changed something.
+    changed_incidents: BTreeSet<IncidentId>,
+    /// Units that are restarted for others, whose own restart comes next.
+    healing: BTreeMap<UnitId, BTreeSet<UnitId>>,
     late_facts: u64,
     now: Now,
     /// Who should be up, still to spread along the graph.
@@ -130,7 +137,9 @@ impl Engine {
             next_probe: 1,
             next_helper: 1,
             last_incident: 0,
-            open_incidents: 0,
+            incidents: BTreeMap::new(),
+            changed_incidents: BTreeSet::new(),
+            healing: BTreeMap::new(),
             late_facts: 0,
             now: Now::default(),
             wishes: VecDeque::new(),
@@ -182,7 +191,9 @@ impl Engine {
             Event::HelperFinished { helper, outcome, said } => {
                 self.on_helper_finished(helper, outcome, &said);
             }
-            Event::EvidenceCaptured { .. } => self.late(), // nothing asks for it yet
+            Event::EvidenceCaptured { incident, unit, run, is_complete } => {
+                self.on_evidence_captured(incident, unit, run, is_complete);
+            }
             Event::Notified { run, notice } => self.on_notified(run, notice),
             Event::ReadyShown { run } => self.on_ready_shown(run),
             Event::ConnectionArrived { unit } => self.on_connection(unit),
@@ -205,7 +216,10 @@ impl Engine {
             (Some(id), Timer::KillWait) => self.on_kill_wait_over(id),
             (Some(id), Timer::ProbeDue(index)) => self.start_probe(id, index),
             (Some(id), Timer::Watchdog) => self.on_watchdog_due(id),
-            (Some(id), Timer::Settle) => self.close_incident(id),
+            (Some(id), Timer::Settle) => self.leave_incident(id),
+            (Some(id), Timer::CaptureWait) => self.on_capture_wait_over(id),
+            (Some(id), Timer::RungSettle) => self.on_rung_settled(id),
+            (Some(id), Timer::RungPause) => self.on_rung_pause_over(id),
             (None, Timer::BootTimeout) => self.on_boot_timeout(),
             (None, Timer::ShutdownTimeout) => self.kill_everything(),
             (
@@ -214,8 +228,11 @@ impl Engine {
                 | Timer::StartTimeout
                 | Timer::StopGrace
                 | Timer::KillWait
+                | Timer::CaptureWait
                 | Timer::ProbeDue(_)
                 | Timer::Watchdog
+                | Timer::RungSettle
+                | Timer::RungPause
                 | Timer::Settle,
             )
             | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
@@ -277,6 +294,10 @@ impl Engine {
                     self.begin_stop(id, StopReason::Down);
                 }
             }
+            // Nobody waits for evidence of what is not wanted any more.
+            UnitState::Stopping { stage: StopStage::Capturing, .. } if !is_wanted => {
+                self.go_on_stopping(id);
+            }
             UnitState::Waiting { .. }
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
@@ -305,6 +326,7 @@ impl Engine {
             }
             effects.push(Effect::Remember(Note::Unit(id, Box::new(note))));
         }
+        effects.extend(self.changed_incident_notes());
         effects.extend(self.facts.drain(..).map(Effect::Record));
         effects.append(&mut self.actions);
         Effects(effects)
@@ -335,8 +357,11 @@ impl Engine {
 
     fn on_entered(&mut self, id: UnitId, state: StateName) {
         match state {
-            StateName::Completed => self.close_incident(id),
-            StateName::Ready => self.watch_it_settle(id),
+            StateName::Completed => {
+                self.works(id);
+                self.leave_incident(id);
+            }
+            StateName::Ready => self.recovered(id),
             StateName::Inactive
             | StateName::Unhealthy
             | StateName::Waiting
@@ -345,6 +370,9 @@ impl Engine {
             | StateName::Backoff
             | StateName::Failed => {}
         }
+        if !self.healing.is_empty() {
+            self.tell_the_healed(id, state);
+        }
         self.on_essential(id, state);
     }
 
@@ -352,7 +380,7 @@ impl Engine {
     fn rest(&mut self, id: UnitId, state: UnitState) {
         if state == UnitState::Inactive {
             self.units[id].is_called = false;
-            self.close_incident(id);
+            self.leave_incident(id);
         }
         self.enter(id, state);
     }

@@ -208,7 +208,11 @@ impl Engine {
                 stage: StopStage::Command | StopStage::Signalled | StopStage::Sweeping,
                 ..
             } => Timer::StopGrace,
-            UnitState::Stopping { stage: StopStage::Killed | StopStage::Unkillable, .. }
+            // While its evidence is kept nobody has told it to stop.
+            UnitState::Stopping {
+                stage: StopStage::Capturing | StopStage::Killed | StopStage::Unkillable,
+                ..
+            }
             | UnitState::Inactive
             | UnitState::Waiting { .. }
             | UnitState::Ready
@@ -272,7 +276,7 @@ impl Engine {
             UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                 if self.units[id].desired.is_up() {
                     let cause = FailureCause::Watchdog(why.into());
-                    self.open_incident(id, &cause.to_string());
+                    self.trouble(id, &cause);
                     self.begin_stop(id, StopReason::Failed(cause));
                 } else if self.timers.at(Some(id), Timer::Watchdog).is_none() {
                     self.wind_watchdog(id); // its stop waits for others, and may be taken back

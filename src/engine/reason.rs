@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::id::UnitId;
+use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::state::{
     Desired, DownSource, FailureCause, Health, StopReason, StopStage, UnitState, WaitingOn,
 };
@@ -38,7 +39,7 @@ impl Engine {
             is_booted: self.boot.is_booted,
             phase: self.last_open_phase(),
             is_stopping: self.boot.shutdown.is_some(),
-            open_incidents: self.open_incidents,
+            open_incidents: u32::try_from(self.incidents.len()).unwrap_or(u32::MAX),
             late_facts: self.late_facts,
         }
     }
@@ -65,7 +66,9 @@ impl Engine {
             }
             (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => self.worst_holder(),
             (UnitState::Waiting { on: WaitingOn::Connection, .. }, _) => None,
-            (UnitState::Stopping { why: StopReason::Follow(other), .. }, _) => Some(*other),
+            (UnitState::Stopping { why: StopReason::Follow(other) | StopReason::Heals(other), .. }, _) => {
+                Some(*other)
+            }
             (UnitState::Inactive, Desired::Down(DownSource::Dependency)) => self.dependency_that_is_down(id),
             (UnitState::Starting | UnitState::Ready | UnitState::Unhealthy, Desired::Down(_)) => {
                 self.holder_of(id)
@@ -103,7 +106,13 @@ impl Engine {
             UnitState::Waiting { on, .. } => self.why_waiting(id, on),
             UnitState::Starting => self.why_starting(id),
             UnitState::Ready => self.why_ready(id),
-            UnitState::Unhealthy => self.with_remark(id, self.probe_words(id).into()),
+            UnitState::Unhealthy => {
+                let words = match self.climbing_words(id) {
+                    Some(words) => format!("{}; {words}", self.probe_words(id)),
+                    None => self.probe_words(id).into(),
+                };
+                self.with_remark(id, words)
+            }
             UnitState::Stopping { why, stage, .. } => self.why_stopping(id, why, *stage),
             UnitState::Backoff { after, until } => {
                 let delay = whole_millis(until.since(unit.since));
@@ -234,7 +243,7 @@ impl Engine {
     fn why_shut(&self, id: UnitId, is_overdue: bool) -> String {
         let part = self.probe_words(id);
         if is_overdue {
-            format!("{}: {part}; it goes on trying", FailureCause::StartTimeout)
+            format!("{}; it goes on trying", FailureCause::StartTimeout(part))
         } else {
             format!("waits for its check to hold: {part}")
         }
@@ -264,6 +273,7 @@ impl Engine {
             StopReason::Down => self.why_down(id),
             StopReason::Restart => "restart by an operator".to_owned(),
             StopReason::Follow(other) => format!("follows {}, which restarts", self.spec(*other).name),
+            StopReason::Heals(other) => format!("restarts so that {} heals", self.spec(*other).name),
             StopReason::Failed(cause) => cause.to_string(),
             StopReason::Ended(exit) => exit.to_string(),
         };
@@ -272,13 +282,20 @@ impl Engine {
         if self.is_watch(id) {
             return match stage {
                 StopStage::Command => format!("{why}; its command runs, at most {grace}"),
-                StopStage::Signalled | StopStage::Sweeping | StopStage::Killed | StopStage::Unkillable => {
+                StopStage::Capturing
+                | StopStage::Signalled
+                | StopStage::Sweeping
+                | StopStage::Killed
+                | StopStage::Unkillable => {
                     format!("{why}; no longer watched")
                 }
             };
         }
         let (_, signal, _) = self.way_to_stop(id, why_stopping);
         match stage {
+            StopStage::Capturing => {
+                format!("{why}; its evidence is kept first, for {} at most", Pretty(CAPTURE_WAIT))
+            }
             StopStage::Command => format!("{why}; its stop command runs, SIGKILL after {grace}"),
             StopStage::Signalled if self.units[id].run.as_ref().is_some_and(|run| run.pid.is_none()) => {
                 format!("{why}; {signal} as soon as it runs")

@@ -8,6 +8,7 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Handover, UnitNote};
 use crate::engine::id::{RunId, UnitId};
+use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::life::Run;
 use crate::engine::ready::Readiness;
 use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
@@ -46,10 +47,14 @@ impl Engine {
             }
             self.mark(id);
         }
+        self.restore_incidents(notes.incidents);
         let late = self.adopt(runs);
         for id in set.ids() {
             self.settle_without_run(id);
             self.recount(id);
+        }
+        for id in set.ids() {
+            self.resume_ladder(id);
         }
         self.finish_half_noted_wishes();
         if self.boot.shutdown.is_some() {
@@ -66,9 +71,8 @@ impl Engine {
         self.boot.is_booted = note.is_booted;
         self.boot.waiting_since = note.waiting_since;
         self.boot.shutdown = note.shutdown;
-        self.boot.incident = note.incident;
+        self.boot.noted_incident = note.incident;
         self.last_incident = note.last_incident;
-        self.open_incidents = u32::from(note.incident.is_some());
         match note.shutdown {
             Some(shutdown) => {
                 let at = shutdown.since.after(self.set.shutdown_timeout);
@@ -96,8 +100,6 @@ impl Engine {
         unit.has_passed = note.has_passed;
         unit.incident = note.incident;
         unit.leaves_dependents = note.leaves_dependents;
-        self.open_incidents = self.open_incidents.saturating_add(u32::from(note.incident.is_some()));
-        self.last_incident = self.last_incident.max(note.incident.map_or(0, |incident| incident.0));
         self.units[id].noted = Some(Box::new(note));
     }
 
@@ -114,6 +116,7 @@ impl Engine {
                 continue;
             };
             if self.was_accounted_for(id, &handed) {
+                self.capture_again(id, handed.run);
                 self.actions.push(Effect::Release { run: handed.run });
                 continue;
             }
@@ -146,6 +149,24 @@ impl Engine {
         note.last_run.is_some_and(|last| handed.run < last || (handed.run == last && rests))
     }
 
+    /// What was noted came first; whether the evidence was ordered then is not known, and it must be kept
+    /// before the release.
+    fn capture_again(&mut self, id: UnitId, run: RunId) {
+        let cause = match self.units[id].noted.as_deref().map(|note| &note.life) {
+            Some(NotedState::Backoff { after: cause, .. } | NotedState::Failed { cause }) => cause.clone(),
+            Some(
+                NotedState::Inactive
+                | NotedState::Starting
+                | NotedState::Ready
+                | NotedState::Unhealthy
+                | NotedState::Stopping { .. }
+                | NotedState::Completed,
+            )
+            | None => return,
+        };
+        self.capture_of(id, Some(run), &cause);
+    }
+
     /// True when something happened to the run that the unit does not know yet.
     fn adopt_run(&mut self, id: UnitId, handed: &HandedRun) -> bool {
         let note = self.units[id].noted.as_deref().map(|note| note.life.clone());
@@ -171,7 +192,15 @@ impl Engine {
         self.facts.push(Fact::Adopted { unit: id, ordinal: handed.ordinal });
         self.watch_it_settle(id);
         if pid.is_some() && self.units[id].is_up() {
-            self.resume_run(id, handed.run);
+            self.resume_run(id);
+        }
+        let is_over =
+            matches!(handed.condition, HandedCondition::Exited { .. } | HandedCondition::FailedToSpawn(_));
+        if !is_over
+            && self.units[id].state == UnitState::Starting
+            && matches!(self.spec(id).ready, Ready::Log(_))
+        {
+            self.actions.push(Effect::WatchReadyLine { run: handed.run, unit: id });
         }
         match handed.condition {
             HandedCondition::Live { .. } | HandedCondition::Spawning => false,
@@ -179,14 +208,11 @@ impl Engine {
         }
     }
 
-    /// Probes, the watchdog and the watch over its log went with the supervisor that had them.
-    fn resume_run(&mut self, id: UnitId, run: RunId) {
+    /// Probes and the watchdog went with the supervisor that had them.
+    fn resume_run(&mut self, id: UnitId) {
         let is_starting = self.units[id].state == UnitState::Starting;
         if !is_starting {
             self.wind_watchdog(id);
-        }
-        if is_starting && matches!(self.spec(id).ready, Ready::Log(_)) {
-            self.actions.push(Effect::WatchReadyLine { run, unit: id });
         }
         if !is_starting || !self.readiness(id).is_told() {
             self.start_probing(id);
@@ -195,7 +221,8 @@ impl Engine {
 
     fn adopted_state(&mut self, id: UnitId, handed: &HandedRun, note: Option<NotedState>) -> UnitState {
         match note {
-            Some(NotedState::Ready | NotedState::Unhealthy) => UnitState::Ready,
+            Some(NotedState::Ready) => UnitState::Ready,
+            Some(NotedState::Unhealthy) => UnitState::Unhealthy,
             Some(NotedState::Stopping { why, stage, deadline }) => {
                 self.resume_stop(id, handed, why, stage, deadline)
             }
@@ -246,7 +273,15 @@ impl Engine {
         };
         let now = self.now.mono;
         let stage = match stage {
-            StopStage::Command | StopStage::Signalled => {
+            // Nobody knows whether it was kept.
+            StopStage::Capturing if has_leader && self.units[id].desired.is_up() => {
+                if let StopReason::Failed(cause) = &why {
+                    self.capture(id, cause);
+                }
+                self.timers.set(Some(id), Timer::CaptureWait, now.after(CAPTURE_WAIT));
+                stage
+            }
+            StopStage::Capturing | StopStage::Command | StopStage::Signalled => {
                 if has_leader {
                     self.signal(run, signal, SignalScope::Main);
                 }
@@ -312,6 +347,7 @@ impl Engine {
                     StopReason::Down
                     | StopReason::Restart
                     | StopReason::Follow(_)
+                    | StopReason::Heals(_)
                     | StopReason::Failed(_) => {
                         self.after_stop(id, why);
                     }
@@ -373,7 +409,8 @@ impl Engine {
                 let timer = self
                     .timers
                     .at(Some(id), Timer::StopGrace)
-                    .or_else(|| self.timers.at(Some(id), Timer::KillWait));
+                    .or_else(|| self.timers.at(Some(id), Timer::KillWait))
+                    .or_else(|| self.timers.at(Some(id), Timer::CaptureWait));
                 NotedState::Stopping {
                     why: why.clone(),
                     stage: *stage,

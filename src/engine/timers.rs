@@ -15,9 +15,15 @@ pub enum Timer {
     StopGrace,
     /// Five seconds after SIGKILL: what still lives then cannot be killed.
     KillWait,
+    /// Two seconds for what shows why a live run failed; then it is ended without.
+    CaptureWait,
     ProbeDue(u16),
     /// The next keep-alive is due.
     Watchdog,
+    /// Of a rung that was tried: it has helped by then, or the next one follows.
+    RungSettle,
+    /// Before the last rung is tried again.
+    RungPause,
     /// Of a unit that is ready again while its incident is open.
     Settle,
     /// Of the barrier that is waited for.
@@ -32,9 +38,10 @@ impl Timer {
         match self {
             Self::BackoffDelay => state == Backoff,
             Self::StartTimeout => state == Starting,
-            Self::StopGrace | Self::KillWait => state == Stopping,
+            Self::CaptureWait | Self::StopGrace | Self::KillWait => state == Stopping,
             Self::ProbeDue(_) => [Starting, Ready, Unhealthy].contains(&state),
             Self::Watchdog => [Ready, Unhealthy].contains(&state),
+            Self::RungSettle | Self::RungPause => state == Unhealthy,
             Self::Settle => state == Ready,
             Self::BootTimeout | Self::ShutdownTimeout => false,
         }
@@ -48,6 +55,9 @@ impl fmt::Display for Timer {
             Self::StartTimeout => f.write_str("start-timeout"),
             Self::StopGrace => f.write_str("stop-grace"),
             Self::KillWait => f.write_str("kill-wait"),
+            Self::CaptureWait => f.write_str("capture-wait"),
+            Self::RungSettle => f.write_str("rung-settle"),
+            Self::RungPause => f.write_str("rung-pause"),
             Self::ProbeDue(index) => write!(f, "probe-due {index}"),
             Self::Watchdog => f.write_str("watchdog"),
             Self::Settle => f.write_str("settle"),

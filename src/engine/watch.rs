@@ -121,10 +121,13 @@ impl Engine {
         let restart = spec.levers.restart.is_some().then_some(Lever::Restart);
         match why {
             StopReason::Down => stop,
-            StopReason::Restart | StopReason::Follow(_) => restart.or(stop),
+            StopReason::Restart | StopReason::Follow(_) | StopReason::Heals(_) => restart.or(stop),
             StopReason::Failed(cause) => match cause {
                 FailureCause::Unhealthy(_) => restart.or(stop),
-                FailureCause::StartTimeout
+                FailureCause::RungStopped(_) => stop,
+                FailureCause::CannotProbe(_)
+                | FailureCause::Unkillable
+                | FailureCause::StartTimeout(_)
                 | FailureCause::Watchdog(_)
                 | FailureCause::SpawnFailed(_)
                 | FailureCause::ExitedEarly(_)
@@ -190,7 +193,7 @@ impl Engine {
             NotedState::Ready | NotedState::Unhealthy => {
                 run.was_ready = true;
                 run.start_period_over = true;
-                UnitState::Ready
+                if note.life == NotedState::Ready { UnitState::Ready } else { UnitState::Unhealthy }
             }
             NotedState::Stopping { why, .. } => {
                 UnitState::Stopping { why: why.clone(), stage: StopStage::Command }
@@ -239,8 +242,8 @@ impl Engine {
         if let Some(run) = &mut self.units[id].run {
             run.is_overdue = true;
         }
-        let why = format!("{}: {}", FailureCause::StartTimeout, self.probe_words(id));
-        self.open_incident(id, &why);
+        let cause = FailureCause::StartTimeout(self.probe_words(id));
+        self.trouble(id, &cause);
         self.mark(id);
     }
 

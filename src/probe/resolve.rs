@@ -6,7 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
 use crate::aside::Threads;
-use crate::engine::event::Verdict;
 use crate::engine::time::Pretty;
 use crate::probe::in_words;
 
@@ -28,8 +27,8 @@ impl Resolver {
     /// Where `host` may be found, best first. An address and `localhost` are known without asking anybody.
     ///
     /// # Errors
-    /// The verdict `Error`.
-    pub async fn resolve(&self, host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, Verdict> {
+    /// Why not, in words: never a failure of the service.
+    pub async fn resolve(&self, host: &str, port: u16, limit: Duration) -> Result<Vec<SocketAddr>, String> {
         let with_port = |ip| SocketAddr::new(ip, port);
         if let Ok(ip) = host.parse::<IpAddr>() {
             return Ok(vec![with_port(ip)]);
@@ -44,7 +43,7 @@ impl Resolver {
             Some(Err(error)) => in_words(&error),
             None => format!("the resolver gave no answer within {}", Pretty(limit)),
         };
-        Err(Verdict::Error(format!("cannot resolve {host}: {why}").into()))
+        Err(format!("cannot resolve {host}: {why}"))
     }
 }
 
@@ -75,7 +74,7 @@ pub(super) mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
     }
 
-    fn ask(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, Verdict> {
+    fn ask(resolver: &Resolver, host: &str) -> Result<Vec<SocketAddr>, String> {
         runtime().block_on(resolver.resolve(host, 80, Duration::from_millis(20)))
     }
 
@@ -83,14 +82,14 @@ pub(super) mod tests {
     fn a_resolver_that_hangs_is_no_failure_of_the_service() {
         let error = ask(&hanging(), "db.internal");
         let why = "cannot resolve db.internal: the resolver gave no answer within 20ms";
-        assert_eq!(error, Err(Verdict::Error(why.into())));
+        assert_eq!(error, Err(why.to_owned()));
     }
 
     #[test]
     fn an_unknown_name_is_no_failure_of_the_service() {
         let nobody = Resolver { ask: |_| Err(io::Error::other("no such name")), ..Resolver::default() };
         let error = ask(&nobody, "db.internal");
-        assert_eq!(error, Err(Verdict::Error("cannot resolve db.internal: no such name".into())));
+        assert_eq!(error, Err("cannot resolve db.internal: no such name".to_owned()));
     }
 
     #[test]

@@ -35,6 +35,11 @@ pub struct Script {
     pub shows_ready: Option<Duration>,
     /// It goes silent: no keep-alive comes.
     pub is_silent: bool,
+    pub evidence: Evidence,
+    /// What its repair program and its reload command do.
+    pub repair: Repair,
+    /// What the signal of its reload does. `None`: what any signal does.
+    pub reload: Option<Healing>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +93,44 @@ pub enum StopCommandScript {
     Hangs,
 }
 
+/// How what shows why a unit failed is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    pub takes: Duration,
+    pub outcome: EvidenceScript,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvidenceScript {
+    Complete,
+    Incomplete,
+    /// Nobody answers.
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repair {
+    pub takes: Duration,
+    pub outcome: RepairScript,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairScript {
+    /// Ends with 0.
+    Ends(Healing),
+    /// Ends with 1.
+    Fails,
+    NotStarted,
+    Hangs,
+}
+
+/// Whether the unit's probes pass from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Healing {
+    Heals,
+    DoesNotHelp,
+}
+
 /// How long the keeper waits for an exec.
 pub const SPAWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -110,6 +153,9 @@ impl Default for Script {
             restart_lever: StopCommand::WORKS,
             shows_ready: Some(Duration::ZERO),
             is_silent: false,
+            evidence: Evidence { takes: Duration::ZERO, outcome: EvidenceScript::Complete },
+            repair: Repair { takes: Duration::ZERO, outcome: RepairScript::Ends(Healing::Heals) },
+            reload: Some(Healing::Heals),
         }
     }
 }
@@ -151,6 +197,12 @@ pub enum Trait {
     Silent(bool),
     /// `runs-outside api`, `is-gone-outside api`: somebody else started or ended what is only watched.
     Outside(bool),
+    /// `evidence redis complete|incomplete|never takes=1s`
+    Evidence(Evidence),
+    /// `repair redis heals|does-not-help|fails|not-started|hangs takes=1s`
+    Repair(Repair),
+    /// `reload redis heals|does-not-help|ends-it`
+    Reload(Option<Healing>),
     /// `calm redis`: the default script; a task then ends well at once.
     Calm,
 }
@@ -184,6 +236,9 @@ impl Script {
             Trait::ShowsReady(after) => self.shows_ready = after,
             Trait::Silent(is_silent) => self.is_silent = is_silent,
             Trait::Outside(_) => {} // a fact of the host, not of the script
+            Trait::Evidence(evidence) => self.evidence = evidence,
+            Trait::Repair(repair) => self.repair = repair,
+            Trait::Reload(reload) => self.reload = reload,
             Trait::Calm => *self = Self::default(),
         }
     }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::engine::event::{Ask, ExitStatus, Notice};
 use crate::engine::time::Pretty;
-use crate::sim::actor::{ERRNOS, Leftover, ProbeAnswer, SpawnOutcome, StopCommand, StopCommandScript, Trait};
+use crate::sim::actor::{
+    ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, SpawnOutcome,
+    StopCommand, StopCommandScript, Trait,
+};
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 
@@ -187,6 +190,11 @@ fn show_trait(unit: &UnitName, what: &Trait, f: &mut fmt::Formatter<'_>) -> fmt:
         Trait::Silent(false) => write!(f, "keeps-alive {unit}"),
         Trait::Outside(true) => write!(f, "runs-outside {unit}"),
         Trait::Outside(false) => write!(f, "is-gone-outside {unit}"),
+        Trait::Evidence(evidence) => show_evidence(unit, *evidence, f),
+        Trait::Repair(repair) => show_repair(unit, *repair, f),
+        Trait::Reload(reload) => {
+            write!(f, "reload {unit} {}", reload.map_or("ends-it", healing_word))
+        }
         Trait::Calm => write!(f, "calm {unit}"),
     }
 }
@@ -207,6 +215,38 @@ fn show_leftover(unit: &UnitName, leftover: Leftover, f: &mut fmt::Formatter<'_>
         write!(f, " for={}", Pretty(after))?;
     }
     if leftover.ignores_term { f.write_str(" ignoring-term") } else { Ok(()) }
+}
+
+fn show_evidence(unit: &UnitName, evidence: Evidence, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let outcome = match evidence.outcome {
+        EvidenceScript::Complete => "complete",
+        EvidenceScript::Incomplete => "incomplete",
+        EvidenceScript::Never => "never",
+    };
+    write!(f, "evidence {unit} {outcome}")?;
+    show_takes(evidence.takes, f)
+}
+
+fn show_repair(unit: &UnitName, repair: Repair, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let outcome = match repair.outcome {
+        RepairScript::Ends(healing) => healing_word(healing),
+        RepairScript::Fails => "fails",
+        RepairScript::NotStarted => "not-started",
+        RepairScript::Hangs => "hangs",
+    };
+    write!(f, "repair {unit} {outcome}")?;
+    show_takes(repair.takes, f)
+}
+
+fn healing_word(healing: Healing) -> &'static str {
+    match healing {
+        Healing::Heals => "heals",
+        Healing::DoesNotHelp => "does-not-help",
+    }
+}
+
+fn show_takes(takes: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if takes.is_zero() { Ok(()) } else { write!(f, " takes={}", Pretty(takes)) }
 }
 
 fn show_notice(unit: &UnitName, notice: &Notice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -238,7 +278,7 @@ fn show_stop_command(
         StopCommandScript::Hangs => "hangs",
     };
     write!(f, "{word} {unit} {outcome}")?;
-    if command.takes.is_zero() { Ok(()) } else { write!(f, " takes={}", Pretty(command.takes)) }
+    show_takes(command.takes, f)
 }
 
 struct ExitWords(ExitStatus);

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::engine::event::{Ask, ExitStatus, Notice};
 use crate::engine::time::Timestamp;
 use crate::sim::actor::{
-    ERRNOS, Leftover, ProbeAnswer, STEPS, SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
+    ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, STEPS,
+    SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
 };
 use crate::sim::command::Command;
 use crate::sim::random::Random;
@@ -14,12 +15,15 @@ use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
 use crate::unit::spec::listen::{Listen, ListenAddress, SocketSpec};
 use crate::unit::spec::probe::{Address, Expression, Pattern, ProbeKind, ProbeSpec, Retries};
-use crate::unit::spec::recover::Ladder;
+use crate::unit::spec::recover::{Channel, Ladder, Reload, Route, Rung};
 use crate::unit::spec::{
     Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId,
     Ready, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId, UnitKind,
     UnitSet, UnitSpec, WhenFull,
 };
+
+/// The one that every drawn set has.
+const CHANNEL: &str = "ops";
 
 /// A signal that means what the process makes of it.
 const SIGUSR1: SignalNumber = SignalNumber(10);
@@ -75,10 +79,11 @@ pub enum Trouble {
     /// Somebody else starts or ends what is only watched, or its levers do not do as they should.
     Outside,
     Connect,
+    Healing,
 }
 
 impl Trouble {
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Exit,
         Self::Start,
         Self::Stop,
@@ -98,6 +103,7 @@ impl Trouble {
         Self::Tell,
         Self::Outside,
         Self::Connect,
+        Self::Healing,
     ];
 }
 
@@ -153,7 +159,7 @@ pub fn units(profile: &Profile, random: &mut Random) -> UnitSet {
         boot_timeout: Duration::from_secs(random.between(5, 300)),
         shutdown_timeout: Duration::from_secs(random.between(30, 120)),
         log_total_bytes: 1 << 30,
-        alerts: Vec::new(),
+        alerts: vec![Channel { name: CHANNEL.into(), route: Route::Exec { command: vec!["tell".into()] } }],
         heartbeat: None,
     }
 }
@@ -192,6 +198,7 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     if random.chance(150) {
         unit.kind = UnitKind::Task;
         unit.restart.policy = RestartPolicy::OnFailure;
+        unit.recover = Ladder::empty();
     }
     // Phases grow with the index, so that no dependency points into a later one.
     let phase = at.saturating_mul(profile.phases).checked_div(profile.units.max(1)).unwrap_or(0);
@@ -206,6 +213,10 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
         unit.ready = if random.chance(800) { Ready::Health } else { Ready::Started };
     }
     unit.restart = restart(unit.restart, unit.kind, random);
+    unit.recover = usual_ladder(&unit);
+    if !unit.health.is_empty() && random.chance(600) {
+        unit.recover = ladder(earlier, random);
+    }
     unit.stop = StopSpec {
         signal: if random.chance(900) { SignalNumber::TERM } else { SignalNumber::INT },
         grace: if random.chance(50) { Duration::ZERO } else { random.millis(100, 10_000) },
@@ -244,12 +255,18 @@ fn external(unit: &mut UnitSpec, random: &mut Random) {
     if unit.health.is_empty() {
         unit.health = vec![probe(random)];
     }
+    unit.stop.signal = SignalNumber::TERM; // nobody gets it
     let command = |word: &str| Some(vec![Template::Plain(word.into())]);
     unit.levers.start = command("start");
     unit.levers.restart = if random.chance(500) { command("restart") } else { None };
-    if unit.levers.restart.is_none() && unit.stop.command.is_none() {
-        unit.recover = Ladder::empty();
-    }
+    let can_restart = unit.levers.restart.is_some() || unit.stop.command.is_some();
+    let can_stop = unit.stop.command.is_some();
+    unit.recover.rungs.retain(|rung| match rung {
+        Rung::Restart { .. } => can_restart,
+        Rung::Stop => can_stop,
+        Rung::Reload(Reload::Signal(_)) => false,
+        Rung::Reload(Reload::Command(_)) | Rung::Exec { .. } | Rung::Alert { .. } => true,
+    });
 }
 
 fn gate(unit: &mut UnitSpec, random: &mut Random) {
@@ -268,7 +285,10 @@ fn gate(unit: &mut UnitSpec, random: &mut Random) {
         start_period: Duration::ZERO,
     }];
     unit.stop = StopSpec { signal: SignalNumber::TERM, grace: Duration::from_secs(10), command: None };
-    unit.recover = Ladder::empty();
+    unit.recover.rungs.retain(|rung| match rung {
+        Rung::Exec { .. } | Rung::Alert { .. } => true,
+        Rung::Restart { .. } | Rung::Reload(_) | Rung::Stop => false,
+    });
 }
 
 pub(crate) const GATE_CHECK: &str = "guard.level == 'ok'";
@@ -277,6 +297,39 @@ fn lazy(unit: &UnitSpec, at: u64) -> Listen {
     let port = u16::try_from(at).unwrap_or(0).saturating_add(20_000);
     let address = ListenAddress::Tcp(Address { host: "127.0.0.1".into(), port });
     Listen { sockets: vec![SocketSpec { name: unit.name.as_str().into(), address }], is_lazy: true }
+}
+
+fn usual_ladder(unit: &UnitSpec) -> Ladder {
+    match (unit.kind, unit.restart.policy) {
+        (UnitKind::Service, RestartPolicy::Always | RestartPolicy::OnFailure) => Ladder::restart(),
+        (UnitKind::Service, RestartPolicy::Never)
+        | (UnitKind::Task | UnitKind::External | UnitKind::Gate, _) => Ladder::empty(),
+    }
+}
+
+/// Rungs of every kind in any order; nothing follows a stop.
+fn ladder(earlier: &[UnitSpec], random: &mut Random) -> Ladder {
+    let command = || vec![Template::Plain("repair".into())];
+    let mut rungs = Vec::new();
+    for _ in 0..random.between(1, 4) {
+        rungs.push(match random.below(9) {
+            0 | 1 => Rung::Exec { command: command(), timeout: random.millis(500, 20_000) },
+            2 => Rung::Reload(Reload::Signal(SignalNumber::HUP)),
+            3 => Rung::Reload(Reload::Command(command())),
+            4 | 5 => Rung::Alert { channel: CHANNEL.into() },
+            6 => Rung::Restart { with: companions(earlier, random) },
+            _ => Rung::Restart { with: Vec::new() },
+        });
+    }
+    if random.chance(100) {
+        rungs.push(Rung::Stop);
+    }
+    Ladder { rungs, settle: random.millis(500, 15_000) }
+}
+
+fn companions(earlier: &[UnitSpec], random: &mut Random) -> Vec<UnitId> {
+    let at = random.below(u64::try_from(earlier.len()).unwrap_or(0));
+    u32::try_from(at).ok().filter(|_| !earlier.is_empty()).map(UnitId).into_iter().collect()
 }
 
 fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSpec {
@@ -291,9 +344,12 @@ fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSp
         }
     };
     let initial = random.millis(0, 2000);
+    let max = initial.saturating_add(random.millis(0, 30_000));
+    let starts = u32::try_from(random.between(1, 6)).unwrap_or(1);
     let limit = random.chance(300).then(|| StartLimit {
-        starts: u32::try_from(random.between(1, 6)).unwrap_or(1),
-        within: Duration::from_secs(random.between(60, 3600)),
+        starts,
+        // A limit that the backoff alone keeps from firing is none.
+        within: Duration::from_secs(random.between(60, 3600)).saturating_add(max.saturating_mul(starts + 1)),
         then: if random.chance(500) {
             OnLimit::Fail
         } else {
@@ -304,7 +360,7 @@ fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSp
         policy,
         backoff: Backoff {
             initial,
-            max: initial.saturating_add(random.millis(0, 30_000)),
+            max,
             factor_permille: u32::try_from(random.between(1000, 3000)).unwrap_or(2000),
             jitter_permille: u32::try_from(random.below(300)).unwrap_or(0),
         },
@@ -486,6 +542,7 @@ fn soon_after(trouble: Trouble, random: &mut Random) -> Option<Duration> {
         | Trouble::Tell
         | Trouble::Outside
         | Trouble::Connect
+        | Trouble::Healing
         | Trouble::Empty => return None,
     };
     random.chance(350).then(|| random.millis(0, within))
@@ -551,6 +608,7 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
         Trouble::Tell => tell(name, random),
         Trouble::Outside => behave(outside_trait(random)),
         Trouble::Connect => Command::Connect { unit: name },
+        Trouble::Healing => behave(healing_trait(random)),
     }
 }
 
@@ -558,6 +616,28 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
 fn carried(random: &mut Random) -> u16 {
     let most = if random.chance(750) { 6 } else { 60 };
     u16::try_from(random.below(most)).unwrap_or(0)
+}
+
+fn healing_trait(random: &mut Random) -> Trait {
+    let healing =
+        |random: &mut Random| if random.chance(500) { Healing::Heals } else { Healing::DoesNotHelp };
+    match random.below(3) {
+        0 => {
+            let outcomes = [EvidenceScript::Complete, EvidenceScript::Incomplete, EvidenceScript::Never];
+            let outcome = random.pick(&outcomes).copied().unwrap_or(EvidenceScript::Never);
+            Trait::Evidence(Evidence { takes: random.millis(0, 4000), outcome })
+        }
+        1 => {
+            let outcome = match random.below(5) {
+                0 => RepairScript::Fails,
+                1 => RepairScript::NotStarted,
+                2 => RepairScript::Hangs,
+                _ => RepairScript::Ends(healing(random)),
+            };
+            Trait::Repair(Repair { takes: random.millis(0, 10_000), outcome })
+        }
+        _ => Trait::Reload(random.chance(800).then(|| healing(random))),
+    }
 }
 
 fn names(first: UnitName, set: &UnitSet, random: &mut Random) -> Vec<UnitName> {

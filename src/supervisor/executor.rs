@@ -3,37 +3,33 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
 use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
-use crate::probe::http::Http;
-use crate::probe::resolve::Resolver;
-use crate::probe::tcp;
 use crate::proc::run_tag;
 use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::identity;
-use crate::supervisor::inbox::{Inbox, Outlet, Promise, attend};
+use crate::supervisor::inbox::{Outlet, attend};
 use crate::supervisor::journal::{Journal, Process, RecordedRun};
 use crate::supervisor::keeper_link::KeeperLink;
 use crate::supervisor::launch::{Ground, Launch, What};
 use crate::supervisor::lookup::{Cache, Miss};
 use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
+use crate::supervisor::probes::{Asked, Probes};
 use crate::supervisor::starts::{Ready, Starts};
 use crate::supervisor::translate;
 use crate::unit::spec::SignalNumber;
-use crate::unit::spec::probe::{Address, ProbeKind, Target};
+use crate::unit::spec::probe::ProbeKind;
 
 #[derive(Debug)]
 pub(crate) struct Executor {
@@ -57,9 +53,7 @@ pub(crate) struct Executor {
     pub(crate) lost: Option<io::Error>,
     /// Programs of launches that the keeper works on, to name in a failure.
     pub(crate) programs: BTreeMap<u64, Box<str>>,
-    probes: BTreeMap<ProbeRunId, AbortHandle>,
-    resolver: Resolver,
-    http: Rc<Http>,
+    probes: Probes,
     outlet: Outlet,
 }
 
@@ -78,7 +72,6 @@ impl Executor {
         observer: Observer,
         outlet: Outlet,
     ) -> Self {
-        let resolver = Resolver::default();
         Self {
             starts: Starts::new(Arc::clone(&ground), outlet.clone()),
             helpers: Helpers::new(clock::mono()),
@@ -86,7 +79,6 @@ impl Executor {
             link,
             journal,
             observer,
-            outlet,
             holdings: Holdings::default(),
             replies: BTreeMap::new(),
             news: VecDeque::new(),
@@ -95,9 +87,8 @@ impl Executor {
             is_over_its_boot: false,
             lost: None,
             programs: BTreeMap::new(),
-            probes: BTreeMap::new(),
-            http: Rc::new(Http::new(resolver.clone())),
-            resolver,
+            probes: Probes::new(outlet.clone()),
+            outlet,
         }
     }
 
@@ -120,8 +111,12 @@ impl Executor {
                 Effect::StartProbe { probe, unit, index } => self.start_probe(now, probe, unit, index),
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
-                Effect::CaptureEvidence { .. }
-                | Effect::Alert { .. }
+                // Nobody keeps evidence yet, so nobody waits for it.
+                Effect::CaptureEvidence { incident, unit, run, cause: _ } => {
+                    let is_complete = true;
+                    self.news.push_back(Event::EvidenceCaptured { incident, unit, run, is_complete });
+                }
+                Effect::Alert { .. }
                 | Effect::WatchReadyLine { .. }
                 | Effect::AwaitConnection { .. }
                 | Effect::ForgetConnection { .. } => {} // the engine gives none yet
@@ -201,6 +196,7 @@ impl Executor {
             self.news.push_back(Event::RunFailedToSpawn { run, failure });
             return;
         };
+        self.probes.run_begins(spec, run.0, &self.ground);
         let name = spec.name.as_str().to_owned();
         self.holdings.runs.insert(run.0, Holding::new(name, ordinal, now.mono.0, Stage::Ordered));
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
@@ -351,71 +347,30 @@ impl Executor {
 
     fn start_probe(&mut self, now: Now, probe: ProbeRunId, unit: UnitId, index: u16) {
         let set = Arc::clone(&self.ground.set);
-        let spec = set.unit(unit).and_then(|spec| spec.health.get(usize::from(index)));
-        let Some(spec) = spec else {
+        let spec = set.unit(unit);
+        let Some((name, spec)) =
+            spec.and_then(|spec| Some((&spec.name, spec.health.get(usize::from(index))?)))
+        else {
             let verdict = Verdict::Error("the unit has no such probe".into());
             self.news.push_back(Event::ProbeFinished { probe, verdict });
             return;
         };
         let limit = spec.timeout;
-        match &spec.kind {
-            ProbeKind::Exec { .. } => {
-                self.begin_helper(now, unit, What::Probe { index }, Purpose::Probe(probe), limit);
-            }
-            ProbeKind::Tcp(Address { host, port }) => {
-                let (host, port) = (host.clone(), *port);
-                let resolver = self.resolver.clone();
-                self.watch_probe(probe, async move {
-                    tcp::execute(&resolver, &host, port, limit, since_boot).await
-                });
-            }
-            ProbeKind::Http(question) => {
-                let http = Rc::clone(&self.http);
-                let (Target::Tcp(Address { host, port }), path) =
-                    (question.target.clone(), question.path.clone())
-                else {
-                    let verdict = Verdict::Error("http over a unix socket cannot be asked".into());
-                    self.news.push_back(Event::ProbeFinished { probe, verdict });
-                    return;
-                };
-                self.watch_probe(
-                    probe,
-                    async move { http.execute(&host, port, &path, limit, since_boot).await },
-                );
-            }
-            ProbeKind::Unix { .. }
-            | ProbeKind::Redis(_)
-            | ProbeKind::Postgres(_)
-            | ProbeKind::Grpc(_)
-            | ProbeKind::File(_)
-            | ProbeKind::Log(_)
-            | ProbeKind::Check(_) => {
-                let verdict = Verdict::Error("this kind of probe cannot be asked".into());
-                self.news.push_back(Event::ProbeFinished { probe, verdict });
-            }
+        if matches!(spec.kind, ProbeKind::Exec { .. }) {
+            return self.begin_helper(now, unit, What::Probe { index }, Purpose::Probe(probe), limit);
         }
-    }
-
-    fn watch_probe(&mut self, probe: ProbeRunId, asking: impl Future<Output = Verdict> + 'static) {
-        let verdict = Verdict::Error("the probe broke off".into());
-        let promise = Promise::new(self.outlet.clone(), Inbox::ProbeFinished { probe, verdict });
-        let worker = tokio::task::spawn_local(async move {
-            let verdict = asking.await;
-            promise.keep(Inbox::ProbeFinished { probe, verdict });
-        });
-        self.probes.insert(probe, worker.abort_handle());
+        let is_about_its_log = matches!(spec.kind, ProbeKind::Log(_));
+        let run = if is_about_its_log { self.holdings.newest_run_of(name.as_str()) } else { 0 };
+        self.probes.begin(probe, Asked { unit, index, run, limit }, &self.ground);
     }
 
     /// A worker's verdict; `None` when the engine took the question back.
     pub(crate) fn probe_finished(&mut self, probe: ProbeRunId, verdict: Verdict) -> Option<Event> {
-        self.probes.remove(&probe)?;
-        Some(Event::ProbeFinished { probe, verdict })
+        self.probes.finished(probe).then_some(Event::ProbeFinished { probe, verdict })
     }
 
     fn cancel_probe(&mut self, now: Now, probe: ProbeRunId) {
-        if let Some(worker) = self.probes.remove(&probe) {
-            worker.abort();
-        } else {
+        if !self.probes.cancel(probe) {
             self.cancel_helper(now, Purpose::Probe(probe));
         }
     }
@@ -509,11 +464,6 @@ impl Executor {
         self.send(&Order::Release { run }, &[]);
         self.helpers.emptied(run, now.mono).into_iter().for_each(|next| self.begin(now, next));
     }
-}
-
-/// The clock that probes measure their answers by.
-fn since_boot() -> Duration {
-    Duration::from_nanos(clock::mono().0)
 }
 
 /// Launches on their way through the keeper. It is never idle for want of more, and a boot of thousands

@@ -44,6 +44,13 @@ pub(crate) enum Stage {
     Foreign(Process),
 }
 
+impl Holdings {
+    /// The run that a unit has or had last; 0 where there is none. Looks at all of them.
+    pub(crate) fn newest_run_of(&self, unit: &str) -> u64 {
+        self.runs.iter().rev().find(|(_, holding)| holding.unit == unit).map_or(0, |(run, _)| *run)
+    }
+}
+
 impl Holding {
     pub(crate) fn new(unit: String, ordinal: u32, spawned_at: u64, stage: Stage) -> Self {
         Self { unit, ordinal, spawned_at, uid: None, exit: None, stage, descriptors: Vec::new() }

@@ -1,5 +1,6 @@
 //! From a unit's definition to an order that the keeper carries out with system calls alone.
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::env;
 use std::os::unix::ffi::OsStringExt as _;
@@ -10,8 +11,11 @@ use std::time::Duration;
 use crate::engine::effect::Role;
 use crate::engine::event::SpawnStep;
 use crate::engine::id::UnitId;
+use crate::expr::Facts;
 use crate::keeper::wire::{Limit, LogOrder, SpawnOrder};
+use crate::probe::question::{Question, Surroundings};
 use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
+use crate::supervisor::probes::Asked;
 use crate::supervisor::role;
 use crate::unit::spec::{
     InheritEnv, LogSpec, Piece, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
@@ -121,6 +125,51 @@ impl Ground {
             log,
             timeout_ms,
         })
+    }
+
+    /// What a probe asks, as far as `lookup` can fill it in; `None` for a command, or where there is no such probe.
+    ///
+    /// # Errors
+    /// As for `order`.
+    pub(crate) fn question(&self, asked: Asked, lookup: &mut dyn Lookup) -> Result<Option<Question>, Miss> {
+        let Some(spec) = self.set.unit(asked.unit) else { return Ok(None) };
+        let Some(probe) = spec.health.get(usize::from(asked.index)) else { return Ok(None) };
+        let (lookup, env) = (RefCell::new(lookup), OnceCell::new());
+        let fill = |template: &Template| match template {
+            Template::Plain(text) => Ok(text.as_bytes().to_vec()),
+            Template::Pieces(_) => {
+                if env.get().is_none() {
+                    let found = self.environment_of(spec, &mut **lookup.borrow_mut())?;
+                    // Nobody else sets it.
+                    drop(env.set(found));
+                }
+                expand(template, env.get().unwrap_or(&BTreeMap::new()))
+            }
+        };
+        let working_dir = PathBuf::from(std::ffi::OsString::from_vec(self.working_dir_of(spec)));
+        let around = Surroundings {
+            unit: spec.name.as_str(),
+            index: asked.index,
+            run: asked.run,
+            working_dir: &working_dir,
+            units_dir: &self.units_dir,
+            log_dir: &self.log_dir,
+        };
+        Question::new(&probe.kind, around, fill, Facts::new)
+    }
+
+    fn environment_of(
+        &self,
+        spec: &UnitSpec,
+        lookup: &mut dyn Lookup,
+    ) -> Result<BTreeMap<String, Vec<u8>>, Miss> {
+        let who = Who {
+            user: spec.user.clone(),
+            group: spec.group.clone(),
+            supplementary: spec.supplementary_groups.clone(),
+        };
+        let person = lookup.person(&who)?;
+        self.environment(spec, &person, lookup)
     }
 
     fn working_dir_of(&self, spec: &UnitSpec) -> Vec<u8> {
@@ -250,6 +299,9 @@ const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supervisor::lookup::{Asking, Cache};
+    use crate::unit::SourceFile;
+    use crate::unit::spec::probe::ProbeKind;
 
     fn variable(name: &str, default: Option<&str>) -> Template {
         let variable = Piece::Variable { name: name.into(), default: default.map(Into::into) };
@@ -272,6 +324,40 @@ mod tests {
     fn an_undefined_variable_is_a_failure_of_the_expand_step() {
         let Err(Miss::Failed(failure)) = expand(&variable("UNSET", None), &env()) else { panic!("expanded") };
         assert_eq!(failure.to_string(), "cannot start: expand: nothing defines ${UNSET}");
+    }
+
+    /// A unit whose probe sends a header made of `template`.
+    fn probing(dir: &Path, template: Template) -> Ground {
+        let text = "command: x\nenvironment: {OWN: \"<${FILED}>\"}\nenv_file: [secrets]\n\
+                    health: {http: 'http://127.0.0.1/'}\n";
+        let source = SourceFile { name: "u.yaml".into(), bytes: text.into() };
+        let mut set = crate::graph::load(&[source]).set.unwrap();
+        let ProbeKind::Http(probe) = &mut set.units[0].health[0].kind else { panic!("an http probe") };
+        probe.headers = vec![("X".into(), template)];
+        Ground::new(Arc::new(set), dir, dir.to_path_buf(), dir)
+    }
+
+    #[test]
+    fn what_a_probe_takes_from_the_environment_is_asked_for_on_a_worker() {
+        let dir = env::temp_dir().join(format!("mcsup-question-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("secrets"), "FILED=s3cret\n").unwrap();
+        let asked = Asked { unit: UnitId(0), index: 0, run: 0, limit: Duration::from_secs(1) };
+        let now = crate::engine::time::Timestamp(0);
+        let header = |question: Result<Option<Question>, Miss>| match question {
+            Ok(Some(Question::Http(question))) => question.headers[0].1.0.clone(),
+            other => panic!("{other:?}"),
+        };
+
+        let nothing = Cache::default();
+        let plain = probing(&dir, Template::Plain("text".into()));
+        assert_eq!(header(plain.question(asked, &mut nothing.at(now))), b"text");
+        let filled = probing(&dir, variable("OWN", None));
+        let known = filled.question(asked, &mut nothing.at(now));
+        assert!(matches!(known, Err(Miss::NotCached(_))), "{known:?}: no file is read on the loop");
+        let mut asking = Asking { learnt: Cache::default(), now };
+        assert_eq!(header(filled.question(asked, &mut asking)), b"<<s3cret>>");
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

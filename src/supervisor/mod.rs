@@ -19,6 +19,7 @@ mod launch;
 mod lookup;
 mod role;
 mod helpers;
+mod probes;
 mod holdings;
 mod translate;
 mod notes;

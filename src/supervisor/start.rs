@@ -35,6 +35,7 @@ use crate::supervisor::loading::{self, Loaded, Render};
 use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::own_log::OwnLog;
+use crate::supervisor::probes::PROBE_THREADS;
 use crate::supervisor::run::{Api, Ending, Supervisor};
 use crate::supervisor::starts::LOOKUP_THREADS;
 use crate::supervisor::successor::Succession;
@@ -101,7 +102,7 @@ pub fn main(face: Face) -> ExitCode {
     let heirloom = Heirloom { lock, listener, arguments, original_nofile };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(LOOKUP_THREADS.saturating_add(OTHER_THREADS))
+        .max_blocking_threads(LOOKUP_THREADS.saturating_add(PROBE_THREADS).saturating_add(OTHER_THREADS))
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_stack_size(THREAD_STACK_BYTES)
         .build();
@@ -338,8 +339,9 @@ fn complain(text: &str) {
     drop(writeln!(io::stderr(), "mcsup: {text}"));
 }
 
-/// None of the runtime's threads lives at rest. What resolvers and the API take at most, so that neither of them ever takes one of the others.
-const OTHER_THREADS: usize = 16;
+/// None of the runtime's threads lives at rest. What the API and the journal take at most, so that
+/// nobody ever takes one of the others'.
+const OTHER_THREADS: usize = 8;
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
 const THREAD_STACK_BYTES: usize = 512 * 1024;
 /// Questions that wait for the loop; more wait in their own connection.

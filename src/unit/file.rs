@@ -179,7 +179,7 @@ impl FromYaml for Ready {
                     reader.bad_value(node.place, message, "write `{log: REGEX}` or `{fd: N}`");
                     return None;
                 }
-                log.map(|log| Self::Log(log.value)).or(fd.map(|fd| Self::Fd(fd.value.0)))
+                log.map(|log| Self::Log(log.value)).or_else(|| fd.map(|fd| Self::Fd(fd.value.0)))
             }
             Value::Scalar(scalar) if matches!(&*scalar.text, "log" | "fd") => {
                 let help = if scalar.text == "log" {
@@ -318,11 +318,11 @@ impl FromYaml for Restart {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
         match &node.value {
             Value::Map(_) => RestartFile::read(node, reader).map(Self),
-            Value::List(_) => {
+            Value::List(items) if !is_policy(items) => {
                 let command = At { key: node.place, place: node.place, value: Command::read(node, reader)? };
                 Some(Self(RestartFile { command: Some(command), ..RestartFile::default() }))
             }
-            Value::Scalar(_) => {
+            Value::Scalar(_) | Value::List(_) => {
                 let value = RestartPolicy::read(node, reader)?;
                 let policy = Some(At { key: node.place, place: node.place, value });
                 Some(Self(RestartFile { policy, ..RestartFile::default() }))
@@ -378,6 +378,12 @@ mapping! {
         /// Runs first; the signal follows when it has ended and the process has not.
         command: Command;
     }
+}
+
+/// A policy in brackets is a slip, and no program has such a name.
+fn is_policy(items: &[Node<'_>]) -> bool {
+    let [Node { value: Value::Scalar(scalar), .. }] = items else { return false };
+    matches!(&*scalar.text, "always" | "on-failure" | "never")
 }
 
 /// `stop`: a command alone, or all of it.

@@ -98,7 +98,9 @@ impl FromYaml for Sockets {
             value.address.as_ref()?;
             Some(At { key: item.place, place: item.place, value })
         });
-        sockets.collect::<Option<_>>().map(Self)
+        // All of them are read, so that all mistakes are told.
+        let sockets: Vec<Option<At<SocketMap>>> = sockets.collect();
+        sockets.into_iter().collect::<Option<_>>().map(Self)
     }
 
     fn schema() -> Json {

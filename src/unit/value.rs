@@ -201,8 +201,6 @@ ranges! {
     Failures(u8) 1..=64;
     /// A descriptor besides the three that every process has.
     Descriptor(u8) 3..=255;
-    /// Permissions of a file.
-    Mode(u32) 0..=511;
     /// Starts in a window; the window of more is longer than anybody looks back.
     Starts(u32) 1..=10000;
     /// Old log files.
@@ -229,6 +227,29 @@ impl FromYaml for SignalNumber {
 
     fn schema() -> Json {
         json!({"type": ["string", "integer"], "pattern": "^([A-Za-z0-9]+)$", "minimum": 1, "maximum": 31})
+    }
+}
+
+/// Permissions of a file, in octal as everybody writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mode(pub(crate) u32);
+
+impl FromYaml for Mode {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        let expected = "permissions such as `0o660`";
+        let text = &reader.scalar(node, expected)?.text;
+        let mode = |digits: &str| u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o777);
+        let read = text.strip_prefix("0o").and_then(mode);
+        if read.is_none() {
+            let bare = text.trim_start_matches('0');
+            let help = mode(bare).map(|_| format!("write 0o{bare}: without the o, readers of YAML disagree"));
+            reader.mismatch(node, expected, help.as_deref());
+        }
+        read.map(Self)
+    }
+
+    fn schema() -> Json {
+        json!({"type": "integer", "minimum": 0, "maximum": 0o777})
     }
 }
 

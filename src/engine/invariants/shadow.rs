@@ -442,7 +442,7 @@ impl Shadow {
                     }
                 }
             }
-            Effect::Remember(Note::Boot(_)) => {}
+            Effect::Remember(Note::Boot(_) | Note::Incident(..)) => {}
             Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
             Effect::RunHelper { helper, unit, role, .. } => {
@@ -603,6 +603,8 @@ impl Shadow {
             | Fact::IncidentOpened { .. }
             | Fact::IncidentJoined { .. }
             | Fact::IncidentMerged { .. }
+            | Fact::EvidenceIncomplete { .. }
+            | Fact::IncidentLeft { .. }
             | Fact::RungTried { .. }
             | Fact::RungEnded { .. }
             | Fact::StatusTold { .. }

@@ -18,6 +18,7 @@ impl World {
         self.auditor.supervisor_lost();
         self.trace.lost(self.now);
         self.probes.clear();
+        self.helpers.clear();
         self.armed_crash = None;
         self.lose_what_was_on_its_way();
         self.later(down, Happening::Connect);

@@ -519,10 +519,8 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Remember(note) => self.table.remember(&self.set, note),
-            Effect::Record(_)
-            | Effect::Reply { .. }
-            | Effect::CaptureEvidence { .. }
-            | Effect::Alert { .. } => {}
+            Effect::Record(_) | Effect::Reply { .. } | Effect::Alert { .. } => {}
+            Effect::CaptureEvidence { incident, unit, run, .. } => self.capture(incident, unit, run),
             Effect::RunHelper { helper, unit, role, timeout } => self.run_helper(helper, unit, role, timeout),
             Effect::CancelHelper { helper } => {
                 self.helpers.remove(&helper);

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use crate::engine::effect::SignalScope;
 use crate::engine::event::{Event, ExitStatus, SpawnStep, Verdict};
-use crate::engine::id::{ProbeRunId, RunId, UnitId};
+use crate::engine::id::{IncidentId, ProbeRunId, RunId, UnitId};
 use crate::engine::time::Timestamp;
-use crate::sim::actor::{ProbeAnswer, SPAWN_TIMEOUT, SpawnOutcome, spawn_failure};
+use crate::sim::actor::{
+    Evidence, EvidenceScript, Healing, ProbeAnswer, SPAWN_TIMEOUT, SpawnOutcome, Trait, spawn_failure,
+};
 use crate::sim::keeper::{Row, Stage, pid};
 use crate::sim::world::{Happening, World};
-use crate::unit::spec::{SignalNumber, UnitKind};
+use crate::unit::spec::recover::{Reload, Rung};
+use crate::unit::spec::{SignalNumber, UnitKind, UnitSpec};
 
 impl World {
     pub(super) fn spawn(&mut self, run: RunId, unit: UnitId, ordinal: u32) {
@@ -65,9 +68,16 @@ impl World {
         let at = usize::try_from(row.unit.0).ok();
         let script = at.and_then(|at| self.scripts.get(at)).cloned().unwrap_or_default();
         let is_kill = signal == SignalNumber::KILL;
+        let unit = row.unit;
+        let is_reload = self.set.unit(unit).is_some_and(|spec| is_reload_of(spec, signal));
         if is_kill && script.is_unkillable {
             row.held_kill = Some(scope);
             return;
+        }
+        if matches!(row.stage, Stage::Live { .. })
+            && let Some(healing) = script.reload.filter(|_| is_reload)
+        {
+            return self.heal(unit, healing);
         }
         match &row.stage {
             Stage::Spawning => row.early_signals.push((signal, scope)),
@@ -176,4 +186,27 @@ impl World {
             }
         }
     }
+
+    pub(super) fn heal(&mut self, unit: UnitId, healing: Healing) {
+        match healing {
+            Healing::Heals => self.behave(unit, &Trait::Probe(ProbeAnswer::Pass)),
+            Healing::DoesNotHelp => {}
+        }
+    }
+
+    pub(super) fn capture(&mut self, incident: IncidentId, unit: UnitId, run: Option<RunId>) {
+        let Evidence { takes, outcome } = self.script(unit).evidence;
+        let is_complete = match outcome {
+            EvidenceScript::Complete => true,
+            EvidenceScript::Incomplete => false,
+            EvidenceScript::Never => return,
+        };
+        let event = Event::EvidenceCaptured { incident, unit, run, is_complete };
+        self.later(takes, Happening::Deliver(event));
+    }
+}
+
+fn is_reload_of(spec: &UnitSpec, signal: SignalNumber) -> bool {
+    spec.stop.signal != signal
+        && spec.recover.rungs.iter().any(|rung| *rung == Rung::Reload(Reload::Signal(signal)))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::engine::effect::{Lever, Role};
 use crate::engine::event::{Event, ExitStatus, HelperOutcome, Notice};
 use crate::engine::id::{HelperId, RunId, UnitId};
-use crate::sim::actor::{StopCommand, StopCommandScript};
+use crate::sim::actor::{Repair, RepairScript, StopCommand, StopCommandScript};
 use crate::sim::world::{Happening, World};
 use crate::unit::spec::{Ready, UnitKind};
 
@@ -113,34 +113,26 @@ impl World {
 
     pub(super) fn run_helper(&mut self, helper: HelperId, unit: UnitId, role: Role, timeout: Duration) {
         let script = self.script(unit);
-        let command = match &role {
+        let (takes, outcome) = match &role {
             Role::StopCommand { run } => {
                 if !self.table.rows.contains_key(run) {
                     let what = format!("stop command for run {}, which the keeper does not know", run.0);
                     self.violate(6, what);
                 }
-                script.stop_command
+                script.stop_command.ends(timeout)
             }
             Role::Lever(lever) => {
                 if self.set.unit(unit).is_none_or(|spec| spec.kind != UnitKind::External) {
                     self.violate(6, format!("a lever of unit {}, which has none", unit.0));
                 }
-                match lever {
+                let command = match lever {
                     Lever::Start => script.start_lever,
                     Lever::Stop => script.stop_command,
                     Lever::Restart => script.restart_lever,
-                }
+                };
+                command.ends(timeout)
             }
-            Role::Repair { .. } | Role::Reload { .. } => StopCommand::WORKS,
-        };
-        let (takes, outcome) = match command.outcome {
-            StopCommandScript::NotStarted => (Duration::ZERO, HelperOutcome::NotStarted),
-            StopCommandScript::Hangs => (timeout, HelperOutcome::TimedOut),
-            StopCommandScript::Works | StopCommandScript::Fails if command.takes >= timeout => {
-                (timeout, HelperOutcome::TimedOut)
-            }
-            StopCommandScript::Works => (command.takes, HelperOutcome::Ended(ExitStatus::Code(0))),
-            StopCommandScript::Fails => (command.takes, HelperOutcome::Ended(ExitStatus::Code(1))),
+            Role::Repair { .. } | Role::Reload { .. } => script.repair.ends(timeout),
         };
         self.helpers.insert(helper, (unit, role));
         self.later(takes, Happening::HelperEnds(helper, outcome));
@@ -148,19 +140,53 @@ impl World {
 
     pub(super) fn helper_ends(&mut self, helper: HelperId, outcome: HelperOutcome) {
         let Some((unit, role)) = self.helpers.remove(&helper) else { return }; // cancelled
-        if outcome.is_success() {
-            match role {
-                Role::StopCommand { run } => self.leader_ends(run, ExitStatus::Code(0)),
-                Role::Lever(Lever::Start) => self.set_outside(unit, true),
-                Role::Lever(Lever::Stop) => self.set_outside(unit, false),
-                Role::Lever(Lever::Restart) => {
-                    self.outside.insert(unit, self.now);
-                }
-                Role::Repair { .. } | Role::Reload { .. } => {}
+        let mut said = "";
+        match role {
+            Role::StopCommand { run } if outcome.is_success() => self.leader_ends(run, ExitStatus::Code(0)),
+            Role::Lever(Lever::Start) if outcome.is_success() => self.set_outside(unit, true),
+            Role::Lever(Lever::Stop) if outcome.is_success() => self.set_outside(unit, false),
+            Role::Lever(Lever::Restart) if outcome.is_success() => {
+                self.outside.insert(unit, self.now);
             }
+            Role::Repair { .. } | Role::Reload { .. } => {
+                if let RepairScript::Ends(healing) = self.script(unit).repair.outcome
+                    && outcome.is_success()
+                {
+                    self.heal(unit, healing);
+                }
+            }
+            Role::Lever(_) if outcome == HelperOutcome::Ended(ExitStatus::Code(1)) => said = "no such thing",
+            Role::StopCommand { .. } | Role::Lever(_) => {}
         }
-        let said = if outcome == HelperOutcome::Ended(ExitStatus::Code(1)) { "no such thing" } else { "" };
         let event = Event::HelperFinished { helper, outcome, said: said.into() };
         self.later(Duration::ZERO, Happening::Deliver(event));
+    }
+}
+
+impl StopCommand {
+    fn ends(self, timeout: Duration) -> (Duration, HelperOutcome) {
+        match self.outcome {
+            StopCommandScript::NotStarted => (Duration::ZERO, HelperOutcome::NotStarted),
+            StopCommandScript::Hangs => (timeout, HelperOutcome::TimedOut),
+            StopCommandScript::Works | StopCommandScript::Fails if self.takes >= timeout => {
+                (timeout, HelperOutcome::TimedOut)
+            }
+            StopCommandScript::Works => (self.takes, HelperOutcome::Ended(ExitStatus::Code(0))),
+            StopCommandScript::Fails => (self.takes, HelperOutcome::Ended(ExitStatus::Code(1))),
+        }
+    }
+}
+
+impl Repair {
+    fn ends(self, timeout: Duration) -> (Duration, HelperOutcome) {
+        match self.outcome {
+            RepairScript::NotStarted => (Duration::ZERO, HelperOutcome::NotStarted),
+            RepairScript::Hangs => (timeout, HelperOutcome::TimedOut),
+            RepairScript::Ends(_) | RepairScript::Fails if self.takes >= timeout => {
+                (timeout, HelperOutcome::TimedOut)
+            }
+            RepairScript::Ends(_) => (self.takes, HelperOutcome::Ended(ExitStatus::Code(0))),
+            RepairScript::Fails => (self.takes, HelperOutcome::Ended(ExitStatus::Code(1))),
+        }
     }
 }

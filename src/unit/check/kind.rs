@@ -100,7 +100,11 @@ fn plural(kinds: &[UnitKind]) -> String {
         External => "external units",
         Gate => "gates",
     });
-    words.collect::<Vec<_>>().join(" and ")
+    let words: Vec<&str> = words.collect();
+    match words.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} and {last}", rest.join(", ")),
+        Some(_) | None => words.concat(),
+    }
 }
 
 pub(super) fn noun(kind: UnitKind) -> &'static str {
@@ -186,7 +190,7 @@ fn target(unit: &UnitFile, adapter: Adapter, is_sound: bool, out: &mut Vec<Diagn
                 .help("for example `target: redis`"),
             );
         }
-        (None, Some(target)) => out.push(
+        (None, Some(target)) if is_sound => out.push(
             Diagnostic::error("not-for-kind", target.key, "`target` says nothing without an `adapter`")
                 .help("add `adapter: docker`, `pm2` or `systemd`"),
         ),
@@ -201,6 +205,6 @@ fn target(unit: &UnitFile, adapter: Adapter, is_sound: bool, out: &mut Vec<Diagn
                 );
             }
         }
-        (_, None) => {}
+        (None, Some(_)) | (_, None) => {}
     }
 }

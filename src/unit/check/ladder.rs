@@ -65,7 +65,7 @@ pub(super) fn check(
         );
     }
     let is_judged = draft.unit.health.is_some() || draft.unit.watchdog.is_some();
-    if draft.kind == UnitKind::Service && !is_judged && draft.is_sound {
+    if draft.kind == UnitKind::Service && !is_judged && !body.recover.rungs.is_empty() && draft.is_sound {
         let message = "nothing finds this unit unhealthy, so this is never tried";
         out.push(
             Diagnostic::warning("no-health", recover.key, message)

@@ -108,8 +108,16 @@ fn read(
             Some((Expression(text), units))
         }
         Err(flaw) => {
-            let ends_early = flaw.range.end >= text.trim_end().len() && flaw.help.is_none();
-            let mut diagnostic = Diagnostic::error(flaw.code, inside(node, scalar, flaw.range), flaw.message);
+            let ends_early = flaw.help.is_none()
+                && (flaw.code == tokens::OPEN_QUOTE || flaw.range.end >= text.trim_end().len());
+            let message = match scalar.style {
+                // Its lines are indented in the file, so that only their number is known.
+                Style::Block => {
+                    format!("{}, in line {} of it", flaw.message, line_of(&text, flaw.range.start))
+                }
+                Style::Plain | Style::Quoted => flaw.message,
+            };
+            let mut diagnostic = Diagnostic::error(flaw.code, inside(node, scalar, flaw.range), message);
             diagnostic.help = flaw.help;
             if scalar.style == Style::Plain && ends_early {
                 diagnostic.help = Some(
@@ -121,6 +129,11 @@ fn read(
             None
         }
     }
+}
+
+/// The line of a byte, from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or("").matches('\n').count().saturating_add(1)
 }
 
 /// What `text` speaks of, where it is within its bounds, is CEL, and answers yes or no.
@@ -144,7 +157,7 @@ fn unreadable(text: &str, errors: &cel::ParseErrors) -> Flaw {
     let found = text.get(start..end).unwrap_or("").trim();
     let message = if found.is_empty() {
         "this expression is not complete: something is missing at its end".to_owned()
-    } else if words.starts_with("Syntax error") || words.is_empty() {
+    } else if words.is_empty() || words.starts_with("Syntax error") || words.starts_with("unexpected") {
         format!("`{found}` cannot stand here in an expression")
     } else {
         format!("cannot read this expression: {}", words.lines().next().unwrap_or(""))
@@ -152,14 +165,16 @@ fn unreadable(text: &str, errors: &cel::ParseErrors) -> Flaw {
     Flaw { range: start..end, code: "bad-expression", message, help: None }
 }
 
-/// Lines and columns of the parser count from 1.
+/// Lines and columns of the parser count from 1, columns in bytes.
 fn offset(text: &str, line: isize, column: isize) -> usize {
     let before = usize::try_from(line.saturating_sub(1)).unwrap_or(0);
     let start: usize = text.split_inclusive('\n').take(before).map(str::len).sum();
-    let characters = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
-    let rest = text.get(start..).unwrap_or("");
-    let within = rest.char_indices().nth(characters).map_or(rest.len(), |(at, _)| at);
-    start.saturating_add(within)
+    let bytes = usize::try_from(column.saturating_sub(1)).unwrap_or(0);
+    let mut at = start.saturating_add(bytes).min(text.len());
+    while !text.is_char_boundary(at) {
+        at = at.saturating_sub(1);
+    }
+    at
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use crate::unit::expression::Flaw;
 
 /// Longer ones are programs, and belong into an `exec`.
 pub(super) const MOST_BYTES: usize = 2048;
+/// As in commands.
+pub(super) const OPEN_QUOTE: &str = "open-quote";
 const DEEPEST: usize = 16;
 const MOST_OPERATORS: usize = 64;
 
@@ -195,7 +197,7 @@ fn text_length(rest: &str, start: usize) -> Result<Option<usize>, Flaw> {
         inner = inner.saturating_add(c.len_utf8());
     }
     let range = start.saturating_add(at)..start.saturating_add(at).saturating_add(quote.len());
-    Err(flaw(range, "this quote is never closed".to_owned(), None))
+    Err(Flaw { code: OPEN_QUOTE, ..flaw(range, "this quote is never closed".to_owned(), None) })
 }
 
 fn closing(bracket: char) -> char {

@@ -87,6 +87,10 @@ fn short(text: &str, has_socket: bool, node: &Node<'_>, reader: &mut Reader) -> 
         return AbsolutePath::read(node, reader).map(|path| Target::Unix(path.0));
     }
     match text.rsplit_once(':') {
+        None if !text.starts_with(|c: char| c.is_ascii_digit()) => {
+            reader.mismatch(node, expected(has_socket), None);
+            None
+        }
         None => {
             let port = whole(node, reader, 1, 65535)?;
             Some(Target::Tcp(Address { host: THIS_MACHINE.into(), port: u16::try_from(port).ok()? }))
@@ -110,7 +114,7 @@ pub(super) fn target(
 ) -> Option<Target> {
     let Door { host, port, socket } = door;
     if let Some(socket) = socket {
-        let Some(other) = host.map(|host| host.key).or(port.map(|port| port.key)) else {
+        let Some(other) = host.map(|host| host.key).or_else(|| port.map(|port| port.key)) else {
             return Some(Target::Unix(socket.value.0.clone()));
         };
         reader.report(
@@ -120,16 +124,13 @@ pub(super) fn target(
         );
         return None;
     }
-    let port = match port.map(|port| port.value.0).or(usual) {
-        Some(port) => port,
-        None => {
-            // A port that could not be read was reported already.
-            let Value::Map(entries) = &node.value else { return None };
-            if !entries.iter().any(|entry| matches!(&*entry.key, "port" | "socket")) {
-                reader.missing_key(node.place, entries, "port");
-            }
-            return None;
+    let Some(port) = port.map(|port| port.value.0).or(usual) else {
+        // A port that could not be read was reported already.
+        let Value::Map(entries) = &node.value else { return None };
+        if !entries.iter().any(|entry| matches!(&*entry.key, "port" | "socket")) {
+            reader.missing_key(node.place, entries, "port");
         }
+        return None;
     };
     let host = match host {
         Some(host) => named_host(host, reader)?,

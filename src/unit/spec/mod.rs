@@ -123,10 +123,6 @@ pub struct UnitSpec {
     /// Time from spawn to ready (service) or to the end (task). `None`: no limit.
     pub start_timeout: Option<Duration>,
     pub stop: StopSpec,
-    /// Longest silence between two WATCHDOG=1. `None`: nobody waits for them.
-    pub watchdog: Option<Duration>,
-    pub listen: Listen,
-    pub recover: Ladder,
     pub description: Option<Box<str>>,
     /// Program and arguments; empty for what has no process of ours.
     pub command: Vec<Template>,
@@ -141,6 +137,10 @@ pub struct UnitSpec {
     pub env_file: Vec<Box<str>>,
     pub inherit_env: InheritEnv,
     pub conflicts: Vec<UnitId>,
+    /// Longest silence between two WATCHDOG=1. `None`: nobody waits for them.
+    pub watchdog: Option<Duration>,
+    pub listen: Listen,
+    pub recover: Ladder,
     pub limits: Vec<ResourceLimit>,
     /// -1000 to 1000; `None` leaves what mcsup was started with.
     pub oom_score_adjust: Option<i16>,
