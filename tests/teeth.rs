@@ -752,7 +752,8 @@ fn every_promise_that_the_auditor_keeps_has_a_plant() {
 
 #[test]
 fn nothing_is_said_of_good_histories() {
-    for story in [PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED, CLIMB, UNCAPTURED]
+    for story in
+        [PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED, CLIMB, UNCAPTURED]
     {
         assert_eq!(audit(story, |_| {}, |_| {}).0, [], "{story}");
     }
