@@ -198,6 +198,10 @@ impl Archive {
         Self { store, threads: Threads::new("incidents", 1) }
     }
 
+    pub fn path_of(&self, incident: u64) -> PathBuf {
+        self.store.path_of(incident)
+    }
+
     /// # Errors
     /// As [`Store::keep`]; `TimedOut` when the disk takes longer than `limit`.
     pub async fn keep(&self, evidence: Evidence, limit: Duration) -> io::Result<()> {

@@ -40,6 +40,8 @@ struct Story {
     alerted: BTreeSet<String>,
     /// Messages about rungs so far.
     steps: u32,
+    /// When the last of those that left it began to work again.
+    healed_millis: Option<u64>,
 }
 
 /// What a fact brings about.
@@ -75,7 +77,12 @@ impl Told<'_> {
 
     fn moment(&self, kind: &str) -> Moment {
         let unit = words::unit_of(self.fact).map(|unit| self.name(unit)).unwrap_or_default();
-        Moment { at_millis: self.millis(), unit, kind: kind.to_owned(), text: words::text(self.fact, self.set) }
+        Moment {
+            at_millis: self.millis(),
+            unit,
+            kind: kind.to_owned(),
+            text: words::text(self.fact, self.set),
+        }
     }
 }
 
@@ -114,12 +121,18 @@ impl Book {
     pub(super) fn take(&mut self, set: &UnitSet, now: Now, fact: &Fact) -> Vec<Deed> {
         let told = Told { set, now, fact };
         let mut deeds = match fact {
-            Fact::IncidentOpened { incident, unit, cause, .. } => {
-                self.opened(&told, incident.0, *unit, cause, told.millis())
+            Fact::IncidentOpened { incident, unit, cause, began } => {
+                self.opened(&told, incident.0, *unit, cause, told.date(*began))
             }
             Fact::IncidentJoined { incident, unit, .. } => self.joined(&told, incident.0, *unit),
             Fact::IncidentMerged { from, into } => self.merged(&told, from.0, into.0),
             Fact::IncidentClosed { incident, .. } => self.closed(&told, incident.0),
+            Fact::EvidenceIncomplete { incident, .. } => {
+                vec![Deed::Write(Writing::Moment(incident.0, told.moment("evidence")))]
+            }
+            Fact::IncidentLeft { incident, unit, recovered, .. } => {
+                self.left(&told, incident.0, *unit, *recovered)
+            }
             Fact::RungTried { incident, rung, .. } => self.rung_tried(&told, incident.0, rung),
             Fact::RungEnded { incident, has_helped, said, .. } => {
                 self.rung_ended(&told, incident.0, *has_helped, said)
@@ -209,6 +222,19 @@ impl Book {
         self.keep(old.row);
         deeds.extend(self.note(into));
         deeds
+    }
+
+    /// Its share is over: the incident recovers with the last of them.
+    fn left(&mut self, told: &Told<'_>, incident: u64, unit: UnitId, at: Option<Timestamp>) -> Vec<Deed> {
+        let name = told.name(unit);
+        self.by_unit.remove(&name);
+        let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
+        if let Some(at) = at {
+            let at = told.date(at);
+            story.row.recovered_millis = Some(story.healed_millis.map_or(at, |last| last.max(at)));
+            story.healed_millis = story.row.recovered_millis;
+        }
+        vec![Deed::Write(Writing::Moment(incident, told.moment("left")))]
     }
 
     fn closed(&mut self, told: &Told<'_>, incident: u64) -> Vec<Deed> {
@@ -454,6 +480,8 @@ fn incident_in(fact: &Fact) -> Option<u64> {
         | Fact::IncidentMerged { into: incident, .. }
         | Fact::RungTried { incident, .. }
         | Fact::RungEnded { incident, .. }
+        | Fact::EvidenceIncomplete { incident, .. }
+        | Fact::IncidentLeft { incident, .. }
         | Fact::IncidentClosed { incident, .. } => Some(incident.0),
         Fact::StateChanged { .. }
         | Fact::HealthChanged { .. }

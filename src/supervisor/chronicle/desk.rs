@@ -228,7 +228,10 @@ impl Desk {
                 "the history is written again".to_owned()
             }
             News::BegunAnew { damaged, why } => {
-                format!("the history was damaged ({why}) and begins anew; the old one is {}", damaged.display())
+                format!(
+                    "the history was damaged ({why}) and begins anew; the old one is {}",
+                    damaged.display()
+                )
             }
             News::Lost { records } => format!("{records} records of the history are lost"),
         };
@@ -323,8 +326,7 @@ impl Desk {
                         Some(Listed { row, is_open: false })
                     });
                     let (evidence, timeline) = found.map_or((None, Vec::new()), |(e, t)| (Some(e), t));
-                    let story =
-                        listed.map(|listed| IncidentStory { listed, directory, evidence, timeline });
+                    let story = listed.map(|listed| IncidentStory { listed, directory, evidence, timeline });
                     drop(reply.send(story));
                 });
             }
@@ -419,8 +421,8 @@ async fn next_beat(heartbeat: &mut Option<Heartbeat>) -> Beat {
 }
 
 fn host_name() -> String {
-    let name = rustix::system::uname();
-    name.nodename().to_string_lossy().into_owned()
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map_or_else(|_no_proc| String::new(), |name| name.trim().to_owned())
 }
 
 const LOST_SIGHT: &str = "mcsup ended before it was over";

@@ -32,7 +32,6 @@ pub(crate) struct Chronicle {
     desk: mpsc::UnboundedSender<Telling>,
     worker: JoinHandle<()>,
     pub(crate) archive: Archive,
-    pub(crate) incidents_dir: PathBuf,
 }
 
 /// What the desk is told. Unbounded, as it never waits for anything while it could listen.
@@ -141,12 +140,11 @@ pub(crate) enum Beginning {
 impl Chronicle {
     /// Belongs into the loop's own set of workers.
     pub(crate) fn begin(state: &Path, set: Arc<UnitSet>, outlet: Outlet, beginning: Beginning) -> Self {
-        let incidents_dir = state.join(INCIDENTS);
-        let archive = Archive::new(Store::new(incidents_dir.clone(), Keep::default()));
+        let archive = Archive::new(Store::new(state.join(INCIDENTS), Keep::default()));
         let (desk, tellings) = mpsc::unbounded_channel();
         let worker = Desk::new(state, set, outlet, archive.clone(), beginning);
         let worker = tokio::task::spawn_local(worker.run(tellings));
-        Self { desk, worker, archive, incidents_dir }
+        Self { desk, worker, archive }
     }
 
     pub(crate) fn tell(&self, telling: Telling) {
@@ -158,6 +156,32 @@ impl Chronicle {
     pub(crate) async fn close(self, limit: std::time::Duration) {
         self.tell(Telling::End);
         drop(tokio::time::timeout(limit, self.worker).await);
+    }
+}
+
+/// A boot of thousands tells nothing here as long as all goes well.
+pub(crate) fn is_for_the_chronicle(fact: &Fact) -> bool {
+    match fact {
+        Fact::PhaseOpened { .. }
+        | Fact::Booted
+        | Fact::Adopted { .. }
+        | Fact::RequestServed { .. }
+        | Fact::ShutdownBegan => false,
+        Fact::StateChanged { .. }
+        | Fact::HealthChanged { .. }
+        | Fact::RunEnded { .. }
+        | Fact::PhaseHeld { .. }
+        | Fact::IncidentOpened { .. }
+        | Fact::IncidentJoined { .. }
+        | Fact::IncidentMerged { .. }
+        | Fact::EvidenceIncomplete { .. }
+        | Fact::RungTried { .. }
+        | Fact::RungEnded { .. }
+        | Fact::StatusTold { .. }
+        | Fact::IncidentLeft { .. }
+        | Fact::IncidentClosed { .. }
+        | Fact::Unkillable { .. }
+        | Fact::BugFound { .. } => true,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::incident::store::{Archive, Moment};
 use crate::incident::times::Times;
 
 /// What is to be written.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Writing {
     Moment(u64, Moment),
     Outcome(u64, Box<Outcome>),
