@@ -21,7 +21,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct ProbeTrack {
     /// The execution under way.
     pub(crate) running: Option<ProbeRunId>,
+    /// When it began, by its beat: late wake-ups do not move it.
     started_at: Timestamp,
+    due: Option<Timestamp>,
     /// Executions of this run so far.
     count: u32,
     /// Counted answers, the newest in bit 0: 1 is a failure.
@@ -131,6 +133,7 @@ impl Engine {
     pub(crate) fn start_probe(&mut self, id: UnitId, index: u16) {
         let probe = ProbeRunId(self.next_probe);
         let now = self.now.mono;
+        let interval = self.spec(id).health.get(usize::from(index)).map(|probe| probe.interval);
         let Some(track) = self.units[id].probes.get_mut(usize::from(index)) else {
             return self.bug(Some(id), "a probe is due that the unit does not have");
         };
@@ -138,7 +141,9 @@ impl Engine {
             return self.bug(Some(id), "a probe is due while it runs");
         }
         track.running = Some(probe);
-        track.started_at = now;
+        // Counted from when it was due: those that a busy machine starts late together would stay together for ever.
+        let beat = track.due.take().filter(|due| Some(now.since(*due)) < interval);
+        track.started_at = beat.unwrap_or(now);
         track.count = track.count.saturating_add(1);
         self.next_probe += 1;
         self.owners.probes.insert(probe, (id, index));
@@ -227,6 +232,9 @@ impl Engine {
         };
         // Never in this very step: an interval is at least a millisecond from now, however slow the answer was.
         let due = track.started_at.after(gap).max(self.now.mono.after(Duration::from_millis(1)));
+        if let Some(track) = self.units[id].probes.get_mut(usize::from(index)) {
+            track.due = Some(due);
+        }
         self.timers.set(Some(id), Timer::ProbeDue(index), due);
     }
 

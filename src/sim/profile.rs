@@ -188,6 +188,7 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     if random.chance(150) {
         unit.kind = UnitKind::Task;
         unit.restart.policy = RestartPolicy::OnFailure;
+        unit.recover = Ladder::empty();
     }
     // Phases grow with the index, so that no dependency points into a later one.
     let phase = at.saturating_mul(profile.phases).checked_div(profile.units.max(1)).unwrap_or(0);

@@ -9,6 +9,7 @@ use crate::unit::ladder::{LadderFile, RungFile};
 use crate::unit::names::{Directory, Draft};
 use crate::unit::probe::ProbeFile;
 use crate::unit::read::At;
+use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{ProbeKind, ProbeSpec, Retries};
 use crate::unit::spec::recover::{Ladder, Rung};
 use crate::unit::spec::{Levers, Ready, RestartPolicy, UnitId, UnitKind, UnitSpec};
@@ -90,6 +91,15 @@ pub(super) fn ready(draft: &Draft) -> Ready {
             None if draft.unit.health.is_some() => Ready::Health,
             None => Ready::Started,
         },
+    }
+}
+
+pub(super) fn listen(draft: &Draft) -> Listen {
+    match (draft.kind, &draft.unit.listen) {
+        (UnitKind::Service, Some(listen)) => listen.value.lower(),
+        (UnitKind::Service, None) | (UnitKind::Task | UnitKind::External | UnitKind::Gate, _) => {
+            Listen::default()
+        }
     }
 }
 
