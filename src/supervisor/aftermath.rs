@@ -16,8 +16,7 @@ impl Executor {
     pub(crate) fn capture(&mut self, now: Now, wanted: Wanted, engine: &Engine) {
         let run = wanted.run.map(|run| run.0);
         let holding = run.and_then(|run| Some((run, self.holdings.runs.get(&run)?)));
-        let archive = self.chronicle.archive.clone();
-        self.witness.take(now, wanted, engine, &self.ground, holding, archive, &self.outlet);
+        self.witness.take(now, wanted, engine, &self.ground, holding);
     }
 
     /// What a worker found; the engine hears of it, and so does the desk.
@@ -33,18 +32,6 @@ impl Executor {
             self.chronicle.tell(Telling::Evidence(evidence));
         }
         Event::EvidenceCaptured { incident, unit, run, is_complete }
-    }
-
-    pub(crate) fn alert(
-        &mut self,
-        at: Now,
-        incident: IncidentId,
-        unit: Option<UnitId>,
-        channel: Option<Box<str>>,
-        text: Box<str>,
-    ) {
-        // Behind the facts of the same step, which say what it is about.
-        self.untold.push(Untold::Telling(Telling::Alert { at, incident, unit, channel, text }));
     }
 
     /// What the witness has to know before an order that comes with it.

@@ -15,7 +15,7 @@ use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::proc::run_tag;
-use crate::supervisor::chronicle::{Chronicle, Telling, is_for_the_chronicle};
+use crate::supervisor::chronicle::{Alert, Chronicle, Telling, is_for_the_chronicle};
 use crate::supervisor::clock;
 use crate::supervisor::evidence::{Wanted, Witness};
 use crate::supervisor::helpers::{Helpers, Purpose};
@@ -123,15 +123,17 @@ impl Executor {
                 }
                 Effect::Release { run } => self.release(run),
                 Effect::StartProbe { probe, unit, index } => {
-                    self.start_probe(now, probe, unit, index, engine)
+                    self.start_probe(now, probe, unit, index, engine);
                 }
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::CaptureEvidence { incident, unit, run, cause } => {
                     self.capture(now, Wanted { incident, unit, run, cause }, engine);
                 }
-                Effect::Alert { incident, unit, channel, text } => {
-                    self.alert(now, incident, unit, channel, text);
+                Effect::Alert { incident, unit, channel, about, text } => {
+                    let alert = Alert { at: now, incident, unit, channel, about, text };
+                    // Behind the facts of the same step, which say what it is about.
+                    self.untold.push(Untold::Telling(Telling::Alert(alert)));
                 }
                 // Nobody runs repairs yet: the next rung follows.
                 Effect::RunHelper { helper, .. } => {
