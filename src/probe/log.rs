@@ -12,6 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use regex::Regex;
 
 use crate::aside::Threads;
+use crate::aside::files::{entries, if_there};
 use crate::engine::time::Pretty;
 use crate::probe::{Answer, Clock, Patterns, in_words, ours, quoted, theirs};
 use crate::unit::spec::probe::LogProbe;
@@ -246,11 +247,7 @@ impl Look {
 fn read(path: &Path, begin: u64, end: u64) -> io::Result<(Option<Vec<u8>>, u64)> {
     let most = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX);
     let skipped = end.saturating_sub(begin).saturating_sub(most);
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, 0)),
-        Err(error) => return Err(error),
-    };
+    let Some(mut file) = if_there(File::open(path))? else { return Ok((None, 0)) };
     file.seek(SeekFrom::Start(begin.saturating_add(skipped)))?;
     let mut text = Vec::new();
     file.take(end.saturating_sub(begin).min(most)).read_to_end(&mut text)?;
@@ -270,14 +267,9 @@ struct Listed {
 
 /// The files of a log, oldest first and `current` last. One that is renamed meanwhile is found at the next look.
 fn list(dir: &Path) -> io::Result<Vec<Listed>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut files = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
+    for entry in entries(dir)? {
+        let path = entry.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let number = if name == CURRENT { Some(u64::MAX) } else { name.parse().ok() };
         // Others are indexes, and what people left there.

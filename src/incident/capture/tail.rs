@@ -1,11 +1,12 @@
 //! The last lines of a unit's log, read from the end.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use crate::aside::files::{entries, if_there};
 use crate::incident::evidence::LogTail;
 
 const MOST_LINES: usize = 200;
@@ -22,12 +23,8 @@ pub(super) fn read(dir: &Path, from: Option<u64>) -> io::Result<LogTail> {
     let mut tail = LogTail::default();
     let mut room = MOST_BYTES;
     for (index, path) in files(dir)?.into_iter().enumerate() {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            // Rotated away meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+        // Rotated away meanwhile.
+        let Some(file) = if_there(File::open(&path))? else { continue };
         let size = file.metadata()?.len();
         let (start, lines) = last_lines(&file, size, room)?;
         if index == 0 {
@@ -53,14 +50,8 @@ pub(super) fn read(dir: &Path, from: Option<u64>) -> io::Result<LogTail> {
 
 /// `current`, then what was it before, the newest first.
 fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut files: Vec<(bool, SystemTime, PathBuf)> = Vec::new();
-    for entry in entries {
-        let entry = entry?;
+    for entry in entries(dir)? {
         let name = entry.file_name();
         let name = name.to_string_lossy();
         let is_log = !name.starts_with('.') && !name.ends_with(".index");
@@ -100,6 +91,8 @@ fn lines_after(lines: &[(u64, String)], from: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     struct Dir(PathBuf);
@@ -126,7 +119,7 @@ mod tests {
     #[test]
     fn a_short_current_is_preceded_by_what_was_set_aside() {
         let files =
-            [("9", "a\nb\n"), ("10", "c\n"), ("10.index", "x\n"), ("current", "d\ne"), (".tmp", "y\n")];
+            [("9", "a\nb\n"), ("10", "c\n"), ("10.index", "x\n"), ("current", "d\ne"), ("notes.txt", "y\n")];
         let dir = Dir::new("rotated", &files);
         let tail = read(&dir.0, Some(2)).unwrap();
         assert_eq!(tail.lines, ["a", "b", "c", "d", "e"]);
