@@ -3,6 +3,7 @@
 //! whole files, and a clock for deadlines.
 
 pub mod files;
+pub mod logs;
 
 use std::io;
 use std::sync::Arc;
