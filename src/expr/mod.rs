@@ -153,6 +153,13 @@ fn evaluate(
     program.holds(facts()?, allowance)
 }
 
+/// Whether `expression` uses the fact of this name.
+pub fn speaks_of(expression: &Expression, name: &str) -> bool {
+    // Where the word does not even stand, nothing has to be read for it.
+    expression.0.contains(name)
+        && Program::compile(&expression.0).is_ok_and(|program| program.speaks_of(name))
+}
+
 /// The paths whose disks `expression` asks for by `disk("/path")`, so that who gives the facts knows them:
 /// the fact `disk` maps each path to its figures.
 pub fn disks(expression: &Expression) -> Vec<String> {

@@ -122,6 +122,16 @@ impl Program {
         mistake.map_or(Ok(()), Err)
     }
 
+    pub(crate) fn speaks_of(&self, name: &str) -> bool {
+        let mut is_found = false;
+        for (_, part) in &self.parts {
+            walk(part, &mut |expression| {
+                is_found |= matches!(&expression.expr, Expr::Ident(ident) if ident == name);
+            });
+        }
+        is_found
+    }
+
     /// The literal texts that the function of this name is called with.
     pub(crate) fn texts_given_to(&self, function: &str) -> Vec<String> {
         let mut texts = Vec::new();

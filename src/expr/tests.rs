@@ -182,6 +182,13 @@ fn the_deepest_that_is_read_is_evaluated_within_the_stack() {
 const DEEPEST: usize = 16;
 
 #[test]
+fn a_fact_is_spoken_of_by_its_name_and_not_by_a_text() {
+    let of_json = |source: &str| speaks_of(&Expression(source.into()), "json");
+    assert!(of_json("size(json.a) > 0 && true") && of_json("[1].all(x, json.a == x)"));
+    assert!(!of_json("headers['content-type'] == 'application/json'") && !of_json("body.json == 1"));
+}
+
+#[test]
 fn the_disks_that_are_asked_for_are_known_beforehand() {
     let expression = Expression("disk(\"/\").free > 10 && disk('/var').used < 0.9".into());
     assert_eq!(disks(&expression), ["/", "/var"]);
