@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::engine::event::ExitStatus;
 use crate::engine::id::UnitId;
 use crate::engine::policy;
-use crate::engine::state::{FailureCause, UnitState};
+use crate::engine::state::{FailureCause, StateName, UnitState};
 use crate::engine::timers::Timer;
 use crate::unit::spec::{OnLimit, RestartPolicy, UnitKind};
 
@@ -21,16 +21,11 @@ impl Engine {
     pub(crate) fn ended(&mut self, id: UnitId, exit: ExitStatus, was_ready: bool) {
         let is_well = self.is_well_ended(id, exit);
         let policy = self.spec(id).restart.policy;
-        let is_service = self.spec(id).kind == UnitKind::Service;
         self.units[id].has_passed = is_well;
         if !self.units[id].desired.is_up() {
             return self.rest(id, UnitState::Inactive);
         }
-        let cause = if is_service && !was_ready {
-            FailureCause::ExitedEarly(exit)
-        } else {
-            FailureCause::Exited(exit)
-        };
+        let cause = self.cause_of_end(id, exit, was_ready);
         match (is_well, policy) {
             (true, RestartPolicy::OnFailure | RestartPolicy::Never) => {
                 self.units[id].attempt = 0;
@@ -43,16 +38,39 @@ impl Engine {
         }
     }
 
-    /// A run or a start counts as a failure: an incident, and what the policy says.
+    pub(crate) fn cause_of_end(&self, id: UnitId, exit: ExitStatus, was_ready: bool) -> FailureCause {
+        match self.spec(id).kind {
+            UnitKind::Service if !was_ready => FailureCause::ExitedEarly(exit),
+            UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate => {
+                FailureCause::Exited(exit)
+            }
+        }
+    }
+
+    /// A run or a start that failed is over: what its ladder and its policy say. Where the failure was
+    /// detected, `trouble` opened the incident; it was not where the unit was not wanted then.
     pub(crate) fn failed(&mut self, id: UnitId, cause: FailureCause) {
         self.units[id].has_passed = false;
         if !self.units[id].desired.is_up() {
             return self.rest(id, UnitState::Inactive);
         }
-        self.open_incident(id, &cause.to_string());
-        match self.spec(id).restart.policy {
-            RestartPolicy::Never => self.rest(id, UnitState::Failed { cause }),
-            RestartPolicy::Always | RestartPolicy::OnFailure => self.plan_restart(id, cause),
+        if self.units[id].incident.is_none() {
+            self.trouble(id, &cause);
+        }
+        if matches!(cause, FailureCause::RungStopped(_)) {
+            return self.give_up(id, cause);
+        }
+        let is_rung = self.climbs_after(id, &cause);
+        let may_restart = match self.spec(id).restart.policy {
+            RestartPolicy::Always | RestartPolicy::OnFailure => true,
+            RestartPolicy::Never => is_rung,
+        };
+        if !may_restart {
+            return self.give_up(id, cause);
+        }
+        self.plan_restart(id, cause);
+        if !is_rung && self.units[id].state.name() == StateName::Backoff {
+            self.pass_alerts(id);
         }
     }
 
@@ -72,7 +90,10 @@ impl Engine {
             match limit.then {
                 OnLimit::Fail => {
                     let cause = FailureCause::StartLimit { starts, last: Box::new(cause) };
-                    return self.rest(id, UnitState::Failed { cause });
+                    if self.units[id].incident.is_none() {
+                        self.trouble(id, &cause);
+                    }
+                    return self.give_up(id, cause);
                 }
                 OnLimit::Retry(pause) => {
                     until = now.after(pause);
