@@ -248,7 +248,8 @@ impl Engine {
         loop {
             self.propagate();
             while let Some((id, why)) = self.to_stop.pop_front() {
-                if self.units[id].is_up() {
+                // What is not wanted any more is stopped in its order, not by what restarts.
+                if self.units[id].is_up() && self.units[id].desired.is_up() {
                     self.begin_stop(id, why);
                 }
             }

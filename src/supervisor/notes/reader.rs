@@ -234,6 +234,7 @@ impl<'a> Reader<'a> {
             let word = match self.u8()? {
                 0 => Told::Trouble,
                 1 => Told::GaveUp,
+                2 => Told::Over,
                 _ => return None,
             };
             Some((channel, word))
