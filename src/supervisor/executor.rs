@@ -9,27 +9,30 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
-use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure, SpawnStep, Verdict};
+use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
+use crate::log::files::LogDir;
 use crate::proc::run_tag;
 use crate::supervisor::clock;
 use crate::supervisor::helpers::{Helpers, Purpose};
-use crate::supervisor::holdings::{Holding, Holdings, Stage};
+use crate::supervisor::holdings::{Held, Holding, Holdings, Stage};
 use crate::supervisor::identity;
 use crate::supervisor::inbox::{Outlet, attend};
 use crate::supervisor::journal::{Journal, Process, RecordedRun};
 use crate::supervisor::keeper_link::KeeperLink;
 use crate::supervisor::launch::{Ground, Launch, What};
+use crate::supervisor::listeners::Listeners;
 use crate::supervisor::lookup::{Cache, Miss};
 use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::probes::{Asked, Probes};
+use crate::supervisor::ready_lines::ReadyLines;
 use crate::supervisor::starts::{Ready, Starts};
 use crate::supervisor::translate;
-use crate::unit::spec::SignalNumber;
 use crate::unit::spec::probe::ProbeKind;
+use crate::unit::spec::{Ready as UnitReady, SignalNumber};
 
 #[derive(Debug)]
 pub(crate) struct Executor {
@@ -38,6 +41,8 @@ pub(crate) struct Executor {
     pub(crate) starts: Starts,
     pub(crate) holdings: Holdings,
     pub(crate) helpers: Helpers,
+    pub(crate) listeners: Listeners,
+    pub(crate) ready_lines: ReadyLines,
     pub(crate) journal: Journal,
     pub(crate) observer: Observer,
     pub(crate) replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
@@ -80,6 +85,8 @@ impl Executor {
             journal,
             observer,
             holdings: Holdings::default(),
+            listeners: Listeners::default(),
+            ready_lines: ReadyLines::new(outlet.clone()),
             replies: BTreeMap::new(),
             news: VecDeque::new(),
             untold: Vec::new(),
@@ -97,11 +104,16 @@ impl Executor {
         for effect in effects.0 {
             match effect {
                 Effect::Remember(note) => self.remember(&note),
-                Effect::Record(fact) => self.untold.push(Untold::Fact(now, fact)),
-                Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
-                Effect::RunStopCommand { run, unit, timeout } => {
-                    self.run_stop_command(now, run, unit, timeout);
+                Effect::Record(fact) => {
+                    self.follow_state(&fact);
+                    self.untold.push(Untold::Fact(now, fact));
                 }
+                Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
+                Effect::RunHelper { helper, unit, role, timeout } => {
+                    let what = What::Helper { role, timeout };
+                    self.begin_helper(now, unit, what, Purpose::Helper(helper), timeout);
+                }
+                Effect::CancelHelper { helper } => self.cancel_helper(now, Purpose::Helper(helper)),
                 Effect::Signal { run, signal, scope } => {
                     self.signal(run, signal, translate::scope(scope));
                 }
@@ -114,16 +126,10 @@ impl Executor {
                     let is_complete = true;
                     self.news.push_back(Event::EvidenceCaptured { incident, unit, run, is_complete });
                 }
-                // Nobody runs repairs yet: the next rung follows.
-                Effect::RunHelper { helper, .. } => {
-                    let outcome = HelperOutcome::NotStarted;
-                    self.news.push_back(Event::HelperFinished { helper, outcome, said: "".into() });
-                }
-                Effect::CancelHelper { .. }
-                | Effect::Alert { .. }
-                | Effect::WatchReadyLine { .. }
-                | Effect::AwaitConnection { .. }
-                | Effect::ForgetConnection { .. } => {} // the engine gives none yet
+                Effect::Alert { .. } => {} // nobody is told yet
+                Effect::WatchReadyLine { run, unit } => self.watch_ready_line(run, unit),
+                Effect::AwaitConnection { unit } => self.await_connection(unit),
+                Effect::ForgetConnection { unit } => self.forget_connection(unit),
                 Effect::Exit { code } => self.exit = Some(code),
             }
         }
@@ -202,13 +208,9 @@ impl Executor {
         };
         self.probes.run_begins(spec, run.0, &self.ground);
         let name = spec.name.as_str().to_owned();
+        self.opens(unit);
         self.holdings.runs.insert(run.0, Holding::new(name, ordinal, now.mono.0, Stage::Ordered));
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
-    }
-
-    fn run_stop_command(&mut self, now: Now, run: RunId, unit: UnitId, timeout: Duration) {
-        let what = What::StopCommand { timeout };
-        self.begin_helper(now, unit, what, Purpose::StopCommand { of: run }, timeout);
     }
 
     fn begin_helper(&mut self, now: Now, unit: UnitId, what: What, purpose: Purpose, timeout: Duration) {
@@ -248,8 +250,9 @@ impl Executor {
         now: Now,
         launch: Launch,
         order: Result<SpawnOrder, Miss>,
-        learnt: Cache,
+        mut learnt: Cache,
     ) {
+        self.keep_sockets(&mut learnt);
         let room = self.room();
         for ready in self.starts.prepared(launch, order, learnt, now.mono, room) {
             self.carry_out(now, ready);
@@ -262,7 +265,7 @@ impl Executor {
             Ready::Go(launch, order, after) => {
                 let output = match launch.what {
                     What::Main => Ok(None),
-                    What::StopCommand { .. } | What::Probe { .. } => {
+                    What::Helper { .. } | What::Probe { .. } => {
                         self.helpers.open_output(launch.run).map(Some)
                     }
                 };
@@ -288,6 +291,7 @@ impl Executor {
     fn note_order(&mut self, order: &SpawnOrder) {
         let Some(holding) = self.holdings.runs.get_mut(&order.run) else { return };
         let own = || rustix::process::geteuid().as_raw();
+        holding.log_place = order.log_place;
         holding.uid = Some(order.credentials.as_ref().map_or_else(own, |credentials| credentials.uid));
         let recorded = RecordedRun {
             unit: holding.unit.clone(),
@@ -297,6 +301,29 @@ impl Executor {
             process: None,
         };
         self.journal.run_ordered(order.run, recorded);
+        self.ready_lines.begin(order.run, order.log_place);
+    }
+
+    /// The run said that another of its processes is what it is about.
+    pub(crate) fn main_changed(&mut self, run: u64, process: Process, descriptors: Vec<OwnedFd>) {
+        self.holdings.main_changed(run, process, descriptors.into_iter().next());
+        self.journal.run_lives(run, process);
+    }
+
+    /// From the run's first word on, which it may have said before.
+    fn watch_ready_line(&mut self, run: RunId, unit: UnitId) {
+        let set = Arc::clone(&self.ground.set);
+        let Some(spec) = set.unit(unit) else { return };
+        let UnitReady::Log(pattern) = &spec.ready else { return };
+        self.ready_lines.expect(run.0, LogDir::new(&self.ground.log_dir, spec.name.as_str()), pattern);
+        let holding = self.holdings.runs.get(&run.0);
+        if let Some(place) = holding.and_then(|holding| holding.log_place) {
+            self.ready_lines.begin(run.0, Some(place));
+        }
+    }
+
+    pub(crate) fn outlet(&self) -> &Outlet {
+        &self.outlet
     }
 
     /// There is no process: neither the keeper's table nor anything else has a trace of it.
@@ -348,6 +375,7 @@ impl Executor {
 
     fn release(&mut self, run: RunId) {
         self.programs.remove(&run.0);
+        self.ready_lines.forget(run.0);
         self.starts.cancel(run.0);
         self.holdings.runs.remove(&run.0);
         self.journal.run_over(run.0);
@@ -379,10 +407,13 @@ impl Executor {
     }
 
     fn cancel_probe(&mut self, now: Now, probe: ProbeRunId) {
-        if self.probes.cancel(probe) {
-            return;
+        if !self.probes.cancel(probe) {
+            self.cancel_helper(now, Purpose::Probe(probe));
         }
-        if let Some(run) = self.helpers.cancel(probe) {
+    }
+
+    fn cancel_helper(&mut self, now: Now, purpose: Purpose) {
+        if let Some(run) = self.helpers.cancel(purpose) {
             if self.starts.cancel(run) {
                 self.helpers.emptied(run, now.mono).into_iter().for_each(|next| self.begin(now, next));
             } else {
@@ -407,7 +438,7 @@ impl Executor {
         }
     }
 
-    pub(crate) fn spawned(&mut self, run: u64, process: Process, descriptors: Vec<OwnedFd>) -> Option<Event> {
+    pub(crate) fn spawned(&mut self, run: u64, process: Process, descriptors: Held) -> Option<Event> {
         self.programs.remove(&run);
         if run & HELPER_BIT != 0 {
             return None;

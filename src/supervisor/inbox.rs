@@ -3,10 +3,11 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::effect::Answer;
-use crate::engine::event::Verdict;
-use crate::engine::id::{ProbeRunId, RequestId};
+use crate::engine::event::{SpawnFailure, Verdict};
+use crate::engine::id::{ProbeRunId, RequestId, UnitId};
 use crate::keeper::wire::SpawnOrder;
 use crate::supervisor::launch::Launch;
+use crate::supervisor::listeners::Sockets;
 use crate::supervisor::lookup::{Cache, Miss};
 
 #[derive(Debug)]
@@ -24,6 +25,19 @@ pub(crate) enum Inbox {
     ProbeFinished {
         probe: ProbeRunId,
         verdict: Verdict,
+    },
+    /// The sockets of a lazy unit, for it to wait at.
+    SocketsOpened {
+        unit: UnitId,
+        opened: Result<Sockets, SpawnFailure>,
+    },
+    /// Somebody connects to a lazy unit.
+    Connected {
+        unit: UnitId,
+    },
+    /// The line came that says that the run is ready.
+    ReadyLine {
+        run: u64,
     },
 }
 

@@ -233,7 +233,7 @@ fn take_over(
 
 impl Supervisor {
     fn begin(&mut self, takeover: Takeover) {
-        let Takeover { handover, holdings, adopt, forget, announcements, accepted, .. } = takeover;
+        let Takeover { handover, holdings, adopt, listening, forget, announcements, accepted, .. } = takeover;
         let executor = &mut self.executor;
         executor.set_up();
         if let Some(seal) = accepted {
@@ -243,8 +243,9 @@ impl Supervisor {
         executor.is_over_its_boot = !holdings.is_empty();
         executor.holdings.runs = holdings.into_iter().collect();
         for (order, descriptors) in adopt {
-            executor.send(&Order::Adopt(Box::new(order)), &descriptors);
+            executor.adopt(order, descriptors);
         }
+        executor.inherit_sockets(listening);
         executor.say_whole();
         for run in forget {
             executor.send(&Order::Release { run }, &[]);
@@ -253,6 +254,7 @@ impl Supervisor {
             executor.observer.announce(&text);
         }
         self.feed(Event::KeeperConnected(Box::new(handover)));
+        self.close_idle_sockets();
     }
 
     fn tell(&mut self, warnings: &str, log_trouble: Option<&io::Error>, keep_trouble: Option<io::Error>) {
