@@ -391,9 +391,9 @@ const STATES: &[Plant] = &[
             step.seen.overview.late_facts = 0;
         }
     }),
-    plant(7, "b went ready -> waiting, which is no edge of the table", PAIR, |step| {
+    plant(7, "b went completed -> unhealthy, which is no edge of the table", PAIR, |step| {
         if step.is_wake_at(10) {
-            step.add(change(B, StateName::Ready, StateName::Waiting));
+            step.add(change(B, StateName::Completed, StateName::Unhealthy));
         }
     }),
     plant(7, "b went completed -> starting and was ready", PAIR, |step| {
