@@ -281,7 +281,11 @@ impl Shadow {
     }
 
     fn learn_answer(&mut self, now: Timestamp, unit: UnitId, index: u16, verdict: &Verdict) {
-        let ordered_at = self.live_run(unit).map(|(_, run)| run.ordered_at);
+        let ordered_at = if self.is_watch(unit) {
+            self.polls.period_from(unit)
+        } else {
+            self.live_run(unit).map(|(_, run)| run.ordered_at)
+        };
         let set = Arc::clone(&self.set);
         let spec = set.unit(unit).and_then(|spec| spec.health.get(usize::from(index)));
         if let Some((spec, ordered_at)) = spec.zip(ordered_at) {
@@ -437,7 +441,7 @@ impl Shadow {
             let was_ready = noted
                 .as_ref()
                 .is_some_and(|note| matches!(note.life, NotedState::Ready | NotedState::Unhealthy));
-            self.polls.begin(id, was_ready);
+            self.polls.begin(id, was_ready, noted.as_ref().map_or(Timestamp(0), |note| note.since));
             if let Some(unit) = self.unit_mut(id) {
                 unit.state = noted.as_ref().map_or(StateName::Inactive, |note| state_of(&note.life));
                 // What was asked and lost before it was remembered was not done.
@@ -488,6 +492,9 @@ impl Shadow {
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
             Effect::RunHelper { helper, unit, role, .. } => {
                 self.carry_helper(now, *unit, role);
+                if *role == Role::Lever(Lever::Start) {
+                    self.polls.pulled(*unit, now);
+                }
                 self.helpers.insert(*helper, (*unit, role.clone()));
             }
             Effect::CancelHelper { helper } => {
@@ -574,7 +581,7 @@ impl Shadow {
 
     /// By its spawn, or by the beginning of its watch.
     fn begin_presence(&mut self, now: Timestamp, id: UnitId) {
-        self.polls.begin(id, false);
+        self.polls.begin(id, false, now);
         if let Some(unit) = self.unit_mut(id) {
             unit.was_pulled = false;
             unit.is_spared_order = false;
