@@ -22,24 +22,12 @@ pub(super) struct Polls {
     of: BTreeMap<(UnitId, u16), Answers>,
     /// Runs in which a probe has passed: `start_period` is over.
     over: BTreeMap<UnitId, bool>,
-    /// From when `start_period` counts for what is only watched.
-    from: BTreeMap<UnitId, Timestamp>,
 }
 
 impl Polls {
-    pub(super) fn begin(&mut self, unit: UnitId, is_start_over: bool, from: Timestamp) {
-        self.from.insert(unit, from);
+    pub(super) fn begin(&mut self, unit: UnitId, is_start_over: bool) {
         self.of.retain(|(of, _), _| *of != unit);
         self.over.insert(unit, is_start_over);
-    }
-
-    /// Its lever was pulled: what is asked now speaks of another start.
-    pub(super) fn pulled(&mut self, unit: UnitId, now: Timestamp) {
-        self.from.insert(unit, now);
-    }
-
-    pub(super) fn period_from(&self, unit: UnitId) -> Option<Timestamp> {
-        self.from.get(&unit).copied()
     }
 
     pub(super) fn learn(

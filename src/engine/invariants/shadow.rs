@@ -58,6 +58,8 @@ pub(super) struct Unit {
     /// Its backoff is the pause of a full window, after which everything starts over.
     pub(super) is_pausing: bool,
     pub(super) note: Option<UnitNote>,
+    /// When its present run, or the watch of it, began.
+    began: Timestamp,
     /// The lever that starts it was pulled in this start.
     pub(super) was_pulled: bool,
 }
@@ -99,6 +101,7 @@ impl Shadow {
             last_attempt: None,
             is_pausing: false,
             note: None,
+            began: Timestamp::default(),
             was_pulled: false,
         };
         let mut dependents: Vec<Vec<(UnitId, Dependency)>> = set.units.iter().map(|_| Vec::new()).collect();
@@ -281,15 +284,11 @@ impl Shadow {
     }
 
     fn learn_answer(&mut self, now: Timestamp, unit: UnitId, index: u16, verdict: &Verdict) {
-        let ordered_at = if self.is_watch(unit) {
-            self.polls.period_from(unit)
-        } else {
-            self.live_run(unit).map(|(_, run)| run.ordered_at)
-        };
+        let began = self.unit(unit).map(|unit| unit.began);
         let set = Arc::clone(&self.set);
         let spec = set.unit(unit).and_then(|spec| spec.health.get(usize::from(index)));
-        if let Some((spec, ordered_at)) = spec.zip(ordered_at) {
-            self.polls.learn(now, ordered_at, (unit, index), spec, verdict);
+        if let Some((spec, began)) = spec.zip(began) {
+            self.polls.learn(now, began, (unit, index), spec, verdict);
         }
     }
 
@@ -427,6 +426,9 @@ impl Shadow {
                 kill_asked: known.is_some_and(|run| run.kill_asked),
             };
             self.runs.insert(handed.run, run);
+            if let Some(unit) = self.unit_mut(unit) {
+                unit.began = handed.spawned_at;
+            }
             self.highest_run = self.highest_run.max(handed.run.0);
         }
         self.open_phases = handover.notes.boot.as_ref().map_or(0, |boot| boot.open_phases);
@@ -441,7 +443,7 @@ impl Shadow {
             let was_ready = noted
                 .as_ref()
                 .is_some_and(|note| matches!(note.life, NotedState::Ready | NotedState::Unhealthy));
-            self.polls.begin(id, was_ready, noted.as_ref().map_or(Timestamp(0), |note| note.since));
+            self.polls.begin(id, was_ready);
             // A lazy one that ended well waits for the next connection, and only its note says that it passed.
             let has_passed = self.spec(id).is_some_and(|spec| spec.listen.is_lazy)
                 && noted.as_ref().is_some_and(|note| note.has_passed && note.life == NotedState::Inactive);
@@ -496,9 +498,6 @@ impl Shadow {
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
             Effect::RunHelper { helper, unit, role, .. } => {
                 self.carry_helper(now, *unit, role);
-                if *role == Role::Lever(Lever::Start) {
-                    self.polls.pulled(*unit, now);
-                }
                 self.helpers.insert(*helper, (*unit, role.clone()));
             }
             Effect::CancelHelper { helper } => {
@@ -585,8 +584,9 @@ impl Shadow {
 
     /// By its spawn, or by the beginning of its watch.
     fn begin_presence(&mut self, now: Timestamp, id: UnitId) {
-        self.polls.begin(id, false, now);
+        self.polls.begin(id, false);
         if let Some(unit) = self.unit_mut(id) {
+            unit.began = now;
             unit.was_pulled = false;
             unit.is_spared_order = false;
             unit.own_end = None;
@@ -676,7 +676,7 @@ impl Shadow {
 }
 
 /// A unit in this state has a run, or is watched.
-fn had_run(state: StateName) -> bool {
+pub(super) fn had_run(state: StateName) -> bool {
     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy | StateName::Stopping)
 }
 
