@@ -30,6 +30,14 @@ pub mod expr;
 #[cfg(feature = "host")]
 pub mod probe;
 #[cfg(feature = "host")]
+pub mod guard;
+#[cfg(feature = "host")]
+pub mod incident;
+#[cfg(feature = "host")]
+pub mod history;
+#[cfg(feature = "host")]
+pub mod alert;
+#[cfg(feature = "host")]
 pub mod log;
 #[cfg(feature = "host")]
 pub mod supervisor;

@@ -17,8 +17,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("aside", &[]),
     ("expr", &["unit"]),
     ("probe", &["aside", "engine", "expr", "unit"]),
+    ("guard", &["aside", "engine", "unit"]),
+    ("incident", &["aside", "engine", "proc", "unit"]),
+    ("history", &["aside", "engine", "unit"]),
+    ("alert", &["aside", "engine", "unit"]),
     ("log", &["engine", "unit"]),
-    ("supervisor", &["aside", "proc", "expr", "probe", "log", "keeper", "engine", "graph", "unit"]),
+    (
+        "supervisor",
+        &[
+            "aside", "proc", "expr", "probe", "guard", "incident", "history", "alert", "log", "keeper",
+            "engine", "graph", "unit",
+        ],
+    ),
     ("api", &["aside", "proc", "supervisor", "log", "engine", "graph", "unit"]),
     ("cli", &["api", "supervisor", "keeper", "probe", "log", "sim", "engine", "graph", "unit"]),
 ];

@@ -1,0 +1,355 @@
+//! `STATE/incidents/NNNNNN/`: one directory per incident, written so that a kill or a full disk leaves the last
+//! whole version of each file.
+//!
+//! ```text
+//! evidence.json    all that is known, see `evidence`
+//! log.txt          the last lines of the log, as they were
+//! timeline.jsonl   what happened, a line each, in order
+//! postmortem.md    when somebody asked for it
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::aside::Threads;
+use crate::incident::evidence::Evidence;
+
+/// How much stays; the oldest go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keep {
+    pub incidents: usize,
+    pub bytes: u64,
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { incidents: 200, bytes: 200 * 1024 * 1024 }
+    }
+}
+
+/// One line of the timeline.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Moment {
+    pub at_millis: u64,
+    pub unit: String,
+    /// A word: `opened`, `state`, `probe`, `rung`, `joined`, `healed`, ...
+    pub kind: String,
+    pub text: String,
+}
+
+/// Every call waits for the disk: for a thread, or through [`Archive`].
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+    keep: Keep,
+}
+
+impl Store {
+    /// `dir` is made when the first incident is kept.
+    pub fn new(dir: PathBuf, keep: Keep) -> Self {
+        Self { dir, keep }
+    }
+
+    pub fn path_of(&self, incident: u64) -> PathBuf {
+        self.dir.join(format!("{incident:06}"))
+    }
+
+    /// Replaces what was kept of this incident, but for its timeline.
+    ///
+    /// # Errors
+    /// When the disk does not take it; what was there before is still whole.
+    pub fn keep(&self, evidence: &Evidence) -> io::Result<()> {
+        let dir = self.path_of(evidence.incident);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let mut text = serde_json::to_vec_pretty(evidence)?;
+        text.push(b'\n');
+        replace(&dir.join(EVIDENCE), &text)?;
+        let mut log = evidence.log.lines.join("\n");
+        log.push('\n');
+        replace(&dir.join(LOG), log.as_bytes())?;
+        self.prune(evidence.incident)
+    }
+
+    /// Adds to the timeline, which is begun when it is not there.
+    ///
+    /// # Errors
+    /// When the disk does not take it. No half of a line stays.
+    pub fn append(&self, incident: u64, moments: &[Moment]) -> io::Result<()> {
+        let dir = self.path_of(incident);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let mut lines = Vec::new();
+        for moment in moments {
+            serde_json::to_writer(&mut lines, moment)?;
+            lines.push(b'\n');
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.append(true).create(true).mode(0o600).open(dir.join(TIMELINE))?;
+        let length = file.metadata()?.len();
+        let is_room = length.saturating_add(lines.len() as u64) <= TIMELINE_MOST_BYTES;
+        if !is_room {
+            // An incident of many days says the same again and again.
+            return Ok(());
+        }
+        let written = file.write_all(&lines).and_then(|()| file.sync_data());
+        written.inspect_err(|_| drop(file.set_len(length)))
+    }
+
+    /// Beside the evidence, for people.
+    ///
+    /// # Errors
+    /// When the disk does not take it, or there is no such incident.
+    pub fn keep_postmortem(&self, incident: u64, markdown: &str) -> io::Result<()> {
+        replace(&self.path_of(incident).join(POSTMORTEM), markdown.as_bytes())
+    }
+
+    /// `None`: it was never kept, or has made room for others.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn read(&self, incident: u64) -> io::Result<Option<(Evidence, Vec<Moment>)>> {
+        let dir = self.path_of(incident);
+        let Some(text) = read_if_there(&dir.join(EVIDENCE))? else { return Ok(None) };
+        let evidence = serde_json::from_slice(&text)?;
+        let lines = read_if_there(&dir.join(TIMELINE))?.unwrap_or_default();
+        // The end of a line that was torn by a crash is skipped.
+        let moments = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+        Ok(Some((evidence, moments.collect())))
+    }
+
+    /// All that are kept, oldest first.
+    ///
+    /// # Errors
+    /// When the directory is there and cannot be read.
+    pub fn list(&self) -> io::Result<Vec<u64>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            let is_number = |name: &&str| name.len() >= 6 && name.bytes().all(|byte| byte.is_ascii_digit());
+            ids.extend(name.to_str().filter(is_number).and_then(|name| name.parse::<u64>().ok()));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    fn prune(&self, newest: u64) -> io::Result<()> {
+        let ids = self.list()?;
+        let sizes: Vec<(u64, u64)> = ids.iter().map(|id| (*id, size_of(&self.path_of(*id)))).collect();
+        let mut bytes = sizes.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
+        let mut count = sizes.len();
+        for (id, size) in sizes.into_iter().filter(|(id, _)| *id != newest) {
+            if count <= self.keep.incidents && bytes <= self.keep.bytes {
+                break;
+            }
+            fs::remove_dir_all(self.path_of(id))?;
+            count = count.saturating_sub(1);
+            bytes = bytes.saturating_sub(size);
+        }
+        Ok(())
+    }
+}
+
+/// The store for a loop that may not wait. One call at a time reaches the disk, in the order of the calls.
+#[derive(Clone, Debug)]
+pub struct Archive {
+    store: Store,
+    threads: Threads,
+}
+
+impl Archive {
+    pub fn new(store: Store) -> Self {
+        Self { store, threads: Threads::new("incidents", 1) }
+    }
+
+    /// # Errors
+    /// As [`Store::keep`]; `TimedOut` when the disk takes longer than `limit`.
+    pub async fn keep(&self, evidence: Evidence, limit: Duration) -> io::Result<()> {
+        self.ask(limit, move |store| store.keep(&evidence)).await
+    }
+
+    /// # Errors
+    /// As [`Store::append`]; `TimedOut`.
+    pub async fn append(&self, incident: u64, moments: Vec<Moment>, limit: Duration) -> io::Result<()> {
+        self.ask(limit, move |store| store.append(incident, &moments)).await
+    }
+
+    /// # Errors
+    /// As [`Store::read`]; `TimedOut`.
+    pub async fn read(&self, incident: u64, limit: Duration) -> io::Result<Option<(Evidence, Vec<Moment>)>> {
+        self.ask(limit, move |store| store.read(incident)).await
+    }
+
+    /// The highest number that is kept; a new incident gets a higher one.
+    ///
+    /// # Errors
+    /// As [`Store::list`]; `TimedOut`.
+    pub async fn last(&self, limit: Duration) -> io::Result<u64> {
+        self.ask(limit, |store| Ok(store.list()?.last().copied().unwrap_or(0))).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        question: impl FnOnce(&Store) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let store = self.store.clone();
+        let asked = self.threads.ask(limit, move || question(&store)).await;
+        asked.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+/// The old version or the new one, never half of one.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("new");
+    let written = (|| {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    // What found no room shall not take up the little there is.
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Of the files right in it; 0 where nobody can tell.
+fn size_of(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else { return 0 };
+    let sizes = entries.flatten().filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    sizes.fold(0, u64::saturating_add)
+}
+
+const EVIDENCE: &str = "evidence.json";
+const LOG: &str = "log.txt";
+const TIMELINE: &str = "timeline.jsonl";
+const POSTMORTEM: &str = "postmortem.md";
+const TIMELINE_MOST_BYTES: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("mcsup-store-{name}-{}", std::process::id()));
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn store(&self, keep: Keep) -> Store {
+            Store::new(self.0.join("incidents"), keep)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).ok();
+        }
+    }
+
+    fn evidence(incident: u64, line: &str) -> Evidence {
+        let mut evidence = Evidence { incident, unit: "redis".into(), ..Evidence::default() };
+        evidence.log.lines = vec!["first".into(), line.into()];
+        evidence
+    }
+
+    fn moment(at_millis: u64) -> Moment {
+        Moment { at_millis, unit: "redis".into(), kind: "state".into(), text: "ready -> backoff".into() }
+    }
+
+    #[test]
+    fn what_was_kept_is_read_back_and_a_torn_line_is_skipped() {
+        let dir = Dir::new("back");
+        let store = dir.store(Keep::default());
+        assert_eq!(store.read(7).unwrap(), None);
+        assert_eq!(store.list().unwrap(), [0; 0]);
+        store.append(7, &[moment(1), moment(2)]).unwrap();
+        store.keep(&evidence(7, "second")).unwrap();
+        store.keep(&evidence(7, "third")).unwrap();
+        let timeline = store.path_of(7).join(TIMELINE);
+        OpenOptions::new().append(true).open(timeline).unwrap().write_all(b"{\"at_mil").unwrap();
+        let (found, moments) = store.read(7).unwrap().unwrap();
+        assert_eq!(found, evidence(7, "third"));
+        assert_eq!(moments, [moment(1), moment(2)]);
+        assert_eq!(fs::read_to_string(store.path_of(7).join(LOG)).unwrap(), "first\nthird\n");
+        let names: Vec<_> = fs::read_dir(store.path_of(7)).unwrap().flatten().collect();
+        assert_eq!(names.len(), 3, "nothing temporary stays: {names:?}");
+    }
+
+    #[test]
+    fn evidence_of_another_version_is_still_read() {
+        let dir = Dir::new("version");
+        let store = dir.store(Keep::default());
+        store.keep(&evidence(3, "x")).unwrap();
+        let newer = r#"{"version": 9, "incident": 3, "unit": "db", "of_the_future": {"a": [1]}}"#;
+        fs::write(store.path_of(3).join(EVIDENCE), newer).unwrap();
+        let (found, _) = store.read(3).unwrap().unwrap();
+        assert_eq!((found.version, found.unit.as_str()), (9, "db"));
+    }
+
+    #[test]
+    fn the_oldest_make_room_by_number_and_by_size() {
+        let dir = Dir::new("bounds");
+        let store = dir.store(Keep { incidents: 3, bytes: u64::MAX });
+        for id in 1..=5 {
+            store.keep(&evidence(id, "x")).unwrap();
+        }
+        assert_eq!(store.list().unwrap(), [3, 4, 5]);
+        let each = size_of(&store.path_of(5));
+        let smaller = dir.store(Keep { incidents: 100, bytes: each * 2 });
+        smaller.keep(&evidence(6, "x")).unwrap();
+        assert_eq!(smaller.list().unwrap(), [5, 6]);
+        let tiny = dir.store(Keep { incidents: 100, bytes: 1 });
+        tiny.keep(&evidence(6, "y")).unwrap();
+        assert_eq!(tiny.list().unwrap(), [6], "never the one that was just kept");
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_an_answer_and_the_last_version_stays_whole() {
+        let dir = Dir::new("full");
+        let store = dir.store(Keep::default());
+        store.keep(&evidence(1, "kept")).unwrap();
+        // The kernel's own full disk.
+        std::os::unix::fs::symlink("/dev/full", store.path_of(1).join("evidence.new")).unwrap();
+        let error = store.keep(&evidence(1, "lost")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(store.read(1).unwrap().unwrap().0, evidence(1, "kept"));
+        store.keep(&evidence(1, "later")).unwrap();
+        assert_eq!(store.read(1).unwrap().unwrap().0, evidence(1, "later"));
+    }
+
+    #[test]
+    fn a_loop_gets_its_answer_from_a_thread() {
+        let dir = Dir::new("archive");
+        let archive = Archive::new(dir.store(Keep::default()));
+        let limit = Duration::from_secs(30);
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+            assert_eq!(archive.last(limit).await.unwrap(), 0);
+            archive.keep(evidence(12, "x"), limit).await.unwrap();
+            archive.append(12, vec![moment(1)], limit).await.unwrap();
+            assert_eq!(archive.last(limit).await.unwrap(), 12);
+            assert_eq!(archive.read(12, limit).await.unwrap().unwrap().1, [moment(1)]);
+        });
+    }
+}
