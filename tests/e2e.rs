@@ -19,3 +19,5 @@ mod journal;
 mod stopping;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/passed.rs"]
+mod passed;
