@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
-use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure, SpawnStep, Verdict};
+use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
@@ -109,9 +109,11 @@ impl Executor {
                     self.untold.push(Untold::Fact(now, fact));
                 }
                 Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
-                Effect::RunStopCommand { run, unit, timeout } => {
-                    self.run_stop_command(now, run, unit, timeout);
+                Effect::RunHelper { helper, unit, role, timeout } => {
+                    let what = What::Helper { role, timeout };
+                    self.begin_helper(now, unit, what, Purpose::Helper(helper), timeout);
                 }
+                Effect::CancelHelper { helper } => self.cancel_helper(now, Purpose::Helper(helper)),
                 Effect::Signal { run, signal, scope } => {
                     self.signal(run, signal, translate::scope(scope));
                 }
@@ -124,12 +126,7 @@ impl Executor {
                     let is_complete = true;
                     self.news.push_back(Event::EvidenceCaptured { incident, unit, run, is_complete });
                 }
-                // Nobody runs repairs yet: the next rung follows.
-                Effect::RunHelper { helper, .. } => {
-                    let outcome = HelperOutcome::NotStarted;
-                    self.news.push_back(Event::HelperFinished { helper, outcome, said: "".into() });
-                }
-                Effect::CancelHelper { .. } | Effect::Alert { .. } => {} // the engine gives none yet
+                Effect::Alert { .. } => {} // nobody is told yet
                 Effect::WatchReadyLine { run, unit } => self.watch_ready_line(run, unit),
                 Effect::AwaitConnection { unit } => self.await_connection(unit),
                 Effect::ForgetConnection { unit } => self.forget_connection(unit),
@@ -216,11 +213,6 @@ impl Executor {
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
 
-    fn run_stop_command(&mut self, now: Now, run: RunId, unit: UnitId, timeout: Duration) {
-        let what = What::StopCommand { timeout };
-        self.begin_helper(now, unit, what, Purpose::StopCommand { of: run }, timeout);
-    }
-
     fn begin_helper(&mut self, now: Now, unit: UnitId, what: What, purpose: Purpose, timeout: Duration) {
         let launch = Launch { run: self.helpers.number(), unit, ordinal: 0, what };
         if let Some(launch) = self.helpers.admit(launch, purpose, timeout, now.mono) {
@@ -273,7 +265,7 @@ impl Executor {
             Ready::Go(launch, order, after) => {
                 let output = match launch.what {
                     What::Main => Ok(None),
-                    What::StopCommand { .. } | What::Probe { .. } => {
+                    What::Helper { .. } | What::Probe { .. } => {
                         self.helpers.open_output(launch.run).map(Some)
                     }
                 };
@@ -415,10 +407,13 @@ impl Executor {
     }
 
     fn cancel_probe(&mut self, now: Now, probe: ProbeRunId) {
-        if self.probes.cancel(probe) {
-            return;
+        if !self.probes.cancel(probe) {
+            self.cancel_helper(now, Purpose::Probe(probe));
         }
-        if let Some(run) = self.helpers.cancel(probe) {
+    }
+
+    fn cancel_helper(&mut self, now: Now, purpose: Purpose) {
+        if let Some(run) = self.helpers.cancel(purpose) {
             if self.starts.cancel(run) {
                 self.helpers.emptied(run, now.mono).into_iter().for_each(|next| self.begin(now, next));
             } else {

@@ -291,6 +291,7 @@ fn status(unit: u32, state: StateName, reason: &str) -> UnitStatus {
         health: None,
         last_exit: None,
         incident: None,
+        told: None,
     }
 }
 
