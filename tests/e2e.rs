@@ -21,3 +21,5 @@ mod stopping;
 mod faults;
 #[path = "e2e/passed.rs"]
 mod passed;
+#[path = "e2e/tells.rs"]
+mod tells;

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::instance::{Instance, eventually, kill};
+use crate::instance::{Instance, eventually, is_alive, kill};
 
 /// A port that nobody has at this moment.
 pub(crate) fn free_port() -> u16 {
@@ -26,12 +26,18 @@ pub(crate) fn get(port: u16) -> Option<String> {
 
 pub(crate) const APP: &str = "def app(environ, start):\n    start('200 OK', [])\n    return [b'it works']\n";
 
+/// Kills it, and waits until it takes nothing more.
+fn end(pid: u32) {
+    kill(pid);
+    assert!(eventually(|| (!is_alive(pid)).then_some(())).is_some());
+}
+
 #[test]
 fn gunicorn_serves_on_a_passed_socket_and_nobody_is_refused_while_it_is_started_again() {
     let port = free_port();
     let unit = format!(
         "command: [gunicorn, 'app:app']\nlisten: '127.0.0.1:{port}'\nready: health\n\
-         health: [{{http: 'http://127.0.0.1:{port}/', interval: 200ms, timeout: 5s}}]\n\
+         health: [{{http: 'http://127.0.0.1:{port}/', interval: 200ms, timeout: 200ms}}]\n\
          restart: {{backoff: {{initial: 300ms, jitter: 0}}}}\n"
     );
     let mut instance = Instance::new("gunicorn", &[("web", &unit)]);
@@ -39,8 +45,7 @@ fn gunicorn_serves_on_a_passed_socket_and_nobody_is_refused_while_it_is_started_
     instance.up();
     instance.wait("ready", |look| look.is("web", "ready"));
     assert!(get(port).expect("an answer").ends_with("it works"));
-    let first = instance.look().expect("a status").pid("web");
-    kill(first);
+    end(instance.look().expect("a status").pid("web"));
     // Whoever comes while nothing runs waits in the queue of the socket.
     let served = get(port).expect("an answer");
     assert!(served.ends_with("it works"), "{served}");
@@ -62,7 +67,7 @@ fn nginx_takes_over_a_socket_that_it_is_told_of() {
     let units = instance.path("units");
     instance.write("web", &unit.replace("UNITS", units.to_str().expect("a path")));
     let conf = format!(
-        "daemon off; master_process off; pid nginx.pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off;\n\
+        "daemon off; pid nginx.pid; error_log stderr;\nevents {{}}\nhttp {{ access_log off;\n\
          client_body_temp_path t; proxy_temp_path t; fastcgi_temp_path t; uwsgi_temp_path t; scgi_temp_path t;\n\
          server {{ listen 127.0.0.1:{port}; location / {{ return 200 'it works'; }} }} }}\n"
     );
@@ -129,14 +134,14 @@ fn sockets_outlive_runs_and_both_rings_one_after_the_other() {
     kill(instance.supervisor());
     assert_eq!(ask(&socket).as_deref(), Some("main:web 2"));
     let look = instance.wait("taken over", |look| look.is("web", "ready"));
-    kill(look.pid("web"));
+    end(look.pid("web"));
     assert_eq!(ask(&socket).as_deref(), Some("main:web 2"), "the next supervisor passes it on");
     let before = instance.holder().expect("a keeper");
     kill(before);
     let next = eventually(|| instance.holder().filter(|holder| *holder != before));
     assert!(next.is_some(), "{}", instance.printed());
     let look = instance.wait("taken over", |look| look.is("web", "ready"));
-    kill(look.pid("web"));
+    end(look.pid("web"));
     assert_eq!(ask(&socket).as_deref(), Some("main:web 2"), "the next keeper passes it on");
     instance.done(&["stop", "web"]);
     assert!(UnixStream::connect(&socket).is_err());

@@ -58,7 +58,8 @@ fn gunicorn_tells_that_it_is_ready_on_the_socket_that_it_was_passed() {
 
 #[test]
 fn systemd_notify_makes_a_shell_script_ready() {
-    let script = "while ! [ -e go ]; do sleep 0.02; done; systemd-notify --ready --status=serving; exec sleep 1000";
+    let script =
+        "while ! [ -e go ]; do sleep 0.02; done; systemd-notify --ready --status=serving; exec sleep 1000";
     let unit = format!("command: [sh, -c, '{script}']\nready: notify\n");
     let mut instance = Instance::new("systemd-notify", &[("a", &unit)]);
     instance.up();
@@ -124,8 +125,7 @@ fn a_watchdog_that_is_not_fed_any_more_is_a_failure() {
     let instance = with_script("watchdog", keys, script);
     let first = instance.wait("ready", |look| look.is("a", "ready")).pid("a");
     fs::write(instance.path("units/hang"), "").expect("a file");
-    let look =
-        instance.wait("started again", |look| look.is("a", "ready") && look.unit("a")["pid"] != first);
+    let look = instance.wait("started again", |look| look.is("a", "ready") && look.unit("a")["pid"] != first);
     assert_eq!(look.unit("a")["restarts"], 1);
 }
 
@@ -141,7 +141,11 @@ fn what_was_stored_comes_back_after_a_crash_and_is_gone_after_a_stop() {
     kill(first);
     instance.wait("started again", |look| look.is("a", "ready") && look.unit("a")["pid"] != first);
     let log = || fs::read_to_string(instance.path("log/a/current")).unwrap_or_default();
-    assert!(eventually(|| log().contains("began with state:end\nread kept").then_some(())).is_some(), "{}", log());
+    assert!(
+        eventually(|| log().contains("began with state:end\nread kept").then_some(())).is_some(),
+        "{}",
+        log()
+    );
     instance.done(&["stop", "a"]);
     instance.done(&["start", "a"]);
     assert!(eventually(|| (log().matches("began with -").count() == 2).then_some(())).is_some(), "{}", log());
@@ -171,7 +175,8 @@ fn a_stranger_cannot_make_a_unit_ready() {
     let instance = with_script("stranger", "ready: notify\n", script);
     let name = eventually(|| fs::read_to_string(instance.path("units/there")).ok()).expect("a name");
     let name = name.strip_prefix('@').expect("an abstract name");
-    let address = <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name);
+    let address =
+        <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name);
     let socket = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
     socket.send_to_addr(b"READY=1", &address.expect("an address")).expect("sent");
     // Everything that the keeper has to say is said by the time that another unit was started and stopped.
