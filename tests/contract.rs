@@ -514,11 +514,12 @@ mod simulated {
         match script {
             Script::Exit(code) => vec![ends(ExitStatus::Code(code))],
             Script::Die(signal) => vec![ends(ExitStatus::Signal { signal, dumped_core: false })],
-            Script::Sleep => Vec::new(),
+            Script::Sleep => vec![Trait::ShowsReady(None)],
             Script::Stubborn => vec![Trait::IgnoresTerm(true)],
             Script::ShowsReady => vec![Trait::ShowsReady(Some(Duration::ZERO))],
             Script::ShowsReadyAndEnds => {
-                vec![Trait::ShowsReady(Some(Duration::ZERO)), ends(ExitStatus::Code(0))]
+                let end = Some((Duration::from_millis(1), ExitStatus::Code(0)));
+                vec![Trait::ShowsReady(Some(Duration::ZERO)), Trait::Ends(end)]
             }
             // Groups and sessions are not told apart here: what a run leaves is the run's.
             Script::LeaveInGroup | Script::LeaveInSession => {
