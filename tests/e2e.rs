@@ -19,3 +19,7 @@ mod journal;
 mod stopping;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/passed.rs"]
+mod passed;
+#[path = "e2e/tells.rs"]
+mod tells;
