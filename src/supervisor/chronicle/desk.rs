@@ -247,8 +247,8 @@ impl Desk {
                     "{channel} was never told of incident {incident} ({text}): {why}; the message is kept in the outbox"
                 ));
             }
-            outbox::Event::Run { message, channel, command, body } => {
-                self.outlet_send(Inbox::RunChannel { message, channel, command, body });
+            outbox::Event::Run { message, channel: _, command, body } => {
+                self.outlet_send(Inbox::RunChannel { message, command, body });
             }
             outbox::Event::NotKept { why } => {
                 self.announce(&format!("alerts are sent, but cannot be kept on disk until then: {why}"));
