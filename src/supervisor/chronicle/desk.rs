@@ -370,11 +370,10 @@ fn merge(known: BTreeMap<u64, Listed>, past: Result<Past, String>) -> IncidentLi
     let mut all: BTreeMap<u64, Listed> = past.collect();
     // What is known here is newer than what has been written.
     all.extend(known);
-    let window = window.unwrap_or_else(|| Window {
-        incidents: u64::try_from(all.len()).unwrap_or(u64::MAX),
-        open: u64::try_from(all.values().filter(|one| one.is_open).count()).unwrap_or(u64::MAX),
-        ..Window::default()
-    });
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let window = window.unwrap_or_else(|| Window { incidents: count(all.len()), ..Window::default() });
+    // What works again may still be watched; what was given up at an earlier time is not.
+    let window = Window { open: count(all.values().filter(|one| one.is_open).count()), ..window };
     IncidentList { incidents: all.into_values().rev().collect(), window, gap }
 }
 
