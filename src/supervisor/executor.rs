@@ -239,7 +239,14 @@ impl Executor {
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
 
-    pub(crate) fn begin_helper(&mut self, now: Now, unit: UnitId, what: What, purpose: Purpose, timeout: Duration) {
+    pub(crate) fn begin_helper(
+        &mut self,
+        now: Now,
+        unit: UnitId,
+        what: What,
+        purpose: Purpose,
+        timeout: Duration,
+    ) {
         let launch = Launch { run: self.helpers.number(), unit, ordinal: 0, what };
         if let Some(launch) = self.helpers.admit(launch, purpose, timeout, now.mono) {
             self.begin(now, launch);

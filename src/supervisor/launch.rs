@@ -35,8 +35,13 @@ pub(crate) struct Launch {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
     Main,
-    Helper { role: Role, timeout: Duration },
-    Probe { index: u16 },
+    Helper {
+        role: Role,
+        timeout: Duration,
+    },
+    Probe {
+        index: u16,
+    },
     /// The command of a channel that people are told by; of no unit.
     Channel(Arc<Call>),
 }

@@ -46,7 +46,8 @@ fn next(told: &mpsc::Receiver<String>) -> String {
 
 /// The message that a request carried.
 fn message(request: &str) -> Value {
-    serde_json::from_str(request.lines().last().unwrap_or_default()).unwrap_or_else(|error| panic!("{error}: {request}"))
+    serde_json::from_str(request.lines().last().unwrap_or_default())
+        .unwrap_or_else(|error| panic!("{error}: {request}"))
 }
 
 const HOPELESS: &str = "command: [sh, -c, 'exit 5']\n\
@@ -120,14 +121,18 @@ fn a_command_reads_the_message_on_its_input() {
     let one = instance.run(&["incidents", "1", "--json"]);
     let one: Value = serde_json::from_slice(&one.stdout).expect("an incident");
     assert_eq!(one["incident"]["open"], false, "{one:#}");
-    assert!(one["incident"]["verdict"].as_str().is_some_and(|verdict| verdict.ends_with("helped")), "{one:#}");
+    assert!(
+        one["incident"]["verdict"].as_str().is_some_and(|verdict| verdict.ends_with("helped")),
+        "{one:#}"
+    );
 }
 
 #[test]
 fn the_heartbeat_beats_and_its_loss_is_said_once() {
     let (port, told) = server(&[200, 200, 404, 404, 200]);
     let settings = format!("heartbeat: {{url: 'http://127.0.0.1:{port}/alive', every: 1s}}\n");
-    let mut instance = Instance::new("heartbeat", &[("a", "command: [sleep, '1000']\n"), ("mcsup", &settings)]);
+    let mut instance =
+        Instance::new("heartbeat", &[("a", "command: [sleep, '1000']\n"), ("mcsup", &settings)]);
     instance.up();
     for _ in 0..5 {
         assert!(next(&told).starts_with("GET /alive "));

@@ -131,7 +131,11 @@ fn an_incident_outlives_its_supervisor_and_is_closed_by_the_next() {
     });
     let over = over.expect("it is over");
     assert!(over["incident"]["recovered"].is_string(), "{:#}", over["incident"]);
-    assert!(over["incident"]["cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{:#}", over["incident"]);
+    assert!(
+        over["incident"]["cause"].as_str().is_some_and(|cause| !cause.is_empty()),
+        "{:#}",
+        over["incident"]
+    );
     let page = instance.done(&["incidents", "1", "--postmortem"]);
     assert!(page.contains("## Probable cause") && page.contains("exited with 7"), "{page}");
 }
@@ -149,7 +153,9 @@ fn the_next_boot_counts_on_and_says_what_became_of_the_last_ones() {
         instance.ring("__supervisor").into_iter().for_each(kill);
         instance.ring("__keeper").into_iter().for_each(kill);
     }
-    let gone = eventually(|| (instance.ring("__supervisor"), instance.ring("__keeper")).eq(&(None, None)).then_some(()));
+    let gone = eventually(|| {
+        (instance.ring("__supervisor"), instance.ring("__keeper")).eq(&(None, None)).then_some(())
+    });
     assert!(gone.is_some(), "both rings are dead");
     fs::remove_file(instance.path("state/journal")).expect("as after a boot of the machine");
     instance.up();
@@ -210,9 +216,8 @@ fn a_gate_opens_when_its_facts_say_so_and_names_the_part_that_does_not_hold() {
                 interval: 200ms\n";
     let mut instance = Instance::new("gate", &[("a", QUICK), ("gate", gate)]);
     instance.up();
-    let look = instance.wait("held", |look| {
-        look.is("a", "ready") && look.reason("gate").contains("units.a.restarts > 0")
-    });
+    let look = instance
+        .wait("held", |look| look.is("a", "ready") && look.reason("gate").contains("units.a.restarts > 0"));
     assert!(!look.is("gate", "ready"), "{look:?}");
     kill(look.pid("a"));
     instance.wait("open", |look| look.is("gate", "ready"));
