@@ -112,7 +112,7 @@ fn an_incident_outlives_its_supervisor_and_is_closed_by_the_next() {
                 restart: {backoff: {initial: 200ms, max: 200ms}}\n";
     let mut instance = Instance::new("outlives", &[("a", unit), ("b", QUICK)]);
     instance.up();
-    evidence(&instance, 1);
+    let first = evidence(&instance, 1)["captured_millis"].clone();
     instance.wait("in its loop", |look| look.unit("a")["restarts"].as_u64().is_some_and(|n| n >= 1));
     let supervisor = instance.supervisor();
     kill(supervisor);
@@ -136,6 +136,7 @@ fn an_incident_outlives_its_supervisor_and_is_closed_by_the_next() {
         "{:#}",
         over["incident"]
     );
+    assert_eq!(evidence(&instance, 1)["captured_millis"], first, "what shows how it began stays");
     let page = instance.done(&["incidents", "1", "--postmortem"]);
     assert!(page.contains("## Probable cause") && page.contains("exited with 7"), "{page}");
 }

@@ -41,7 +41,7 @@ pub(super) struct Desk {
     writings: mpsc::Sender<Writing>,
     troubles: mpsc::UnboundedReceiver<Option<String>>,
     host: String,
-    /// Commands of alerts that run, to name in a failure.
+    /// Writings that found no room.
     dropped: u64,
 }
 
@@ -347,7 +347,18 @@ impl Desk {
     }
 
     async fn close(self) {
-        let Self { history, writings, mut troubles, .. } = self;
+        let Self { set, history, outbox, writings, mut troubles, .. } = self;
+        if let Some(mut outbox) = outbox
+            && set.alerts.iter().any(|channel| outbox.waiting(&channel.name) > 0)
+        {
+            // What was said last reaches its file, if not its reader.
+            let deliver = async {
+                loop {
+                    drop(outbox.next().await);
+                }
+            };
+            drop(tokio::time::timeout(LAST_MESSAGES, deliver).await);
+        }
         drop(writings);
         if let Some(history) = history {
             history.close(LAST_WORDS).await;
@@ -420,6 +431,7 @@ fn host_name() -> String {
 
 const LOST_SIGHT: &str = "mcsup ended before it was over";
 const LIMIT: Duration = Duration::from_secs(5);
+const LAST_MESSAGES: Duration = Duration::from_millis(300);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The newest incidents that are looked at for those still open.
 const MOST_TAKEN_UP: usize = 50;
