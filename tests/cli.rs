@@ -188,6 +188,7 @@ fn one_unit_is_shown_in_detail_with_its_log() {
         "reason      PONG in 0.3 ms",
         "process     pid 4242, redis#4, 3 restarts",
         "last exit   killed by SIGKILL",
+        "says        Ready to accept connections",
         "command     redis-server --save '' --port=${PORT:-6379}",
         "needed by   web@1, worker",
         "protected   yes",

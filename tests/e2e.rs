@@ -17,6 +17,10 @@ mod survival;
 mod journal;
 #[path = "e2e/stopping.rs"]
 mod stopping;
+#[path = "e2e/incidents.rs"]
+mod incidents;
+#[path = "e2e/alerts.rs"]
+mod alerts;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/passed.rs"]

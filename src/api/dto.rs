@@ -69,6 +69,9 @@ pub struct Unit<'a> {
     pub protected: bool,
     /// Number of its open incident.
     pub incident: Option<u64>,
+    /// What its run says of itself, by the notify protocol; left out where it says nothing.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub says: Option<Cow<'a, str>>,
 }
 
 /// How a run ended. At most one of `code` and `signal` is known.

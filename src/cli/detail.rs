@@ -96,6 +96,9 @@ fn fields(detail: &UnitDetail<'_>) -> Vec<(&'static str, String)> {
     if let Some(incident) = unit.incident {
         fields.push(("incident", incident.to_string()));
     }
+    if let Some(says) = &unit.says {
+        fields.push(("says", says.to_string()));
+    }
     fields.push(("command", detail.command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")));
     if let Some(user) = &detail.user {
         fields.push(("user", user.clone()));

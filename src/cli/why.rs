@@ -44,7 +44,10 @@ fn chain(why: &Why, paint: Paint) -> String {
     let width = why.chain.len() * 2;
     if let Some(cause) = &why.cause {
         let (said, fact) = (one_line(&cause.text), one_line(&cause.rests_on));
-        text += &format!("{:width$}because {said} (rests on: {fact})\n", "");
+        let is_well = why.chain.last().is_some_and(|link| matches!(&*link.state, "ready" | "completed"));
+        // It works again, and may not have for long.
+        let word = if is_well { "not long ago" } else { "because" };
+        text += &format!("{:width$}{word} {said} (rests on: {fact})\n", "");
     }
     if let Some(incident) = why.incident {
         let hint = paint.paint(Colour::Faint, &format!("`mcsup incidents {incident}` tells the whole story"));

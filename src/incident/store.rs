@@ -92,6 +92,15 @@ impl Store {
         replace(&path, &text)
     }
 
+    /// What was kept first shows how it began, and stays: what comes from after a restart of mcsup goes beside it.
+    ///
+    /// # Errors
+    /// As [`Store::keep`].
+    pub fn keep_first(&self, evidence: &Evidence) -> io::Result<()> {
+        let is_kept = self.path_of(evidence.incident).join(EVIDENCE).exists();
+        if is_kept { self.keep_beside(evidence) } else { self.keep(evidence) }
+    }
+
     /// Keeps the evidence of another unit that the incident reached, beside that of the first.
     ///
     /// # Errors
@@ -196,6 +205,12 @@ impl Archive {
 
     pub fn path_of(&self, incident: u64) -> PathBuf {
         self.store.path_of(incident)
+    }
+
+    /// # Errors
+    /// As [`Store::keep_first`]; `TimedOut` when the disk takes longer than `limit`.
+    pub async fn keep_first(&self, evidence: Evidence, limit: Duration) -> io::Result<()> {
+        self.ask(limit, move |store| store.keep_first(&evidence)).await
     }
 
     /// # Errors
@@ -323,6 +338,22 @@ mod tests {
         assert_eq!(fs::read_to_string(store.path_of(7).join(LOG)).unwrap(), "first\nthird\n");
         let names: Vec<_> = fs::read_dir(store.path_of(7)).unwrap().flatten().collect();
         assert_eq!(names.len(), 3, "nothing temporary stays: {names:?}");
+    }
+
+    #[test]
+    fn what_was_kept_first_stays_and_later_evidence_goes_beside_it() {
+        let dir = Dir::new("first");
+        let store = dir.store(Keep::default());
+        store.keep_first(&evidence(7, "how it began")).unwrap();
+        store.keep_first(&evidence(7, "later")).unwrap();
+        assert_eq!(store.read(7).unwrap().unwrap().0, evidence(7, "how it began"));
+        let beside = fs::read(store.path_of(7).join("evidence-redis.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<Evidence>(&beside).unwrap(), evidence(7, "later"));
+        store.update(7, |evidence| evidence.healed_by = "a restart".into()).unwrap();
+        let (found, _) = store.read(7).unwrap().unwrap();
+        assert_eq!((found.healed_by.as_str(), found.log.lines.len()), ("a restart", 2));
+        store.update(8, |evidence| evidence.incident = 8).unwrap();
+        assert_eq!(store.list().unwrap(), [7], "what was never kept is not made up");
     }
 
     #[test]

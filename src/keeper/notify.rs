@@ -55,6 +55,10 @@ impl Keeper {
         for given in &order.given {
             match given {
                 Given::Output => gifts.output = came.next(),
+                Given::Input => {
+                    let input = came.next().ok_or((Step::Descriptors, Errno::BADF))?;
+                    gifts.descriptors.push((Arc::new(input), 0));
+                }
                 Given::Listen { key, name } => {
                     sockets.push(self.store.listening(key).ok_or((Step::Descriptors, Errno::BADF))?);
                     names.push(name.as_str());

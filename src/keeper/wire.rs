@@ -210,6 +210,8 @@ pub struct SpawnOrder {
 pub enum Given {
     /// The descriptor that came with the order is its standard output and error.
     Output,
+    /// The next descriptor that came with the order is its standard input, in place of /dev/null.
+    Input,
     /// The next one from 3 on is the socket held under this key, called this in `LISTEN_FDNAMES`. What
     /// the unit stored itself follows after the last of these.
     Listen { key: String, name: String },

@@ -1,5 +1,8 @@
 //! What follows a failure besides its repair: evidence, and people who are told.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::engine::Engine;
 use crate::engine::effect::Fact;
 use crate::engine::event::{Event, ExitStatus};
@@ -10,6 +13,8 @@ use crate::incident::evidence::{Evidence, Restart};
 use crate::supervisor::chronicle::Telling;
 use crate::supervisor::evidence::{Wanted, date, millis};
 use crate::supervisor::executor::{Executor, Untold};
+use crate::supervisor::helpers::Purpose;
+use crate::supervisor::launch::{Call, NOBODY, What};
 
 impl Executor {
     /// Before the run is released, which forgets what it left.
@@ -84,16 +89,9 @@ impl Executor {
     }
 
     /// A message for a channel that is a command.
-    pub(crate) fn run_channel(
-        &mut self,
-        _now: Now,
-        message: u64,
-        channel: &str,
-        _command: Vec<String>,
-        _body: Vec<u8>,
-    ) {
-        let outcome = Err(format!("the command of {channel} cannot be run"));
-        self.chronicle.tell(Telling::Ran { message, outcome });
+    pub(crate) fn run_channel(&mut self, now: Now, message: u64, command: Vec<String>, body: Vec<u8>) {
+        let what = What::Channel(Arc::new(Call { command, body, timeout: CHANNEL_TIMEOUT }));
+        self.begin_helper(now, NOBODY, what, Purpose::Channel(message), CHANNEL_TIMEOUT);
     }
 
     /// For the curve of the host, while somebody is awake anyway. Not during a boot, which is no usual load.
@@ -103,3 +101,6 @@ impl Executor {
         }
     }
 }
+
+/// Less than the outbox waits for an answer.
+const CHANNEL_TIMEOUT: Duration = Duration::from_secs(50);

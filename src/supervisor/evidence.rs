@@ -287,7 +287,7 @@ async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Arch
     let kept = if is_beside {
         archive.keep_beside(evidence.clone(), limit).await
     } else {
-        archive.keep(evidence.clone(), limit).await
+        archive.keep_first(evidence.clone(), limit).await
     };
     if let Err(error) = kept {
         evidence.incomplete.push(missing("files", &error.to_string()));

@@ -19,7 +19,7 @@ use crate::proc::run_tag;
 use crate::supervisor::chronicle::{Alert, Chronicle, Telling, is_for_the_chronicle};
 use crate::supervisor::clock;
 use crate::supervisor::evidence::{Wanted, Witness};
-use crate::supervisor::helpers::{Helpers, Purpose};
+use crate::supervisor::helpers::{self, Helpers, Purpose};
 use crate::supervisor::holdings::{Held, Holding, Holdings, Stage};
 use crate::supervisor::identity;
 use crate::supervisor::inbox::{Outlet, attend};
@@ -157,6 +157,9 @@ impl Executor {
     pub(crate) fn flush(&mut self) {
         self.begin_held();
         self.flush_link();
+        for (message, outcome) in std::mem::take(&mut self.helpers.ran) {
+            self.chronicle.tell(Telling::Ran { message, outcome });
+        }
         self.tell();
         self.flush_link();
         self.observer.draw();
@@ -236,7 +239,14 @@ impl Executor {
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
 
-    fn begin_helper(&mut self, now: Now, unit: UnitId, what: What, purpose: Purpose, timeout: Duration) {
+    pub(crate) fn begin_helper(
+        &mut self,
+        now: Now,
+        unit: UnitId,
+        what: What,
+        purpose: Purpose,
+        timeout: Duration,
+    ) {
         let launch = Launch { run: self.helpers.number(), unit, ordinal: 0, what };
         if let Some(launch) = self.helpers.admit(launch, purpose, timeout, now.mono) {
             self.begin(now, launch);
@@ -286,17 +296,21 @@ impl Executor {
         match ready {
             Ready::Failed(launch, failure) => self.failed_to_spawn(now, launch.run, failure),
             Ready::Go(launch, order, after) => {
-                let output = match launch.what {
-                    What::Main => Ok(None),
+                let ends = match &launch.what {
+                    What::Main => Ok(Vec::new()),
                     What::Helper { .. } | What::Probe { .. } => {
-                        self.helpers.open_output(launch.run).map(Some)
+                        self.helpers.open_output(launch.run).map(|output| vec![output])
                     }
+                    What::Channel(call) => self
+                        .helpers
+                        .open_output(launch.run)
+                        .and_then(|output| Ok(vec![output, helpers::input(&call.body)?])),
                 };
-                match output {
-                    Ok(output) => {
+                match ends {
+                    Ok(ends) => {
                         self.note_order(&order);
                         self.programs.insert(launch.run, String::from_utf8_lossy(&order.program).into());
-                        self.send(&Order::Spawn(order), output.as_slice());
+                        self.send(&Order::Spawn(order), &ends);
                         after.iter().for_each(|order| self.send(order, &[]));
                     }
                     Err(error) => {

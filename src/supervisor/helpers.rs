@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,12 +27,14 @@ use crate::supervisor::role::{self, Lane};
 pub(crate) enum Purpose {
     Helper(HelperId),
     Probe(ProbeRunId),
+    /// The message that its channel is told.
+    Channel(u64),
 }
 
 fn lane_of(launch: &Launch) -> Lane {
     match &launch.what {
         What::Helper { role, .. } => role::lane(role),
-        What::Main => Lane::Acts,
+        What::Main | What::Channel(_) => Lane::Acts,
         What::Probe { .. } => Lane::Asks,
     }
 }
@@ -43,6 +46,8 @@ pub(crate) struct Helpers {
     /// More than may run at once: first come, first served in each lane.
     acts: VecDeque<(Launch, Purpose, Duration)>,
     asks: VecDeque<(Launch, Purpose, Duration)>,
+    /// How commands of channels went that ended; the engine knows nothing of these.
+    pub(crate) ran: Vec<(u64, Result<(), String>)>,
 }
 
 #[derive(Debug)]
@@ -74,7 +79,7 @@ impl Helpers {
     /// `now` makes numbers that no earlier supervisor of this boot gave.
     pub(crate) fn new(now: Timestamp) -> Self {
         let next = HELPER_BIT | (now.0 & !HELPER_BIT);
-        Self { next, running: BTreeMap::new(), acts: VecDeque::new(), asks: VecDeque::new() }
+        Self { next, running: BTreeMap::new(), acts: VecDeque::new(), asks: VecDeque::new(), ran: Vec::new() }
     }
 
     pub(crate) fn number(&mut self) -> u64 {
@@ -129,6 +134,10 @@ impl Helpers {
                 Event::HelperFinished { helper, outcome: HelperOutcome::NotStarted, said }
             }
             Purpose::Probe(probe) => Event::ProbeFinished { probe, verdict: exec::not_started(failure) },
+            Purpose::Channel(message) => {
+                self.ran.push((message, Err(failure.to_string())));
+                return None;
+            }
         })
     }
 
@@ -149,6 +158,10 @@ impl Helpers {
             Purpose::Probe(probe) => {
                 let verdict = exec::judge(exit, timed_out, helper.timeout, &said);
                 Event::ProbeFinished { probe, verdict }
+            }
+            Purpose::Channel(message) => {
+                self.ran.push((message, ended_well(exit, timed_out, &said)));
+                return None;
             }
         })
     }
@@ -187,6 +200,7 @@ impl Helpers {
     /// The keeper that held them died: each ends unanswered, and none is known any more.
     pub(crate) fn lose_all(&mut self) -> Vec<Event> {
         let lost = std::mem::take(&mut self.running);
+        let ran = &mut self.ran;
         let end = |helper: Helper| match helper.purpose? {
             Purpose::Helper(helper) => {
                 let outcome = HelperOutcome::Ended(ExitStatus::Unknown);
@@ -196,9 +210,25 @@ impl Helpers {
                 let verdict = exec::judge(ExitStatus::Unknown, false, helper.timeout, &[]);
                 Some(Event::ProbeFinished { probe, verdict })
             }
+            Purpose::Channel(message) => {
+                ran.push((message, Err("the keeper died".to_owned())));
+                None
+            }
         };
         lost.into_values().filter_map(end).collect()
     }
+}
+
+/// What a helper reads on its input: in memory, so that nobody waits for a reader.
+///
+/// # Errors
+/// When there is no descriptor left.
+pub(crate) fn input(body: &[u8]) -> io::Result<Arc<OwnedFd>> {
+    let file = rustix::fs::memfd_create("message", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let file = std::fs::File::from(file);
+    // At an offset, so that the reader begins at the beginning.
+    file.write_all_at(body, 0)?;
+    Ok(Arc::new(file.into()))
 }
 
 impl Output {
@@ -214,6 +244,19 @@ impl Output {
         }
         std::mem::take(&mut kept)
     }
+}
+
+/// 0 alone means that the message was taken.
+fn ended_well(exit: ExitStatus, timed_out: bool, said: &[u8]) -> Result<(), String> {
+    if timed_out {
+        return Err("it took too long and was killed".to_owned());
+    }
+    if exit.is_success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(said);
+    let last = said.lines().last().unwrap_or_default();
+    Err(if last.is_empty() { exit.to_string() } else { format!("{exit}: {last}") })
 }
 
 async fn listen(reader: Rc<pipe::Receiver>, kept: Rc<RefCell<Vec<u8>>>) {
@@ -249,7 +292,7 @@ mod tests {
             Purpose::Helper(_) => {
                 What::Helper { role: Role::StopCommand { run: RunId(1) }, timeout: Duration::from_secs(1) }
             }
-            Purpose::Probe(_) => What::Probe { index: 0 },
+            Purpose::Probe(_) | Purpose::Channel(_) => What::Probe { index: 0 },
         };
         let launch = Launch { run: helpers.number(), unit: UnitId(0), ordinal: 0, what };
         helpers.admit(launch, purpose, Duration::from_secs(1), Timestamp(0)).map(|launch| launch.run)

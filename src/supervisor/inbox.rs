@@ -40,7 +40,6 @@ pub(crate) enum Inbox {
     /// The command of a channel is to be run with `body` on its input.
     RunChannel {
         message: u64,
-        channel: String,
         command: Vec<String>,
         body: Vec<u8>,
     },

@@ -35,9 +35,28 @@ pub(crate) struct Launch {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
     Main,
-    Helper { role: Role, timeout: Duration },
-    Probe { index: u16 },
+    Helper {
+        role: Role,
+        timeout: Duration,
+    },
+    Probe {
+        index: u16,
+    },
+    /// The command of a channel that people are told by; of no unit.
+    Channel(Arc<Call>),
 }
+
+/// A message for a channel's command.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) command: Vec<String>,
+    /// What it reads on its input.
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout: Duration,
+}
+
+/// Whose launch a channel's command is.
+pub(crate) const NOBODY: UnitId = UnitId(u32::MAX);
 
 /// What all launches share; made once, read by workers.
 #[derive(Clone, Debug)]
@@ -84,6 +103,9 @@ impl Ground {
     /// # Errors
     /// `NotCached` when only a worker may find out; `Failed` when there is no way to start it.
     pub(crate) fn order(&self, launch: &Launch, lookup: &mut dyn Lookup) -> Result<SpawnOrder, Miss> {
+        if let What::Channel(call) = &launch.what {
+            return self.channel_order(launch.run, call, lookup);
+        }
         let gone = || Miss::failed(SpawnStep::Expand, 0, "the unit is gone".to_owned());
         let spec = self.set.unit(launch.unit).ok_or_else(gone)?;
         let command = command_of(spec, &launch.what).ok_or_else(gone)?;
@@ -112,6 +134,7 @@ impl Ground {
         let own = match &launch.what {
             What::Main => self.main_order(launch.unit, spec, &mut env, lookup)?,
             What::Helper { timeout, .. } => helper(*timeout),
+            What::Channel(call) => helper(call.timeout),
             What::Probe { index } => {
                 let timeout = spec.health.get(usize::from(*index)).map(|probe| probe.timeout);
                 helper(timeout.unwrap_or_default())
@@ -129,6 +152,26 @@ impl Ground {
             limits: spec.limits.iter().map(limit).collect(),
             oom_score_adjust: spec.oom_score_adjust,
             ..own
+        })
+    }
+
+    /// Runs as mcsup itself does, in the units directory, with the environment that every unit has.
+    fn channel_order(&self, run: u64, call: &Call, lookup: &mut dyn Lookup) -> Result<SpawnOrder, Miss> {
+        let basics = self.inherited.iter().filter(|(name, _)| is_inherited(&InheritEnv::Basics, name));
+        let path = self.inherited.get("PATH").map_or(DEFAULT_PATH, Vec::as_slice);
+        let argv: Vec<Vec<u8>> = call.command.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let name = argv.first().cloned().unwrap_or_default();
+        let program = if name.contains(&b'/') { name } else { lookup.program(path, &name)? };
+        Ok(SpawnOrder {
+            run,
+            unit: "mcsup".to_owned(),
+            program,
+            argv,
+            env: basics.map(|(name, value)| pair(name, value)).collect(),
+            working_dir: self.units_dir.clone().into_os_string().into_vec(),
+            timeout_ms: millis(call.timeout),
+            given: vec![Given::Output, Given::Input],
+            ..SpawnOrder::default()
         })
     }
 
@@ -260,6 +303,7 @@ fn command_of<'a>(spec: &'a UnitSpec, what: &What) -> Option<&'a [Template]> {
         What::Main => Some(&spec.command),
         What::Helper { role, .. } => role::command(spec, role),
         What::Probe { index } => spec.health.get(usize::from(*index))?.command(),
+        What::Channel(_) => None,
     }
 }
 

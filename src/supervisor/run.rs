@@ -310,8 +310,8 @@ impl Supervisor {
                 self.feed(event);
             }
             Inbox::Announce(text) => self.executor.observer.announce(&text),
-            Inbox::RunChannel { message, channel, command, body } => {
-                self.executor.run_channel(now, message, &channel, command, body);
+            Inbox::RunChannel { message, command, body } => {
+                self.executor.run_channel(now, message, command, body);
             }
         }
         self.drain_news();

@@ -79,6 +79,7 @@ impl Fake {
                 run: Some(RunId(7)),
                 ordinal: 4,
                 pid: Some(4242),
+                told: Some("Ready to accept connections".into()),
                 restarts: 3,
                 health: Some(Health::Passing),
                 last_exit: Some(ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: false }),

@@ -56,6 +56,43 @@ fn case_7_a_full_log_disk_blocks_no_writer_and_the_loss_is_counted_and_told_once
 }
 
 #[test]
+fn case_7_evidence_that_finds_no_room_is_said_to_be_missing_and_the_unit_heals() {
+    let quick = "command: [sleep, '1000']\nrestart: {backoff: {initial: 0s}}\n";
+    let mut instance = Instance::new("full-evidence", &[("a", quick)]);
+    fs::create_dir_all(instance.path("state")).expect("a directory");
+    let state = instance.path("state");
+    up_with_mounts(&mut instance, &format!("mount -t tmpfs -o size=4m tmpfs '{}'", state.display()));
+    let first = instance.wait("booted", |look| look.0["booted"] == true).pid("a");
+    // As much as there is room for.
+    let ballast = inside(&instance, "state/ballast");
+    drop(fs::write(&ballast, vec![0; 8 * MEGA]));
+    kill(first);
+    let healed = instance.wait("healed", |look| look.is("a", "ready") && look.pid("a") != first);
+    instance.wait_for_line("not all evidence for incident 1 could be kept");
+    assert!(!inside(&instance, "state/incidents/000001/evidence.json").exists(), "there was no room");
+    fs::remove_file(&ballast).expect("no ballast");
+    kill(healed.pid("a"));
+    instance.wait_for_line("the files of incidents can be written again");
+    assert_eq!(times(&instance, "cannot write the files of an incident"), 1, "{}", instance.printed());
+}
+
+#[test]
+fn an_incident_without_proc_is_kept_and_says_what_is_missing() {
+    let quick = "command: [sh, -c, 'echo out of luck; exec sleep 1000']\nrestart: {backoff: {initial: 0s}}\n";
+    let mut instance = Instance::new("evidence-without-proc", &[("a", quick)]);
+    up_with_mounts(&mut instance, "mount -t tmpfs tmpfs /proc");
+    let first = instance.wait("booted", |look| look.0["booted"] == true).pid("a");
+    kill(first);
+    instance.wait("healed", |look| look.is("a", "ready") && look.pid("a") != first);
+    let path = instance.path("state/incidents/000001/evidence.json");
+    let evidence: Option<serde_json::Value> =
+        eventually(|| serde_json::from_slice(&fs::read(&path).ok()?).ok());
+    let evidence = evidence.unwrap_or_else(|| panic!("no evidence:\n{}", instance.printed()));
+    assert_eq!(evidence["incomplete"][0]["what"], "processes", "{evidence:#}");
+    assert_eq!(evidence["log"]["lines"][0], "out of luck", "{evidence:#}");
+}
+
+#[test]
 fn case_7_a_full_state_disk_stops_nobody_and_is_told_once() {
     let busy = "command: [sh, -c, 'sleep 0.02; exit 1']\nrestart: {backoff: {initial: 1ms, max: 1ms}}\n";
     let mut instance = Instance::new("full-state", &[("a", SLEEP), ("busy", busy), ("b", SLEEP)]);

@@ -266,6 +266,7 @@ choice!(Given {
     0 => Output {},
     1 => Listen { key, name },
     2 => ReadyPipe { number },
+    3 => Input {},
 });
 
 choice!(Carried { 0 => Pidfd {}, 1 => Output {}, 2 => Notify {}, 3 => Ready {} });
@@ -376,6 +377,7 @@ mod tests {
             timeout_ms: 12,
             given: vec![
                 Given::Output,
+                Given::Input,
                 Given::Listen { key: "redis/tcp:6379".into(), name: "redis".into() },
                 Given::ReadyPipe { number: 5 },
             ],

@@ -41,7 +41,7 @@ pub(super) struct Desk {
     writings: mpsc::Sender<Writing>,
     troubles: mpsc::UnboundedReceiver<Option<String>>,
     host: String,
-    /// Commands of alerts that run, to name in a failure.
+    /// Writings that found no room.
     dropped: u64,
 }
 
@@ -247,8 +247,8 @@ impl Desk {
                     "{channel} was never told of incident {incident} ({text}): {why}; the message is kept in the outbox"
                 ));
             }
-            outbox::Event::Run { message, channel, command, body } => {
-                self.outlet_send(Inbox::RunChannel { message, channel, command, body });
+            outbox::Event::Run { message, channel: _, command, body } => {
+                self.outlet_send(Inbox::RunChannel { message, command, body });
             }
             outbox::Event::NotKept { why } => {
                 self.announce(&format!("alerts are sent, but cannot be kept on disk until then: {why}"));
@@ -347,7 +347,18 @@ impl Desk {
     }
 
     async fn close(self) {
-        let Self { history, writings, mut troubles, .. } = self;
+        let Self { set, history, outbox, writings, mut troubles, .. } = self;
+        if let Some(mut outbox) = outbox
+            && set.alerts.iter().any(|channel| outbox.waiting(&channel.name) > 0)
+        {
+            // What was said last reaches its file, if not its reader.
+            let deliver = async {
+                loop {
+                    drop(outbox.next().await);
+                }
+            };
+            drop(tokio::time::timeout(LAST_MESSAGES, deliver).await);
+        }
         drop(writings);
         if let Some(history) = history {
             history.close(LAST_WORDS).await;
@@ -370,11 +381,10 @@ fn merge(known: BTreeMap<u64, Listed>, past: Result<Past, String>) -> IncidentLi
     let mut all: BTreeMap<u64, Listed> = past.collect();
     // What is known here is newer than what has been written.
     all.extend(known);
-    let window = window.unwrap_or_else(|| Window {
-        incidents: u64::try_from(all.len()).unwrap_or(u64::MAX),
-        open: u64::try_from(all.values().filter(|one| one.is_open).count()).unwrap_or(u64::MAX),
-        ..Window::default()
-    });
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let window = window.unwrap_or_else(|| Window { incidents: count(all.len()), ..Window::default() });
+    // What works again may still be watched; what was given up at an earlier time is not.
+    let window = Window { open: count(all.values().filter(|one| one.is_open).count()), ..window };
     IncidentList { incidents: all.into_values().rev().collect(), window, gap }
 }
 
@@ -421,6 +431,7 @@ fn host_name() -> String {
 
 const LOST_SIGHT: &str = "mcsup ended before it was over";
 const LIMIT: Duration = Duration::from_secs(5);
+const LAST_MESSAGES: Duration = Duration::from_millis(300);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The newest incidents that are looked at for those still open.
 const MOST_TAKEN_UP: usize = 50;

@@ -485,3 +485,6 @@ fn incident_in(fact: &Fact) -> Option<u64> {
 const MOST_RUNGS: usize = 200;
 /// Shown while the history is off.
 const MOST_OVER: usize = 100;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+use crate::engine::id::IncidentId;
+use crate::engine::state::Health;
+use crate::engine::time::WallTime;
+use crate::sim::profile::plain;
+use crate::unit::name::UnitName;
+use crate::unit::spec::recover::{Channel, Route};
+
+use super::*;
+
+const DB: UnitId = UnitId(1);
+const API: UnitId = UnitId(0);
+
+fn set() -> UnitSet {
+    UnitSet {
+        units: ["api", "db"].map(|name| plain(UnitName::new(name).unwrap())).into(),
+        phases: vec!["main".into()],
+        boot_timeout: std::time::Duration::from_secs(300),
+        shutdown_timeout: std::time::Duration::from_secs(60),
+        log_total_bytes: 1 << 30,
+        alerts: ["ops", "pager"]
+            .map(|name| Channel { name: name.into(), route: Route::Exec { command: vec![] } })
+            .into(),
+        heartbeat: None,
+    }
+}
+
+fn at(seconds: u64) -> Now {
+    let nanos = seconds * 1_000_000_000;
+    Now { mono: Timestamp(nanos), wall: WallTime(nanos) }
+}
+
+#[derive(Default)]
+struct Told {
+    book: Book,
+    rows: Vec<IncidentRow>,
+    moments: Vec<(u64, Moment)>,
+    outcomes: Vec<Outcome>,
+    messages: Vec<Message>,
+    facts: Vec<FactRow>,
+}
+
+impl Told {
+    fn fact(&mut self, seconds: u64, fact: &Fact) -> &mut Self {
+        let deeds = self.book.take(&set(), at(seconds), fact);
+        self.keep(deeds)
+    }
+
+    fn keep(&mut self, deeds: Vec<Deed>) -> &mut Self {
+        for deed in deeds {
+            match deed {
+                Deed::Write(Writing::Moment(incident, moment)) => self.moments.push((incident, moment)),
+                Deed::Write(Writing::Outcome(_, outcome)) => self.outcomes.push(*outcome),
+                Deed::Record(Record::Incident(row)) => self.rows.push(row),
+                Deed::Record(Record::Fact(row)) => self.facts.push(row),
+                Deed::Record(Record::Run(_)) => panic!("runs are told elsewhere"),
+                Deed::Send(message) => self.messages.push(message),
+            }
+        }
+        self
+    }
+
+    fn row(&self) -> &IncidentRow {
+        self.rows.last().expect("a row")
+    }
+}
+
+fn opened(incident: u64, unit: UnitId, began: u64) -> Fact {
+    let (cause, began) = ("exited with 1".into(), Timestamp(began * 1_000_000_000));
+    Fact::IncidentOpened { incident: IncidentId(incident), unit: Some(unit), cause, began }
+}
+
+fn changed(unit: UnitId, from: StateName, to: StateName) -> Fact {
+    Fact::StateChanged { unit, from, to, reason: "as told".into() }
+}
+
+fn left(incident: u64, unit: UnitId, recovered: Option<u64>) -> Fact {
+    let at = |seconds: u64| Timestamp(seconds * 1_000_000_000);
+    let recovered = recovered.map(at);
+    Fact::IncidentLeft { incident: IncidentId(incident), unit, began: at(0), detected: at(0), recovered }
+}
+
+fn closed(incident: u64) -> Fact {
+    Fact::IncidentClosed { incident: IncidentId(incident), unit: Some(DB) }
+}
+
+#[test]
+fn an_incident_has_its_times_from_what_the_engine_says_and_not_from_when_it_was_told() {
+    let mut told = Told::default();
+    told.fact(10, &opened(3, DB, 7));
+    assert_eq!((told.row().started_millis, told.row().detected_millis), (7_000, 10_000));
+    told.fact(11, &changed(DB, StateName::Ready, StateName::Backoff));
+    told.fact(12, &changed(DB, StateName::Starting, StateName::Ready));
+    told.fact(30, &left(3, DB, Some(12))).fact(30, &closed(3));
+    assert_eq!(told.row().recovered_millis, Some(12_000), "since when it works, not when that was sure");
+    assert!(!told.book.is_open(3) && !told.row().verdict.is_empty());
+    let kinds: Vec<&str> = told.moments.iter().map(|(_, moment)| moment.kind.as_str()).collect();
+    assert_eq!(kinds, ["opened", "state", "state", "left", "closed"]);
+    assert_eq!(told.outcomes.last().unwrap().healed_by, told.row().verdict);
+}
+
+#[test]
+fn those_whom_it_reaches_are_affected_once_and_what_was_merged_is_told_of_the_other() {
+    let mut told = Told::default();
+    told.fact(1, &opened(1, API, 1)).fact(3, &opened(2, DB, 2));
+    told.fact(3, &Fact::IncidentMerged { from: IncidentId(1), into: IncidentId(2) });
+    let merged = told.rows.iter().rev().find(|row| row.id == 1).unwrap();
+    assert_eq!(merged.verdict, "part of incident 2");
+    assert!(!told.book.is_open(1) && told.book.is_open(2));
+    assert_eq!((told.row().root.as_deref(), &told.row().affected), (Some("db"), &vec!["api".to_owned()]));
+    assert_eq!(
+        (told.row().started_millis, told.row().detected_millis),
+        (1_000, 1_000),
+        "the earlier of both"
+    );
+    let joined = Fact::IncidentJoined {
+        incident: IncidentId(2),
+        unit: API,
+        cause: "unhealthy".into(),
+        began: Timestamp(0),
+    };
+    told.fact(4, &joined).fact(5, &changed(API, StateName::Ready, StateName::Unhealthy));
+    assert_eq!(told.row().affected, ["api"]);
+    assert_eq!(told.moments.last().map(|(incident, _)| *incident), Some(2), "its changes belong to that one");
+}
+
+#[test]
+fn the_rung_that_helped_is_what_healed_it_and_one_that_did_not_says_why() {
+    let mut told = Told::default();
+    told.fact(1, &opened(1, DB, 1));
+    let tried = |rung: &str, index| {
+        let rung = rung.into();
+        Fact::RungTried { incident: IncidentId(1), unit: DB, index, rung }
+    };
+    let ended = |has_helped, said: &str, index| {
+        let said = said.into();
+        Fact::RungEnded { incident: IncidentId(1), unit: DB, index, has_helped, said }
+    };
+    told.fact(2, &tried("its repair program", 0)).fact(3, &ended(false, "no such table", 0));
+    told.fact(4, &tried("a restart", 1)).fact(6, &changed(DB, StateName::Starting, StateName::Ready));
+    told.fact(6, &ended(true, "", 1)).fact(20, &left(1, DB, Some(6))).fact(20, &closed(1));
+    assert_eq!(told.row().verdict, "a restart helped");
+    let rungs: Vec<(&str, &str)> =
+        told.outcomes.last().unwrap().rungs.iter().map(|r| (&*r.rung, &*r.outcome)).collect();
+    assert_eq!(rungs, [("its repair program", "did not help: no such table"), ("a restart", "helped")]);
+    assert!(told.messages.is_empty(), "nobody was told of it, so nobody hears how it goes");
+}
+
+#[test]
+fn whoever_was_told_hears_of_each_rung_once_and_of_the_end() {
+    let mut told = Told::default();
+    told.fact(1, &opened(1, DB, 1));
+    let alert = |about, channel: Option<&str>, seconds| Alert {
+        at: at(seconds),
+        incident: IncidentId(1),
+        unit: Some(DB),
+        channel: channel.map(Into::into),
+        about,
+        text: "db is unhealthy".into(),
+    };
+    let deeds = told.book.alert(&set(), &alert(crate::engine::incident::Told::Trouble, Some("ops"), 2));
+    told.keep(deeds);
+    let tried = Fact::RungTried { incident: IncidentId(1), unit: DB, index: 1, rung: "a restart".into() };
+    told.fact(3, &tried).fact(9, &closed(1));
+    let deeds = told.book.alert(&set(), &alert(crate::engine::incident::Told::Over, Some("ops"), 9));
+    told.keep(deeds);
+    let sent: Vec<_> = told.messages.iter().map(|m| (&*m.channel, m.change, m.step, &*m.unit)).collect();
+    assert_eq!(
+        sent,
+        [
+            ("ops", Change::Opened, 0, "db"),
+            ("ops", Change::RungTried, 1, "db"),
+            ("ops", Change::Healed, 0, "db"),
+        ]
+    );
+    assert_eq!(told.outcomes.iter().filter(|outcome| outcome.alerted == ["ops"]).count(), 3);
+    let everybody = told.book.alert(&set(), &alert(crate::engine::incident::Told::GaveUp, None, 10));
+    assert_eq!(everybody.iter().filter(|deed| matches!(deed, Deed::Send(_))).count(), 2);
+}
+
+#[test]
+fn what_is_given_up_says_so_and_a_person_who_stops_it_ends_it() {
+    let mut told = Told::default();
+    told.fact(1, &opened(1, DB, 1)).fact(2, &changed(DB, StateName::Backoff, StateName::Failed));
+    assert_eq!((told.row().verdict.as_str(), told.row().recovered_millis), ("given up: as told", None));
+    assert!(told.book.is_open(1), "it lasts until somebody does something about it");
+    told.fact(9, &left(1, DB, None)).fact(9, &closed(1));
+    assert_eq!((told.row().verdict.as_str(), told.row().recovered_millis), ("given up: as told", None));
+}
+
+#[test]
+fn what_goes_well_is_not_recorded() {
+    let mut told = Told::default();
+    told.fact(1, &changed(DB, StateName::Starting, StateName::Ready));
+    told.fact(1, &Fact::HealthChanged { unit: DB, health: Health::Passing, why: "PONG".into() });
+    assert!(told.facts.is_empty() && told.rows.is_empty() && told.moments.is_empty());
+    told.fact(2, &Fact::Unkillable { unit: DB });
+    assert_eq!(told.facts.len(), 1, "trouble is, also outside of an incident");
+}
