@@ -45,25 +45,28 @@ fn main() {
             "supervisor {share:>6.1} % of a core, {rate:>7.1} questions per s, {} descriptors",
             open_files(supervisor)
         );
-        spread(&arrivals[asked..]);
+        for slice in [10, 100] {
+            spread(&arrivals[asked..], slice);
+        }
     }
     kill_process(Pid::from_child(&up), Signal::TERM).expect("SIGTERM");
     up.wait().expect("its end");
     drop(lab);
 }
 
-/// Questions in slices of 10 ms: the fullest, and what an even spread would give.
-fn spread(arrivals: &[u64]) {
+/// Questions in slices of time: the fullest, and what an even spread would give. Slices of 10 ms also show how late
+/// a busy machine wakes us, those of 100 ms hardly.
+fn spread(arrivals: &[u64], slice: u64) {
     let (Some(first), Some(last)) = (arrivals.iter().min(), arrivals.iter().max()) else { return };
-    let slices = usize::try_from((last - first) / 10 + 1).expect("a number of slices");
+    let slices = usize::try_from((last - first) / slice + 1).expect("a number of slices");
     let mut filled = vec![0_usize; slices];
     for at in arrivals {
-        filled[usize::try_from((at - first) / 10).expect("a slice")] += 1;
+        filled[usize::try_from((at - first) / slice).expect("a slice")] += 1;
     }
     filled.sort_unstable();
     let at = |share: f64| filled[((slices - 1) as f64 * share) as usize];
     println!(
-        "    in 10 ms: even {:.1}, median {}, p99 {}, most {}",
+        "    in {slice} ms: even {:.1}, median {}, p99 {}, most {}",
         arrivals.len() as f64 / slices as f64,
         at(0.5),
         at(0.99),

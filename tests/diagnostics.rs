@@ -267,6 +267,80 @@ fn fragments() -> impl Strategy<Value = String> {
     prop::collection::vec(fragment, 0..60).prop_map(|fragments| fragments.concat())
 }
 
+/// Pieces of CEL, most of them in places where they cannot stand.
+fn expressions() -> impl Strategy<Value = String> {
+    let fragment = prop::sample::select(vec![
+        "units",
+        "guard",
+        "host",
+        "status",
+        "json",
+        "x",
+        "true",
+        "null",
+        "1",
+        "1.5",
+        "0x1F",
+        "1u",
+        "9999999999999999999",
+        "1e999",
+        ".",
+        "?.",
+        "[",
+        "]",
+        "[?",
+        "(",
+        ")",
+        "{",
+        "}",
+        ",",
+        ":",
+        "?",
+        "&&",
+        "||",
+        "!",
+        "-",
+        "+",
+        "*",
+        "/",
+        "%",
+        "==",
+        "!=",
+        "<",
+        ">=",
+        " in ",
+        "has(",
+        ".all(",
+        ".exists(x, ",
+        ".map(",
+        "size(",
+        "disk(",
+        ".matches(",
+        "'a'",
+        "\"b\"",
+        "'''",
+        "r'\\",
+        "b'\\xff'",
+        "'\\u12'",
+        "'\\U00110000'",
+        "\\",
+        " ",
+        "ä",
+        "😀",
+        "`",
+        "$",
+        "//",
+        ";",
+        "@",
+        "#",
+        "as",
+        "package",
+        "_",
+        "__x",
+    ]);
+    prop::collection::vec(fragment, 0..14).prop_map(|fragments| fragments.concat())
+}
+
 fn loads_without_a_panic(bytes: &[u8]) {
     for name in ["a.yaml", "mcsup.yaml", "t@.yaml"] {
         let sources = [SourceFile { name: name.into(), bytes: bytes.to_vec() }];
@@ -290,6 +364,18 @@ proptest! {
     #[test]
     fn no_mixture_of_yaml_panics_the_loader(text in fragments()) {
         loads_without_a_panic(text.as_bytes());
+    }
+
+    #[test]
+    fn no_expression_and_no_pattern_panics_the_loader(text in expressions()) {
+        let quoted = text.replace('\'', "''");
+        for file in [
+            format!("kind: gate\ncheck: '{quoted}'\n"),
+            format!("command: [sh]\nhealth: {{http: {{port: 1, that: '{quoted}'}}}}\n"),
+            format!("command: [sh]\nready: {{log: '{quoted}'}}\n"),
+        ] {
+            loads_without_a_panic(file.as_bytes());
+        }
     }
 
     #[test]

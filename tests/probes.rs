@@ -14,5 +14,7 @@ mod postgres;
 mod grpc;
 #[path = "probes/files.rs"]
 mod files;
+#[path = "probes/beat.rs"]
+mod beat;
 #[path = "probes/hostile.rs"]
 mod hostile;

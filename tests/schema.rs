@@ -78,6 +78,22 @@ fn what_the_reader_refuses_by_its_form_the_schema_refuses_too() {
         "command: [sh]\nlimits: {nofiles: 1}\n",
         "command: [sh]\nenvironment: [A=b]\n",
         "- command: sh\n",
+        "kind: gate\n",
+        "kind: task\n",
+        "kind: gate\ncheck: []\n",
+        "kind: external\nadapter: podman\nhealth: {tcp: 1}\n",
+        "command: [sh]\nhealth: {tcp: 1, retries: 65}\n",
+        "command: [sh]\nhealth: {http: {port: 80, status: 2x}}\n",
+        "command: [sh]\nhealth: {redis: {role: slave}}\n",
+        "command: [sh]\nhealth: {unix: a}\n",
+        "command: [sh]\nready: {fd: 2}\n",
+        "command: [sh]\nready: soon\n",
+        "command: [sh]\nlisten: {lazy: true}\n",
+        "command: [sh]\nlisten: []\n",
+        "command: [sh]\nrecover: [{exce: [sh]}]\n",
+        "command: [sh]\nrecover: reload\n",
+        "command: [sh]\nslo: 99.95\n",
+        "command: [sh]\nwatchdog: 30\n",
     ] {
         let sources = [SourceFile { name: "a.yaml".into(), bytes: text.into() }];
         assert!(graph::load(&sources).set.is_none(), "the reader takes {text}");

@@ -432,7 +432,7 @@ const STATES: &[Plant] = &[
 ];
 
 fn backoff(until: Timestamp) -> NotedState {
-    NotedState::Backoff { after: FailureCause::StartTimeout, until }
+    NotedState::Backoff { after: FailureCause::Watchdog, until }
 }
 
 const RESTARTS: &[Plant] = &[

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use mcsup::graph;
 use mcsup::unit::SourceFile;
-use mcsup::unit::spec::probe::{Address, HttpProbe, ProbeKind, Retries, Target};
+use mcsup::unit::spec::listen::ListenAddress;
+use mcsup::unit::spec::probe::{Address, Expression, HttpProbe, Pattern, ProbeKind, Retries, Target};
+use mcsup::unit::spec::recover::{Ladder, Reload, Route, Rung};
 use mcsup::unit::spec::{
     Condition, Follow, InheritEnv, OnLimit, Piece, Ready, Resource, RestartPolicy, SignalNumber, Template,
     UnitKind, UnitSet, UnitSpec, WhenFull,
@@ -409,5 +411,228 @@ fn every_change_of_a_definition_changes_its_fingerprint() {
 #[test]
 fn a_fingerprint_kept_on_disk_means_the_same_in_the_next_build() {
     // Changes only when the language does; then every unit counts as changed once.
-    assert_eq!(format!("{:016x}", fingerprints(&[("one.yaml", BASE)]).fingerprint.0), "413bd15615f5a204");
+    assert_eq!(format!("{:016x}", fingerprints(&[("one.yaml", BASE)]).fingerprint.0), "9d09a220d9d4d34f");
+}
+
+#[test]
+fn an_external_unit_gets_its_commands_from_its_adapter() {
+    let set = set(&[
+        ("redis.yaml", "kind: external\nadapter: docker\ntarget: redis\nhealth: {redis: 6379}\n"),
+        (
+            "crm.yaml",
+            "kind: external\nadapter: pm2\ntarget: crm\nhealth: {tcp: 1}\nrestart: [pm2, reload, crm]\n",
+        ),
+        ("reactor.yaml", "kind: external\nadapter: systemd\ntarget: reactor\n"),
+        ("watched.yaml", "kind: external\nhealth: {tcp: 1}\nstop: [x, stop]\n"),
+    ]);
+    let redis = unit(&set, "redis");
+    assert_eq!(redis.levers.start, Some(plain(&["docker", "start", "redis"])));
+    assert_eq!(redis.levers.restart, Some(plain(&["docker", "restart", "redis"])));
+    assert_eq!(redis.stop.command, Some(plain(&["docker", "stop", "redis"])));
+    assert_eq!((redis.ready.clone(), redis.command.len()), (Ready::Health, 0));
+    assert_eq!(redis.start_timeout, Some(Duration::from_secs(60)));
+    assert_eq!(redis.recover, Ladder::restart());
+    let crm = unit(&set, "crm");
+    assert_eq!(crm.levers.restart, Some(plain(&["pm2", "reload", "crm"])), "the file wins");
+    assert_eq!(crm.levers.start, Some(plain(&["pm2", "start", "crm"])));
+    let asked = unit(&set, "reactor").health[0].command();
+    assert_eq!(asked, Some(plain(&["systemctl", "is-active", "--quiet", "reactor"]).as_slice()));
+    let watched = unit(&set, "watched");
+    assert_eq!((&watched.levers.start, watched.stop.command.is_some()), (&None, true));
+    assert_eq!(watched.recover, Ladder::empty(), "what nothing starts is not restarted");
+}
+
+#[test]
+fn a_gate_is_one_probe_without_patience() {
+    let gate = one("kind: gate\ncheck: guard.level == 'normal'\n");
+    let probe = &gate.health[0];
+    assert_eq!(probe.kind, ProbeKind::Check(Expression("guard.level == 'normal'".into())));
+    assert_eq!((probe.retries, probe.interval), (Retries { count: 1, of: 1 }, Duration::from_secs(5)));
+    assert_eq!((gate.ready, gate.recover), (Ready::Health, Ladder::empty()));
+    assert_eq!(gate.start_timeout, Some(Duration::from_secs(60)));
+}
+
+#[test]
+fn what_watches_and_gates_is_waited_for_until_it_is_healthy() {
+    let set = set(&[
+        ("db.yaml", "kind: external\nadapter: systemd\ntarget: db\n"),
+        ("gate.yaml", "kind: gate\ncheck: 'true'\n"),
+        ("web.yaml", "command: [x]\ndepends_on: [db, gate]\n"),
+    ]);
+    assert_eq!(edges(&set, "web"), [("db", Condition::Healthy), ("gate", Condition::Healthy)]);
+}
+
+#[test]
+fn the_short_form_of_a_probe_means_what_the_long_one_says() {
+    for (short, long) in [
+        ("redis: 6379", "redis: {}"),
+        ("redis: 'db:7000'", "redis: {host: db, port: 7000}"),
+        ("redis: /run/r.sock", "redis: {socket: /run/r.sock}"),
+        ("postgres: 5432", "postgres: {host: 127.0.0.1}"),
+        ("postgres: /run/postgresql/.s.PGSQL.5433", "postgres: {socket: /run/postgresql, port: 5433}"),
+        ("grpc: 'a:50051'", "grpc: {host: a, port: 50051}"),
+        ("tcp: '[::1]:80'", "tcp: {host: '::1', port: 80}"),
+        ("file: beat", "file: {path: beat}"),
+        ("http: 'https://a/x'", "http: {host: a, path: /x, tls: true}"),
+        ("http: 'https://a:8443/x'", "http: {url: 'https://a:8443/x', tls: {verify: true}}"),
+        ("http: 'http+unix:///run/a.sock:/x'", "http: {socket: /run/a.sock, path: /x}"),
+        ("http: {port: 80, status: 2xx}", "http: {port: 80, status: [200-299]}"),
+    ] {
+        let kind = |probe: &str| one(&format!("command: [x]\nhealth: {{{probe}}}\n")).health.remove(0).kind;
+        assert_eq!(kind(short), kind(long), "{short}");
+    }
+}
+
+#[test]
+fn sockets_stand_in_the_order_of_their_descriptors_and_bear_the_name_of_the_unit() {
+    let set = set(&[(
+        "web@.yaml",
+        "command: [x]\ninstances: [a]\nlisten: {sockets: [80, {address: /run/w, name: main, mode: 0o600}], lazy: true}\n",
+    )]);
+    let listen = &unit(&set, "web@a").listen;
+    assert!(listen.is_lazy);
+    let names: Vec<&str> = listen.sockets.iter().map(|socket| &*socket.name).collect();
+    assert_eq!(names, ["web@a", "main"]);
+    assert_eq!(listen.sockets[0].address, ListenAddress::Tcp(Address { host: "::".into(), port: 80 }));
+    assert_eq!(listen.sockets[1].address, ListenAddress::Unix { path: "/run/w".into(), mode: 0o600 });
+}
+
+#[test]
+fn a_ladder_is_read_rung_by_rung() {
+    let set = set(&[
+        (
+            "mcsup.yaml",
+            "alerts: {ops: {webhook: 'https://example.org/x'}}\nheartbeat: {url: 'http://example.org'}\n",
+        ),
+        ("db.yaml", "command: [x]\nreplicas: 2\n"),
+        (
+            "web.yaml",
+            "command: [x]\nslo: 99.95%\nwatchdog: 30s\nready: {log: '^up'}\nrecover: {rungs: [{exec: fix it}, {reload: HUP}, {restart: {with: [db]}}, {alert: ops}, stop], settle: 3s}\n",
+        ),
+    ]);
+    let web = unit(&set, "web");
+    assert_eq!(web.recover.settle, Duration::from_secs(3));
+    assert_eq!(
+        web.recover.rungs,
+        [
+            Rung::Exec { command: plain(&["fix", "it"]), timeout: Duration::from_secs(60) },
+            Rung::Reload(Reload::Signal(SignalNumber::HUP)),
+            Rung::Restart { with: vec![set.find("db@1").unwrap(), set.find("db@2").unwrap()] },
+            Rung::Alert { channel: "ops".into() },
+            Rung::Stop,
+        ]
+    );
+    assert_eq!((web.slo_ppm, web.watchdog), (Some(999_500), Some(Duration::from_secs(30))));
+    assert_eq!(web.ready, Ready::Log(Pattern("^up".into())));
+    assert_eq!(set.alerts[0].route, Route::Webhook { url: "https://example.org/x".into() });
+    assert_eq!(set.heartbeat.as_ref().unwrap().every, Duration::from_secs(60));
+    assert_eq!(unit(&set, "db@1").recover, Ladder::restart());
+}
+
+/// Each differs from all others in one thing, and is another unit by it.
+const SERVICES: &[&str] = &[
+    "",
+    "ready: health",
+    "ready: notify",
+    "ready: {log: a}",
+    "ready: {log: b}",
+    "ready: {fd: 3}",
+    "ready: {fd: 4}",
+    "watchdog: 1s",
+    "watchdog: 2s",
+    "listen: 80",
+    "listen: 81",
+    "listen: 'udp::80'",
+    "listen: /a",
+    "listen: {address: /a, mode: 0o600}",
+    "listen: {address: /a, name: b}",
+    "listen: {sockets: 80, lazy: true}",
+    "recover: []",
+    "recover: stop",
+    "recover: [restart, restart]",
+    "recover: {restart: {with: [dep]}}",
+    "recover: {reload: HUP}",
+    "recover: {reload: INT}",
+    "recover: {reload: [x]}",
+    "recover: {exec: [x]}",
+    "recover: {exec: [x], timeout: 1s}",
+    "recover: {rungs: restart, settle: 1s}",
+    "slo: 99%",
+    "slo: 99.9%",
+];
+
+/// As many questions.
+const PROBES: &[&str] = &[
+    "tcp: 2",
+    "tcp: 1, successes: 2",
+    "tcp: 1, start_interval: 1s",
+    "unix: /a",
+    "unix: /b",
+    "exec: [a]",
+    "redis: 1",
+    "redis: /a",
+    "redis: {port: 1, password: a}",
+    "redis: {port: 1, password: b}",
+    "redis: {port: 1, username: a, password: a}",
+    "redis: {port: 1, role: master}",
+    "redis: {port: 1, role: replica}",
+    "redis: {port: 1, max_lag: 1s}",
+    "postgres: 1",
+    "postgres: /a",
+    "postgres: {port: 1, user: a}",
+    "postgres: {port: 1, password: a}",
+    "postgres: {port: 1, database: a}",
+    "postgres: {port: 1, query: a}",
+    "postgres: {port: 1, query: a, expect: b}",
+    "grpc: 1",
+    "grpc: {port: 1, service: a}",
+    "grpc: {port: 1, tls: true}",
+    "grpc: {port: 1, tls: {ca: /a}}",
+    "grpc: {port: 1, tls: {verify: false}}",
+    "file: a",
+    "file: {path: a, max_age: 1s}",
+    "file: {path: a, min_size: 1}",
+    "file: {path: a, max_size: 1}",
+    "log: {within: 1s}",
+    "log: {bad: a}",
+    "log: {within: 1s, bad: a}",
+    "log: {within: 1s, matches: a}",
+    "http: {port: 1}",
+    "http: {port: 1, method: HEAD}",
+    "http: {port: 1, headers: {a: b}}",
+    "http: {port: 1, headers: {a: c}}",
+    "http: {port: 1, status: 200}",
+    "http: {port: 1, contains: a}",
+    "http: {port: 1, matches: a}",
+    "http: {port: 1, that: 'status == 200'}",
+    "http: {port: 1, follow_redirects: true}",
+    "http: {port: 1, tls: true}",
+    "http: {port: 1, path: /a}",
+    "http: {socket: /a}",
+];
+
+#[test]
+fn every_part_of_what_works_means_changes_the_fingerprint() {
+    let service = SERVICES.iter().map(|line| {
+        let ready = if line.starts_with("ready") { "" } else { "ready: started\n" };
+        format!("command: [x]\nhealth: {{tcp: 1}}\n{ready}{line}\n")
+    });
+    let probes = PROBES.iter().map(|probe| format!("command: [x]\nhealth: {{{probe}}}\n"));
+    let levers = [
+        "start: [a]",
+        "stop: [a]",
+        "restart: [a]",
+        "adapter: docker\ntarget: a",
+        "adapter: docker\ntarget: b",
+        "adapter: pm2\ntarget: a",
+    ];
+    let external = levers.map(|levers| format!("kind: external\nhealth: {{tcp: 1}}\n{levers}\n"));
+    let gates = ["true", "false"].map(|check| format!("kind: gate\ncheck: {check}\n"));
+    let mut seen = std::collections::BTreeMap::new();
+    for text in service.chain(probes).chain(external).chain(gates) {
+        let print = fingerprints(&[("one.yaml", &text)]).fingerprint;
+        if let Some(other) = seen.insert(print, text.clone()) {
+            panic!("one fingerprint for\n{other}\nand\n{text}");
+        }
+    }
 }

@@ -173,6 +173,8 @@ pub(crate) fn event(record: &EventRecord) -> dto::Event {
         | Fact::IncidentMerged { into: incident, .. }
         | Fact::RungTried { incident, .. }
         | Fact::RungEnded { incident, .. }
+        | Fact::EvidenceIncomplete { incident, .. }
+        | Fact::IncidentLeft { incident, .. }
         | Fact::IncidentClosed { incident, .. } => dto::Event { incident: Some(incident.0), ..event },
         Fact::HealthChanged { .. }
         | Fact::StatusTold { .. }

@@ -20,7 +20,8 @@ pub(crate) struct Boot {
     pub(crate) is_booted: bool,
     pub(crate) waiting_since: Timestamp,
     pub(crate) shutdown: Option<ShutdownNote>,
-    pub(crate) incident: Option<IncidentId>,
+    /// The open incident of a barrier, as it was noted; only until the incidents are restored.
+    pub(crate) noted_incident: Option<IncidentId>,
     has_exited: bool,
     /// Per phase: units whose state keeps the next barrier (or the boot) waiting.
     holding: Vec<u32>,
@@ -49,7 +50,7 @@ impl Boot {
             is_booted: false,
             waiting_since: Timestamp::default(),
             shutdown: None,
-            incident: None,
+            noted_incident: None,
             has_exited: false,
             holding: vec![0; set.phases.len()],
             live: vec![0; set.phases.len()],
@@ -141,9 +142,9 @@ impl Engine {
                 return;
             }
             if open == self.set.phases.len() {
+                self.close_barrier_incident();
                 self.boot.is_booted = true;
                 self.timers.cancel(None, Timer::BootTimeout);
-                self.close_boot_incident();
                 self.facts.push(Fact::Booted);
                 return;
             }
@@ -151,7 +152,7 @@ impl Engine {
             self.boot.open_phases += 1;
             self.boot.waiting_since = self.now.mono;
             self.timers.set(None, Timer::BootTimeout, self.now.mono.after(self.set.boot_timeout));
-            self.close_boot_incident();
+            self.close_barrier_incident();
             self.facts.push(Fact::PhaseOpened { phase });
             let graph = Arc::clone(&self.graph);
             for id in graph.units_of(phase) {
@@ -163,21 +164,12 @@ impl Engine {
     pub(crate) fn on_boot_timeout(&mut self) {
         let phase = self.last_open_phase();
         let holders = self.holders_of(phase);
-        if self.boot.incident.is_none() {
+        if self.barrier_incident().is_none() {
             let names: Vec<&str> = holders.iter().map(|id| self.spec(*id).name.as_str()).collect();
             let cause = format!("phase {} is held by {}", self.phase_name(phase), names.join(", "));
-            let incident = self.number_incident();
-            self.boot.incident = Some(incident);
-            self.facts.push(Fact::IncidentOpened { incident, unit: None, cause: cause.into() });
+            self.open_barrier_incident(cause.into());
         }
         self.facts.push(Fact::PhaseHeld { phase, holders });
-    }
-
-    fn close_boot_incident(&mut self) {
-        if let Some(incident) = self.boot.incident.take() {
-            self.open_incidents = self.open_incidents.saturating_sub(1);
-            self.facts.push(Fact::IncidentClosed { incident, unit: None });
-        }
     }
 
     /// The phase whose barrier towards the next one is waited for.
@@ -300,7 +292,7 @@ impl Engine {
             waiting_since: self.boot.waiting_since,
             shutdown: self.boot.shutdown,
             last_incident: self.last_incident,
-            incident: self.boot.incident,
+            incident: self.barrier_incident(),
         };
         if self.boot.noted.as_ref() == Some(&note) {
             return None;

@@ -101,6 +101,9 @@ impl Engine {
             self.swayed.entry(id).or_insert(was_up);
         }
         self.units[id].desired = desired;
+        if !desired.is_up() {
+            self.cancel_rung(id, "not wanted any more");
+        }
         self.recount(id);
         self.wake_neighbours(id);
     }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::engine::event::{BootNote, ExitStatus, UnitNote};
 use crate::engine::id::{HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::incident::Incident;
 use crate::engine::state::{FailureCause, Health, StateName};
+use crate::engine::time::Timestamp;
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 
@@ -127,6 +129,8 @@ pub enum Lever {
 pub enum Note {
     Boot(BootNote),
     Unit(UnitId, Box<UnitNote>),
+    /// `None`: it is over, and need not be remembered.
+    Incident(IncidentId, Option<Box<Incident>>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,27 +174,37 @@ pub enum Fact {
         incident: IncidentId,
         unit: Option<UnitId>,
         cause: Box<str>,
+        /// When the trouble began, as far as anybody knows; now is when it was detected.
+        began: Timestamp,
     },
     /// A failure that an open incident explains.
     IncidentJoined {
         incident: IncidentId,
         unit: UnitId,
         cause: Box<str>,
+        began: Timestamp,
     },
     /// What seemed trouble of its own had its root elsewhere.
     IncidentMerged {
         from: IncidentId,
         into: IncidentId,
     },
-    /// A rung of the ladder begins.
+    /// The evidence was not all kept, or nobody knows whether it was.
+    EvidenceIncomplete {
+        incident: IncidentId,
+        unit: UnitId,
+    },
+    /// Rung `index` of the ladder begins.
     RungTried {
         incident: IncidentId,
         unit: UnitId,
+        index: u16,
         rung: Box<str>,
     },
     RungEnded {
         incident: IncidentId,
         unit: UnitId,
+        index: u16,
         has_helped: bool,
         said: Box<str>,
     },
@@ -198,6 +212,15 @@ pub enum Fact {
     StatusTold {
         unit: UnitId,
         text: Box<str>,
+    },
+    /// The unit's share of the incident is over.
+    IncidentLeft {
+        incident: IncidentId,
+        unit: UnitId,
+        began: Timestamp,
+        detected: Timestamp,
+        /// Since when it works again. `None`: it is no longer wanted up.
+        recovered: Option<Timestamp>,
     },
     IncidentClosed {
         incident: IncidentId,

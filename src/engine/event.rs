@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::incident::Incident;
 use crate::engine::state::{Desired, NotedState};
 use crate::engine::time::Timestamp;
 use crate::unit::name::UnitName;
@@ -29,7 +30,7 @@ pub enum Event {
     /// The answer to `RunHelper`; `said` is the end of its output, for people.
     HelperFinished { helper: HelperId, outcome: HelperOutcome, said: Box<str> },
     /// The answer to `CaptureEvidence`. Not complete: something could not be captured; the evidence says what.
-    EvidenceCaptured { incident: IncidentId, is_complete: bool },
+    EvidenceCaptured { incident: IncidentId, unit: UnitId, run: Option<RunId>, is_complete: bool },
     /// The run told something over its notify socket.
     Notified { run: RunId, notice: Notice },
     /// The run showed that it is ready: a line of its log, or a newline on its descriptor.
@@ -86,6 +87,7 @@ pub enum HandedCondition {
 pub struct Notes {
     pub boot: Option<BootNote>,
     pub units: BTreeMap<UnitName, UnitNote>,
+    pub incidents: BTreeMap<IncidentId, Incident>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -5,11 +5,11 @@ use crate::engine::effect::{Effect, Fact};
 use crate::engine::event::Verdict;
 use crate::engine::id::{ProbeRunId, UnitId};
 use crate::engine::policy;
-use crate::engine::state::{FailureCause, Health, StopReason, UnitState};
+use crate::engine::state::{FailureCause, Health, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
+use crate::unit::spec::Ready;
 use crate::unit::spec::probe::Retries;
-use crate::unit::spec::{Ready, RestartPolicy};
 use std::time::Duration;
 
 /// The first probe of a starting unit comes at once; each failed one doubles this until it is `interval`:
@@ -21,7 +21,9 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 pub(crate) struct ProbeTrack {
     /// The execution under way.
     pub(crate) running: Option<ProbeRunId>,
+    /// When it began, by its beat: late wake-ups do not move it.
     started_at: Timestamp,
+    due: Option<Timestamp>,
     /// Executions of this run so far.
     count: u32,
     /// Counted answers, the newest in bit 0: 1 is a failure.
@@ -29,6 +31,8 @@ pub(crate) struct ProbeTrack {
     counted: u8,
     errors_in_a_row: u8,
     health: Option<Health>,
+    /// When the first failure of the present spell was asked for.
+    pub(crate) failing_since: Option<Timestamp>,
     /// The last answer in words.
     pub(crate) last: Option<Box<str>>,
 }
@@ -41,6 +45,9 @@ impl ProbeTrack {
     fn on_pass(&mut self, retries: Retries) {
         self.errors_in_a_row = 0;
         self.push(false);
+        if retries.count == retries.of || self.failures_within(retries.of) == 0 {
+            self.failing_since = None;
+        }
         if self.failures_within(retries.of) < retries.count {
             self.health = Some(Health::Passing);
         }
@@ -48,6 +55,7 @@ impl ProbeTrack {
 
     fn on_fail(&mut self, retries: Retries) {
         self.errors_in_a_row = 0;
+        self.failing_since.get_or_insert(self.started_at);
         self.push(true);
         if self.failures_within(retries.of) >= retries.count {
             self.health = Some(Health::Failing);
@@ -125,6 +133,7 @@ impl Engine {
     pub(crate) fn start_probe(&mut self, id: UnitId, index: u16) {
         let probe = ProbeRunId(self.next_probe);
         let now = self.now.mono;
+        let interval = self.spec(id).health.get(usize::from(index)).map(|probe| probe.interval);
         let Some(track) = self.units[id].probes.get_mut(usize::from(index)) else {
             return self.bug(Some(id), "a probe is due that the unit does not have");
         };
@@ -132,7 +141,9 @@ impl Engine {
             return self.bug(Some(id), "a probe is due while it runs");
         }
         track.running = Some(probe);
-        track.started_at = now;
+        // Counted from when it was due: those that a busy machine starts late together would stay together for ever.
+        let beat = track.due.take().filter(|due| Some(now.since(*due)) < interval);
+        track.started_at = beat.unwrap_or(now);
         track.count = track.count.saturating_add(1);
         self.next_probe += 1;
         self.owners.probes.insert(probe, (id, index));
@@ -143,7 +154,6 @@ impl Engine {
         let Some((id, index)) = self.owners.probes.remove(&probe) else {
             return self.late();
         };
-        self.touch(id);
         let Some(spec) = self.spec(id).health.get(usize::from(index)) else {
             return self.bug(Some(id), "an answer of a probe that the unit does not have");
         };
@@ -180,10 +190,17 @@ impl Engine {
             }
         }
         if let Some(why) = cannot_ask {
-            self.open_incident(id, &format!("cannot probe: {why}"));
+            self.cannot_probe(id, why);
         }
         self.plan_next_probe(id, index, interval);
         self.weigh_health(id);
+    }
+
+    /// Told once a spell: nothing is done about it, so it may last.
+    fn cannot_probe(&mut self, id: UnitId, why: Box<str>) {
+        if self.units[id].incident.is_none() {
+            self.trouble(id, &FailureCause::CannotProbe(why));
+        }
     }
 
     fn plan_next_probe(&mut self, id: UnitId, index: u16, interval: Duration) {
@@ -215,6 +232,9 @@ impl Engine {
         };
         // Never in this very step: an interval is at least a millisecond from now, however slow the answer was.
         let due = track.started_at.after(gap).max(self.now.mono.after(Duration::from_millis(1)));
+        if let Some(track) = self.units[id].probes.get_mut(usize::from(index)) {
+            track.due = Some(due);
+        }
         self.timers.set(Some(id), Timer::ProbeDue(index), due);
     }
 
@@ -246,13 +266,11 @@ impl Engine {
             (UnitState::Ready, Health::Failing) => {
                 let cause = FailureCause::Unhealthy(self.probe_words(id));
                 self.enter(id, UnitState::Unhealthy);
-                self.open_incident(id, &cause.to_string());
-                self.restart_unhealthy(id, cause);
+                self.trouble(id, &cause);
+                self.climb(id);
             }
-            // Its stop was taken back, or the policy leaves it alone.
-            (UnitState::Unhealthy, Health::Failing) => {
-                self.restart_unhealthy(id, FailureCause::Unhealthy(self.probe_words(id)));
-            }
+            // Its stop was taken back, or nothing is left to try.
+            (UnitState::Unhealthy, Health::Failing) => self.climb(id),
             (UnitState::Unhealthy, Health::Passing) => self.become_ready(id),
             (UnitState::Ready, Health::Passing) => {
                 if self.timers.at(Some(id), Timer::Settle).is_none() {
@@ -272,18 +290,6 @@ impl Engine {
                 | UnitState::Completed,
                 _,
             ) => self.bug(Some(id), "health of a unit that is not up"),
-        }
-    }
-
-    fn restart_unhealthy(&mut self, id: UnitId, cause: FailureCause) {
-        match self.spec(id).restart.policy {
-            RestartPolicy::Always | RestartPolicy::OnFailure => {
-                // Where it is wanted down, its stop waits for others.
-                if self.units[id].desired.is_up() {
-                    self.begin_stop(id, StopReason::Failed(cause));
-                }
-            }
-            RestartPolicy::Never => {}
         }
     }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
+use crate::engine::effect::Role;
 use crate::engine::event::{ExitStatus, UnitNote};
 use crate::engine::health::ProbeTrack;
-use crate::engine::id::{IncidentId, ProbeRunId, RunId, UnitId};
+use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RunId, UnitId};
 use crate::engine::state::{Desired, DownSource, Health, UnitState};
 use crate::engine::time::Timestamp;
 
@@ -34,10 +35,21 @@ pub(crate) struct Unit {
     pub(crate) last_exit: Option<ExitStatus>,
     /// Automatic starts that count for the start limit, oldest first.
     pub(crate) starts: Vec<Timestamp>,
+    /// The open incident that its trouble is part of.
     pub(crate) incident: Option<IncidentId>,
+    /// Evidence that was asked for and is not kept yet; the latest, where there are several.
+    pub(crate) capture: Option<Capture>,
+    /// The helper of the rung that is being tried.
+    pub(crate) repair: Option<HelperId>,
     pub(crate) probes: Box<[ProbeTrack]>,
     /// What the keeper remembers of it.
     pub(crate) noted: Option<Box<UnitNote>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capture {
+    pub(crate) incident: IncidentId,
+    pub(crate) run: Option<RunId>,
 }
 
 /// One spawn, from its order until nothing of it is left.
@@ -76,6 +88,8 @@ impl Unit {
             last_exit: None,
             has_passed: false,
             incident: None,
+            capture: None,
+            repair: None,
             health: Health::Unknown,
             probes: std::iter::repeat_with(ProbeTrack::default).take(probes).collect(),
             noted: None,
@@ -133,4 +147,5 @@ impl IndexMut<UnitId> for Units {
 pub(crate) struct Owners {
     pub(crate) runs: BTreeMap<RunId, UnitId>,
     pub(crate) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
+    pub(crate) helpers: BTreeMap<HelperId, (UnitId, Role)>,
 }

@@ -16,6 +16,7 @@ pub mod effect;
 pub mod id;
 pub mod time;
 pub mod state;
+pub mod incident;
 pub mod status;
 pub mod timers;
 mod life;
@@ -24,10 +25,10 @@ mod start;
 mod stop;
 mod health;
 mod recover;
+pub mod ladder;
 mod boot;
 mod request;
 mod rebuild;
-mod incident;
 mod reason;
 mod policy;
 pub mod invariants;
@@ -39,10 +40,11 @@ use crate::engine::boot::Boot;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Effects, Fact, Note};
 use crate::engine::event::Event;
-use crate::engine::id::{RequestId, UnitId};
+use crate::engine::id::{IncidentId, RequestId, UnitId};
+use crate::engine::incident::Incident;
 use crate::engine::life::{Owners, Unit, Units};
 use crate::engine::request::Pending;
-use crate::engine::state::{StateName, StopReason, UnitState};
+use crate::engine::state::{StateName, StopReason, StopStage, UnitState};
 use crate::engine::time::{Now, Timestamp, WallTime};
 use crate::engine::timers::{Timer, Timers};
 use crate::graph::Graph;
@@ -85,8 +87,14 @@ pub struct Engine {
     waiters: BTreeSet<(UnitId, RequestId)>,
     next_run: u64,
     next_probe: u64,
+    next_helper: u64,
     last_incident: u64,
-    open_incidents: u32,
+    /// The open ones.
+    incidents: BTreeMap<IncidentId, Incident>,
+    /// Of which this step changed something.
+    changed_incidents: BTreeSet<IncidentId>,
+    /// Units that are restarted for others, whose own restart comes next.
+    healing: BTreeMap<UnitId, BTreeSet<UnitId>>,
     late_facts: u64,
     now: Now,
     /// Who should be up, still to spread along the graph.
@@ -123,8 +131,11 @@ impl Engine {
             waiters: BTreeSet::new(),
             next_run: 1,
             next_probe: 1,
+            next_helper: 1,
             last_incident: 0,
-            open_incidents: 0,
+            incidents: BTreeMap::new(),
+            changed_incidents: BTreeSet::new(),
+            healing: BTreeMap::new(),
             late_facts: 0,
             now: Now::default(),
             wishes: VecDeque::new(),
@@ -174,11 +185,15 @@ impl Engine {
             Event::RunEmptied { run } => self.on_emptied(run),
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
             Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
-            Event::HelperFinished { .. }
-            | Event::EvidenceCaptured { .. }
-            | Event::Notified { .. }
-            | Event::ReadyShown { .. }
-            | Event::ConnectionArrived { .. } => self.late(), // nothing asks for them yet
+            Event::HelperFinished { helper, outcome, said } => {
+                self.on_helper_finished(helper, outcome, &said)
+            }
+            Event::EvidenceCaptured { incident, unit, run, is_complete } => {
+                self.on_evidence_captured(incident, unit, run, is_complete);
+            }
+            Event::Notified { .. } | Event::ReadyShown { .. } | Event::ConnectionArrived { .. } => {
+                self.late()
+            } // nothing asks for them yet
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::RequestAbandoned { request } => self.on_request_abandoned(request),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet
@@ -197,7 +212,10 @@ impl Engine {
             (Some(id), Timer::StopGrace) => self.on_grace_over(id),
             (Some(id), Timer::KillWait) => self.on_kill_wait_over(id),
             (Some(id), Timer::ProbeDue(index)) => self.start_probe(id, index),
-            (Some(id), Timer::Settle) => self.close_incident(id),
+            (Some(id), Timer::Settle) => self.leave_incident(id),
+            (Some(id), Timer::CaptureWait) => self.on_capture_wait_over(id),
+            (Some(id), Timer::RungSettle) => self.on_rung_settled(id),
+            (Some(id), Timer::RungPause) => self.on_rung_pause_over(id),
             (None, Timer::BootTimeout) => self.on_boot_timeout(),
             (None, Timer::ShutdownTimeout) => self.kill_everything(),
             (
@@ -206,7 +224,10 @@ impl Engine {
                 | Timer::StartTimeout
                 | Timer::StopGrace
                 | Timer::KillWait
+                | Timer::CaptureWait
                 | Timer::ProbeDue(_)
+                | Timer::RungSettle
+                | Timer::RungPause
                 | Timer::Settle,
             )
             | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
@@ -268,6 +289,10 @@ impl Engine {
                     self.begin_stop(id, StopReason::Down);
                 }
             }
+            // Nobody waits for evidence of what is not wanted any more.
+            UnitState::Stopping { stage: StopStage::Capturing, .. } if !is_wanted => {
+                self.go_on_stopping(id);
+            }
             UnitState::Waiting { .. }
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
@@ -296,6 +321,7 @@ impl Engine {
             }
             effects.push(Effect::Remember(Note::Unit(id, Box::new(note))));
         }
+        effects.extend(self.changed_incident_notes());
         effects.extend(self.facts.drain(..).map(Effect::Record));
         effects.append(&mut self.actions);
         Effects(effects)
@@ -323,8 +349,11 @@ impl Engine {
 
     fn on_entered(&mut self, id: UnitId, state: StateName) {
         match state {
-            StateName::Completed => self.close_incident(id),
-            StateName::Ready => self.watch_it_settle(id),
+            StateName::Completed => {
+                self.works(id);
+                self.leave_incident(id);
+            }
+            StateName::Ready => self.recovered(id),
             StateName::Unhealthy => self.timers.cancel(Some(id), Timer::Settle),
             StateName::Inactive
             | StateName::Waiting
@@ -333,6 +362,9 @@ impl Engine {
             | StateName::Backoff
             | StateName::Failed => {}
         }
+        if !self.healing.is_empty() {
+            self.tell_the_healed(id, state);
+        }
         self.on_essential(id, state);
     }
 
@@ -340,7 +372,7 @@ impl Engine {
     fn rest(&mut self, id: UnitId, state: UnitState) {
         self.timers.cancel(Some(id), Timer::BackoffDelay);
         if state == UnitState::Inactive {
-            self.close_incident(id);
+            self.leave_incident(id);
         }
         self.enter(id, state);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::id::UnitId;
+use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::state::{Desired, DownSource, Health, StopReason, StopStage, UnitState, WaitingOn};
 use crate::engine::status::{Overview, UnitStatus, WhyLink};
 use crate::engine::time::Pretty;
@@ -34,7 +35,7 @@ impl Engine {
             is_booted: self.boot.is_booted,
             phase: self.last_open_phase(),
             is_stopping: self.boot.shutdown.is_some(),
-            open_incidents: self.open_incidents,
+            open_incidents: u32::try_from(self.incidents.len()).unwrap_or(u32::MAX),
             late_facts: self.late_facts,
         }
     }
@@ -60,7 +61,9 @@ impl Engine {
                 Some(*other)
             }
             (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => self.worst_holder(),
-            (UnitState::Stopping { why: StopReason::Follow(other), .. }, _) => Some(*other),
+            (UnitState::Stopping { why: StopReason::Follow(other) | StopReason::Heals(other), .. }, _) => {
+                Some(*other)
+            }
             (UnitState::Inactive, Desired::Down(DownSource::Dependency)) => self.dependency_that_is_down(id),
             (UnitState::Starting | UnitState::Ready | UnitState::Unhealthy, Desired::Down(_)) => {
                 self.holder_of(id)
@@ -98,7 +101,10 @@ impl Engine {
             UnitState::Waiting { on, .. } => self.why_waiting(id, on),
             UnitState::Starting => self.why_starting(id),
             UnitState::Ready => self.why_ready(id),
-            UnitState::Unhealthy => self.probe_words(id).into(),
+            UnitState::Unhealthy => match self.climbing_words(id) {
+                Some(words) => format!("{}; {words}", self.probe_words(id)),
+                None => self.probe_words(id).into(),
+            },
             UnitState::Stopping { why, stage, .. } => self.why_stopping(id, why, *stage),
             UnitState::Backoff { after, until } => {
                 let delay = whole_millis(until.since(unit.since));
@@ -212,12 +218,16 @@ impl Engine {
             StopReason::Down => self.why_down(id),
             StopReason::Restart => "restart by an operator".to_owned(),
             StopReason::Follow(other) => format!("follows {}, which restarts", self.spec(*other).name),
+            StopReason::Heals(other) => format!("restarts so that {} heals", self.spec(*other).name),
             StopReason::Failed(cause) => cause.to_string(),
             StopReason::Ended(exit) => exit.to_string(),
         };
         let stop = &self.spec(id).stop;
         let grace = Pretty(stop.grace);
         match stage {
+            StopStage::Capturing => {
+                format!("{why}; its evidence is kept first, for {} at most", Pretty(CAPTURE_WAIT))
+            }
             StopStage::Command => format!("{why}; its stop command runs, SIGKILL after {grace}"),
             StopStage::Signalled if self.units[id].run.as_ref().is_some_and(|run| run.pid.is_none()) => {
                 format!("{why}; {} as soon as it runs", stop.signal)

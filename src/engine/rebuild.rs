@@ -7,7 +7,8 @@ use crate::engine::Engine;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Handover, UnitNote};
-use crate::engine::id::UnitId;
+use crate::engine::id::{RunId, UnitId};
+use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::life::Run;
 use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
 use crate::engine::stop::KILL_WAIT;
@@ -45,10 +46,14 @@ impl Engine {
             }
             self.mark(id);
         }
+        self.restore_incidents(notes.incidents);
         let late = self.adopt(runs);
         for id in set.ids() {
             self.settle_without_run(id);
             self.recount(id);
+        }
+        for id in set.ids() {
+            self.resume_ladder(id);
         }
         self.finish_half_noted_wishes();
         if self.boot.shutdown.is_some() {
@@ -65,9 +70,8 @@ impl Engine {
         self.boot.is_booted = note.is_booted;
         self.boot.waiting_since = note.waiting_since;
         self.boot.shutdown = note.shutdown;
-        self.boot.incident = note.incident;
+        self.boot.noted_incident = note.incident;
         self.last_incident = note.last_incident;
-        self.open_incidents = u32::from(note.incident.is_some());
         match note.shutdown {
             Some(shutdown) => {
                 let at = shutdown.since.after(self.set.shutdown_timeout);
@@ -95,8 +99,6 @@ impl Engine {
         unit.has_passed = note.has_passed;
         unit.incident = note.incident;
         unit.leaves_dependents = note.leaves_dependents;
-        self.open_incidents = self.open_incidents.saturating_add(u32::from(note.incident.is_some()));
-        self.last_incident = self.last_incident.max(note.incident.map_or(0, |incident| incident.0));
         self.units[id].noted = Some(Box::new(note));
     }
 
@@ -113,6 +115,7 @@ impl Engine {
                 continue;
             };
             if self.was_accounted_for(id, &handed) {
+                self.capture_again(id, handed.run);
                 self.actions.push(Effect::Release { run: handed.run });
                 continue;
             }
@@ -143,6 +146,24 @@ impl Engine {
             | NotedState::Stopping { .. } => false,
         };
         note.last_run.is_some_and(|last| handed.run < last || (handed.run == last && rests))
+    }
+
+    /// What was noted came first; whether the evidence was ordered then is not known, and it must be kept
+    /// before the release.
+    fn capture_again(&mut self, id: UnitId, run: RunId) {
+        let cause = match self.units[id].noted.as_deref().map(|note| &note.life) {
+            Some(NotedState::Backoff { after: cause, .. } | NotedState::Failed { cause }) => cause.clone(),
+            Some(
+                NotedState::Inactive
+                | NotedState::Starting
+                | NotedState::Ready
+                | NotedState::Unhealthy
+                | NotedState::Stopping { .. }
+                | NotedState::Completed,
+            )
+            | None => return,
+        };
+        self.capture_of(id, Some(run), &cause);
     }
 
     /// True when something happened to the run that the unit does not know yet.
@@ -184,7 +205,8 @@ impl Engine {
 
     fn adopted_state(&mut self, id: UnitId, handed: &HandedRun, note: Option<NotedState>) -> UnitState {
         match note {
-            Some(NotedState::Ready | NotedState::Unhealthy) => UnitState::Ready,
+            Some(NotedState::Ready) => UnitState::Ready,
+            Some(NotedState::Unhealthy) => UnitState::Unhealthy,
             Some(NotedState::Stopping { why, stage, deadline }) => {
                 self.resume_stop(id, handed, why, stage, deadline)
             }
@@ -236,7 +258,15 @@ impl Engine {
         };
         let now = self.now.mono;
         let stage = match stage {
-            StopStage::Command | StopStage::Signalled => {
+            // Nobody knows whether it was kept.
+            StopStage::Capturing if has_leader && self.units[id].desired.is_up() => {
+                if let StopReason::Failed(cause) = &why {
+                    self.capture(id, cause);
+                }
+                self.timers.set(Some(id), Timer::CaptureWait, now.after(CAPTURE_WAIT));
+                stage
+            }
+            StopStage::Capturing | StopStage::Command | StopStage::Signalled => {
                 if has_leader {
                     self.signal(run, signal, SignalScope::Main);
                 }
@@ -298,6 +328,7 @@ impl Engine {
                     StopReason::Down
                     | StopReason::Restart
                     | StopReason::Follow(_)
+                    | StopReason::Heals(_)
                     | StopReason::Failed(_) => {
                         self.after_stop(id, why);
                     }
@@ -359,7 +390,8 @@ impl Engine {
                 let timer = self
                     .timers
                     .at(Some(id), Timer::StopGrace)
-                    .or_else(|| self.timers.at(Some(id), Timer::KillWait));
+                    .or_else(|| self.timers.at(Some(id), Timer::KillWait))
+                    .or_else(|| self.timers.at(Some(id), Timer::CaptureWait));
                 NotedState::Stopping {
                     why: why.clone(),
                     stage: *stage,

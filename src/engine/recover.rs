@@ -21,16 +21,11 @@ impl Engine {
     pub(crate) fn ended(&mut self, id: UnitId, exit: ExitStatus, was_ready: bool) {
         let is_well = self.is_well_ended(id, exit);
         let policy = self.spec(id).restart.policy;
-        let is_service = self.spec(id).kind == UnitKind::Service;
         self.units[id].has_passed = is_well;
         if !self.units[id].desired.is_up() {
             return self.rest(id, UnitState::Inactive);
         }
-        let cause = if is_service && !was_ready {
-            FailureCause::ExitedEarly(exit)
-        } else {
-            FailureCause::Exited(exit)
-        };
+        let cause = self.cause_of_end(id, exit, was_ready);
         match (is_well, policy) {
             (true, RestartPolicy::OnFailure | RestartPolicy::Never) => {
                 self.units[id].attempt = 0;
@@ -43,15 +38,32 @@ impl Engine {
         }
     }
 
-    /// A run or a start counts as a failure: an incident, and what the policy says.
+    pub(crate) fn cause_of_end(&self, id: UnitId, exit: ExitStatus, was_ready: bool) -> FailureCause {
+        match self.spec(id).kind {
+            UnitKind::Service if !was_ready => FailureCause::ExitedEarly(exit),
+            UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate => {
+                FailureCause::Exited(exit)
+            }
+        }
+    }
+
+    /// A run or a start that failed is over: what its ladder and its policy say. Where the failure was
+    /// detected, `trouble` opened the incident; it was not where the unit was not wanted then.
     pub(crate) fn failed(&mut self, id: UnitId, cause: FailureCause) {
         self.units[id].has_passed = false;
         if !self.units[id].desired.is_up() {
             return self.rest(id, UnitState::Inactive);
         }
-        self.open_incident(id, &cause.to_string());
+        if self.units[id].incident.is_none() {
+            self.trouble(id, &cause);
+        }
+        if matches!(cause, FailureCause::RungStopped(_)) {
+            return self.give_up(id, cause);
+        }
+        let is_rung = self.climbs_after(id, &cause);
         match self.spec(id).restart.policy {
-            RestartPolicy::Never => self.rest(id, UnitState::Failed { cause }),
+            RestartPolicy::Never if is_rung => self.plan_restart(id, cause),
+            RestartPolicy::Never => self.give_up(id, cause),
             RestartPolicy::Always | RestartPolicy::OnFailure => self.plan_restart(id, cause),
         }
     }
@@ -72,7 +84,10 @@ impl Engine {
             match limit.then {
                 OnLimit::Fail => {
                     let cause = FailureCause::StartLimit { starts, last: Box::new(cause) };
-                    return self.rest(id, UnitState::Failed { cause });
+                    if self.units[id].incident.is_none() {
+                        self.trouble(id, &cause);
+                    }
+                    return self.give_up(id, cause);
                 }
                 OnLimit::Retry(pause) => {
                     until = now.after(pause);

@@ -159,6 +159,7 @@ impl Engine {
             UnitState::Stopping { stage, .. } => {
                 self.forget_failures(id);
                 self.enter(id, UnitState::Stopping { why: StopReason::Restart, stage });
+                self.go_on_stopping(id);
             }
             UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                 self.mark(id);
@@ -181,6 +182,7 @@ impl Engine {
     }
 
     fn forget_failures(&mut self, id: UnitId) {
+        self.leave_ladder(id);
         let unit = &mut self.units[id];
         unit.attempt = 0;
         unit.starts.clear();

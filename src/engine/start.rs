@@ -203,8 +203,12 @@ impl Engine {
         };
         match self.units[id].state.clone() {
             UnitState::Starting => {
+                let cause = FailureCause::SpawnFailed(failure);
+                if self.units[id].desired.is_up() {
+                    self.trouble(id, &cause);
+                }
                 self.drop_run(id);
-                self.failed(id, FailureCause::SpawnFailed(failure));
+                self.failed(id, cause);
             }
             UnitState::Stopping { why, .. } => {
                 self.drop_run(id);
@@ -225,7 +229,13 @@ impl Engine {
             // It waits for its dependents to stop, and is about to stop itself.
             UnitState::Starting if !self.units[id].desired.is_up() => {}
             UnitState::Starting => {
-                self.begin_stop(id, StopReason::Failed(FailureCause::StartTimeout));
+                let words = match self.units[id].probes.is_empty() {
+                    true => "".into(),
+                    false => self.probe_words(id),
+                };
+                let cause = FailureCause::StartTimeout(words);
+                self.trouble(id, &cause);
+                self.begin_stop(id, StopReason::Failed(cause));
             }
             UnitState::Inactive
             | UnitState::Waiting { .. }

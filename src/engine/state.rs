@@ -173,7 +173,8 @@ pub const EDGES: &[(StateName, StateName, &str)] = {
         (Ready, Completed, "ended well"),
         (Ready, Inactive, "ended by itself while wanted down"),
         (Unhealthy, Ready, "probes pass again"),
-        (Unhealthy, Stopping, "restart by policy, wanted down, restarted, or a rest to sweep"),
+        (Unhealthy, Stopping, "a rung of its ladder, wanted down, restarted, or a rest to sweep"),
+        (Unhealthy, Backoff, "ended; the policy tries again"),
         (Unhealthy, Failed, "ended; the policy gives up"),
         (Unhealthy, Completed, "ended well"),
         (Unhealthy, Inactive, "ended by itself while wanted down"),
@@ -220,6 +221,8 @@ pub enum StopReason {
     Restart,
     /// Something it follows restarts.
     Follow(UnitId),
+    /// The ladder of this unit restarts it first.
+    Heals(UnitId),
     /// It failed while it lived: unhealthy, or its start took too long.
     Failed(FailureCause),
     /// Its leader ended by itself; the rest of the run is swept.
@@ -229,6 +232,8 @@ pub enum StopReason {
 /// How far the stop procedure has come; each stage has a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopStage {
+    /// What shows why it failed is kept first, for two seconds at most.
+    Capturing,
     /// The stop command runs.
     Command,
     /// The stop signal was sent; SIGKILL follows at the end of the grace.
@@ -248,8 +253,17 @@ pub enum FailureCause {
     /// Ended before it was ready.
     ExitedEarly(ExitStatus),
     Exited(ExitStatus),
-    StartTimeout,
+    /// Not ready in time; with the last words of its probes.
+    StartTimeout(Box<str>),
     Unhealthy(Box<str>),
+    /// Its probes cannot be asked. Nobody knows whether it works, so nothing is done about it.
+    CannotProbe(Box<str>),
+    /// It did not say in time that it is alive.
+    Watchdog,
+    /// SIGKILL does not end it.
+    Unkillable,
+    /// The rung `stop` of its ladder ended it.
+    RungStopped(Box<Self>),
     StartLimit {
         starts: u32,
         last: Box<Self>,
@@ -262,8 +276,15 @@ impl fmt::Display for FailureCause {
             Self::SpawnFailed(failure) => failure.fmt(f),
             Self::ExitedEarly(exit) => write!(f, "{exit} before it was ready"),
             Self::Exited(exit) => exit.fmt(f),
-            Self::StartTimeout => f.write_str("not ready within start_timeout"),
+            Self::StartTimeout(words) if words.is_empty() => f.write_str("not ready within start_timeout"),
+            Self::StartTimeout(words) => write!(f, "not ready within start_timeout: {words}"),
             Self::Unhealthy(why) => write!(f, "unhealthy: {why}"),
+            Self::CannotProbe(why) => write!(f, "cannot probe: {why}"),
+            Self::Watchdog => f.write_str("its watchdog was not fed in time"),
+            Self::Unkillable => {
+                f.write_str("SIGKILL does not end it: a process of it sits in uninterruptible sleep")
+            }
+            Self::RungStopped(last) => write!(f, "stopped by its ladder: {last}"),
             Self::StartLimit { starts, last } => write!(f, "gave up after {starts} starts: {last}"),
         }
     }

@@ -8,6 +8,7 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::ExitStatus;
 use crate::engine::id::{RunId, UnitId};
+use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::life::Run;
 use crate::engine::state::{FailureCause, StopReason, StopStage, UnitState};
 use crate::engine::timers::Timer;
@@ -22,15 +23,37 @@ impl Engine {
         let Some(run) = self.units[id].run else {
             return self.bug(Some(id), "a stop of a unit without a run");
         };
+        if let StopReason::Failed(cause) = &why
+            && self.units[id].incident.is_none()
+        {
+            self.trouble(id, cause);
+        }
         self.timers.cancel(Some(id), Timer::StartTimeout);
         self.timers.cancel(Some(id), Timer::Settle);
+        self.cancel_rung(id, "its process is being ended");
         self.forget_probes(id);
         match &why {
             StopReason::Down => {}
-            StopReason::Restart | StopReason::Follow(_) | StopReason::Failed(_) | StopReason::Ended(_) => {
-                self.tell_followers(id);
-            }
+            StopReason::Restart
+            | StopReason::Follow(_)
+            | StopReason::Heals(_)
+            | StopReason::Failed(_)
+            | StopReason::Ended(_) => self.tell_followers(id),
         }
+        let is_failure = matches!(why, StopReason::Failed(_)) && self.units[id].desired.is_up();
+        if is_failure && run.pid.is_some() && self.is_being_captured(id) {
+            self.timers.set(Some(id), Timer::CaptureWait, self.now.mono.after(CAPTURE_WAIT));
+            return self.enter(id, UnitState::Stopping { why, stage: StopStage::Capturing });
+        }
+        self.proceed_stop(id, why);
+    }
+
+    /// Nothing has to be kept of it any more.
+    pub(crate) fn proceed_stop(&mut self, id: UnitId, why: StopReason) {
+        let Some(run) = self.units[id].run else {
+            return self.bug(Some(id), "a stop of a unit without a run");
+        };
+        self.timers.cancel(Some(id), Timer::CaptureWait);
         let (grace, signal, has_command) = {
             let stop = &self.spec(id).stop;
             (stop.grace, stop.signal, stop.command.is_some())
@@ -81,7 +104,7 @@ impl Engine {
         let UnitState::Stopping { stage, .. } = self.units[id].state else { return };
         match stage {
             StopStage::Command | StopStage::Signalled => self.send_stop_signal(id, run),
-            StopStage::Sweeping => {}
+            StopStage::Sweeping | StopStage::Capturing => {}
             StopStage::Killed | StopStage::Unkillable => {
                 self.signal(run, SignalNumber::KILL, SignalScope::All);
             }
@@ -137,6 +160,7 @@ impl Engine {
     }
 
     fn kill(&mut self, id: UnitId, run: RunId, why: StopReason) {
+        self.timers.cancel(Some(id), Timer::CaptureWait);
         self.timers.cancel(Some(id), Timer::StopGrace);
         self.signal(run, SignalNumber::KILL, SignalScope::All);
         self.timers.set(Some(id), Timer::KillWait, self.now.mono.after(KILL_WAIT));
@@ -149,7 +173,7 @@ impl Engine {
         };
         self.enter(id, UnitState::Stopping { why, stage: StopStage::Unkillable });
         self.facts.push(Fact::Unkillable { unit: id });
-        self.open_incident(id, "SIGKILL does not end it: a process of it sits in uninterruptible sleep");
+        self.trouble(id, &FailureCause::Unkillable);
     }
 
     /// SIGKILL for everything that lives, at once.
@@ -163,6 +187,7 @@ impl Engine {
                 UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                     self.timers.cancel(Some(id), Timer::StartTimeout);
                     self.timers.cancel(Some(id), Timer::Settle);
+                    self.cancel_rung(id, "everything is killed");
                     self.forget_probes(id);
                     self.kill(id, run, StopReason::Down);
                 }
@@ -190,12 +215,23 @@ impl Engine {
         let ordinal = self.units[id].last_ordinal;
         self.facts.push(Fact::RunEnded { unit: id, ordinal, exit });
         self.touch(id);
+        self.note_bad_end(id, exit);
         if is_empty {
             return self.on_over(id);
         }
         match self.units[id].state.clone() {
             UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                 self.begin_stop(id, StopReason::Ended(exit));
+            }
+            UnitState::Stopping { why, stage: StopStage::Capturing } => {
+                self.timers.cancel(Some(id), Timer::CaptureWait);
+                let grace = self.spec(id).stop.grace;
+                if grace.is_zero() {
+                    return self.kill(id, run, why);
+                }
+                self.timers.set(Some(id), Timer::StopGrace, self.now.mono.after(grace));
+                self.signal(run, SignalNumber::TERM, SignalScope::All);
+                self.enter(id, UnitState::Stopping { why, stage: StopStage::Sweeping });
             }
             UnitState::Stopping { why, stage: StopStage::Command | StopStage::Signalled } => {
                 self.signal(run, SignalNumber::TERM, SignalScope::All);
@@ -210,6 +246,16 @@ impl Engine {
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed => self.bug(Some(id), "an exit of a unit without a run"),
+        }
+    }
+
+    /// An end by itself that is a failure: its evidence goes before the sweep and the release.
+    fn note_bad_end(&mut self, id: UnitId, exit: ExitStatus) {
+        let is_its_own = self.units[id].is_up();
+        if is_its_own && self.units[id].desired.is_up() && !self.is_well_ended(id, exit) {
+            let was_ready = self.units[id].run.is_some_and(|run| run.was_ready);
+            let cause = self.cause_of_end(id, exit, was_ready);
+            self.trouble(id, &cause);
         }
     }
 
@@ -250,6 +296,7 @@ impl Engine {
         }
         match self.units[id].state.clone() {
             UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
+                self.cancel_rung(id, "its process ended");
                 self.drop_run(id);
                 if !self.is_well_ended(id, exit) || self.spec(id).restart.policy == RestartPolicy::Always {
                     self.tell_followers(id);
@@ -275,7 +322,9 @@ impl Engine {
     /// The run is empty, or never came to be.
     pub(crate) fn drop_run(&mut self, id: UnitId) {
         self.forget_probes(id);
-        for timer in [Timer::StartTimeout, Timer::StopGrace, Timer::KillWait, Timer::Settle] {
+        for timer in
+            [Timer::StartTimeout, Timer::CaptureWait, Timer::StopGrace, Timer::KillWait, Timer::Settle]
+        {
             self.timers.cancel(Some(id), timer);
         }
         if let Some(run) = self.units[id].run.take() {
@@ -292,6 +341,11 @@ impl Engine {
             StopReason::Ended(exit) => self.failed(id, FailureCause::Exited(exit)),
             StopReason::Down | StopReason::Restart | StopReason::Follow(_) => {
                 self.units[id].has_passed = false; // it was cut short
+                self.called.push(id);
+            }
+            StopReason::Heals(_) => {
+                self.units[id].has_passed = false;
+                self.units[id].starts.push(self.now.mono); // nobody asked for it: it counts
                 self.called.push(id);
             }
         }

@@ -14,7 +14,13 @@ pub enum Timer {
     StopGrace,
     /// Five seconds after SIGKILL: what still lives then cannot be killed.
     KillWait,
+    /// Two seconds for what shows why a live run failed; then it is ended without.
+    CaptureWait,
     ProbeDue(u16),
+    /// Of a rung that was tried: it has helped by then, or the next one follows.
+    RungSettle,
+    /// Before the last rung is tried again.
+    RungPause,
     /// Of a unit that is ready again while its incident is open.
     Settle,
     /// Of the barrier that is waited for.
@@ -29,6 +35,9 @@ impl fmt::Display for Timer {
             Self::StartTimeout => f.write_str("start-timeout"),
             Self::StopGrace => f.write_str("stop-grace"),
             Self::KillWait => f.write_str("kill-wait"),
+            Self::CaptureWait => f.write_str("capture-wait"),
+            Self::RungSettle => f.write_str("rung-settle"),
+            Self::RungPause => f.write_str("rung-pause"),
             Self::ProbeDue(index) => write!(f, "probe-due {index}"),
             Self::Settle => f.write_str("settle"),
             Self::BootTimeout => f.write_str("boot-timeout"),

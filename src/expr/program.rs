@@ -1,5 +1,5 @@
-//! One compiled expression. Each turn of each loop in it, and each sum, is charged to an allowance: without
-//! that, five nested loops over a short list outlive everybody.
+//! One compiled expression. Each turn of each loop in it, and all that it puts together, is charged to an
+//! allowance: without that, five nested loops over a short list outlive everybody, or take all memory.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "the library's own lists, of which a few matter here")]
 
@@ -41,19 +41,27 @@ impl Allowance {
     }
 
     fn build(&self, value: Value) -> Result<Value, ExecutionError> {
-        let size = match &value {
-            Value::String(text) => text.len(),
-            Value::Bytes(bytes) => bytes.len(),
-            Value::List(items) => items.len().saturating_mul(64),
-            _ => 1,
-        };
-        spend(&self.bytes, u64::try_from(size).unwrap_or(u64::MAX))?;
+        spend(&self.bytes, u64::try_from(weight(&value)).unwrap_or(u64::MAX))?;
         Ok(value)
     }
 
     pub(crate) fn is_spent(&self) -> bool {
         self.turns.load(Ordering::Relaxed) == 0 || self.bytes.load(Ordering::Relaxed) == 0
     }
+}
+
+/// Bytes that a value takes, about. As deep as facts and expressions nest.
+fn weight(value: &Value) -> usize {
+    let inner = match value {
+        Value::String(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        Value::List(items) => items.iter().map(weight).fold(0, usize::saturating_add),
+        Value::Map(map) => {
+            map.map.values().map(|value| weight(value).saturating_add(64)).fold(0, usize::saturating_add)
+        }
+        _ => 0,
+    };
+    inner.saturating_add(64)
 }
 
 fn spend(purse: &AtomicU64, cost: u64) -> Result<(), ExecutionError> {
@@ -180,7 +188,7 @@ fn value_of(json: Json) -> Value {
     }
 }
 
-/// Puts the allowance into every loop and every sum.
+/// Puts the allowance into every loop, every sum, and whatever is put into a list or a map.
 ///
 /// A loop that only appends keeps the shape by which the interpreter knows it, or it would copy its list at
 /// every turn. `turn ? x : y` and not `turn && x`, which would swallow the error.
@@ -223,7 +231,23 @@ fn charge(expression: &mut IdedExpr) {
             let old = std::mem::take(&mut expression.expr);
             expression.expr = call(SUM, vec![IdedExpr { id, expr: old }]);
         }
+        Expr::List(list) => list.elements.iter_mut().for_each(pay),
+        Expr::Map(map) => {
+            for entry in &mut map.entries {
+                if let EntryExpr::MapEntry(entry) = &mut entry.expr {
+                    pay(&mut entry.value);
+                }
+            }
+        }
         _ => {}
+    }
+}
+
+/// What is already written in the expression costs nothing more.
+fn pay(kept: &mut IdedExpr) {
+    if !matches!(kept.expr, Expr::Literal(_)) {
+        let (id, expr) = (kept.id, std::mem::take(&mut kept.expr));
+        kept.expr = call(SUM, vec![IdedExpr { id, expr }]);
     }
 }
 
@@ -302,5 +326,5 @@ const SUM: &str = "@sum";
 const PARSER_DEPTH: u16 = 1000;
 /// Twice over the longest list that a body of 1 MiB can hold.
 const MOST_TURNS: u64 = 1_000_000;
-/// What sums may make, all together.
+/// What may be put together, all in all.
 const MOST_BYTES_BUILT: u64 = 64 * 1024 * 1024;

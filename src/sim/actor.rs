@@ -28,6 +28,11 @@ pub struct Script {
     pub is_unkillable: bool,
     pub leaves: Option<Leftover>,
     pub stop_command: StopCommand,
+    pub evidence: Evidence,
+    /// What its repair program and its reload command do.
+    pub repair: Repair,
+    /// What the signal of its reload does. `None`: what any signal does.
+    pub reload: Option<Healing>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +82,44 @@ pub enum StopCommandScript {
     Hangs,
 }
 
+/// How what shows why a unit failed is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evidence {
+    pub takes: Duration,
+    pub outcome: EvidenceScript,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvidenceScript {
+    Complete,
+    Incomplete,
+    /// Nobody answers.
+    Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repair {
+    pub takes: Duration,
+    pub outcome: RepairScript,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairScript {
+    /// Ends with 0.
+    Ends(Healing),
+    /// Ends with 1.
+    Fails,
+    NotStarted,
+    Hangs,
+}
+
+/// Whether the unit's probes pass from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Healing {
+    Heals,
+    DoesNotHelp,
+}
+
 /// How long the keeper waits for an exec.
 pub const SPAWN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -95,6 +138,9 @@ impl Default for Script {
             is_unkillable: false,
             leaves: None,
             stop_command: StopCommand { takes: Duration::ZERO, outcome: StopCommandScript::Works },
+            evidence: Evidence { takes: Duration::ZERO, outcome: EvidenceScript::Complete },
+            repair: Repair { takes: Duration::ZERO, outcome: RepairScript::Ends(Healing::Heals) },
+            reload: Some(Healing::Heals),
         }
     }
 }
@@ -126,6 +172,12 @@ pub enum Trait {
     Leaves(Option<Leftover>),
     /// `stop-command redis works|fails|hangs|not-started takes=1s`
     StopCommand(StopCommand),
+    /// `evidence redis complete|incomplete|never takes=1s`
+    Evidence(Evidence),
+    /// `repair redis heals|does-not-help|fails|not-started|hangs takes=1s`
+    Repair(Repair),
+    /// `reload redis heals|does-not-help|ends-it`
+    Reload(Option<Healing>),
     /// `calm redis`: the default script; a task then ends well at once.
     Calm,
 }
@@ -154,6 +206,9 @@ impl Script {
             Trait::Unkillable(is_unkillable) => self.is_unkillable = is_unkillable,
             Trait::Leaves(leaves) => self.leaves = leaves,
             Trait::StopCommand(command) => self.stop_command = command,
+            Trait::Evidence(evidence) => self.evidence = evidence,
+            Trait::Repair(repair) => self.repair = repair,
+            Trait::Reload(reload) => self.reload = reload,
             Trait::Calm => *self = Self::default(),
         }
     }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::engine::event::{Ask, ExitStatus};
 use crate::engine::time::Pretty;
-use crate::sim::actor::{ERRNOS, Leftover, ProbeAnswer, SpawnOutcome, StopCommand, StopCommandScript, Trait};
+use crate::sim::actor::{
+    ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, SpawnOutcome,
+    StopCommand, StopCommandScript, Trait,
+};
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 
@@ -163,6 +166,11 @@ fn show_trait(unit: &UnitName, what: &Trait, f: &mut fmt::Formatter<'_>) -> fmt:
         Trait::Leaves(None) => write!(f, "leaves-nothing {unit}"),
         Trait::Leaves(Some(leftover)) => show_leftover(unit, *leftover, f),
         Trait::StopCommand(command) => show_stop_command(unit, *command, f),
+        Trait::Evidence(evidence) => show_evidence(unit, *evidence, f),
+        Trait::Repair(repair) => show_repair(unit, *repair, f),
+        Trait::Reload(reload) => {
+            write!(f, "reload {unit} {}", reload.map_or("ends-it", healing_word))
+        }
         Trait::Calm => write!(f, "calm {unit}"),
     }
 }
@@ -185,6 +193,38 @@ fn show_leftover(unit: &UnitName, leftover: Leftover, f: &mut fmt::Formatter<'_>
     if leftover.ignores_term { f.write_str(" ignoring-term") } else { Ok(()) }
 }
 
+fn show_evidence(unit: &UnitName, evidence: Evidence, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let outcome = match evidence.outcome {
+        EvidenceScript::Complete => "complete",
+        EvidenceScript::Incomplete => "incomplete",
+        EvidenceScript::Never => "never",
+    };
+    write!(f, "evidence {unit} {outcome}")?;
+    show_takes(evidence.takes, f)
+}
+
+fn show_repair(unit: &UnitName, repair: Repair, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let outcome = match repair.outcome {
+        RepairScript::Ends(healing) => healing_word(healing),
+        RepairScript::Fails => "fails",
+        RepairScript::NotStarted => "not-started",
+        RepairScript::Hangs => "hangs",
+    };
+    write!(f, "repair {unit} {outcome}")?;
+    show_takes(repair.takes, f)
+}
+
+fn healing_word(healing: Healing) -> &'static str {
+    match healing {
+        Healing::Heals => "heals",
+        Healing::DoesNotHelp => "does-not-help",
+    }
+}
+
+fn show_takes(takes: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if takes.is_zero() { Ok(()) } else { write!(f, " takes={}", Pretty(takes)) }
+}
+
 fn show_stop_command(unit: &UnitName, command: StopCommand, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let outcome = match command.outcome {
         StopCommandScript::Works => "works",
@@ -193,7 +233,7 @@ fn show_stop_command(unit: &UnitName, command: StopCommand, f: &mut fmt::Formatt
         StopCommandScript::Hangs => "hangs",
     };
     write!(f, "stop-command {unit} {outcome}")?;
-    if command.takes.is_zero() { Ok(()) } else { write!(f, " takes={}", Pretty(command.takes)) }
+    show_takes(command.takes, f)
 }
 
 struct ExitWords(ExitStatus);

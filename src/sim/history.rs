@@ -17,6 +17,7 @@ use crate::sim::random::Random;
 use crate::sim::trace::{Entry, verbose};
 use crate::sim::world::World;
 use crate::unit::spec::probe::ProbeSpec;
+use crate::unit::spec::recover::{Reload, Rung};
 use crate::unit::spec::{
     Condition, Follow, OnLimit, Ready, RestartPolicy, SignalNumber, UnitKind, UnitSet, UnitSpec,
 };
@@ -163,6 +164,7 @@ impl History {
                 .saturating_add(unit.start_timeout.unwrap_or_default())
                 .saturating_add(unit.stop.grace.saturating_mul(2))
                 .saturating_add(probing)
+                .saturating_add(climbing(unit))
                 .saturating_add(pause)
                 .saturating_add(Duration::from_secs(20)); // spawn timeout, kill wait, rounding
         }
@@ -193,6 +195,16 @@ impl History {
         let head = format!("# from seed {}\n{}", self.seed, yaml(&self.set));
         crate::sim::scenario::write(&head, &commands)
     }
+}
+
+/// Every rung tried once, and the evidence waited for.
+fn climbing(unit: &UnitSpec) -> Duration {
+    let rung = |rung: &Rung| match rung {
+        Rung::Exec { timeout, .. } => unit.recover.settle.saturating_add(*timeout),
+        Rung::Reload(_) => unit.recover.settle.saturating_add(Duration::from_secs(60)),
+        Rung::Restart { .. } | Rung::Stop | Rung::Alert { .. } => Duration::from_secs(2),
+    };
+    unit.recover.rungs.iter().map(rung).sum()
 }
 
 fn probe_bound(probe: &ProbeSpec) -> Duration {
@@ -232,7 +244,11 @@ pub fn yaml(set: &UnitSet) -> String {
     let down = Pretty(set.shutdown_timeout);
     // Writing into a string cannot fail.
     writeln!(text, "settings\n  phases: [{}]", set.phases.join(", ")).unwrap_or_default();
-    writeln!(text, "  boot_timeout: {boot}\n  shutdown_timeout: {down}\nunits").unwrap_or_default();
+    writeln!(text, "  boot_timeout: {boot}\n  shutdown_timeout: {down}").unwrap_or_default();
+    for channel in &set.alerts {
+        writeln!(text, "  alerts: {{{}: {{exec: [tell]}}}}", channel.name).unwrap_or_default();
+    }
+    writeln!(text, "units").unwrap_or_default();
     for (name, keys) in unit_files(set) {
         writeln!(text, "  {name}: {{{keys}}}").unwrap_or_default();
     }
@@ -293,6 +309,9 @@ fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
             keys.push("ready: started".to_owned());
         }
     }
+    if !unit.health.is_empty() {
+        keys.push(recover_yaml(unit, set));
+    }
     keys.push(restart_yaml(unit));
     keys.push(stop_yaml(unit));
     if !unit.depends_on.is_empty() {
@@ -315,6 +334,24 @@ fn probe_yaml(probe: &ProbeSpec) -> String {
         probe.retries.of,
         Pretty(probe.start_period),
     )
+}
+
+fn recover_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
+    let rungs = unit.recover.rungs.iter().map(|rung| match rung {
+        Rung::Exec { timeout, .. } => format!("{{exec: [repair], timeout: {}}}", Pretty(*timeout)),
+        Rung::Restart { with } if with.is_empty() => "restart".to_owned(),
+        Rung::Restart { with } => {
+            let names: Vec<String> =
+                with.iter().filter_map(|id| Some(set.unit(*id)?.name.to_string())).collect();
+            format!("{{restart: {{with: [{}]}}}}", names.join(", "))
+        }
+        Rung::Reload(Reload::Signal(signal)) => format!("{{reload: {signal}}}"),
+        Rung::Reload(Reload::Command(_)) => "{reload: [repair]}".to_owned(),
+        Rung::Stop => "stop".to_owned(),
+        Rung::Alert { channel } => format!("{{alert: {channel}}}"),
+    });
+    let rungs: Vec<String> = rungs.collect();
+    format!("recover: {{rungs: [{}], settle: {}}}", rungs.join(", "), Pretty(unit.recover.settle))
 }
 
 fn restart_yaml(unit: &UnitSpec) -> String {

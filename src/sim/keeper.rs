@@ -71,6 +71,12 @@ impl Table {
     pub fn remember(&mut self, set: &UnitSet, note: Note) {
         match note {
             Note::Boot(note) => self.notes.boot = Some(note),
+            Note::Incident(number, None) => {
+                self.notes.incidents.remove(&number);
+            }
+            Note::Incident(number, Some(note)) => {
+                self.notes.incidents.insert(number, *note);
+            }
             Note::Unit(unit, note) => {
                 if let Some(spec) = set.unit(unit) {
                     self.notes.units.insert(spec.name.clone(), *note);

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::engine::event::{Ask, ExitStatus, SpawnStep};
 use crate::sim::actor::{
-    ERRNOS, Leftover, ProbeAnswer, STEPS, SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
+    ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, STEPS,
+    SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
 };
 use crate::sim::command::Command;
 use crate::unit::name::UnitName;
@@ -233,6 +234,12 @@ fn behaviour(verb: &str, words: &mut Words<'_>) -> Result<Trait, String> {
         })),
         "leaves-nothing" => Trait::Leaves(None),
         "stop-command" => stop_command(words)?,
+        "evidence" => evidence(words)?,
+        "repair" => repair(words)?,
+        "reload" => Trait::Reload(match words.take("what it does")? {
+            "ends-it" => None,
+            word => Some(healing(word)?),
+        }),
         "calm" => Trait::Calm,
         other => return Err(format!("no command `{other}`")),
     })
@@ -280,6 +287,36 @@ fn stop_command(words: &mut Words<'_>) -> Result<Trait, String> {
         other => return Err(format!("a stop command cannot `{other}`")),
     };
     Ok(Trait::StopCommand(StopCommand { takes, outcome }))
+}
+
+fn evidence(words: &mut Words<'_>) -> Result<Trait, String> {
+    let takes = words.duration_option("takes")?.unwrap_or_default();
+    let outcome = match words.take("an outcome")? {
+        "complete" => EvidenceScript::Complete,
+        "incomplete" => EvidenceScript::Incomplete,
+        "never" => EvidenceScript::Never,
+        other => return Err(format!("evidence cannot be `{other}`")),
+    };
+    Ok(Trait::Evidence(Evidence { takes, outcome }))
+}
+
+fn repair(words: &mut Words<'_>) -> Result<Trait, String> {
+    let takes = words.duration_option("takes")?.unwrap_or_default();
+    let outcome = match words.take("an outcome")? {
+        "fails" => RepairScript::Fails,
+        "not-started" => RepairScript::NotStarted,
+        "hangs" => RepairScript::Hangs,
+        word => RepairScript::Ends(healing(word)?),
+    };
+    Ok(Trait::Repair(Repair { takes, outcome }))
+}
+
+fn healing(word: &str) -> Result<Healing, String> {
+    match word {
+        "heals" => Ok(Healing::Heals),
+        "does-not-help" => Ok(Healing::DoesNotHelp),
+        other => Err(format!("nothing `{other}` a unit")),
+    }
 }
 
 #[cfg(test)]
@@ -336,6 +373,12 @@ mod tests {
             "leaves-child a for=2s ignoring-term",
             "leaves-nothing a",
             "stop-command a fails takes=1s",
+            "evidence a never",
+            "evidence a incomplete takes=1s",
+            "repair a does-not-help takes=5s",
+            "repair a not-started",
+            "reload a heals",
+            "reload a ends-it",
             "calm a",
         ];
         for text in texts {

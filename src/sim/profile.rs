@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::engine::event::{Ask, ExitStatus};
 use crate::engine::time::Timestamp;
 use crate::sim::actor::{
-    ERRNOS, Leftover, ProbeAnswer, STEPS, SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
+    ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, STEPS,
+    SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
 };
 use crate::sim::command::Command;
 use crate::sim::random::Random;
@@ -14,12 +15,15 @@ use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
 use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{Address, ProbeKind, ProbeSpec, Retries};
-use crate::unit::spec::recover::Ladder;
+use crate::unit::spec::recover::{Channel, Ladder, Reload, Route, Rung};
 use crate::unit::spec::{
     Backoff, Condition, Dependency, Fingerprint, Follow, InheritEnv, Levers, LogSpec, OnLimit, PhaseId,
     Ready, RestartPolicy, RestartSpec, SignalNumber, StartLimit, StopSpec, Template, UnitId, UnitKind,
     UnitSet, UnitSpec, WhenFull,
 };
+
+/// The one that every drawn set has.
+const CHANNEL: &str = "ops";
 
 /// A signal that means what the process makes of it.
 const SIGUSR1: SignalNumber = SignalNumber(10);
@@ -70,10 +74,11 @@ pub enum Trouble {
     Slow,
     Clock,
     Empty,
+    Healing,
 }
 
 impl Trouble {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Exit,
         Self::Start,
         Self::Stop,
@@ -90,6 +95,7 @@ impl Trouble {
         Self::Slow,
         Self::Clock,
         Self::Empty,
+        Self::Healing,
     ];
 }
 
@@ -143,7 +149,7 @@ pub fn units(profile: &Profile, random: &mut Random) -> UnitSet {
         boot_timeout: Duration::from_secs(random.between(5, 300)),
         shutdown_timeout: Duration::from_secs(random.between(30, 120)),
         log_total_bytes: 1 << 30,
-        alerts: Vec::new(),
+        alerts: vec![Channel { name: CHANNEL.into(), route: Route::Exec { command: vec!["tell".into()] } }],
         heartbeat: None,
     }
 }
@@ -181,8 +187,8 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     let mut unit = plain(name);
     if random.chance(150) {
         unit.kind = UnitKind::Task;
-        unit.recover = Ladder::empty();
         unit.restart.policy = RestartPolicy::OnFailure;
+        unit.recover = Ladder::empty();
     }
     // Phases grow with the index, so that no dependency points into a later one.
     let phase = at.saturating_mul(profile.phases).checked_div(profile.units.max(1)).unwrap_or(0);
@@ -197,6 +203,10 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
         unit.ready = if random.chance(800) { Ready::Health } else { Ready::Started };
     }
     unit.restart = restart(unit.restart, unit.kind, random);
+    unit.recover = usual_ladder(&unit);
+    if !unit.health.is_empty() && random.chance(600) {
+        unit.recover = ladder(earlier, random);
+    }
     unit.stop = StopSpec {
         signal: if random.chance(900) { SignalNumber::TERM } else { SignalNumber::INT },
         grace: if random.chance(50) { Duration::ZERO } else { random.millis(100, 10_000) },
@@ -204,6 +214,39 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     };
     unit.depends_on = dependencies(profile, earlier, random);
     unit
+}
+
+fn usual_ladder(unit: &UnitSpec) -> Ladder {
+    match (unit.kind, unit.restart.policy) {
+        (UnitKind::Service, RestartPolicy::Always | RestartPolicy::OnFailure) => Ladder::restart(),
+        (UnitKind::Service, RestartPolicy::Never)
+        | (UnitKind::Task | UnitKind::External | UnitKind::Gate, _) => Ladder::empty(),
+    }
+}
+
+/// Rungs of every kind in any order; nothing follows a stop.
+fn ladder(earlier: &[UnitSpec], random: &mut Random) -> Ladder {
+    let command = || vec![Template::Plain("repair".into())];
+    let mut rungs = Vec::new();
+    for _ in 0..random.between(1, 4) {
+        rungs.push(match random.below(9) {
+            0 | 1 => Rung::Exec { command: command(), timeout: random.millis(500, 20_000) },
+            2 => Rung::Reload(Reload::Signal(SignalNumber::HUP)),
+            3 => Rung::Reload(Reload::Command(command())),
+            4 | 5 => Rung::Alert { channel: CHANNEL.into() },
+            6 => Rung::Restart { with: companions(earlier, random) },
+            _ => Rung::Restart { with: Vec::new() },
+        });
+    }
+    if random.chance(100) {
+        rungs.push(Rung::Stop);
+    }
+    Ladder { rungs, settle: random.millis(500, 15_000) }
+}
+
+fn companions(earlier: &[UnitSpec], random: &mut Random) -> Vec<UnitId> {
+    let at = random.below(u64::try_from(earlier.len()).unwrap_or(0));
+    u32::try_from(at).ok().filter(|_| !earlier.is_empty()).map(UnitId).into_iter().collect()
 }
 
 fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSpec {
@@ -410,6 +453,7 @@ fn soon_after(trouble: Trouble, random: &mut Random) -> Option<Duration> {
         | Trouble::Late
         | Trouble::Slow
         | Trouble::Clock
+        | Trouble::Healing
         | Trouble::Empty => return None,
     };
     random.chance(350).then(|| random.millis(0, within))
@@ -472,6 +516,7 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
         },
         Trouble::Clock => Command::Clock { forward: random.chance(500), by: random.millis(1000, 3_600_000) },
         Trouble::Empty => Command::Empty { unit: name },
+        Trouble::Healing => behave(healing_trait(random)),
     }
 }
 
@@ -479,6 +524,28 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
 fn carried(random: &mut Random) -> u16 {
     let most = if random.chance(750) { 6 } else { 60 };
     u16::try_from(random.below(most)).unwrap_or(0)
+}
+
+fn healing_trait(random: &mut Random) -> Trait {
+    let healing =
+        |random: &mut Random| if random.chance(500) { Healing::Heals } else { Healing::DoesNotHelp };
+    match random.below(3) {
+        0 => {
+            let outcomes = [EvidenceScript::Complete, EvidenceScript::Incomplete, EvidenceScript::Never];
+            let outcome = random.pick(&outcomes).copied().unwrap_or(EvidenceScript::Never);
+            Trait::Evidence(Evidence { takes: random.millis(0, 4000), outcome })
+        }
+        1 => {
+            let outcome = match random.below(5) {
+                0 => RepairScript::Fails,
+                1 => RepairScript::NotStarted,
+                2 => RepairScript::Hangs,
+                _ => RepairScript::Ends(healing(random)),
+            };
+            Trait::Repair(Repair { takes: random.millis(0, 10_000), outcome })
+        }
+        _ => Trait::Reload(random.chance(800).then(|| healing(random))),
+    }
 }
 
 fn names(first: UnitName, set: &UnitSet, random: &mut Random) -> Vec<UnitName> {

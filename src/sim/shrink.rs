@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::sim::history::History;
+use crate::unit::spec::recover::Rung;
 use crate::unit::spec::{UnitId, UnitSet};
 
 /// Histories that shrinking may live through before it is content with what it has.
@@ -90,6 +91,14 @@ fn without(history: &History, gone: UnitId) -> History {
         unit.depends_on.retain(|edge| edge.unit != gone);
         for edge in &mut unit.depends_on {
             edge.unit = moved.get(&edge.unit).copied().unwrap_or(edge.unit);
+        }
+        for rung in &mut unit.recover.rungs {
+            if let Rung::Restart { with } = rung {
+                with.retain(|other| *other != gone);
+                for other in with {
+                    *other = moved.get(other).copied().unwrap_or(*other);
+                }
+            }
         }
         unit.conflicts.retain(|other| *other != gone);
         for other in &mut unit.conflicts {

@@ -336,10 +336,10 @@ impl Page<'_> {
                     format!("phase {} is held by {}", phase_name(set, phase.0), holders.join(", ")),
                 );
             }
-            Fact::IncidentOpened { incident, unit, cause } => {
+            Fact::IncidentOpened { incident, unit, cause, began: _ } => {
                 self.say(*unit, format!("incident {incident} opened: {cause}"));
             }
-            Fact::IncidentJoined { incident, unit, cause } => {
+            Fact::IncidentJoined { incident, unit, cause, began: _ } => {
                 self.say(Some(*unit), format!("joins incident {incident}: {cause}"));
             }
             Fact::IncidentMerged { from, into } => {
@@ -349,6 +349,16 @@ impl Page<'_> {
             Fact::RungEnded { unit, has_helped, said, .. } => {
                 let helped = if *has_helped { "it helped" } else { "it did not help" };
                 self.say(Some(*unit), format!("{helped}: {said}"));
+            }
+            Fact::EvidenceIncomplete { unit, .. } => {
+                self.say(Some(*unit), "its evidence is not complete".to_owned());
+            }
+            Fact::IncidentLeft { incident, unit, began, recovered, .. } => {
+                let fate = match recovered {
+                    Some(at) => format!("stable, {} after it began", Pretty(at.since(*began))),
+                    None => "not wanted any more".to_owned(),
+                };
+                self.say(Some(*unit), format!("leaves incident {incident}: {fate}"));
             }
             Fact::StatusTold { unit, text } => self.say(Some(*unit), format!("says: {text}")),
             Fact::IncidentClosed { incident, unit } => self.say(*unit, format!("incident {incident} closed")),

@@ -80,6 +80,8 @@ impl Display {
                     | Fact::IncidentMerged { .. }
                     | Fact::RungTried { .. }
                     | Fact::RungEnded { .. }
+                    | Fact::EvidenceIncomplete { .. }
+                    | Fact::IncidentLeft { .. }
                     | Fact::StatusTold { .. }
                     | Fact::Unkillable { .. }
                     | Fact::Adopted { .. }

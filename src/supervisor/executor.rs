@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
-use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, Verdict};
+use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
@@ -109,9 +109,17 @@ impl Executor {
                 Effect::StartProbe { probe, unit, index } => self.start_probe(now, probe, unit, index),
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
-                Effect::RunHelper { .. }
-                | Effect::CancelHelper { .. }
-                | Effect::CaptureEvidence { .. }
+                // Nobody keeps evidence yet, so nobody waits for it.
+                Effect::CaptureEvidence { incident, unit, run, cause: _ } => {
+                    let is_complete = true;
+                    self.news.push_back(Event::EvidenceCaptured { incident, unit, run, is_complete });
+                }
+                // Nobody runs repairs yet: the next rung follows.
+                Effect::RunHelper { helper, .. } => {
+                    let outcome = HelperOutcome::NotStarted;
+                    self.news.push_back(Event::HelperFinished { helper, outcome, said: "".into() });
+                }
+                Effect::CancelHelper { .. }
                 | Effect::Alert { .. }
                 | Effect::WatchReadyLine { .. }
                 | Effect::AwaitConnection { .. }

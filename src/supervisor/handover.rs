@@ -332,19 +332,33 @@ impl Takeover {
                 self.first_event = below;
                 self.image.notes.insert(key.to_vec(), value.to_vec());
             }
-            Some(Remembered::Unit(..) | Remembered::Boot(_) | Remembered::Accepted(_)) | None => {}
+            // What nobody refers to any more ends when the engine takes over.
+            Some(Remembered::Incident(number, Some(incident))) => {
+                self.handover.notes.incidents.insert(number, *incident);
+                self.image.notes.insert(key.to_vec(), value.to_vec());
+            }
+            Some(
+                Remembered::Unit(..)
+                | Remembered::Incident(_, None)
+                | Remembered::Boot(_)
+                | Remembered::Accepted(_),
+            )
+            | None => {}
         }
     }
 
     fn note(&mut self, key: &[u8], value: &[u8], set: &UnitSet, is_kept: impl Fn(&UnitNote) -> bool) {
-        let Notes { boot, units } = &mut self.handover.notes;
+        let Notes { boot, units, incidents } = &mut self.handover.notes;
         match decode(key, value, set) {
             Some(Remembered::Boot(note)) => *boot = Some(note),
             Some(Remembered::Events(below)) => self.first_event = below,
             Some(Remembered::Unit(name, note)) if set.find(name.as_str()).is_some() && is_kept(&note) => {
                 units.insert(name, note);
             }
-            Some(Remembered::Unit(..) | Remembered::Accepted(_)) => {}
+            Some(Remembered::Incident(number, Some(incident))) => {
+                incidents.insert(number, *incident);
+            }
+            Some(Remembered::Unit(..) | Remembered::Incident(_, None) | Remembered::Accepted(_)) => {}
             None => self.announcements.push(format!(
                 "a remembered note ({}) could not be read and is forgotten",
                 String::from_utf8_lossy(key)

@@ -60,10 +60,10 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
             let names: Vec<&str> = holders.iter().map(|unit| name_of(set, *unit)).collect();
             format!("phase {} does not open: held by {}", phase_name(set, *phase), names.join(", "))
         }
-        Fact::IncidentOpened { incident, unit, cause } => {
+        Fact::IncidentOpened { incident, unit, cause, .. } => {
             format!("incident {incident} opened{}: {cause}", said.of(set, *unit))
         }
-        Fact::IncidentJoined { incident, unit, cause } => {
+        Fact::IncidentJoined { incident, unit, cause, .. } => {
             format!("{}is part of incident {incident}: {cause}", said.begin(set, *unit))
         }
         Fact::IncidentMerged { from, into } => format!("incident {from} is part of incident {into}"),
@@ -73,6 +73,15 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
         }
         Fact::RungEnded { unit, has_helped: false, said: what, .. } => {
             format!("{}not healed: {what}", said.begin(set, *unit))
+        }
+        Fact::EvidenceIncomplete { incident, unit } => {
+            format!("{}not all evidence for incident {incident} could be kept", said.begin(set, *unit))
+        }
+        Fact::IncidentLeft { incident, unit, recovered: Some(_), .. } => {
+            format!("{}works again for good (incident {incident})", said.begin(set, *unit))
+        }
+        Fact::IncidentLeft { incident, unit, recovered: None, .. } => {
+            format!("{}no longer part of incident {incident}", said.begin(set, *unit))
         }
         Fact::StatusTold { unit, text } => format!("{}says: {text}", said.begin(set, *unit)),
         Fact::IncidentClosed { incident, unit } => {
@@ -102,6 +111,8 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::IncidentMerged { .. } => "incident-merged",
         Fact::RungTried { .. } => "rung-tried",
         Fact::RungEnded { .. } => "rung-ended",
+        Fact::EvidenceIncomplete { .. } => "evidence-incomplete",
+        Fact::IncidentLeft { .. } => "incident-left",
         Fact::StatusTold { .. } => "status-told",
         Fact::IncidentClosed { .. } => "incident-closed",
         Fact::Unkillable { .. } => "unkillable",
@@ -122,6 +133,8 @@ pub fn unit_of(fact: &Fact) -> Option<UnitId> {
         | Fact::IncidentJoined { unit, .. }
         | Fact::RungTried { unit, .. }
         | Fact::RungEnded { unit, .. }
+        | Fact::EvidenceIncomplete { unit, .. }
+        | Fact::IncidentLeft { unit, .. }
         | Fact::StatusTold { unit, .. }
         | Fact::Adopted { unit, .. } => Some(*unit),
         Fact::IncidentOpened { unit, .. }
@@ -141,6 +154,7 @@ pub(crate) fn weight(fact: &Fact) -> Weight {
         Fact::HealthChanged { .. }
         | Fact::RequestServed { .. }
         | Fact::RunEnded { .. }
+        | Fact::IncidentLeft { .. }
         | Fact::StatusTold { .. } => Weight::Detail,
         Fact::StateChanged { .. }
         | Fact::PhaseOpened { .. }
@@ -150,6 +164,7 @@ pub(crate) fn weight(fact: &Fact) -> Weight {
         | Fact::IncidentMerged { .. }
         | Fact::RungTried { .. }
         | Fact::RungEnded { .. }
+        | Fact::EvidenceIncomplete { .. }
         | Fact::Adopted { .. }
         | Fact::ShutdownBegan => Weight::Normal,
         Fact::PhaseHeld { .. }

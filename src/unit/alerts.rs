@@ -94,9 +94,7 @@ fn route(map: At<RouteMap>, is_sound: bool, reader: &mut Reader) -> Option<Route
 
 impl Alerts {
     pub(super) fn lower(&self) -> Vec<Channel> {
-        let channel =
-            |(name, route): (&Box<str>, &Route)| Channel { name: name.clone(), route: route.clone() };
-        self.0.iter().map(channel).collect()
+        self.0.iter().map(|(name, route)| Channel { name: name.clone(), route: route.clone() }).collect()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {

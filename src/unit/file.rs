@@ -179,7 +179,7 @@ impl FromYaml for Ready {
                     reader.bad_value(node.place, message, "write `{log: REGEX}` or `{fd: N}`");
                     return None;
                 }
-                log.map(|log| Self::Log(log.value)).or(fd.map(|fd| Self::Fd(fd.value.0)))
+                log.map(|log| Self::Log(log.value)).or_else(|| fd.map(|fd| Self::Fd(fd.value.0)))
             }
             Value::Scalar(scalar) if matches!(&*scalar.text, "log" | "fd") => {
                 let help = if scalar.text == "log" {

@@ -230,7 +230,12 @@ fn every_kind_of_fact() -> Vec<Fact> {
         Fact::PhaseOpened { phase: PhaseId(0) },
         Fact::Booted,
         Fact::PhaseHeld { phase: PhaseId(0), holders: vec![redis] },
-        Fact::IncidentOpened { incident: IncidentId(2), unit, cause: "exited with 1".into() },
+        Fact::IncidentOpened {
+            incident: IncidentId(2),
+            unit,
+            cause: "exited with 1".into(),
+            began: Timestamp(0),
+        },
         Fact::IncidentClosed { incident: IncidentId(2), unit },
         Fact::Unkillable { unit: redis },
         Fact::Adopted { unit: redis, ordinal: 3 },

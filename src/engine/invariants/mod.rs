@@ -438,10 +438,11 @@ impl Auditor {
             let belongs = match timer {
                 Timer::BackoffDelay => matches!(state, StateName::Backoff | StateName::Failed),
                 Timer::StartTimeout => state == StateName::Starting,
-                Timer::StopGrace | Timer::KillWait => state == StateName::Stopping,
+                Timer::CaptureWait | Timer::StopGrace | Timer::KillWait => state == StateName::Stopping,
                 Timer::ProbeDue(_) => {
                     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy)
                 }
+                Timer::RungSettle | Timer::RungPause => state == StateName::Unhealthy,
                 Timer::Settle => state == StateName::Ready,
                 Timer::BootTimeout | Timer::ShutdownTimeout => false,
             };

@@ -70,6 +70,8 @@ impl Auditor {
             | Fact::IncidentOpened { .. }
             | Fact::IncidentJoined { .. }
             | Fact::IncidentMerged { .. }
+            | Fact::EvidenceIncomplete { .. }
+            | Fact::IncidentLeft { .. }
             | Fact::RungTried { .. }
             | Fact::RungEnded { .. }
             | Fact::StatusTold { .. }

@@ -417,7 +417,7 @@ impl Shadow {
                     }
                 }
             }
-            Effect::Remember(Note::Boot(_)) => {}
+            Effect::Remember(Note::Boot(_) | Note::Incident(..)) => {}
             Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
             Effect::RunStopCommand { run, unit, .. } => {
@@ -552,6 +552,8 @@ impl Shadow {
             | Fact::IncidentOpened { .. }
             | Fact::IncidentJoined { .. }
             | Fact::IncidentMerged { .. }
+            | Fact::EvidenceIncomplete { .. }
+            | Fact::IncidentLeft { .. }
             | Fact::RungTried { .. }
             | Fact::RungEnded { .. }
             | Fact::StatusTold { .. }

@@ -11,6 +11,7 @@ mod disks;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -135,8 +136,16 @@ impl Capturer {
         let (proc, subject) = (self.proc.clone(), subject.clone());
         // Less than the whole, so that what was found by then is kept.
         let deadline = Deadline::after(limit.saturating_sub(limit / 10));
-        let asked = self.hosts.ask(limit, move || HostSide::look(&proc, &subject, &wanted, deadline)).await;
-        asked.unwrap_or_else(|| HostSide { missing: vec![missing("processes", LATE)], ..HostSide::default() })
+        let side = Arc::new(Mutex::new(HostSide::default()));
+        let theirs = Arc::clone(&side);
+        let look = move || HostSide::look(&proc, &subject, &wanted, deadline, &theirs);
+        let asked = self.hosts.ask(limit, look).await;
+        // Whoever still looks writes into what nobody reads any more.
+        let mut side = std::mem::take(&mut *side.lock().unwrap_or_else(PoisonError::into_inner));
+        if asked.is_none() {
+            side.missing.push(missing("processes", LATE));
+        }
+        side
     }
 }
 
@@ -153,40 +162,49 @@ struct HostSide {
 }
 
 impl HostSide {
-    fn look(proc: &Path, subject: &Subject, wanted: &[u16], deadline: Deadline) -> Self {
-        let mut side = Self::default();
+    /// What comes first cannot hang; last come the words of processes, each of which may (proc(5) takes a lock of
+    /// theirs). `side` has what was found so far.
+    fn look(proc: &Path, subject: &Subject, wanted: &[u16], deadline: Deadline, side: &Mutex<Self>) {
+        let found =
+            |put: &mut dyn FnMut(&mut Self)| put(&mut side.lock().unwrap_or_else(PoisonError::into_inner));
         if !proc.join("self/stat").exists() {
-            side.missing = vec![missing("processes", "there is no /proc")];
-            return side;
+            found(&mut |side| side.missing.push(missing("processes", "there is no /proc")));
+            return;
         }
+        let memory = processes::memory(proc);
+        if memory.is_none() {
+            found(&mut |side| side.missing.push(missing("memory", "the kernel does not tell")));
+        }
+        let had_core = subject.exit.is_some_and(|exit| exit.dumped_core);
+        let core = had_core.then(|| death::core(proc, subject));
+        let out_of_memory = death::out_of_memory(subject, deadline);
+        found(&mut |side| {
+            side.memory.clone_from(&memory);
+            side.core.clone_from(&core);
+            side.out_of_memory.clone_from(&out_of_memory);
+        });
         let pids = processes::members(proc, subject);
-        for (index, pid) in pids.iter().enumerate() {
-            if deadline.is_over() || index >= processes::MOST {
-                side.missing.push(missing("processes", format!("{} were not looked at", pids.len() - index)));
-                break;
-            }
-            side.processes.extend(processes::look(proc, *pid));
-        }
         match sockets::listening(proc, subject.pid.filter(|_| subject.is_live)) {
             Ok(sockets) => {
                 let owned = sockets::owned_by(proc, &sockets, &pids);
                 let search = sockets::strangers(proc, &sockets, wanted, &owned, deadline);
-                side.ports = owned;
-                side.strangers = search.ports;
-                if search.is_cut_short {
-                    side.missing.push(missing("owners of ports", LATE));
-                }
+                found(&mut |side| {
+                    side.ports.clone_from(&owned);
+                    side.strangers.clone_from(&search.ports);
+                    side.missing.extend(search.is_cut_short.then(|| missing("owners of ports", LATE)));
+                });
             }
-            Err(error) => side.missing.push(missing("ports", error)),
+            Err(error) => found(&mut |side| side.missing.push(missing("ports", &error))),
         }
-        side.out_of_memory = death::out_of_memory(subject, deadline);
-        let had_core = subject.exit.is_some_and(|exit| exit.dumped_core);
-        side.core = had_core.then(|| death::core(proc, subject));
-        side.memory = processes::memory(proc);
-        if side.memory.is_none() {
-            side.missing.push(missing("memory", "the kernel does not tell"));
+        for (index, pid) in pids.iter().enumerate() {
+            if deadline.is_over() || index >= processes::MOST {
+                let why = format!("{} were not looked at", pids.len() - index);
+                found(&mut |side| side.missing.push(missing("processes", &why)));
+                break;
+            }
+            let process = processes::look(proc, *pid);
+            found(&mut |side| side.processes.extend(process.clone()));
         }
-        side
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::incident::capture::Subject;
 use crate::incident::evidence::{Memory, Process, Thread};
+use crate::proc::{NamedRun, named_run};
 
 /// Processes that are looked at in full; a fork bomb has more.
 pub(super) const MOST: usize = 32;
@@ -33,8 +34,8 @@ pub(super) fn members(proc: &Path, subject: &Subject) -> Vec<i32> {
     let all: BTreeMap<i32, Stat> = pids(proc).filter_map(|pid| Some((pid, stat(proc, pid)?))).collect();
     let is_leader = |pid: i32| subject.pid == Some(pid);
     let is_orphan = |stat: &Stat| stat.parent == 1 || subject.orphans_of == Some(stat.parent);
-    let carries =
-        |pid: i32| !subject.run.is_empty() && tag(proc, pid).as_deref() == Some(subject.run.as_bytes());
+    let is_named = |pid: i32| named_run(pid) == NamedRun::Is(subject.run.as_bytes().to_vec());
+    let carries = |pid: i32| !subject.run.is_empty() && is_named(pid);
     let belongs = |stat: &Stat| {
         (is_leader(stat.pid) && subject.is_live)
             || is_leader(stat.group)
@@ -118,12 +119,6 @@ fn command(dir: &Path) -> String {
         |_ended| String::new(),
         |_length| String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " "),
     )
-}
-
-fn tag(proc: &Path, pid: i32) -> Option<Vec<u8>> {
-    let environment = fs::read(proc.join(pid.to_string()).join("environ")).ok()?;
-    let mut pairs = environment.split(|byte| *byte == 0);
-    pairs.find_map(|pair| pair.strip_prefix(b"MCSUP_RUN=")).map(<[u8]>::to_vec)
 }
 
 fn stat(proc: &Path, pid: i32) -> Option<Stat> {

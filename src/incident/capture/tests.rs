@@ -203,9 +203,9 @@ fn a_log_that_hangs_costs_the_log_and_nothing_else() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let (end, hang) = std::sync::mpsc::channel::<()>();
     let evidence = runtime.block_on(async {
-        let hang = std::sync::Arc::new(std::sync::Mutex::new(hang));
+        let hang = Arc::new(Mutex::new(hang));
         for _ in 0..Capturer::THREADS / 3 {
-            let hang = std::sync::Arc::clone(&hang);
+            let hang = Arc::clone(&hang);
             // Both threads for logs are stuck in something.
             capturer.logs.try_begin(move || assert!(hang.lock().unwrap().recv().is_err())).unwrap();
         }
@@ -217,4 +217,35 @@ fn a_log_that_hangs_costs_the_log_and_nothing_else() {
     let what: Vec<&str> = evidence.incomplete.iter().map(|missing| missing.what.as_str()).collect();
     assert_eq!(what, ["log"]);
     assert!(evidence.memory.is_some());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the subject of the test; no keeper is at hand")]
+fn a_real_redis_on_a_port_that_is_taken_is_understood() {
+    let dir = Dir::new("redis");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let log = std::fs::File::create(dir.0.join("log/current")).unwrap();
+    let mut redis = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .current_dir(&dir.0)
+        .stdout(log)
+        .spawn()
+        .unwrap();
+    let pid = i32::try_from(redis.id()).ok();
+    let code = redis.wait().unwrap().code().and_then(|code| u8::try_from(code).ok());
+    let evidence = capture(Subject {
+        run: "redis#1:1".into(),
+        pid,
+        exit: Some(Exit { code, ..Exit::default() }),
+        log_dir: Some(dir.0.join("log")),
+        log_from: Some(0),
+        ..Subject::default()
+    });
+    assert!(evidence.is_complete(), "{:?}", evidence.incomplete);
+    let first = crate::incident::cause::rank(&evidence).into_iter().next().unwrap();
+    let own = std::process::id();
+    assert_eq!(first.rule, crate::incident::cause::Rule::PortInUse);
+    assert!(first.sentence.starts_with(&format!("127.0.0.1:{port} is taken by ")), "{}", first.sentence);
+    assert!(first.sentence.ends_with(&format!("(pid {own})")), "{}", first.sentence);
 }

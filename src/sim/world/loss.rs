@@ -17,6 +17,7 @@ impl World {
         self.auditor.supervisor_lost();
         self.trace.lost(self.now);
         self.probes.clear();
+        self.helpers.clear();
         self.armed_crash = None;
         self.lose_what_was_on_its_way();
         self.later(down, Happening::Connect);
@@ -27,6 +28,7 @@ impl World {
             Happening::Deliver(_)
             | Happening::ProbeAnswers(_)
             | Happening::StopCommandEnds(..)
+            | Happening::HelperEnds(..)
             | Happening::Connect => false,
             Happening::Exec(_)
             | Happening::SpawnFails(..)
@@ -70,6 +72,7 @@ impl World {
             | Happening::LeaderEnds(..)
             | Happening::RestEnds(_)
             | Happening::ProbeAnswers(_)
+            | Happening::HelperEnds(..) // it is told ended all the same
             | Happening::Connect => true,
         });
         self.link_free_at = self.now;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::effect::Effect;
-use crate::engine::event::{Event, ExitStatus, SpawnFailure, StopCommandOutcome};
-use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure, StopCommandOutcome};
+use crate::engine::id::{HelperId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::invariants::{Auditor, Violation};
 use crate::engine::time::{Now, Timestamp, WallTime, nanos};
 use crate::engine::{BugPolicy, Engine, Options};
@@ -52,6 +52,7 @@ pub struct World {
     armed_crash: Option<(u16, Duration)>,
     next_request: u64,
     probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
+    helpers: BTreeMap<HelperId, UnitId>,
     flaps: BTreeMap<UnitId, u64>,
     old_exits: BTreeMap<UnitId, Event>,
     old_spawns: BTreeMap<UnitId, Event>,
@@ -76,6 +77,7 @@ enum Happening {
     RestEnds(RunId),
     ProbeAnswers(ProbeRunId),
     StopCommandEnds(RunId, StopCommandOutcome),
+    HelperEnds(HelperId, HelperOutcome),
     Connect,
 }
 
@@ -106,6 +108,7 @@ impl World {
             armed_crash: None,
             next_request: 1,
             probes: BTreeMap::new(),
+            helpers: BTreeMap::new(),
             flaps: BTreeMap::new(),
             old_exits: BTreeMap::new(),
             old_spawns: BTreeMap::new(),
@@ -164,6 +167,7 @@ impl World {
             | Happening::LeaderEnds(..)
             | Happening::RestEnds(_)
             | Happening::StopCommandEnds(..)
+            | Happening::HelperEnds(..)
             | Happening::Connect => false,
         };
         let has_timers = self.engine.as_ref().is_some_and(|engine| !timers_of(engine).is_empty());
@@ -366,6 +370,7 @@ impl World {
                 }
                 self.later(Duration::ZERO, Happening::Deliver(Event::StopCommandFinished { run, outcome }));
             }
+            Happening::HelperEnds(helper, outcome) => self.helper_ends(helper, outcome),
             Happening::Connect => self.connect(),
         }
     }
@@ -453,13 +458,15 @@ impl World {
             Effect::Remember(note) => self.table.remember(&self.set, note),
             Effect::Record(_)
             | Effect::Reply { .. }
-            | Effect::RunHelper { .. }
-            | Effect::CancelHelper { .. }
-            | Effect::CaptureEvidence { .. }
             | Effect::Alert { .. }
             | Effect::WatchReadyLine { .. }
             | Effect::AwaitConnection { .. }
             | Effect::ForgetConnection { .. } => {}
+            Effect::RunHelper { helper, unit, role: _, timeout } => self.run_helper(helper, unit, timeout),
+            Effect::CancelHelper { helper } => {
+                self.helpers.remove(&helper);
+            }
+            Effect::CaptureEvidence { incident, unit, run, .. } => self.capture(incident, unit, run),
             Effect::Spawn { run, unit, ordinal } => self.spawn(run, unit, ordinal),
             Effect::RunStopCommand { run, unit, timeout } => self.run_stop_command(run, unit, timeout),
             Effect::Signal { run, signal, scope } => self.signal(run, signal, scope),

@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use crate::engine::effect::SignalScope;
-use crate::engine::event::{Event, ExitStatus, SpawnStep, StopCommandOutcome, Verdict};
-use crate::engine::id::{ProbeRunId, RunId, UnitId};
-use crate::sim::actor::{ProbeAnswer, SPAWN_TIMEOUT, SpawnOutcome, StopCommandScript, spawn_failure};
+use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnStep, StopCommandOutcome, Verdict};
+use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RunId, UnitId};
+use crate::sim::actor::{
+    Evidence, EvidenceScript, Healing, ProbeAnswer, RepairScript, SPAWN_TIMEOUT, SpawnOutcome,
+    StopCommandScript, Trait, spawn_failure,
+};
 use crate::sim::keeper::{Row, Stage, pid};
 use crate::sim::world::{Happening, World};
-use crate::unit::spec::SignalNumber;
+use crate::unit::spec::recover::{Reload, Rung};
+use crate::unit::spec::{SignalNumber, UnitSpec};
 
 impl World {
     pub(super) fn spawn(&mut self, run: RunId, unit: UnitId, ordinal: u32) {
@@ -60,9 +64,16 @@ impl World {
         let at = usize::try_from(row.unit.0).ok();
         let script = at.and_then(|at| self.scripts.get(at)).cloned().unwrap_or_default();
         let is_kill = signal == SignalNumber::KILL;
+        let unit = row.unit;
+        let is_reload = self.set.unit(unit).is_some_and(|spec| is_reload_of(spec, signal));
         if is_kill && script.is_unkillable {
             row.held_kill = Some(scope);
             return;
+        }
+        if matches!(row.stage, Stage::Live { .. })
+            && let Some(healing) = script.reload.filter(|_| is_reload)
+        {
+            return self.heal(unit, healing);
         }
         match &row.stage {
             Stage::Spawning => row.early_signals.push((signal, scope)),
@@ -183,4 +194,54 @@ impl World {
         };
         self.later(takes, Happening::StopCommandEnds(run, outcome));
     }
+
+    /// A rung's repair program or reload command.
+    pub(super) fn run_helper(&mut self, helper: HelperId, unit: UnitId, timeout: Duration) {
+        let repair = self.script(unit).repair;
+        let (takes, outcome) = match repair.outcome {
+            RepairScript::NotStarted => (Duration::ZERO, HelperOutcome::NotStarted),
+            RepairScript::Hangs => (timeout, HelperOutcome::TimedOut),
+            RepairScript::Ends(_) | RepairScript::Fails if repair.takes >= timeout => {
+                (timeout, HelperOutcome::TimedOut)
+            }
+            RepairScript::Ends(_) => (repair.takes, HelperOutcome::Ended(ExitStatus::Code(0))),
+            RepairScript::Fails => (repair.takes, HelperOutcome::Ended(ExitStatus::Code(1))),
+        };
+        self.helpers.insert(helper, unit);
+        self.later(takes, Happening::HelperEnds(helper, outcome));
+    }
+
+    pub(super) fn helper_ends(&mut self, helper: HelperId, outcome: HelperOutcome) {
+        let Some(unit) = self.helpers.remove(&helper) else { return };
+        if outcome == HelperOutcome::Ended(ExitStatus::Code(0))
+            && let RepairScript::Ends(healing) = self.script(unit).repair.outcome
+        {
+            self.heal(unit, healing);
+        }
+        let event = Event::HelperFinished { helper, outcome, said: "".into() };
+        self.later(Duration::ZERO, Happening::Deliver(event));
+    }
+
+    fn heal(&mut self, unit: UnitId, healing: Healing) {
+        match healing {
+            Healing::Heals => self.behave(unit, &Trait::Probe(ProbeAnswer::Pass)),
+            Healing::DoesNotHelp => {}
+        }
+    }
+
+    pub(super) fn capture(&mut self, incident: IncidentId, unit: UnitId, run: Option<RunId>) {
+        let Evidence { takes, outcome } = self.script(unit).evidence;
+        let is_complete = match outcome {
+            EvidenceScript::Complete => true,
+            EvidenceScript::Incomplete => false,
+            EvidenceScript::Never => return,
+        };
+        let event = Event::EvidenceCaptured { incident, unit, run, is_complete };
+        self.later(takes, Happening::Deliver(event));
+    }
+}
+
+fn is_reload_of(spec: &UnitSpec, signal: SignalNumber) -> bool {
+    spec.stop.signal != signal
+        && spec.recover.rungs.iter().any(|rung| *rung == Rung::Reload(Reload::Signal(signal)))
 }

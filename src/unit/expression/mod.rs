@@ -110,7 +110,14 @@ fn read(
         Err(flaw) => {
             let ends_early = flaw.help.is_none()
                 && (flaw.code == tokens::OPEN_QUOTE || flaw.range.end >= text.trim_end().len());
-            let mut diagnostic = Diagnostic::error(flaw.code, inside(node, scalar, flaw.range), flaw.message);
+            let message = match scalar.style {
+                // Its lines are indented in the file, so that only their number is known.
+                Style::Block => {
+                    format!("{}, in line {} of it", flaw.message, line_of(&text, flaw.range.start))
+                }
+                Style::Plain | Style::Quoted => flaw.message,
+            };
+            let mut diagnostic = Diagnostic::error(flaw.code, inside(node, scalar, flaw.range), message);
             diagnostic.help = flaw.help;
             if scalar.style == Style::Plain && ends_early {
                 diagnostic.help = Some(
@@ -122,6 +129,11 @@ fn read(
             None
         }
     }
+}
+
+/// The line of a byte, from 1.
+fn line_of(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or("").matches('\n').count().saturating_add(1)
 }
 
 /// What `text` speaks of, where it is within its bounds, is CEL, and answers yes or no.

@@ -7,8 +7,8 @@ mod works;
 use std::time::Duration;
 
 use crate::unit::spec::{
-    Dependency, Fingerprint, InheritEnv, LogSpec, OnLimit, Piece, ResourceLimit, RestartSpec, Template,
-    UnitId, UnitSet, UnitSpec,
+    Dependency, Fingerprint, InheritEnv, LogSpec, OnLimit, Piece, ResourceLimit, RestartSpec, StopSpec,
+    Template, UnitId, UnitSet, UnitSpec,
 };
 
 pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
@@ -60,28 +60,21 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.flags(&[*blocks_phase, *enabled, *essential, *protected]);
     hash.templates(command);
     hash.levers(levers);
-    hash.optional(user.as_deref());
-    hash.optional(group.as_deref());
-    hash.texts(supplementary_groups);
+    hash.account(user.as_deref(), group.as_deref(), supplementary_groups);
     hash.optional(working_dir.as_deref());
     hash.environment(environment);
     hash.texts(env_file);
     hash.inherit_env(inherit_env);
-    hash.number(depends_on.len());
-    depends_on.iter().for_each(|edge| hash.dependency(edge, set));
-    hash.number(conflicts.len());
-    conflicts.iter().for_each(|other| hash.unit(*other, set));
+    hash.dependencies(depends_on, set);
+    hash.units(conflicts, set);
     hash.ready(ready);
     hash.optional_duration(*start_timeout);
-    hash.number(health.len());
-    health.iter().for_each(|probe| hash.probe(probe));
+    hash.probes(health);
     hash.optional_duration(*watchdog);
     hash.listen(listen);
     hash.ladder(recover, set);
     hash.restart(restart);
-    hash.number(stop.signal.0);
-    hash.duration(stop.grace);
-    hash.optional_templates(stop.command.as_deref());
+    hash.stop(stop);
     hash.limits(limits);
     hash.optional(oom_score_adjust.map(|score| score.to_string()).as_deref());
     hash.log(log);
@@ -155,6 +148,19 @@ impl Hash {
     fn optional(&mut self, text: Option<&str>) {
         self.number(text.is_some());
         self.text(text.unwrap_or_default());
+    }
+
+    fn account(&mut self, user: Option<&str>, group: Option<&str>, supplementary: &[Box<str>]) {
+        self.optional(user);
+        self.optional(group);
+        self.texts(supplementary);
+    }
+
+    fn stop(&mut self, stop: &StopSpec) {
+        let StopSpec { signal, grace, command } = stop;
+        self.number(signal.0);
+        self.duration(*grace);
+        self.optional_templates(command.as_deref());
     }
 
     fn optional_number(&mut self, number: Option<u64>) {
@@ -280,6 +286,16 @@ impl Hash {
     /// Other units by name: ids move when a file comes or goes.
     fn unit(&mut self, id: UnitId, set: &UnitSet) {
         self.text(set.unit(id).map_or("", |unit| unit.name.as_str()));
+    }
+
+    fn units(&mut self, units: &[UnitId], set: &UnitSet) {
+        self.number(units.len());
+        units.iter().for_each(|unit| self.unit(*unit, set));
+    }
+
+    fn dependencies(&mut self, edges: &[Dependency], set: &UnitSet) {
+        self.number(edges.len());
+        edges.iter().for_each(|edge| self.dependency(edge, set));
     }
 
     fn dependency(&mut self, edge: &Dependency, set: &UnitSet) {

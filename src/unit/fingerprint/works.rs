@@ -70,8 +70,7 @@ impl Hash {
                 }
                 Rung::Restart { with } => {
                     self.number(1_u8);
-                    self.number(with.len());
-                    with.iter().for_each(|unit| self.unit(*unit, set));
+                    self.units(with, set);
                 }
                 Rung::Reload(Reload::Signal(signal)) => {
                     self.number(2_u8);
@@ -90,7 +89,12 @@ impl Hash {
         }
     }
 
-    pub(super) fn probe(&mut self, probe: &ProbeSpec) {
+    pub(super) fn probes(&mut self, probes: &[ProbeSpec]) {
+        self.number(probes.len());
+        probes.iter().for_each(|probe| self.probe(probe));
+    }
+
+    fn probe(&mut self, probe: &ProbeSpec) {
         let ProbeSpec { kind, interval, timeout, retries, successes, start_period, start_interval } = probe;
         self.question(kind);
         self.duration(*interval);

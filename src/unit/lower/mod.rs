@@ -208,7 +208,7 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
         start_timeout: unit.start_timeout.as_ref().map_or(start_timeout, |timeout| timeout.value.0),
         health,
         watchdog: unit.watchdog.as_ref().map(|watchdog| watchdog.value),
-        listen: unit.listen.as_ref().map(|listen| listen.value.lower()).unwrap_or_default(),
+        listen: works::listen(draft),
         restart: restart_spec(draft.kind, unit.restart.as_ref().map(|restart| &restart.value.0)),
         stop: stop_spec(draft),
         limits: resource_limits(unit),

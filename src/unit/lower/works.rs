@@ -9,9 +9,10 @@ use crate::unit::ladder::{LadderFile, RungFile};
 use crate::unit::names::{Directory, Draft};
 use crate::unit::probe::ProbeFile;
 use crate::unit::read::At;
+use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{ProbeKind, ProbeSpec, Retries};
 use crate::unit::spec::recover::{Ladder, Rung};
-use crate::unit::spec::{Levers, Ready, UnitId, UnitKind, UnitSpec};
+use crate::unit::spec::{Levers, Ready, RestartPolicy, UnitId, UnitKind, UnitSpec};
 use crate::unit::value::Word;
 use crate::unit::words::plain_words;
 
@@ -93,6 +94,15 @@ pub(super) fn ready(draft: &Draft) -> Ready {
     }
 }
 
+pub(super) fn listen(draft: &Draft) -> Listen {
+    match (draft.kind, &draft.unit.listen) {
+        (UnitKind::Service, Some(listen)) => listen.value.lower(),
+        (UnitKind::Service, None) | (UnitKind::Task | UnitKind::External | UnitKind::Gate, _) => {
+            Listen::default()
+        }
+    }
+}
+
 pub(super) fn levers(draft: &Draft) -> Levers {
     match draft.kind {
         UnitKind::External => external::levers(&draft.unit),
@@ -124,9 +134,12 @@ pub(super) fn ladder(
     Ladder { rungs, settle: map.settle.as_ref().map_or(Ladder::SETTLE, |settle| settle.value) }
 }
 
-/// A restart, for what can be restarted.
+/// A restart, for what can be restarted and may be.
 fn usual_ladder(body: &UnitSpec) -> Ladder {
     match body.kind {
+        UnitKind::Service | UnitKind::External if body.restart.policy == RestartPolicy::Never => {
+            Ladder::empty()
+        }
         UnitKind::Service => Ladder::restart(),
         UnitKind::External if can_restart(body) => Ladder::restart(),
         UnitKind::External | UnitKind::Task | UnitKind::Gate => Ladder::empty(),

@@ -114,7 +114,7 @@ pub(super) fn target(
 ) -> Option<Target> {
     let Door { host, port, socket } = door;
     if let Some(socket) = socket {
-        let Some(other) = host.map(|host| host.key).or(port.map(|port| port.key)) else {
+        let Some(other) = host.map(|host| host.key).or_else(|| port.map(|port| port.key)) else {
             return Some(Target::Unix(socket.value.0.clone()));
         };
         reader.report(
@@ -124,16 +124,13 @@ pub(super) fn target(
         );
         return None;
     }
-    let port = match port.map(|port| port.value.0).or(usual) {
-        Some(port) => port,
-        None => {
-            // A port that could not be read was reported already.
-            let Value::Map(entries) = &node.value else { return None };
-            if !entries.iter().any(|entry| matches!(&*entry.key, "port" | "socket")) {
-                reader.missing_key(node.place, entries, "port");
-            }
-            return None;
+    let Some(port) = port.map(|port| port.value.0).or(usual) else {
+        // A port that could not be read was reported already.
+        let Value::Map(entries) = &node.value else { return None };
+        if !entries.iter().any(|entry| matches!(&*entry.key, "port" | "socket")) {
+            reader.missing_key(node.place, entries, "port");
         }
+        return None;
     };
     let host = match host {
         Some(host) => named_host(host, reader)?,

@@ -1,0 +1,93 @@
+//! The numbers by which notes call things. A number is never given a second meaning.
+
+use crate::engine::event::SpawnStep;
+use crate::engine::state::{Desired, DownSource, StopStage, UpSource};
+
+pub(super) fn desired_code(desired: Desired) -> u8 {
+    match desired {
+        Desired::Up(UpSource::Boot) => 0,
+        Desired::Up(UpSource::Operator) => 1,
+        Desired::Up(UpSource::Dependent) => 2,
+        Desired::Down(DownSource::Disabled) => 10,
+        Desired::Down(DownSource::Operator) => 11,
+        Desired::Down(DownSource::Dependency) => 12,
+        Desired::Down(DownSource::Conflict) => 13,
+        Desired::Down(DownSource::Shutdown) => 14,
+    }
+}
+
+pub(super) fn desired_of(code: u8) -> Option<Desired> {
+    Some(match code {
+        0 => Desired::Up(UpSource::Boot),
+        1 => Desired::Up(UpSource::Operator),
+        2 => Desired::Up(UpSource::Dependent),
+        10 => Desired::Down(DownSource::Disabled),
+        11 => Desired::Down(DownSource::Operator),
+        12 => Desired::Down(DownSource::Dependency),
+        13 => Desired::Down(DownSource::Conflict),
+        14 => Desired::Down(DownSource::Shutdown),
+        _ => return None,
+    })
+}
+
+pub(super) fn stage_code(stage: StopStage) -> u8 {
+    match stage {
+        StopStage::Command => 0,
+        StopStage::Signalled => 1,
+        StopStage::Sweeping => 2,
+        StopStage::Killed => 3,
+        StopStage::Unkillable => 4,
+        StopStage::Capturing => 5,
+    }
+}
+
+pub(super) fn stage_of(code: u8) -> Option<StopStage> {
+    Some(match code {
+        0 => StopStage::Command,
+        1 => StopStage::Signalled,
+        2 => StopStage::Sweeping,
+        3 => StopStage::Killed,
+        4 => StopStage::Unkillable,
+        5 => StopStage::Capturing,
+        _ => return None,
+    })
+}
+
+pub(super) fn step_code(step: SpawnStep) -> u8 {
+    match step {
+        SpawnStep::Expand => 0,
+        SpawnStep::Lookup => 1,
+        SpawnStep::Prepare => 2,
+        SpawnStep::Clone => 3,
+        SpawnStep::Session => 4,
+        SpawnStep::Limits => 5,
+        SpawnStep::OomScore => 6,
+        SpawnStep::Groups => 7,
+        SpawnStep::Setgid => 8,
+        SpawnStep::Setuid => 9,
+        SpawnStep::Chdir => 10,
+        SpawnStep::Descriptors => 11,
+        SpawnStep::Exec => 12,
+        SpawnStep::Timeout => 13,
+    }
+}
+
+pub(super) fn step_of(code: u8) -> Option<SpawnStep> {
+    Some(match code {
+        0 => SpawnStep::Expand,
+        1 => SpawnStep::Lookup,
+        2 => SpawnStep::Prepare,
+        3 => SpawnStep::Clone,
+        4 => SpawnStep::Session,
+        5 => SpawnStep::Limits,
+        6 => SpawnStep::OomScore,
+        7 => SpawnStep::Groups,
+        8 => SpawnStep::Setgid,
+        9 => SpawnStep::Setuid,
+        10 => SpawnStep::Chdir,
+        11 => SpawnStep::Descriptors,
+        12 => SpawnStep::Exec,
+        13 => SpawnStep::Timeout,
+        _ => return None,
+    })
+}

@@ -1,0 +1,338 @@
+//! What the engine must not forget, as bytes that the keeper stores without reading them.
+//!
+//! A record starts with its version. Those of units, incidents and the boot consist of sections with their
+//! lengths: a reader skips sections and ends of sections that it does not know, and takes what is missing
+//! for the default, so that an upgrade forgets nothing and a downgrade little. A record that ends too early
+//! is forgotten, and nothing else. Compact by hand: a boot of a thousand units writes a few thousand of
+//! them in the path that is measured.
+
+mod writer;
+mod reader;
+mod codes;
+
+use crate::engine::effect::Note;
+use crate::engine::event::{BootNote, UnitNote};
+use crate::engine::id::IncidentId;
+use crate::engine::incident::Incident;
+use crate::supervisor::notes::reader::Record;
+use crate::supervisor::notes::writer::{Writer, boot_value, incident_value, unit_value};
+use crate::unit::name::UnitName;
+use crate::unit::spec::UnitSet;
+
+/// One remembered pair, read back.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Remembered {
+    Boot(BootNote),
+    Unit(UnitName, UnitNote),
+    /// `None`: it is about nobody who is still defined.
+    Incident(IncidentId, Option<Box<Incident>>),
+    /// The seal of the units that the boot accepted.
+    Accepted(u64),
+    /// Numbers of events below this one may have been given out.
+    Events(u64),
+}
+
+/// The key and the value of a note; `None` when it names no unit of the set.
+pub(crate) fn encode(note: &Note, set: &UnitSet) -> Option<(Vec<u8>, Vec<u8>)> {
+    match note {
+        Note::Boot(boot) => Some((BOOT_KEY.to_vec(), boot_value(boot))),
+        Note::Unit(unit, note) => {
+            let name = set.unit(*unit)?.name.as_str();
+            Some(([UNIT_KEY, name.as_bytes()].concat(), unit_value(note, set)))
+        }
+        Note::Incident(number, note) => {
+            let value = note.as_ref().map(|note| incident_value(note, set)).unwrap_or_default();
+            Some(([INCIDENT_KEY, number.0.to_string().as_bytes()].concat(), value))
+        }
+    }
+}
+
+/// The pair that keeps event numbers from being given twice.
+pub(crate) fn encode_events(below: u64) -> (Vec<u8>, Vec<u8>) {
+    let mut out = Writer::plain();
+    out.u64(below);
+    (EVENTS_KEY.to_vec(), out.0)
+}
+
+/// The pair that ties the file of accepted units to this boot.
+pub(crate) fn encode_accepted(seal: u64) -> (Vec<u8>, Vec<u8>) {
+    let mut out = Writer::plain();
+    out.u64(seal);
+    (ACCEPTED_KEY.to_vec(), out.0)
+}
+
+/// The seal, where this pair is it.
+pub(crate) fn decode_accepted(key: &[u8], value: &[u8]) -> Option<u64> {
+    (key == ACCEPTED_KEY).then_some(())?;
+    match Record::open(value)? {
+        Record::Plain(mut input) => input.u64(),
+        Record::Sectioned(_) => None,
+    }
+}
+
+/// The pair that says: all that lived is in this keeper's table. A keeper without it was left half filled.
+pub(crate) fn encode_whole() -> (Vec<u8>, Vec<u8>) {
+    (WHOLE_KEY.to_vec(), Writer::plain().0)
+}
+
+pub(crate) fn is_whole(key: &[u8]) -> bool {
+    key == WHOLE_KEY
+}
+
+/// `None`: not ours, a version nobody knows, or damaged.
+pub(crate) fn decode(key: &[u8], value: &[u8], set: &UnitSet) -> Option<Remembered> {
+    let unit_name = || UnitName::new(std::str::from_utf8(key.strip_prefix(UNIT_KEY)?).ok()?).ok();
+    match Record::open(value)? {
+        Record::Plain(mut input) => {
+            let remembered = if key == BOOT_KEY {
+                Remembered::Boot(input.old_boot()?)
+            } else if key == ACCEPTED_KEY {
+                Remembered::Accepted(input.u64()?)
+            } else if key == EVENTS_KEY {
+                Remembered::Events(input.u64()?)
+            } else {
+                Remembered::Unit(unit_name()?, input.old_unit(set)?)
+            };
+            input.0.is_empty().then_some(remembered)
+        }
+        Record::Sectioned(sections) => {
+            if key == BOOT_KEY {
+                return sections.boot().map(Remembered::Boot);
+            }
+            if let Some(number) = key.strip_prefix(INCIDENT_KEY) {
+                let number = std::str::from_utf8(number).ok()?.parse().ok()?;
+                return Some(Remembered::Incident(IncidentId(number), sections.incident(set)?));
+            }
+            Some(Remembered::Unit(unit_name()?, sections.unit(set)?))
+        }
+    }
+}
+
+/// One value after the other, nothing between them.
+const PLAIN: u8 = 2;
+const SECTIONED: u8 = 3;
+const BOOT_KEY: &[u8] = b"boot";
+const EVENTS_KEY: &[u8] = b"events";
+const ACCEPTED_KEY: &[u8] = b"accepted";
+const WHOLE_KEY: &[u8] = b"whole";
+const UNIT_KEY: &[u8] = b"unit:";
+const INCIDENT_KEY: &[u8] = b"incident:";
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::codes::{stage_code, stage_of, step_code, step_of};
+    use super::*;
+    use crate::engine::event::{ExitStatus, ShutdownNote, SpawnFailure, SpawnStep};
+    use crate::engine::id::{RunId, UnitId};
+    use crate::engine::incident::{Share, Told};
+    use crate::engine::ladder::Step;
+    use crate::engine::state::{Desired, DownSource, FailureCause, NotedState, StopReason, StopStage};
+    use crate::engine::time::Timestamp;
+    use crate::unit::spec::SignalNumber;
+
+    fn empty_set() -> UnitSet {
+        UnitSet {
+            units: Vec::new(),
+            phases: vec!["main".into()],
+            boot_timeout: std::time::Duration::ZERO,
+            shutdown_timeout: std::time::Duration::ZERO,
+            log_total_bytes: 0,
+            alerts: Vec::new(),
+            heartbeat: None,
+        }
+    }
+
+    fn note(life: NotedState) -> UnitNote {
+        UnitNote {
+            desired: Desired::Down(DownSource::Operator),
+            leaves_dependents: true,
+            life,
+            attempt: 300,
+            starts: vec![Timestamp(1), Timestamp(u64::MAX)],
+            restarts: 7,
+            last_run: Some(RunId(9)),
+            last_ordinal: 4,
+            last_exit: Some(ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: true }),
+            has_passed: true,
+            incident: Some(IncidentId(3)),
+            since: Timestamp(123_456_789_012),
+        }
+    }
+
+    fn lives() -> Vec<NotedState> {
+        let failure = SpawnFailure { step: SpawnStep::Chdir, errno: 2, cause: "no such place".into() };
+        let causes = vec![
+            FailureCause::SpawnFailed(failure),
+            FailureCause::ExitedEarly(ExitStatus::Code(3)),
+            FailureCause::Exited(ExitStatus::Unknown),
+            FailureCause::StartTimeout("wrong answer".into()),
+            FailureCause::Unhealthy("connection refused".into()),
+            FailureCause::CannotProbe("too many open files".into()),
+            FailureCause::Watchdog,
+            FailureCause::Unkillable,
+            FailureCause::RungStopped(Box::new(FailureCause::Watchdog)),
+            FailureCause::StartLimit { starts: 5, last: Box::new(FailureCause::Watchdog) },
+        ];
+        let mut lives = vec![
+            NotedState::Inactive,
+            NotedState::Starting,
+            NotedState::Ready,
+            NotedState::Unhealthy,
+            NotedState::Backoff { after: FailureCause::Watchdog, until: Timestamp(5) },
+            NotedState::Completed,
+        ];
+        for stage in (0..=u8::MAX).filter_map(stage_of) {
+            let why = StopReason::Ended(ExitStatus::Code(0));
+            lives.push(NotedState::Stopping { why, stage, deadline: Timestamp(8) });
+        }
+        lives.extend(causes.iter().map(|cause| NotedState::Failed { cause: cause.clone() }));
+        lives.extend(causes.into_iter().map(|cause| NotedState::Stopping {
+            why: StopReason::Failed(cause),
+            stage: StopStage::Signalled,
+            deadline: Timestamp(1),
+        }));
+        lives
+    }
+
+    #[test]
+    fn every_note_comes_back_as_it_was() {
+        let set = empty_set();
+        for life in lives() {
+            let before = note(life);
+            let after = decode(b"unit:redis", &unit_value(&before, &set), &set);
+            assert_eq!(after, Some(Remembered::Unit(UnitName::new("redis").unwrap(), before)));
+        }
+        let boot = BootNote {
+            open_phases: 3,
+            is_booted: true,
+            waiting_since: Timestamp(4),
+            shutdown: Some(ShutdownNote { since: Timestamp(5), exit_code: 6 }),
+            last_incident: 7,
+            incident: None,
+        };
+        assert_eq!(decode(BOOT_KEY, &boot_value(&boot), &set), Some(Remembered::Boot(boot)));
+    }
+
+    #[test]
+    fn every_code_means_what_was_encoded() {
+        for code in 0..=u8::MAX {
+            assert!(stage_of(code).is_none_or(|stage| stage_code(stage) == code));
+            assert!(step_of(code).is_none_or(|step| step_code(step) == code));
+        }
+        let codes = |known: fn(u8) -> bool| (0..=u8::MAX).filter(|code| known(*code)).count();
+        assert_eq!((codes(|code| stage_of(code).is_some()), codes(|code| step_of(code).is_some())), (6, 14));
+    }
+
+    #[test]
+    fn a_torn_note_is_forgotten_and_never_half_read() {
+        let set = empty_set();
+        for life in lives() {
+            let whole = unit_value(&note(life), &set);
+            for length in 0..whole.len() {
+                assert_eq!(decode(b"unit:redis", &whole[..length], &set), None);
+            }
+        }
+    }
+
+    fn set_of(names: &[&str]) -> UnitSet {
+        let unit = |name: &&str| crate::sim::profile::plain(UnitName::new(name).unwrap());
+        UnitSet { units: names.iter().map(unit).collect(), ..empty_set() }
+    }
+
+    fn incident(steps: Vec<Step>) -> Incident {
+        let share = |(at, step): (u32, Step)| {
+            let recovered = (at > 0).then_some(Timestamp(9));
+            let (began, detected) = (Timestamp(1), Timestamp(300));
+            (UnitId(at), Share { began, detected, recovered, rung: 3, step })
+        };
+        Incident {
+            root: Some(UnitId(0)),
+            opened: Timestamp(77),
+            cause: "unhealthy".into(),
+            is_complete: false,
+            affected: (0..).zip(steps).map(share).collect(),
+            told: BTreeSet::from([("ops".into(), Told::Trouble), ("".into(), Told::GaveUp)]),
+        }
+    }
+
+    fn steps() -> Vec<Step> {
+        vec![
+            Step::Idle,
+            Step::Working,
+            Step::Settling { until: Timestamp(4), said: "exited with 1".into() },
+            Step::Others { left: BTreeSet::from([UnitId(1)]), since: Timestamp(8) },
+            Step::Ending,
+            Step::Restarting { is_told: true },
+            Step::Pausing { until: Timestamp(5) },
+        ]
+    }
+
+    #[test]
+    fn every_incident_comes_back_as_it_was() {
+        let set = set_of(&["a", "b", "c", "d", "e", "f", "g"]);
+        let barrier = Incident { root: None, affected: BTreeMap::new(), ..incident(Vec::new()) };
+        for before in [incident(steps()), incident(vec![Step::Idle]), barrier] {
+            let note = Note::Incident(IncidentId(12), Some(Box::new(before.clone())));
+            let (key, value) = encode(&note, &set).unwrap();
+            let after = Remembered::Incident(IncidentId(12), Some(Box::new(before)));
+            assert_eq!(decode(&key, &value, &set), Some(after));
+        }
+        let (key, value) = encode(&Note::Incident(IncidentId(12), None), &set).unwrap();
+        assert_eq!((key.as_slice(), value.len()), (&b"incident:12"[..], 0), "an empty value removes a note");
+    }
+
+    #[test]
+    fn an_incident_of_units_that_are_gone_is_theirs_who_stay() {
+        let (before, after) = (set_of(&["a", "b"]), set_of(&["b"]));
+        let note = Note::Incident(IncidentId(1), Some(Box::new(incident(vec![Step::Idle, Step::Working]))));
+        let (key, value) = encode(&note, &before).unwrap();
+        let Some(Remembered::Incident(_, Some(read))) = decode(&key, &value, &after) else {
+            panic!("it is not about nobody");
+        };
+        assert_eq!((read.root, read.affected.len()), (Some(UnitId(0)), 1));
+        assert_eq!(decode(&key, &value, &empty_set()), Some(Remembered::Incident(IncidentId(1), None)));
+    }
+
+    /// Bytes that version 2 wrote. They must be read for as long as somebody may upgrade from it.
+    #[test]
+    fn notes_of_version_2_are_still_read() {
+        let mut bytes = vec![2, 11, 1, 5, 4, 7];
+        bytes.extend_from_slice(b"refused");
+        bytes.extend([5, 0xac, 2, 2, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 7, 1, 9, 4]);
+        bytes.extend([1, 1, 9, 1, 1, 1, 3, 0x94, 0xb4, 0xe4, 0xf4, 0xcb, 0x3]);
+        let after = FailureCause::Unhealthy("refused".into());
+        let expected = note(NotedState::Backoff { after, until: Timestamp(5) });
+        let redis = UnitName::new("redis").unwrap();
+        assert_eq!(decode(b"unit:redis", &bytes, &empty_set()), Some(Remembered::Unit(redis, expected)));
+        let boot = [2, 3, 1, 4, 1, 5, 6, 7, 1, 8];
+        let expected = BootNote {
+            open_phases: 3,
+            is_booted: true,
+            waiting_since: Timestamp(4),
+            shutdown: Some(ShutdownNote { since: Timestamp(5), exit_code: 6 }),
+            last_incident: 7,
+            incident: Some(IncidentId(8)),
+        };
+        assert_eq!(decode(BOOT_KEY, &boot, &empty_set()), Some(Remembered::Boot(expected)));
+        assert_eq!(decode(EVENTS_KEY, &[2, 0x80, 1], &empty_set()), Some(Remembered::Events(128)));
+    }
+
+    /// What a later version may add: sections, and words at the end of one.
+    #[test]
+    fn what_a_later_version_adds_is_skipped_and_what_it_means_otherwise_is_not_guessed() {
+        let set = empty_set();
+        let stopped = [1, 3, 11, 1, 99]; // operator's stop, and a byte nobody knows
+        let unknown_life = [2, 2, 200, 0];
+        let unknown_section = [77, 4, 1, 2, 3, 4];
+        let body = [&stopped[..], &unknown_life, &unknown_section].concat();
+        let bytes = [&[3, u8::try_from(body.len()).unwrap()][..], &body].concat();
+        let Some(Remembered::Unit(_, note)) = decode(b"unit:redis", &bytes, &set) else {
+            panic!("an operator's stop was forgotten");
+        };
+        assert_eq!(note.desired, Desired::Down(DownSource::Operator));
+        assert_eq!((note.life, note.starts.len(), note.incident), (NotedState::Inactive, 0, None));
+        assert_eq!(decode(b"unit:redis", &[4, 0], &set), None, "a version nobody knows");
+    }
+}
