@@ -253,19 +253,19 @@ fn a_postgres_whose_password_somebody_changed_is_given_up_after_a_restart_did_no
 
 #[test]
 fn a_postgres_that_the_kernel_killed_for_want_of_memory_is_back_and_the_want_is_the_cause() {
-    let mut patient = postgres("memory", PERSISTENT);
+    // As its documentation advises: what it starts is not protected, or doomed, as it is itself.
+    let more = "environment: {PG_OOM_ADJUST_FILE: /proc/self/oom_score_adj}\n";
+    let mut patient = postgres("memory", &format!("{PERSISTENT}{more}"));
     patient.boot();
     let group = MemoryGroup::new("postgres");
     let pid = patient.pid();
     group.add(pid);
-    group.limit(64 * 1024 * 1024);
-    // The kernel takes the server itself and not the session that is greedy.
-    let greedy = format!(
-        "set work_mem = '1GB';\nselect pg_backend_pid() as me \\gset\n\\setenv ME :me\n\
-         \\! echo 1000 > /proc/{pid}/oom_score_adj\n\\! echo -500 > /proc/$ME/oom_score_adj\n\
-         select count(*) from (select repeat('x', 1000) || g as s from generate_series(1, 1000000) g order by 1) q;\n"
-    );
-    let fault = broken(|| psql_fails(&patient, &greedy));
+    group.limit(4 * 1024 * 1024);
+    // The kernel takes the server itself, and not the session that is greedy.
+    fs::write(format!("/proc/{pid}/oom_score_adj"), "1000").expect("a score");
+    let greedy = "set work_mem = '1GB';\nselect count(*) from \
+                  (select repeat('x', 1000) || g as s from generate_series(1, 1000000) g order by 1) q;\n";
+    let fault = broken(|| psql_fails(&patient, greedy));
     let found = patient.assert_detected(fault, BY_EXIT, Rule::OutOfMemory);
     assert!(found.exit.is_some_and(|exit| exit.signal == Some(9) && !exit.is_ours), "{:?}", found.exit);
     patient.wait_for_run(1);
