@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::engine::event::{BootNote, ExitStatus, UnitNote};
 use crate::engine::id::{HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
-use crate::engine::incident::Incident;
+use crate::engine::incident::{Incident, Told};
 use crate::engine::state::{FailureCause, Health, StateName};
 use crate::engine::time::Timestamp;
 use crate::unit::name::UnitName;
@@ -73,6 +73,7 @@ pub enum Effect {
         incident: IncidentId,
         unit: Option<UnitId>,
         channel: Option<Box<str>>,
+        about: Told,
         text: Box<str>,
     },
     /// Watch the run's log for the line of `ready: {log}`. Answered by `ReadyShown`; over when the run is released.

@@ -54,6 +54,8 @@ pub struct Share {
 pub enum Told {
     Trouble,
     GaveUp,
+    /// The incident is closed.
+    Over,
 }
 
 impl Incident {
@@ -286,7 +288,8 @@ impl Engine {
         self.close(incident, root);
         for channel in channels {
             let channel = (!channel.is_empty()).then_some(channel);
-            self.actions.push(Effect::Alert { incident, unit: root, channel, text: text.clone() });
+            let about = Told::Over;
+            self.actions.push(Effect::Alert { incident, unit: root, channel, about, text: text.clone() });
         }
     }
 

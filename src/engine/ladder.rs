@@ -60,16 +60,23 @@ impl Engine {
     }
 
     /// Alerts that come next; each channel is told once.
-    fn pass_alerts(&mut self, id: UnitId) {
+    pub(crate) fn pass_alerts(&mut self, id: UnitId) {
         while let Some(share) = self.share(id)
             && let Some(Rung::Alert { channel }) = self.rung(id, share.rung)
         {
-            let (at, cause) = (share.rung, self.trouble_words(id));
-            self.tell_rung(id, at);
+            let at = share.rung;
             if let Some(share) = self.share_mut(id) {
                 share.rung = at.saturating_add(1);
             }
-            self.alert(id, Some(channel), Told::Trouble, &cause);
+            let is_told = self.units[id]
+                .incident
+                .and_then(|number| self.incidents.get(&number))
+                .is_some_and(|incident| incident.told.contains(&(channel.clone(), Told::Trouble)));
+            if !is_told {
+                self.tell_rung(id, at);
+                let cause = self.trouble_words(id);
+                self.alert(id, Some(channel), Told::Trouble, &cause);
+            }
         }
     }
 
@@ -91,11 +98,11 @@ impl Engine {
     }
 
     /// `None`: to every channel.
-    fn alert(&mut self, id: UnitId, channel: Option<Box<str>>, word: Told, what: &str) {
+    fn alert(&mut self, id: UnitId, channel: Option<Box<str>>, about: Told, what: &str) {
         let Some(incident) = self.units[id].incident else { return };
-        if self.is_news(id, channel.as_deref().unwrap_or(""), word) {
+        if self.is_news(id, channel.as_deref().unwrap_or(""), about) {
             let text = format!("{} {what}", self.spec(id).name).into();
-            self.actions.push(Effect::Alert { incident, unit: Some(id), channel, text });
+            self.actions.push(Effect::Alert { incident, unit: Some(id), channel, about, text });
         }
     }
 
@@ -452,7 +459,6 @@ impl Engine {
             | Step::Others { .. }
             | Step::Pausing { .. } => {}
         }
-        self.pass_alerts(id);
         false
     }
 

@@ -186,13 +186,13 @@ impl Engine {
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
             Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
             Event::HelperFinished { helper, outcome, said } => {
-                self.on_helper_finished(helper, outcome, &said)
+                self.on_helper_finished(helper, outcome, &said);
             }
             Event::EvidenceCaptured { incident, unit, run, is_complete } => {
                 self.on_evidence_captured(incident, unit, run, is_complete);
             }
             Event::Notified { .. } | Event::ReadyShown { .. } | Event::ConnectionArrived { .. } => {
-                self.late()
+                self.late();
             } // nothing asks for them yet
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::RequestAbandoned { request } => self.on_request_abandoned(request),
@@ -243,7 +243,8 @@ impl Engine {
         loop {
             self.propagate();
             while let Some((id, why)) = self.to_stop.pop_front() {
-                if self.units[id].is_up() {
+                // What is not wanted any more is stopped in its order, not by what restarts.
+                if self.units[id].is_up() && self.units[id].desired.is_up() {
                     self.begin_stop(id, why);
                 }
             }

@@ -148,6 +148,17 @@ impl Engine {
         note.last_run.is_some_and(|last| handed.run < last || (handed.run == last && rests))
     }
 
+    /// The end was noted first; its evidence may not have been ordered.
+    fn capture_an_end_again(&mut self, id: UnitId, why: &StopReason) {
+        if let StopReason::Ended(exit) = why
+            && !self.is_well_ended(id, *exit)
+        {
+            let was_ready = self.units[id].run.is_some_and(|run| run.was_ready);
+            let cause = self.cause_of_end(id, *exit, was_ready);
+            self.capture(id, &cause);
+        }
+    }
+
     /// What was noted came first; whether the evidence was ordered then is not known, and it must be kept
     /// before the release.
     fn capture_again(&mut self, id: UnitId, run: RunId) {
@@ -257,6 +268,7 @@ impl Engine {
             HandedCondition::Spawning | HandedCondition::FailedToSpawn(_) => (false, false),
         };
         let now = self.now.mono;
+        self.capture_an_end_again(id, &why);
         let stage = match stage {
             // Nobody knows whether it was kept.
             StopStage::Capturing if has_leader && self.units[id].desired.is_up() => {

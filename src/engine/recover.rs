@@ -4,7 +4,7 @@ use crate::engine::Engine;
 use crate::engine::event::ExitStatus;
 use crate::engine::id::UnitId;
 use crate::engine::policy;
-use crate::engine::state::{FailureCause, UnitState};
+use crate::engine::state::{FailureCause, StateName, UnitState};
 use crate::engine::timers::Timer;
 use crate::unit::spec::{OnLimit, RestartPolicy, UnitKind};
 
@@ -61,10 +61,16 @@ impl Engine {
             return self.give_up(id, cause);
         }
         let is_rung = self.climbs_after(id, &cause);
-        match self.spec(id).restart.policy {
-            RestartPolicy::Never if is_rung => self.plan_restart(id, cause),
-            RestartPolicy::Never => self.give_up(id, cause),
-            RestartPolicy::Always | RestartPolicy::OnFailure => self.plan_restart(id, cause),
+        let may_restart = match self.spec(id).restart.policy {
+            RestartPolicy::Always | RestartPolicy::OnFailure => true,
+            RestartPolicy::Never => is_rung,
+        };
+        if !may_restart {
+            return self.give_up(id, cause);
+        }
+        self.plan_restart(id, cause);
+        if !is_rung && self.units[id].state.name() == StateName::Backoff {
+            self.pass_alerts(id);
         }
     }
 

@@ -229,10 +229,8 @@ impl Engine {
             // It waits for its dependents to stop, and is about to stop itself.
             UnitState::Starting if !self.units[id].desired.is_up() => {}
             UnitState::Starting => {
-                let words = match self.units[id].probes.is_empty() {
-                    true => "".into(),
-                    false => self.probe_words(id),
-                };
+                let has_probes = !self.units[id].probes.is_empty();
+                let words = if has_probes { self.probe_words(id) } else { "".into() };
                 let cause = FailureCause::StartTimeout(words);
                 self.trouble(id, &cause);
                 self.begin_stop(id, StopReason::Failed(cause));

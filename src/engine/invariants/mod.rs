@@ -6,6 +6,8 @@
 mod view;
 mod shadow;
 mod orders;
+mod troubles;
+mod answers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,6 +18,7 @@ use crate::engine::event::{Ask, Event, HandedCondition, Handover};
 use crate::engine::id::UnitId;
 use crate::engine::invariants::shadow::Shadow;
 pub use crate::engine::invariants::view::View;
+use crate::engine::ladder::Step;
 use crate::engine::state::{Desired, DownSource, EDGES, NotedState, StateName};
 use crate::engine::time::{Now, Timestamp};
 use crate::engine::timers::Timer;
@@ -165,6 +168,10 @@ impl Auditor {
 
     fn is_as_desired(&self, handover: &Handover, id: UnitId) -> bool {
         let Some(spec) = self.shadow.spec(id) else { return false };
+        let heals_another = |share: &crate::engine::incident::Share| matches!(&share.step, Step::Others { left, .. } if left.contains(&id));
+        if handover.notes.incidents.values().any(|incident| incident.affected.values().any(heals_another)) {
+            return false; // a rung restarts it
+        }
         let noted = |id: UnitId| handover.notes.units.get(&self.shadow.spec(id)?.name);
         let Some(note) = noted(id) else { return false };
         let run = handover.runs.iter().rev().find(|run| run.unit == spec.name);
@@ -243,6 +250,7 @@ impl Auditor {
         }
         if is_whole {
             self.timers(look);
+            self.open_incidents(look);
         }
     }
 
@@ -336,6 +344,7 @@ impl Auditor {
             let fact = if has_run { "nothing of it lives" } else { "a run of it is not over" };
             look.violate(1, format!("{name} is {} and {fact}", status.state));
         }
+        self.share(look, id, status.incident);
         if status.state == StateName::Waiting {
             self.waiting(look, id, &status.reason);
         }
@@ -430,10 +439,11 @@ impl Auditor {
     fn timers(&self, look: &mut Look<'_>) {
         let mut stopping: BTreeSet<UnitId> = BTreeSet::new();
         let mut count = 0_usize;
-        for (_, unit, timer) in look.engine.timers() {
+        for (at, unit, timer) in look.engine.timers() {
             // An incident that is about to close is the one thing that a settled set still waits for.
             count = count.saturating_add(usize::from(timer != Timer::Settle));
             let Some(id) = unit else { continue };
+            self.capture_wait(look, id, timer, at);
             let state = self.shadow.state(id);
             let belongs = match timer {
                 Timer::BackoffDelay => matches!(state, StateName::Backoff | StateName::Failed),

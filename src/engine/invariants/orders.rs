@@ -18,9 +18,11 @@ impl Auditor {
             Effect::Signal { run, signal, scope } => self.signal(look, *run, *signal, *scope),
             Effect::RunStopCommand { run, unit, .. } => {
                 self.names_live_run(look, *run, "a stop command");
+                self.evidence_before_stop(look, *run, *unit);
                 self.order_down(look, *run, *unit);
             }
             Effect::Release { run } => {
+                self.evidence_before_release(look, *run);
                 let stage = self.shadow.runs.get(run).map(|run| run.stage);
                 if stage != Some(Stage::Over) {
                     look.violate(6, format!("run {} is released and is {stage:?}", run.0));
@@ -34,13 +36,16 @@ impl Auditor {
                     look.violate(17, format!("request {} is answered {fact}", request.0));
                 }
             }
-            Effect::Record(fact) => self.fact(look, fact),
+            Effect::Record(fact) => {
+                self.incident_fact(look, fact);
+                self.fact(look, fact);
+            }
+            Effect::Alert { .. } => self.alert(look, effect),
             Effect::Remember(_)
             | Effect::CancelProbe { .. }
             | Effect::RunHelper { .. }
             | Effect::CancelHelper { .. }
             | Effect::CaptureEvidence { .. }
-            | Effect::Alert { .. }
             | Effect::WatchReadyLine { .. }
             | Effect::AwaitConnection { .. }
             | Effect::ForgetConnection { .. }
@@ -63,8 +68,8 @@ impl Auditor {
                 let name = unit.map_or_else(|| "the boot".to_owned(), |unit| self.shadow.name(unit));
                 look.violate(0, format!("{name}: {what}"));
             }
-            Fact::HealthChanged { .. }
-            | Fact::RunEnded { .. }
+            Fact::HealthChanged { unit, health, .. } => self.health(look, *unit, *health),
+            Fact::RunEnded { .. }
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
@@ -179,6 +184,7 @@ impl Auditor {
         self.names_live_run(look, run, "a signal");
         let Some(found) = self.shadow.runs.get(&run) else { return };
         let unit = found.unit;
+        self.evidence_before_stop(look, run, unit);
         if signal == SignalNumber::KILL {
             self.kill(look, run, unit);
         } else {

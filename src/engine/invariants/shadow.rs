@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::effect::{Effect, Fact, Note};
-use crate::engine::event::{Ask, Event, ExitStatus, HandedCondition, Handover, UnitNote};
+use crate::engine::event::{Ask, Event, ExitStatus, HandedCondition, Handover, UnitNote, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::invariants::answers::Polls;
+use crate::engine::invariants::troubles::Troubles;
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::Timestamp;
 use crate::unit::spec::{Dependency, OnLimit, SignalNumber, UnitKind, UnitSet, UnitSpec};
@@ -75,6 +77,8 @@ pub(super) struct Shadow {
     pub(super) shutdown_since: Option<Timestamp>,
     pub(super) is_kill_all: bool,
     pub(super) late_facts: u64,
+    pub(super) troubles: Troubles,
+    pub(super) polls: Polls,
 }
 
 impl Shadow {
@@ -115,6 +119,8 @@ impl Shadow {
             shutdown_since: None,
             is_kill_all: false,
             late_facts: 0,
+            troubles: Troubles::default(),
+            polls: Polls::default(),
         }
     }
 
@@ -171,9 +177,8 @@ impl Shadow {
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
             Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
+            Event::HelperFinished { .. } | Event::EvidenceCaptured { .. } => self.troubles.is_stale(event),
             Event::KeeperConnected(_)
-            | Event::HelperFinished { .. }
-            | Event::EvidenceCaptured { .. }
             | Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
@@ -189,7 +194,15 @@ impl Shadow {
         match event {
             Event::KeeperConnected(handover) => self.take_over(handover),
             Event::RunSpawned { run, .. } => self.move_run(*run, Stage::Live),
-            Event::RunFailedToSpawn { run, .. } | Event::RunEmptied { run } => self.end_run(now, *run),
+            Event::RunFailedToSpawn { run, .. } => {
+                let unit = self.runs.get(run).map(|run| run.unit);
+                if unit.is_some_and(|unit| self.state(unit) == StateName::Starting && self.is_noted_up(unit))
+                {
+                    self.troubles.owe(*run);
+                }
+                self.end_run(now, *run);
+            }
+            Event::RunEmptied { run } => self.end_run(now, *run),
             Event::RunExited { run, exit, is_empty } => {
                 self.learn_exit(*run, *exit);
                 if *is_empty {
@@ -198,9 +211,13 @@ impl Shadow {
                     self.move_run(*run, Stage::LeaderGone);
                 }
             }
-            Event::ProbeFinished { probe, .. } => {
-                self.probes.remove(probe);
+            Event::ProbeFinished { probe, verdict } => {
+                if let Some((unit, index)) = self.probes.remove(probe) {
+                    self.learn_answer(now, unit, index, verdict);
+                }
             }
+            Event::HelperFinished { helper, .. } => self.troubles.helper_finished(*helper),
+            Event::EvidenceCaptured { unit, .. } => self.troubles.captured(*unit),
             Event::RequestReceived { request, ask } => {
                 self.pending.insert(*request);
                 self.learn_ask(now, ask);
@@ -211,9 +228,7 @@ impl Shadow {
             Event::StopCommandFinished { run, .. } => {
                 self.stop_commands.remove(run);
             }
-            Event::HelperFinished { .. }
-            | Event::EvidenceCaptured { .. }
-            | Event::Notified { .. }
+            Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
             | Event::ClockStepped
@@ -229,8 +244,24 @@ impl Shadow {
         }
         let is_task = self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Task);
         let has_passed = if is_task { exit.is_success() } else { exit.is_clean() };
+        if !has_passed && self.is_noted_up(id) {
+            self.troubles.owe(run);
+        }
         if let Some(unit) = self.unit_mut(id) {
             unit.own_end = Some(has_passed);
+        }
+    }
+
+    fn is_noted_up(&self, id: UnitId) -> bool {
+        self.unit(id).and_then(|unit| unit.note.as_ref()).is_some_and(|note| note.desired.is_up())
+    }
+
+    fn learn_answer(&mut self, now: Timestamp, unit: UnitId, index: u16, verdict: &Verdict) {
+        let ordered_at = self.live_run(unit).map(|(_, run)| run.ordered_at);
+        let set = Arc::clone(&self.set);
+        let spec = set.unit(unit).and_then(|spec| spec.health.get(usize::from(index)));
+        if let Some((spec, ordered_at)) = spec.zip(ordered_at) {
+            self.polls.learn(now, ordered_at, (unit, index), spec, verdict);
         }
     }
 
@@ -262,6 +293,7 @@ impl Shadow {
         match ask {
             Ask::Start { .. } | Ask::Restart { .. } => {
                 for id in self.with_needs(named) {
+                    self.troubles.may_start_over(id);
                     if let Some(unit) = self.unit_mut(id) {
                         unit.is_stopped_by_operator = false;
                         unit.is_spared_order &= unit.state == StateName::Stopping;
@@ -374,8 +406,14 @@ impl Shadow {
             self.shutdown_since = None; // it was asked, and lost before it was remembered
             self.is_kill_all = false;
         }
-        for id in self.set.ids() {
+        let set = Arc::clone(&self.set);
+        self.troubles.take_over(handover, &set);
+        for id in set.ids() {
             let noted = self.spec(id).and_then(|spec| handover.notes.units.get(&spec.name)).cloned();
+            let was_ready = noted
+                .as_ref()
+                .is_some_and(|note| matches!(note.life, NotedState::Ready | NotedState::Unhealthy));
+            self.polls.begin(id, was_ready);
             if let Some(unit) = self.unit_mut(id) {
                 unit.state = noted.as_ref().map_or(StateName::Inactive, |note| state_of(&note.life));
                 // What was asked and lost before it was remembered was not done.
@@ -402,10 +440,12 @@ impl Shadow {
         self.pending.clear();
         self.probes.clear();
         self.stop_commands.clear();
+        self.troubles.forget_engine();
     }
 
     /// One effect that was carried out.
     pub(super) fn carry(&mut self, now: Timestamp, effect: &Effect, is_kill_ask: bool) {
+        self.troubles.carry(effect);
         match effect {
             Effect::Remember(Note::Unit(id, note)) => {
                 let is_pause = self.is_pause(now, *id, note);
@@ -484,6 +524,7 @@ impl Shadow {
         };
         self.runs.insert(run, fresh);
         self.highest_run = self.highest_run.max(run.0);
+        self.polls.begin(id, false);
         if let Some(unit) = self.unit_mut(id) {
             unit.is_spared_order = false;
             unit.own_end = None;

@@ -242,6 +242,5 @@ impl World {
 }
 
 fn is_reload_of(spec: &UnitSpec, signal: SignalNumber) -> bool {
-    spec.stop.signal != signal
-        && spec.recover.rungs.iter().any(|rung| *rung == Rung::Reload(Reload::Signal(signal)))
+    spec.stop.signal != signal && spec.recover.rungs.contains(&Rung::Reload(Reload::Signal(signal)))
 }

@@ -69,7 +69,7 @@ impl<'a> Sections<'a> {
         let (desired, leaves_dependents) =
             self.get(1, |input| Some((desired_of(input.u8()?)?, input.flag()?)))?;
         let life = self.get(2, |input| Some((input.life(set)?, input.time()?)));
-        let (life, since) = life.unwrap_or((NotedState::Inactive, Timestamp::default()));
+        let (life, since) = life.unwrap_or_else(|| (NotedState::Inactive, Timestamp::default()));
         let starts = self.get(3, |input| Some((input.u32()?, input.times()?, input.u32()?)));
         let (attempt, starts, restarts) = starts.unwrap_or_default();
         let runs = self.get(4, |input| {
@@ -234,6 +234,7 @@ impl<'a> Reader<'a> {
             let word = match self.u8()? {
                 0 => Told::Trouble,
                 1 => Told::GaveUp,
+                2 => Told::Over,
                 _ => return None,
             };
             Some((channel, word))

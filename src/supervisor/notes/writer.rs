@@ -264,6 +264,7 @@ pub(super) fn incident_value(note: &Incident, set: &UnitSet) -> Vec<u8> {
                 out.u8(match word {
                     Told::Trouble => 0,
                     Told::GaveUp => 1,
+                    Told::Over => 2,
                 });
             }
         });
