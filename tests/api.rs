@@ -107,10 +107,14 @@ fn the_document_has_exactly_these_routes() {
     }
     let expected = [
         "GET /v1/events",
+        "GET /v1/incidents",
+        "GET /v1/incidents/{id}",
+        "GET /v1/incidents/{id}/postmortem",
         "GET /v1/openapi.json",
         "GET /v1/ping",
         "GET /v1/status",
         "GET /v1/units/{name}",
+        "GET /v1/units/{name}/impact",
         "GET /v1/units/{name}/logs",
         "GET /v1/units/{name}/why",
         "POST /v1/actions",
@@ -133,8 +137,8 @@ fn a_path_answers_the_methods_of_the_document_and_no_other() {
             if is_last {
                 continue; // Ends the fake; it has a test of its own.
             }
-            let path =
-                path.replace("{name}", "redis") + if path == "/v1/events" { "?follow=false" } else { "" };
+            let path = path.replace("{name}", "redis").replace("{id}", "2")
+                + if path == "/v1/events" { "?follow=false" } else { "" };
             let status = ask(&served, method, &path, "").status;
             assert_eq!(status != 405, is_documented, "{method} {path} answered {status}");
         }
@@ -176,6 +180,20 @@ const CLAIMS: &[Claim] = &[
     claim("get", "/v1/units/{name}/why", "/v1/units/web@1/why", "", 200),
     claim("get", "/v1/units/{name}/why", "/v1/units/web/why", "", 200),
     claim("get", "/v1/units/{name}/why", "/v1/units/reids/why", "", 404),
+    claim("get", "/v1/units/{name}/why", "/v1/units/worker/why", "", 200),
+    claim("get", "/v1/units/{name}/impact", "/v1/units/redis/impact", "", 200),
+    claim("get", "/v1/units/{name}/impact", "/v1/units/web/impact", "", 200),
+    claim("get", "/v1/units/{name}/impact", "/v1/units/reids/impact", "", 404),
+    claim("get", "/v1/incidents", "/v1/incidents", "", 200),
+    claim("get", "/v1/incidents", "/v1/incidents?open&since=2026-11-20T06:00:00Z&unit=worker", "", 200),
+    claim("get", "/v1/incidents", "/v1/incidents?since=soon", "", 400),
+    claim("get", "/v1/incidents", "/v1/incidents?unit=reids", "", 404),
+    claim("get", "/v1/incidents/{id}", "/v1/incidents/2", "", 200),
+    claim("get", "/v1/incidents/{id}", "/v1/incidents/1", "", 200),
+    claim("get", "/v1/incidents/{id}", "/v1/incidents/9", "", 404),
+    claim("get", "/v1/incidents/{id}", "/v1/incidents/last", "", 400),
+    claim("get", "/v1/incidents/{id}/postmortem", "/v1/incidents/1/postmortem", "", 200),
+    claim("get", "/v1/incidents/{id}/postmortem", "/v1/incidents/9/postmortem", "", 404),
     claim("post", "/v1/units/{name}/start", "/v1/units/redis/start", "", 200),
     claim("post", "/v1/units/{name}/start", "/v1/units/worker/start", "{}", 200),
     claim("post", "/v1/units/{name}/start", "/v1/units/mail/start", "", 409),
@@ -232,6 +250,40 @@ fn every_answer_is_what_the_document_says() {
         item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
     });
     assert_eq!(answered, documented.collect::<BTreeSet<_>>(), "every route has a claim");
+}
+
+#[test]
+fn incidents_are_listed_by_what_is_asked_for() {
+    let served = Served::new(Fake::new());
+    let ids = |query: &str| {
+        let list = ask(&served, "GET", &format!("/v1/incidents{query}"), "").json();
+        let ids = list["incidents"].as_array().unwrap().iter().map(|one| one["id"].as_u64().unwrap());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(""), [2, 1], "the newest first");
+    assert_eq!(ids("?open"), [2]);
+    assert_eq!(ids("?unit=redis"), [1], "its own");
+    assert_eq!(ids("?unit=worker"), [2, 1], "its own and what reached it");
+    assert_eq!(ids("?since=2026-11-20T06:00:00Z"), [2]);
+}
+
+#[test]
+fn why_names_the_probable_cause_and_the_fact_that_it_rests_on() {
+    let served = Served::new(Fake::new());
+    let why = ask(&served, "GET", "/v1/units/worker/why", "").json()["units"][0].clone();
+    assert_eq!((why["incident"].as_u64(), why["cause"]["rule"].as_str()), (Some(2), Some("port_in_use")));
+    assert_eq!(why["cause"]["rests_on"], "bind: Address already in use");
+    assert_eq!(ask(&served, "GET", "/v1/units/redis/why", "").json()["units"][0]["cause"], Value::Null);
+}
+
+#[test]
+fn the_impact_of_a_unit_is_told_nearest_first_with_how_each_is_bound() {
+    let served = Served::new(Fake::new());
+    let reaches = ask(&served, "GET", "/v1/units/redis/impact", "").json()["units"][0]["reaches"].clone();
+    let told: Vec<_> = reaches.as_array().unwrap().iter().map(|one| one["unit"].as_str().unwrap()).collect();
+    assert_eq!(told, ["web@1", "worker"]);
+    assert_eq!(reaches[1]["slo"], "99.95%");
+    assert_eq!((&reaches[1]["condition"], &reaches[1]["phase"]), (&json!("healthy"), &json!("edge")));
 }
 
 #[test]

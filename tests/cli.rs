@@ -120,12 +120,14 @@ fn wrong_usage_ends_with_2_and_says_what_is_right() {
 #[test]
 fn without_a_supervisor_every_question_ends_with_3_and_a_way_out() {
     let home = empty_home();
-    let questions: [&[&str]; 8] = [
+    let questions: [&[&str]; 10] = [
         &["status"],
         &["status", "--json"],
         &["status", "--watch"],
         &["start", "redis"],
         &["why", "redis"],
+        &["impact", "redis"],
+        &["incidents"],
         &["events"],
         &["logs", "redis"],
         &["shutdown"],
@@ -244,6 +246,7 @@ fn a_mistyped_unit_ends_with_1_and_the_name_that_was_meant() {
         &["status", "redis", "reids"],
         &["stop", "reids"],
         &["why", "reids"],
+        &["impact", "reids"],
         &["logs", "reids"],
         &["logs", "-f", "reids"],
         &["events", "-f", "reids"],
@@ -291,6 +294,55 @@ fn why_goes_down_to_the_cause() {
         said(&output),
         "web@1 is waiting: waits for redis to be healthy\n  redis is ready: PONG in 0.3 ms\n"
     );
+}
+
+#[test]
+fn why_says_what_it_rests_on() {
+    let served = Served::new(Fake::new());
+    let output = mcsup(&served.home, &["why", "worker"]);
+    assert_ends(&output, 0);
+    assert_eq!(
+        said(&output),
+        "worker is failed: gave up after 9 starts: exited with 1\n  \
+         because 0.0.0.0:8080 is taken by python3 (pid 77) (rests on: bind: Address already in use)\n  \
+         `mcsup incidents 2` tells the whole story\n"
+    );
+}
+
+#[test]
+fn the_incidents_are_a_table_and_one_alone_is_a_story() {
+    let served = Served::new(Fake::new());
+    let list = mcsup(&served.home, &["incidents"]);
+    assert_ends(&list, 1);
+    let lines: Vec<String> = said(&list).lines().map(mask_spans).collect();
+    assert_golden("incidents.txt", &(lines.join("\n") + "\n"));
+    // Nothing of it changes any more.
+    let over = mcsup(&served.home, &["incidents", "1"]);
+    assert_ends(&over, 0);
+    assert_golden("incident.txt", &said(&over));
+    assert_ends(&mcsup(&served.home, &["incidents", "2"]), 1);
+    let page = mcsup(&served.home, &["incidents", "1", "--postmortem"]);
+    assert_ends(&page, 0);
+    assert!(said(&page).starts_with("# Incident 1: redis\n"), "{}", said(&page));
+    let json = mcsup(&served.home, &["incidents", "2", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["evidence"]["causes"][0]["rule"], "port_in_use");
+    let missing = mcsup(&served.home, &["incidents", "9"]);
+    assert_ends(&missing, 1);
+    assert!(complained(&missing).contains("nothing is kept of an incident 9"), "{}", complained(&missing));
+    assert_ends(&mcsup(&served.home, &["incidents", "--postmortem"]), 2);
+    assert_ends(&mcsup(&served.home, &["incidents", "--since", "soon"]), 2);
+    let none = mcsup(&served.home, &["incidents", "--since", "2030-01-01"]);
+    assert_ends(&none, 0);
+}
+
+#[test]
+fn the_impact_of_a_unit_is_a_table() {
+    let served = Served::new(Fake::new());
+    let impact = mcsup(&served.home, &["impact", "redis"]);
+    assert_ends(&impact, 0);
+    assert_golden("impact.txt", &said(&impact));
+    assert_eq!(said(&mcsup(&served.home, &["impact", "worker"])), "nothing depends on worker\n");
 }
 
 #[test]

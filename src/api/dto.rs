@@ -144,6 +144,123 @@ pub struct Whys {
 pub struct Why {
     pub unit: String,
     pub chain: Vec<WhyLink>,
+    /// Number of the open incident that explains it.
+    #[serde(default)]
+    pub incident: Option<u64>,
+    /// What probably caused that incident; null while nobody knows.
+    #[serde(default)]
+    pub cause: Option<ProbableCause>,
+}
+
+/// A guess, with the fact that it rests on.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ProbableCause {
+    /// Such as `port_in_use`.
+    pub rule: String,
+    /// A rank from 0 to 100, no probability.
+    pub score: u8,
+    pub text: String,
+    pub rests_on: String,
+}
+
+/// Spells of trouble, the newest first.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Incidents {
+    pub incidents: Vec<Incident>,
+    /// Over all of that span, whatever else was asked for.
+    pub times: IncidentTimes,
+    /// Why some may be missing from the list; empty when none is.
+    pub gap: String,
+}
+
+/// How long it took to notice and to mend. Null: there was none to take it of.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct IncidentTimes {
+    pub incidents: u64,
+    pub open: u64,
+    pub mttd_mean_ms: Option<u64>,
+    pub mttd_median_ms: Option<u64>,
+    pub mttr_mean_ms: Option<u64>,
+    pub mttr_median_ms: Option<u64>,
+}
+
+/// One spell of trouble.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Incident {
+    pub id: u64,
+    /// It is not over.
+    pub open: bool,
+    /// Where it began; null for the boot's own.
+    pub unit: Option<String>,
+    /// When the trouble began, as far as anybody can tell, in RFC 3339.
+    pub started: String,
+    pub detected: String,
+    pub recovered: Option<String>,
+    /// The other units that it reached.
+    pub affected: Vec<String>,
+    /// What was seen.
+    pub failure: String,
+    /// The most probable cause; empty when none was found.
+    pub cause: String,
+    /// What ended it, or that it was given up; empty while it is tried.
+    pub verdict: String,
+}
+
+/// All that is kept of one incident.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct IncidentDetail {
+    pub incident: Incident,
+    /// Where its files are.
+    pub directory: String,
+    /// The most probable first.
+    pub causes: Vec<ProbableCause>,
+    /// What could not be captured, each with why.
+    pub missing: Vec<String>,
+    /// Oldest first.
+    pub timeline: Vec<Moment>,
+    /// As in `evidence.json`; null when none is kept.
+    pub evidence: Option<serde_json::Value>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Moment {
+    pub at: String,
+    pub unit: Option<String>,
+    /// Such as `opened`, `state`, `probe`, `rung`, `evidence` or `closed`.
+    pub kind: String,
+    pub text: String,
+}
+
+/// For each of the units that a name means, whom it reaches.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Impacts {
+    pub units: Vec<UnitImpact>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct UnitImpact {
+    pub unit: String,
+    /// All that depends on it, directly or through others, the nearest first.
+    pub reaches: Vec<Reached>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Reached {
+    pub unit: String,
+    /// The unit that it depends on itself.
+    pub through: String,
+    /// `started`, `healthy` or `completed`.
+    pub condition: String,
+    /// Every edge of the way requires.
+    pub required: bool,
+    /// `none`, `restart` or `stop`.
+    pub follow: String,
+    /// 1: directly.
+    pub distance: u32,
+    pub phase: String,
+    pub state: String,
+    /// Such as `99.95%`.
+    pub slo: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -161,7 +278,8 @@ pub struct Event {
     /// In RFC 3339.
     pub at: String,
     /// `state-changed`, `health-changed`, `run-ended`, `phase-opened`, `booted`, `phase-held`,
-    /// `incident-opened`, `incident-closed`, `unkillable`, `adopted`, `request-served`,
+    /// `incident-opened`, `incident-joined`, `incident-merged`, `incident-left`, `incident-closed`,
+    /// `evidence-incomplete`, `rung-tried`, `rung-ended`, `status-told`, `unkillable`, `adopted`, `request-served`,
     /// `shutdown-began`, `bug-found` or `lagged`.
     pub kind: String,
     pub unit: Option<String>,
@@ -173,7 +291,7 @@ pub struct Event {
     /// Of `state-changed`: the state after.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// Of `incident-opened` and `incident-closed`.
+    /// Of what belongs to an incident.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub incident: Option<u64>,
     /// Of `lagged`: how many events this client will never see.

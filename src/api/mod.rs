@@ -13,6 +13,7 @@ pub mod body;
 mod status;
 mod actions;
 mod events;
+mod incidents;
 mod logs;
 pub mod routes;
 pub mod openapi;

@@ -18,6 +18,8 @@ pub enum Problem {
         unit: String,
         nearest: Vec<String>,
     },
+    /// Nothing is kept of an incident with this number.
+    UnknownIncident(u64),
     MethodNotAllowed,
     /// The client took too long to send its body.
     TooSlow,
@@ -37,7 +39,7 @@ impl Problem {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotPermitted(_) => StatusCode::FORBIDDEN,
-            Self::NoRoute(_) | Self::UnknownUnit { .. } => StatusCode::NOT_FOUND,
+            Self::NoRoute(_) | Self::UnknownUnit { .. } | Self::UnknownIncident(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_) => StatusCode::CONFLICT,
@@ -59,6 +61,7 @@ impl Problem {
                 Self::BadRequest(_)
                 | Self::NotPermitted(_)
                 | Self::NoRoute(_)
+                | Self::UnknownIncident(_)
                 | Self::MethodNotAllowed
                 | Self::TooSlow
                 | Self::Refused(_)
@@ -76,6 +79,7 @@ impl Problem {
             Self::NotPermitted(_) => ("not-permitted", "not permitted"),
             Self::NoRoute(_) => ("no-route", "no such path"),
             Self::UnknownUnit { .. } => ("unknown-unit", "no such unit"),
+            Self::UnknownIncident(_) => ("unknown-incident", "no such incident"),
             Self::MethodNotAllowed => ("method-not-allowed", "this path has no such method"),
             Self::TooSlow => ("too-slow", "the body took too long"),
             Self::Refused(_) => ("refused", "refused"),
@@ -92,6 +96,7 @@ impl Problem {
             Self::Busy(why) | Self::Broken(why) => why.clone(),
             Self::NoRoute(path) => format!("nothing answers at {path}; see /v1/openapi.json"),
             Self::UnknownUnit { unit, .. } => format!("no unit is called `{unit}`"),
+            Self::UnknownIncident(id) => format!("nothing is kept of an incident {id}"),
             Self::MethodNotAllowed => "see /v1/openapi.json for the methods of each path".to_owned(),
             Self::TooSlow => "the whole body must arrive within 10 s".to_owned(),
             Self::TooLarge => "a body may hold at most 1 MiB".to_owned(),

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::api::Shared;
 use crate::api::body::MOST_BODY_BYTES;
 use crate::api::problem::Problem;
-use crate::api::{actions, events, logs, openapi, status};
+use crate::api::{actions, events, incidents, logs, openapi, status};
 
 pub(crate) fn router(shared: Shared) -> Router {
     let (router, _document) = annotated().split_for_parts();
@@ -28,6 +28,10 @@ pub(crate) fn annotated() -> OpenApiRouter<Shared> {
         .routes(routes!(status::status))
         .routes(routes!(status::unit))
         .routes(routes!(status::why))
+        .routes(routes!(incidents::impact))
+        .routes(routes!(incidents::incidents))
+        .routes(routes!(incidents::one))
+        .routes(routes!(incidents::postmortem))
         .routes(routes!(actions::start))
         .routes(routes!(actions::stop))
         .routes(routes!(actions::restart))

@@ -12,10 +12,11 @@ use crate::api::Shared;
 use crate::api::caller::MayLook;
 use crate::api::dto;
 use crate::api::events::event;
+use crate::api::incidents;
 use crate::api::parameters::Parameters;
 use crate::api::problem::Problem;
 use crate::engine::event::ExitStatus;
-use crate::engine::status::UnitStatus;
+use crate::engine::status::{UnitStatus, WhyLink};
 use crate::engine::time::{Timestamp, WallTime};
 use crate::supervisor::handle::{EventRecord, StatusTable};
 use crate::supervisor::words::{name_of, phase_name, unit_of};
@@ -114,20 +115,37 @@ pub(crate) async fn why(
     State(shared): State<Shared>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let set = shared.handle.status(Some(Vec::new())).await?.set;
+    let table = shared.handle.status(None).await?;
+    let set = Arc::clone(&table.set);
     let mut units = Vec::new();
     for id in named(&set, &name)? {
         let Some(spec) = set.unit(id) else { continue };
         let chain = shared.handle.why(spec.name.clone()).await?;
         let chain = chain.ok_or_else(|| unknown(&set, spec.name.as_str()))?;
+        let incident = incident_of(&table, &chain);
+        let cause = match incident {
+            Some(incident) => shared.handle.cause(incident).await?,
+            None => None,
+        };
         let links = chain.into_iter().map(|link| dto::WhyLink {
             unit: name_of(&set, link.unit).to_owned(),
             state: link.state.as_str().to_owned(),
             text: link.text,
         });
-        units.push(dto::Why { unit: spec.name.to_string(), chain: links.collect() });
+        units.push(dto::Why {
+            unit: spec.name.to_string(),
+            chain: links.collect(),
+            incident,
+            cause: cause.as_ref().map(incidents::cause),
+        });
     }
     Ok(json(&dto::Whys { units }, 1024))
+}
+
+/// The incident that explains the chain: that of the link nearest to the cause.
+fn incident_of(table: &StatusTable, chain: &[WhyLink]) -> Option<u64> {
+    let incident = |link: &WhyLink| table.units.iter().find(|status| status.unit == link.unit)?.incident;
+    chain.iter().rev().find_map(incident).map(|incident| incident.0)
 }
 
 /// The units that a name means, at least one.
@@ -255,7 +273,7 @@ fn recent(spec: &UnitSpec, events: &[Arc<EventRecord>]) -> Vec<dto::Event> {
     recent
 }
 
-fn condition(condition: Condition) -> &'static str {
+pub(crate) fn condition(condition: Condition) -> &'static str {
     match condition {
         Condition::Started => "started",
         Condition::Healthy => "healthy",
@@ -263,7 +281,7 @@ fn condition(condition: Condition) -> &'static str {
     }
 }
 
-fn follow(follow: Follow) -> &'static str {
+pub(crate) fn follow(follow: Follow) -> &'static str {
     match follow {
         Follow::None => "none",
         Follow::Restart => "restart",

@@ -16,6 +16,8 @@ pub(crate) mod act;
 pub(crate) mod logs;
 pub(crate) mod events;
 pub(crate) mod why;
+pub(crate) mod incidents;
+pub(crate) mod impact;
 pub(crate) mod shutdown;
 pub(crate) mod completions;
 
@@ -56,7 +58,9 @@ enum Command {
     Kill(act::KillArgs),
     Logs(logs::Args),
     Events(events::Args),
+    Incidents(incidents::Args),
     Why(why::Args),
+    Impact(impact::Args),
     Shutdown(shutdown::Args),
     Schema(schema::SchemaArgs),
     Completions(completions::Args),
@@ -88,7 +92,9 @@ impl Command {
             Self::Kill(args) => act::kill(args, home),
             Self::Logs(args) => logs::run(&args, home),
             Self::Events(args) => events::run(args, home),
+            Self::Incidents(args) => incidents::run(&args, home),
             Self::Why(args) => why::run(&args, home),
+            Self::Impact(args) => impact::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
             Self::Schema(args) => return schema::run(args),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),

@@ -6,7 +6,7 @@ use crate::api::dto::{Why, Whys};
 use crate::api::parameters::encode;
 use crate::cli::client::{Client, block_on, read};
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::render::{Paint, one_line, out, state_colour};
+use crate::cli::render::{Colour, Paint, one_line, out, state_colour};
 
 /// Say why a unit is in its state, down to the cause
 #[derive(Debug, clap::Args)]
@@ -40,5 +40,15 @@ fn chain(why: &Why, paint: Paint) -> String {
         let state = paint.paint(state_colour(&link.state), &link.state);
         format!("{:width$}{} is {state}: {}\n", "", link.unit, one_line(&link.text), width = depth * 2)
     });
-    lines.collect()
+    let mut text: String = lines.collect();
+    let width = why.chain.len() * 2;
+    if let Some(cause) = &why.cause {
+        let (said, fact) = (one_line(&cause.text), one_line(&cause.rests_on));
+        text += &format!("{:width$}because {said} (rests on: {fact})\n", "");
+    }
+    if let Some(incident) = why.incident {
+        let hint = paint.paint(Colour::Faint, &format!("`mcsup incidents {incident}` tells the whole story"));
+        text += &format!("{:width$}{hint}\n", "");
+    }
+    text
 }

@@ -54,6 +54,8 @@ pub struct Handover {
     pub runs: Vec<HandedRun>,
     /// No run of this machine has this number or a higher one, not even one of another instance.
     pub first_run: u64,
+    /// The highest number that an incident of an earlier boot has.
+    pub last_incident: u64,
     pub notes: Notes,
 }
 

@@ -25,7 +25,7 @@ impl Engine {
             return self.late(); // the supervisor moves its runs to a new keeper by itself
         }
         self.boot.has_begun = true;
-        let Handover { runs, first_run, mut notes } = handover;
+        let Handover { runs, first_run, last_incident, mut notes } = handover;
         let highest = runs.iter().map(|run| run.run.0);
         let noted = notes.units.values().filter_map(|note| note.last_run.map(|run| run.0));
         let highest_known = highest.chain(noted).max().unwrap_or(0);
@@ -33,6 +33,7 @@ impl Engine {
         if let Some(note) = notes.boot.take() {
             self.restore_boot(&note);
         }
+        self.last_incident = self.last_incident.max(last_incident);
         let set = Arc::clone(&self.set);
         for (id, spec) in set.ids().zip(&set.units) {
             match notes.units.remove(&spec.name) {

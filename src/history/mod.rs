@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -67,6 +68,9 @@ impl fmt::Display for Unavailable {
 }
 
 impl std::error::Error for Unavailable {}
+
+/// Asked at once; outlives whom it was asked of.
+pub type Answer<T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send>>;
 
 type Question = Box<dyn FnOnce(Result<&Connection, Unavailable>) + Send>;
 type Prepare = Box<dyn FnMut(&Connection) -> rusqlite::Result<()> + Send>;
@@ -153,46 +157,46 @@ impl History {
     ///
     /// # Errors
     /// When the history is off, or too many ask.
-    pub async fn incidents(&self, since_millis: u64, most: u32) -> Result<Vec<IncidentRow>, Unavailable> {
-        self.ask(move |database| database::incidents(database, since_millis, most)).await
+    pub fn incidents(&self, since_millis: u64, most: u32) -> Answer<Vec<IncidentRow>> {
+        self.ask(move |database| database::incidents(database, since_millis, most))
     }
 
     /// # Errors
     /// As [`History::incidents`].
-    pub async fn incident(&self, id: u64) -> Result<Option<IncidentRow>, Unavailable> {
-        self.ask(move |database| database::incident(database, id)).await
+    pub fn incident(&self, id: u64) -> Answer<Option<IncidentRow>> {
+        self.ask(move |database| database::incident(database, id))
     }
 
     /// What happened to one incident, oldest first.
     ///
     /// # Errors
     /// As [`History::incidents`].
-    pub async fn facts_of(&self, incident: u64) -> Result<Vec<FactRow>, Unavailable> {
-        self.ask(move |database| database::facts_of(database, incident)).await
+    pub fn facts_of(&self, incident: u64) -> Answer<Vec<FactRow>> {
+        self.ask(move |database| database::facts_of(database, incident))
     }
 
     /// A unit's last runs, the newest first.
     ///
     /// # Errors
     /// As [`History::incidents`].
-    pub async fn runs_of(&self, unit: String, most: u32) -> Result<Vec<RunRow>, Unavailable> {
-        self.ask(move |database| database::runs_of(database, &unit, most)).await
+    pub fn runs_of(&self, unit: String, most: u32) -> Answer<Vec<RunRow>> {
+        self.ask(move |database| database::runs_of(database, &unit, most))
     }
 
     /// Sums over the incidents opened in `[since, until)`.
     ///
     /// # Errors
     /// As [`History::incidents`].
-    pub async fn window(&self, since_millis: u64, until_millis: u64) -> Result<Window, Unavailable> {
-        self.ask(move |database| database::window(database, since_millis, until_millis)).await
+    pub fn window(&self, since_millis: u64, until_millis: u64) -> Answer<Window> {
+        self.ask(move |database| database::window(database, since_millis, until_millis))
     }
 
     /// The highest number that an incident ever had here; a new one gets a higher one.
     ///
     /// # Errors
     /// As [`History::incidents`].
-    pub async fn last_incident(&self) -> Result<u64, Unavailable> {
-        self.ask(database::last_incident).await
+    pub fn last_incident(&self) -> Answer<u64> {
+        self.ask(database::last_incident)
     }
 
     /// Writes what waits, for as long as `limit` at most.
@@ -205,25 +209,28 @@ impl History {
         }
     }
 
-    async fn ask<T: Send + 'static>(
+    fn ask<T: Send + 'static>(
         &self,
         look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Unavailable> {
+    ) -> Answer<T> {
         let (answer, answered) = oneshot::channel();
         let question: Question = Box::new(move |database| {
             let looked = |database| look(database).map_err(|error| Unavailable(error.to_string()));
             // Whoever asked may be gone.
             answer.send(database.and_then(looked)).ok();
         });
-        {
-            let mut state = self.shared.lock();
-            if state.questions.len() >= QUESTIONS {
-                return Err(Unavailable("too many questions wait".to_owned()));
-            }
+        let mut state = self.shared.lock();
+        let is_room = state.questions.len() < QUESTIONS;
+        if is_room {
             state.questions.push_back(question);
             self.shared.work.notify_one();
         }
-        answered.await.unwrap_or_else(|_gone| Err(Unavailable("its thread has ended".to_owned())))
+        Box::pin(async move {
+            if !is_room {
+                return Err(Unavailable("too many questions wait".to_owned()));
+            }
+            answered.await.unwrap_or_else(|_gone| Err(Unavailable("its thread has ended".to_owned())))
+        })
     }
 }
 

@@ -57,6 +57,8 @@ pub struct Evidence {
     pub affected: Vec<String>,
     /// What was tried, in order.
     pub rungs: Vec<RungTried>,
+    /// Channels that were told of it, and hear when it is over.
+    pub alerted: Vec<String>,
     /// What ended it, in a sentence; empty while it is open.
     pub healed_by: String,
     /// The most probable first.

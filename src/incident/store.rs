@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! evidence.json    all that is known, see `evidence`
+//! evidence-U.json  the same of unit U, which the incident reached
 //! log.txt          the last lines of the log, as they were
 //! timeline.jsonl   what happened, a line each, in order
 //! postmortem.md    when somebody asked for it
@@ -74,6 +75,32 @@ impl Store {
         log.push('\n');
         replace(&dir.join(LOG), log.as_bytes())?;
         self.prune(evidence.incident)
+    }
+
+    /// Changes what was kept of this incident, where something was.
+    ///
+    /// # Errors
+    /// As [`Store::read`] and [`Store::keep`].
+    pub fn update(&self, incident: u64, change: impl FnOnce(&mut Evidence)) -> io::Result<()> {
+        let path = self.path_of(incident).join(EVIDENCE);
+        let Some(text) = read_if_there(&path)? else { return Ok(()) };
+        let mut evidence: Evidence = serde_json::from_slice(&text)?;
+        change(&mut evidence);
+        let mut text = serde_json::to_vec_pretty(&evidence)?;
+        text.push(b'\n');
+        replace(&path, &text)
+    }
+
+    /// Keeps the evidence of another unit that the incident reached, beside that of the first.
+    ///
+    /// # Errors
+    /// As [`Store::keep`].
+    pub fn keep_beside(&self, evidence: &Evidence) -> io::Result<()> {
+        let dir = self.path_of(evidence.incident);
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let mut text = serde_json::to_vec_pretty(evidence)?;
+        text.push(b'\n');
+        replace(&dir.join(format!("evidence-{}.json", evidence.unit)), &text)
     }
 
     /// Adds to the timeline, which is begun when it is not there.
@@ -171,10 +198,39 @@ impl Archive {
         Self { store, threads: Threads::new("incidents", 1) }
     }
 
+    pub fn path_of(&self, incident: u64) -> PathBuf {
+        self.store.path_of(incident)
+    }
+
     /// # Errors
     /// As [`Store::keep`]; `TimedOut` when the disk takes longer than `limit`.
     pub async fn keep(&self, evidence: Evidence, limit: Duration) -> io::Result<()> {
         self.ask(limit, move |store| store.keep(&evidence)).await
+    }
+
+    /// # Errors
+    /// As [`Store::keep_beside`]; `TimedOut` when the disk takes longer than `limit`.
+    pub async fn keep_beside(&self, evidence: Evidence, limit: Duration) -> io::Result<()> {
+        self.ask(limit, move |store| store.keep_beside(&evidence)).await
+    }
+
+    /// # Errors
+    /// As [`Store::update`]; `TimedOut`.
+    pub async fn update(
+        &self,
+        incident: u64,
+        change: impl FnOnce(&mut Evidence) + Send + 'static,
+        limit: Duration,
+    ) -> io::Result<()> {
+        self.ask(limit, move |store| store.update(incident, change)).await
+    }
+
+    /// The newest that are kept, the newest first.
+    ///
+    /// # Errors
+    /// As [`Store::list`]; `TimedOut`.
+    pub async fn newest(&self, most: usize, limit: Duration) -> io::Result<Vec<u64>> {
+        self.ask(limit, move |store| Ok(store.list()?.into_iter().rev().take(most).collect())).await
     }
 
     /// # Errors

@@ -131,6 +131,7 @@ impl Table {
         Handover {
             runs: self.rows.iter().filter(|(_, row)| !row.is_released).filter_map(hand).collect(),
             first_run: 1,
+            last_incident: 0,
             notes: self.notes.clone(),
         }
     }

@@ -8,13 +8,16 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::engine::Engine;
 use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
 use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::proc::run_tag;
+use crate::supervisor::chronicle::{Chronicle, Telling, is_for_the_chronicle};
 use crate::supervisor::clock;
+use crate::supervisor::evidence::{Wanted, Witness};
 use crate::supervisor::helpers::{Helpers, Purpose};
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::identity;
@@ -44,7 +47,7 @@ pub(crate) struct Executor {
     /// What effects brought about at once: the loop gives it to the engine next.
     pub(crate) news: VecDeque<Event>,
     /// Facts, and pairs for the journal: told when the keeper has its orders, which they would hold up.
-    untold: Vec<Untold>,
+    pub(crate) untold: Vec<Untold>,
     /// The engine is done; this is the status to end with.
     pub(crate) exit: Option<u8>,
     /// The boot is done (or was before us): what it needed can be given back at the next rest.
@@ -53,14 +56,19 @@ pub(crate) struct Executor {
     pub(crate) lost: Option<io::Error>,
     /// Programs of launches that the keeper works on, to name in a failure.
     pub(crate) programs: BTreeMap<u64, Box<str>>,
-    probes: Probes,
-    outlet: Outlet,
+    pub(crate) witness: Witness,
+    pub(crate) chronicle: Chronicle,
+    /// Whatever is measured from here on is no longer the boot.
+    pub(crate) is_booted: bool,
+    pub(crate) probes: Probes,
+    pub(crate) outlet: Outlet,
 }
 
 /// What waits for the end of a turn.
 #[derive(Debug)]
-enum Untold {
+pub(crate) enum Untold {
     Fact(Now, Fact),
+    Telling(Telling),
     Noted(Vec<u8>, Vec<u8>),
 }
 
@@ -70,6 +78,8 @@ impl Executor {
         link: KeeperLink,
         journal: Journal,
         observer: Observer,
+        witness: Witness,
+        chronicle: Chronicle,
         outlet: Outlet,
     ) -> Self {
         Self {
@@ -87,17 +97,23 @@ impl Executor {
             is_over_its_boot: false,
             lost: None,
             programs: BTreeMap::new(),
+            witness,
+            chronicle,
+            is_booted: false,
             probes: Probes::new(outlet.clone()),
             outlet,
         }
     }
 
     /// Begins everything, in order.
-    pub(crate) fn execute(&mut self, now: Now, effects: Effects) {
+    pub(crate) fn execute(&mut self, now: Now, effects: Effects, engine: &Engine) {
         for effect in effects.0 {
             match effect {
                 Effect::Remember(note) => self.remember(&note),
-                Effect::Record(fact) => self.untold.push(Untold::Fact(now, fact)),
+                Effect::Record(fact) => {
+                    self.overhear(&fact);
+                    self.untold.push(Untold::Fact(now, fact));
+                }
                 Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
                 Effect::RunStopCommand { run, unit, timeout } => {
                     self.run_stop_command(now, run, unit, timeout);
@@ -106,13 +122,16 @@ impl Executor {
                     self.signal(run, signal, translate::scope(scope));
                 }
                 Effect::Release { run } => self.release(run),
-                Effect::StartProbe { probe, unit, index } => self.start_probe(now, probe, unit, index),
+                Effect::StartProbe { probe, unit, index } => {
+                    self.start_probe(now, probe, unit, index, engine)
+                }
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
-                // Nobody keeps evidence yet, so nobody waits for it.
-                Effect::CaptureEvidence { incident, unit, run, cause: _ } => {
-                    let is_complete = true;
-                    self.news.push_back(Event::EvidenceCaptured { incident, unit, run, is_complete });
+                Effect::CaptureEvidence { incident, unit, run, cause } => {
+                    self.capture(now, Wanted { incident, unit, run, cause }, engine);
+                }
+                Effect::Alert { incident, unit, channel, text } => {
+                    self.alert(now, incident, unit, channel, text);
                 }
                 // Nobody runs repairs yet: the next rung follows.
                 Effect::RunHelper { helper, .. } => {
@@ -120,7 +139,6 @@ impl Executor {
                     self.news.push_back(Event::HelperFinished { helper, outcome, said: "".into() });
                 }
                 Effect::CancelHelper { .. }
-                | Effect::Alert { .. }
                 | Effect::WatchReadyLine { .. }
                 | Effect::AwaitConnection { .. }
                 | Effect::ForgetConnection { .. } => {} // the engine gives none yet
@@ -156,6 +174,7 @@ impl Executor {
             for one in std::mem::take(&mut self.untold) {
                 match one {
                     Untold::Fact(now, fact) => self.record(now, fact),
+                    Untold::Telling(telling) => self.chronicle.tell(telling),
                     Untold::Noted(key, value) => self.journal.noted(key, value),
                 }
             }
@@ -190,6 +209,10 @@ impl Executor {
             self.remember_pair(key, value);
         }
         self.is_over_its_boot |= fact == Fact::Booted;
+        self.is_booted |= fact == Fact::Booted;
+        if is_for_the_chronicle(&fact) {
+            self.chronicle.tell(Telling::Fact(now, fact.clone()));
+        }
         self.observer.record(fact, now);
     }
 
@@ -320,6 +343,9 @@ impl Executor {
         match self.holdings.stage(run.0) {
             Some(Stage::Unverified(process)) => self.refuse_to_signal(run, process),
             Some(Stage::Ordered | Stage::Live(_) | Stage::Exited(_)) => {
+                if let Some(holding) = self.holdings.runs.get_mut(&run.0) {
+                    holding.is_signalled = true;
+                }
                 let order = Order::Signal { run: run.0, signal: signal.0, scope };
                 if let Some(order) = self.starts.after(run.0, order) {
                     self.send(&order, &[]);
@@ -354,7 +380,7 @@ impl Executor {
         self.send(&Order::Release { run: run.0 }, &[]);
     }
 
-    fn start_probe(&mut self, now: Now, probe: ProbeRunId, unit: UnitId, index: u16) {
+    fn start_probe(&mut self, now: Now, probe: ProbeRunId, unit: UnitId, index: u16, engine: &Engine) {
         let set = Arc::clone(&self.ground.set);
         let spec = set.unit(unit);
         let Some((name, spec)) =
@@ -365,6 +391,10 @@ impl Executor {
             return;
         };
         let limit = spec.timeout;
+        self.witness.probe_began(probe, unit, index, now);
+        if let ProbeKind::Check(expression) = &spec.kind {
+            return self.begin_check(now, probe, expression.clone(), limit, engine);
+        }
         if matches!(spec.kind, ProbeKind::Exec { .. }) {
             return self.begin_helper(now, unit, What::Probe { index }, Purpose::Probe(probe), limit);
         }
@@ -379,6 +409,7 @@ impl Executor {
     }
 
     fn cancel_probe(&mut self, now: Now, probe: ProbeRunId) {
+        self.witness.probe_ended(probe, None, now);
         if self.probes.cancel(probe) {
             return;
         }
@@ -443,6 +474,7 @@ impl Executor {
         }
         self.holdings.exited(run, is_empty);
         self.let_foreign_go(run, is_empty).then_some(())?;
+        self.remember_end(now, run, exit);
         Some(Event::RunExited { run: RunId(run), exit, is_empty })
     }
 

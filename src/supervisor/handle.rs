@@ -12,6 +12,12 @@ use crate::engine::time::{Timestamp, WallTime};
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
+pub use crate::history::row::{IncidentRow, Window};
+pub use crate::incident::cause::{Cause, Rule};
+pub use crate::incident::evidence::Evidence;
+pub use crate::incident::store::Moment;
+pub use crate::supervisor::chronicle::{IncidentList, IncidentStory, Listed, Question};
+
 /// A message to the loop.
 #[derive(Debug)]
 pub enum Query {
@@ -33,6 +39,8 @@ pub enum Query {
         after: u64,
         reply: oneshot::Sender<Subscription>,
     },
+    /// About incidents, which somebody else answers.
+    Chronicle(Question),
 }
 
 /// A consistent picture of one instant.
@@ -98,6 +106,30 @@ impl Handle {
     /// When the supervisor has ended.
     pub async fn events(&self, after: u64) -> Result<Subscription, Gone> {
         self.query(|reply| Query::Events { after, reply }).await
+    }
+
+    /// Incidents detected at that moment or later.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn incidents(&self, since_millis: u64) -> Result<IncidentList, Gone> {
+        self.query(|reply| Query::Chronicle(Question::Incidents { since_millis, reply })).await
+    }
+
+    /// `None`: nothing is known of such an incident.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn incident(&self, id: u64) -> Result<Option<IncidentStory>, Gone> {
+        self.query(|reply| Query::Chronicle(Question::Incident { id, reply })).await
+    }
+
+    /// The most probable cause of an open incident, where one was found.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn cause(&self, incident: u64) -> Result<Option<Cause>, Gone> {
+        self.query(|reply| Query::Chronicle(Question::Cause { incident, reply })).await
     }
 
     async fn query<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Gone> {

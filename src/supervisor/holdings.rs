@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::keeper::wire::{AdoptOrder, Exit, LogOrder};
+use crate::keeper::wire::{AdoptOrder, Exit, LogOrder, Usage};
 use crate::proc::run_tag;
 use crate::supervisor::identity::Ordered;
 use crate::supervisor::journal::Process;
@@ -24,6 +24,12 @@ pub(crate) struct Holding {
     pub(crate) uid: Option<u32>,
     /// How its leader ended, as the keeper told it.
     pub(crate) exit: Option<Exit>,
+    /// What its leader took, as the keeper told it.
+    pub(crate) usage: Option<Usage>,
+    /// Its main process, also when that has ended.
+    pub(crate) process: Option<Process>,
+    /// It was sent a signal by us.
+    pub(crate) is_signalled: bool,
     pub(crate) stage: Stage,
     /// The pidfd, then the read ends of its pipes. Duplicates: the keeper holds its own.
     pub(crate) descriptors: Vec<Arc<OwnedFd>>,
@@ -53,7 +59,18 @@ impl Holdings {
 
 impl Holding {
     pub(crate) fn new(unit: String, ordinal: u32, spawned_at: u64, stage: Stage) -> Self {
-        Self { unit, ordinal, spawned_at, uid: None, exit: None, stage, descriptors: Vec::new() }
+        Self {
+            unit,
+            ordinal,
+            spawned_at,
+            uid: None,
+            exit: None,
+            usage: None,
+            process: None,
+            is_signalled: false,
+            stage,
+            descriptors: Vec::new(),
+        }
     }
 
     /// Whom to look for when nobody ever said which process it is.
@@ -88,14 +105,16 @@ impl Holdings {
     pub(crate) fn lives(&mut self, run: u64, process: Process, descriptors: Vec<OwnedFd>) {
         if let Some(holding) = self.runs.get_mut(&run) {
             holding.stage = Stage::Live(process);
+            holding.process = Some(process);
             holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
         }
     }
 
     /// How the leader ended, for whoever asks a new keeper.
-    pub(crate) fn ended_by(&mut self, run: u64, exit: Exit) {
+    pub(crate) fn ended_by(&mut self, run: u64, exit: Exit, usage: Usage) {
         if let Some(holding) = self.runs.get_mut(&run) {
             holding.exit.get_or_insert(exit);
+            holding.usage.get_or_insert(usage);
         }
     }
 

@@ -4,7 +4,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::effect::Answer;
 use crate::engine::event::Verdict;
-use crate::engine::id::{ProbeRunId, RequestId};
+use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::incident::evidence::Evidence;
 use crate::keeper::wire::SpawnOrder;
 use crate::supervisor::launch::Launch;
 use crate::supervisor::lookup::{Cache, Miss};
@@ -24,6 +25,23 @@ pub(crate) enum Inbox {
     ProbeFinished {
         probe: ProbeRunId,
         verdict: Verdict,
+    },
+    /// What an order to capture came to; `None`: there was nothing to capture it of, or it is kept already.
+    EvidenceCaptured {
+        incident: IncidentId,
+        unit: UnitId,
+        run: Option<RunId>,
+        evidence: Option<Box<Evidence>>,
+        is_complete: bool,
+    },
+    /// What must reach the person in front. The chronicle sends any number of these.
+    Announce(String),
+    /// The command of a channel is to be run with `body` on its input.
+    RunChannel {
+        message: u64,
+        channel: String,
+        command: Vec<String>,
+        body: Vec<u8>,
     },
 }
 

@@ -140,7 +140,7 @@ impl Ground {
                 expand(template, env.get().unwrap_or(&BTreeMap::new()))
             }
         };
-        let working_dir = PathBuf::from(std::ffi::OsString::from_vec(self.working_dir_of(spec)));
+        let working_dir = self.working_dir_path(spec);
         let around = Surroundings {
             unit: spec.name.as_str(),
             index: asked.index,
@@ -164,6 +164,10 @@ impl Ground {
         };
         let person = lookup.person(&who)?;
         self.environment(spec, &person, lookup)
+    }
+
+    pub(crate) fn working_dir_path(&self, spec: &UnitSpec) -> PathBuf {
+        PathBuf::from(std::ffi::OsString::from_vec(self.working_dir_of(spec)))
     }
 
     fn working_dir_of(&self, spec: &UnitSpec) -> Vec<u8> {

@@ -14,6 +14,7 @@ use crate::engine::time::Pretty;
 use crate::probe::question::Question;
 use crate::probe::{self, Clock, Prober};
 use crate::supervisor::clock;
+use crate::supervisor::gates::GATE_THREADS;
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
 use crate::supervisor::launch::Ground;
 use crate::supervisor::lookup::{Asking, Cache, Miss};
@@ -25,6 +26,8 @@ pub(crate) struct Probes {
     prober: Rc<Prober>,
     /// For what questions take from the environment of their unit.
     environments: Threads,
+    /// For the disks that gates look at.
+    pub(crate) disks: Threads,
     outlet: Outlet,
     workers: BTreeMap<ProbeRunId, AbortHandle>,
 }
@@ -43,6 +46,7 @@ impl Probes {
         Self {
             prober: Rc::default(),
             environments: Threads::new("probe environment", ENVIRONMENTS),
+            disks: Threads::new("gate disk", GATE_THREADS),
             outlet,
             workers: BTreeMap::new(),
         }
@@ -56,13 +60,23 @@ impl Probes {
     }
 
     pub(crate) fn begin(&mut self, probe: ProbeRunId, asked: Asked, ground: &Arc<Ground>) {
+        let (environments, ground) = (self.environments.clone(), Arc::clone(ground));
+        self.ask(probe, asked.limit, async move { question(&environments, asked, ground).await });
+    }
+
+    /// Asks what `question` comes to.
+    pub(crate) fn ask(
+        &mut self,
+        probe: ProbeRunId,
+        limit: Duration,
+        question: impl Future<Output = Result<Question, Box<str>>> + 'static,
+    ) {
         let verdict = Verdict::Error("the probe broke off".into());
         let promise = Promise::new(self.outlet.clone(), Inbox::ProbeFinished { probe, verdict });
-        let (prober, ground) = (Rc::clone(&self.prober), Arc::clone(ground));
-        let environments = self.environments.clone();
+        let prober = Rc::clone(&self.prober);
         let worker = tokio::task::spawn_local(async move {
-            let verdict = match question(&environments, asked, ground).await {
-                Ok(question) => prober.ask(question, asked.limit, CLOCK).await,
+            let verdict = match question.await {
+                Ok(question) => prober.ask(question, limit, CLOCK).await,
                 Err(why) => Verdict::Error(why),
             };
             promise.keep(Inbox::ProbeFinished { probe, verdict });

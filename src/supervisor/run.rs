@@ -15,6 +15,7 @@ use crate::engine::id::RequestId;
 use crate::engine::time::Now;
 use crate::keeper::give_memory_back;
 use crate::keeper::wire::{Order, Report};
+use crate::supervisor::chronicle::Telling;
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handle::{Query, StatusTable};
@@ -109,6 +110,7 @@ impl Supervisor {
             self.feed(Event::DeadlineReached);
         }
         self.drain_news();
+        self.executor.look_around(clock::now());
         if let Err(error) = self.alarm.set(self.engine.next_deadlines().mono) {
             tracing::error!("cannot set the timer: {error}");
         }
@@ -149,8 +151,11 @@ impl Supervisor {
     /// One event, and what follows from it at once.
     pub(crate) fn feed(&mut self, event: Event) {
         let now = clock::now();
+        if let Event::ProbeFinished { probe, verdict } = &event {
+            self.executor.witness.probe_ended(*probe, Some(verdict), now);
+        }
         let effects = self.engine.step(now, event);
-        self.executor.execute(now, effects);
+        self.executor.execute(now, effects, &self.engine);
     }
 
     /// Bounded, so that a unit that fails to start again and again leaves room for all else.
@@ -200,8 +205,8 @@ impl Supervisor {
                 self.executor.spawn_failed(now, run, step, errno);
                 None
             }
-            Report::Exited { run, exit, usage: _, is_empty } => {
-                self.executor.holdings.ended_by(run, exit);
+            Report::Exited { run, exit, usage, is_empty } => {
+                self.executor.holdings.ended_by(run, exit, usage);
                 self.executor.exited(now, run, translate::exit_status(exit), is_empty)
             }
             Report::Emptied { run } => self.executor.emptied(now, run),
@@ -224,7 +229,7 @@ impl Supervisor {
             }
             Report::Hello { version, pid, .. } => {
                 match keeper_link::understood(version) {
-                    Ok(()) => self.succession.keeper_is(pid),
+                    Ok(()) => self.keeper_is(pid),
                     Err(error) => drop(self.executor.lost.get_or_insert(error)),
                 }
                 None
@@ -268,6 +273,14 @@ impl Supervisor {
                     self.feed(event);
                 }
             }
+            Inbox::EvidenceCaptured { incident, unit, run, evidence, is_complete } => {
+                let event = self.executor.captured(incident, unit, run, evidence, is_complete);
+                self.feed(event);
+            }
+            Inbox::Announce(text) => self.executor.observer.announce(&text),
+            Inbox::RunChannel { message, channel, command, body } => {
+                self.executor.run_channel(now, message, &channel, command, body);
+            }
         }
         self.drain_news();
     }
@@ -286,6 +299,7 @@ impl Supervisor {
                 drop(reply.send(unit.map(|unit| self.engine.why(unit))));
             }
             Query::Events { after, reply } => drop(reply.send(self.executor.observer.since(after))),
+            Query::Chronicle(question) => self.executor.chronicle.tell(Telling::Asked(question)),
         }
     }
 
@@ -301,6 +315,11 @@ impl Supervisor {
         StatusTable { set, overview, units, now: mono, wall }
     }
 
+    pub(crate) fn keeper_is(&mut self, pid: u32) {
+        self.executor.witness.keeper_pid = i32::try_from(pid).ok();
+        self.succession.keeper_is(pid);
+    }
+
     pub(crate) fn request(&mut self) -> RequestId {
         self.next_request = self.next_request.saturating_add(1);
         RequestId(self.next_request)
@@ -308,8 +327,9 @@ impl Supervisor {
 
     /// Tells the keeper that all is over, and waits until it has heard.
     pub(crate) async fn quit(self, code: u8) {
-        let Executor { journal, observer, mut link, .. } = self.executor;
+        let Executor { journal, observer, chronicle, mut link, .. } = self.executor;
         journal.end(LAST_WORDS).await;
+        chronicle.close(LAST_WORDS).await;
         observer.close(LAST_WORDS).await;
         if let Some(Api { end, worker }) = self.api {
             // Whoever asked for the end reads the answer first; where the API is gone nobody is left to tell.
@@ -326,8 +346,9 @@ impl Supervisor {
     /// Leaves the journal as it is, for everything goes on, and lets go of the link last: the keeper
     /// waits for nothing more from a supervisor that hung up.
     pub(crate) async fn make_room(self) {
-        let Executor { journal, observer, link, .. } = self.executor;
+        let Executor { journal, observer, chronicle, link, .. } = self.executor;
         journal.close(LAST_WORDS).await;
+        chronicle.close(LAST_WORDS).await;
         observer.close(LAST_WORDS).await;
         drop(link);
     }

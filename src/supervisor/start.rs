@@ -19,10 +19,13 @@ use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
 use crate::keeper::{inherited, make_room_for_descriptors, use_little_memory};
+use crate::supervisor::chronicle::{self, Beginning, Chronicle};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::descriptors;
 use crate::supervisor::display::Display;
+use crate::supervisor::evidence::{EVIDENCE_THREADS, Witness};
 use crate::supervisor::executor::Executor;
+use crate::supervisor::gates::GATE_THREADS;
 use crate::supervisor::handle::Handle;
 use crate::supervisor::handover::{Legacy, Takeover};
 use crate::supervisor::hash::fnv;
@@ -102,7 +105,7 @@ pub fn main(face: Face) -> ExitCode {
     let heirloom = Heirloom { lock, listener, arguments, original_nofile };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(LOOKUP_THREADS.saturating_add(PROBE_THREADS).saturating_add(OTHER_THREADS))
+        .max_blocking_threads(MOST_THREADS)
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_stack_size(THREAD_STACK_BYTES)
         .build();
@@ -197,6 +200,7 @@ fn take_over(
     takeover.accepted = accepted;
     // As with helpers: time makes numbers that nobody on this machine has given.
     takeover.number_runs_from(clock::mono().0);
+    takeover.handover.last_incident = chronicle::last_incident(&home.state);
     if restarts > 0 {
         let runs = takeover.handover.runs.len();
         takeover.announcements.push(format!("the supervisor was started again; {runs} runs are taken over"));
@@ -208,11 +212,15 @@ fn take_over(
     let (asker, queries) = mpsc::channel(QUERIES);
     let journal = Journal::begin(&home.state, std::mem::take(&mut takeover.image));
     let observer = Observer::new(Arc::clone(&set), display, takeover.first_event);
+    let witness = Witness::new(&home.state);
+    let is_boot = takeover.handover.notes.boot.is_none();
+    let beginning = if is_boot { Beginning::Boot } else { Beginning::Takeover };
+    let chronicle = Chronicle::begin(&home.state, Arc::clone(&set), outlet.clone(), beginning);
     let options = Options { seed: fnv(home.state.as_os_str().as_bytes()), bug_policy: BugPolicy::Record };
     let api = serve_api(face, &heirloom, Handle::new(asker), home)?;
     let mut supervisor = Supervisor {
         engine: Engine::new(set, options),
-        executor: Executor::new(ground, link, journal, observer, outlet),
+        executor: Executor::new(ground, link, journal, observer, witness, chronicle, outlet),
         inbox,
         queries,
         alarm: Alarm::new()?,
@@ -223,7 +231,7 @@ fn take_over(
         interrupts: 0,
         api,
     };
-    supervisor.succession.keeper_is(keeper_pid);
+    supervisor.keeper_is(keeper_pid);
     for number in pings {
         supervisor.executor.send(&Order::Pong { number }, &[]);
     }
@@ -241,6 +249,7 @@ impl Supervisor {
             executor.remember_pair(key, value);
         }
         executor.is_over_its_boot = !holdings.is_empty();
+        executor.is_booted = !holdings.is_empty();
         executor.holdings.runs = holdings.into_iter().collect();
         for (order, descriptors) in adopt {
             executor.send(&Order::Adopt(Box::new(order)), &descriptors);
@@ -339,9 +348,11 @@ fn complain(text: &str) {
     drop(writeln!(io::stderr(), "mcsup: {text}"));
 }
 
-/// None of the runtime's threads lives at rest. What the API and the journal take at most, so that
-/// nobody ever takes one of the others'.
-const OTHER_THREADS: usize = 8;
+/// None of the runtime's threads lives at rest. Together what each takes at most, so that nobody ever takes one of
+/// the others'.
+const MOST_THREADS: usize = LOOKUP_THREADS + PROBE_THREADS + EVIDENCE_THREADS + GATE_THREADS + OTHER_THREADS;
+/// Of the API, the journal, the outbox and the guard.
+const OTHER_THREADS: usize = 10;
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);
 const THREAD_STACK_BYTES: usize = 512 * 1024;
 /// Questions that wait for the loop; more wait in their own connection.

@@ -17,7 +17,10 @@ use mcsup::engine::id::{IncidentId, PhaseId, RunId, UnitId};
 use mcsup::engine::state::{Desired, DownSource, Health, StateName, UpSource};
 use mcsup::engine::status::{Overview, UnitStatus, WhyLink};
 use mcsup::engine::time::{Timestamp, WallTime};
-use mcsup::supervisor::handle::{EventRecord, Handle, Query, StatusTable};
+use mcsup::supervisor::handle::{
+    Cause, EventRecord, Evidence, Handle, IncidentList, IncidentRow, IncidentStory, Listed, Moment, Query,
+    Question, Rule, StatusTable, Window,
+};
 use mcsup::unit::diagnostic::Place;
 use mcsup::unit::name::UnitName;
 use mcsup::unit::spec::listen::Listen;
@@ -68,6 +71,7 @@ impl Fake {
         ];
         units[1].labels = vec![("team".into(), "ops".into())];
         units[3].depends_on = vec![edge(1, Condition::Healthy)];
+        units[4].slo_ppm = Some(999_500);
         units[4].depends_on = vec![edge(3, Condition::Started), edge(1, Condition::Healthy)];
         let statuses = vec![
             status(0, StateName::Inactive, "not enabled"),
@@ -142,6 +146,7 @@ impl Fake {
                 Query::Ask { ask, reply } => self.asked(&ask, reply),
                 Query::Status { units, reply } => drop(reply.send(self.table(units.as_deref()))),
                 Query::Why { unit, reply } => drop(reply.send(self.why(&unit))),
+                Query::Chronicle(question) => answer(question),
                 Query::Events { after, reply } => {
                     let kept = self.kept.iter().filter(|record| record.number > after).cloned().collect();
                     drop(reply.send((kept, self.live.subscribe())));
@@ -212,6 +217,76 @@ impl Fake {
             let is_well = lines.iter().all(|line| line.is_well);
             drop(reply.send(if is_well { Answer::Done(lines) } else { Answer::NotWell(lines) }));
         }
+    }
+}
+
+/// One incident that is over, and one that is open.
+fn incidents() -> Vec<Listed> {
+    let millis = WALL.0 / 1_000_000;
+    let over = IncidentRow {
+        id: 1,
+        root: Some("redis".into()),
+        started_millis: millis - 3_600_000,
+        detected_millis: millis - 3_599_000,
+        recovered_millis: Some(millis - 3_540_000),
+        affected: vec!["web@1".into(), "worker".into()],
+        failure: "killed by SIGKILL".into(),
+        cause: "somebody killed it".into(),
+        verdict: "a restart helped".into(),
+    };
+    let open = IncidentRow {
+        id: 2,
+        root: Some("worker".into()),
+        started_millis: millis - 60_000,
+        detected_millis: millis - 60_000,
+        failure: "exited with 1".into(),
+        cause: taken().sentence,
+        verdict: "given up: gave up after 9 starts: exited with 1".into(),
+        ..IncidentRow::default()
+    };
+    vec![Listed { row: open, is_open: true }, Listed { row: over, is_open: false }]
+}
+
+fn taken() -> Cause {
+    Cause {
+        rule: Rule::PortInUse,
+        score: 90,
+        sentence: "0.0.0.0:8080 is taken by python3 (pid 77)".into(),
+        fact: "bind: Address already in use".into(),
+    }
+}
+
+fn story(listed: Listed) -> IncidentStory {
+    let evidence = Evidence { unit: "worker".into(), causes: vec![taken()], ..Evidence::default() };
+    let evidence = (listed.row.id == 2).then_some(evidence);
+    let moment = Moment {
+        at_millis: listed.row.detected_millis,
+        unit: listed.row.root.clone().unwrap_or_default(),
+        kind: "opened".into(),
+        text: format!("incident {} opened: {}", listed.row.id, listed.row.failure),
+    };
+    let directory = format!("/state/incidents/{:06}", listed.row.id).into();
+    IncidentStory { listed, directory, evidence, timeline: vec![moment] }
+}
+
+fn answer(question: Question) {
+    match question {
+        Question::Incidents { since_millis, reply } => {
+            let incidents = incidents().into_iter().filter(|one| one.row.detected_millis >= since_millis);
+            let window = Window {
+                incidents: 2,
+                open: 1,
+                mttd_mean_millis: Some(500),
+                mttd_median_millis: Some(500),
+                mttr_mean_millis: Some(60_000),
+                mttr_median_millis: Some(60_000),
+            };
+            drop(reply.send(IncidentList { incidents: incidents.collect(), window, gap: String::new() }));
+        }
+        Question::Incident { id, reply } => {
+            drop(reply.send(incidents().into_iter().find(|one| one.row.id == id).map(story)));
+        }
+        Question::Cause { incident, reply } => drop(reply.send((incident == 2).then(taken))),
     }
 }
 

@@ -1,0 +1,118 @@
+//! What follows a failure besides its repair: evidence, and people who are told.
+
+use crate::engine::Engine;
+use crate::engine::effect::Fact;
+use crate::engine::event::{Event, ExitStatus};
+use crate::engine::id::{IncidentId, RunId, UnitId};
+use crate::engine::time::{Now, Timestamp};
+use crate::history::row::RunRow;
+use crate::incident::evidence::{Evidence, Restart};
+use crate::supervisor::chronicle::Telling;
+use crate::supervisor::evidence::{Wanted, date, millis};
+use crate::supervisor::executor::{Executor, Untold};
+
+impl Executor {
+    /// Before the run is released, which forgets what it left.
+    pub(crate) fn capture(&mut self, now: Now, wanted: Wanted, engine: &Engine) {
+        let run = wanted.run.map(|run| run.0);
+        let holding = run.and_then(|run| Some((run, self.holdings.runs.get(&run)?)));
+        let archive = self.chronicle.archive.clone();
+        self.witness.take(now, wanted, engine, &self.ground, holding, archive, &self.outlet);
+    }
+
+    /// What a worker found; the engine hears of it, and so does the desk.
+    pub(crate) fn captured(
+        &mut self,
+        incident: IncidentId,
+        unit: UnitId,
+        run: Option<RunId>,
+        evidence: Option<Box<Evidence>>,
+        is_complete: bool,
+    ) -> Event {
+        if let Some(evidence) = evidence {
+            self.chronicle.tell(Telling::Evidence(evidence));
+        }
+        Event::EvidenceCaptured { incident, unit, run, is_complete }
+    }
+
+    pub(crate) fn alert(
+        &mut self,
+        at: Now,
+        incident: IncidentId,
+        unit: Option<UnitId>,
+        channel: Option<Box<str>>,
+        text: Box<str>,
+    ) {
+        // Behind the facts of the same step, which say what it is about.
+        self.untold.push(Untold::Telling(Telling::Alert { at, incident, unit, channel, text }));
+    }
+
+    /// What the witness has to know before an order that comes with it.
+    pub(crate) fn overhear(&mut self, fact: &Fact) {
+        match fact {
+            Fact::IncidentOpened { incident, began, .. } => self.witness.trouble_began(*incident, *began),
+            Fact::IncidentClosed { incident, .. } | Fact::IncidentMerged { from: incident, .. } => {
+                self.witness.over(*incident);
+            }
+            Fact::StateChanged { .. }
+            | Fact::HealthChanged { .. }
+            | Fact::RunEnded { .. }
+            | Fact::PhaseOpened { .. }
+            | Fact::Booted
+            | Fact::PhaseHeld { .. }
+            | Fact::IncidentJoined { .. }
+            | Fact::EvidenceIncomplete { .. }
+            | Fact::RungTried { .. }
+            | Fact::RungEnded { .. }
+            | Fact::StatusTold { .. }
+            | Fact::IncidentLeft { .. }
+            | Fact::Unkillable { .. }
+            | Fact::Adopted { .. }
+            | Fact::RequestServed { .. }
+            | Fact::ShutdownBegan
+            | Fact::BugFound { .. } => {}
+        }
+    }
+
+    /// A unit's main process ended: a row of the history, and a line of its restarts.
+    pub(crate) fn remember_end(&mut self, now: Now, run: u64, exit: ExitStatus) {
+        let Some(holding) = self.holdings.runs.get(&run) else { return };
+        let Some(unit) = self.ground.set.find(&holding.unit) else { return };
+        let started_millis = date(now, Timestamp(holding.spawned_at));
+        let why = exit.to_string();
+        let usage = holding.usage.unwrap_or_default();
+        let row = RunRow {
+            unit: holding.unit.clone(),
+            ordinal: holding.ordinal,
+            started_millis,
+            ended_millis: Some(millis(now)),
+            exit: why.clone(),
+            user_micros: usage.user_us,
+            system_micros: usage.system_us,
+            most_memory_bytes: usage.max_rss_kib.saturating_mul(1024),
+        };
+        let restart = Restart { at_millis: started_millis, ordinal: holding.ordinal, why };
+        self.witness.run_ended(unit, restart);
+        self.untold.push(Untold::Telling(Telling::Run(row)));
+    }
+
+    /// A message for a channel that is a command.
+    pub(crate) fn run_channel(
+        &mut self,
+        _now: Now,
+        message: u64,
+        channel: &str,
+        _command: Vec<String>,
+        _body: Vec<u8>,
+    ) {
+        let outcome = Err(format!("the command of {channel} cannot be run"));
+        self.chronicle.tell(Telling::Ran { message, outcome });
+    }
+
+    /// For the curve of the host, while somebody is awake anyway. Not during a boot, which is no usual load.
+    pub(crate) fn look_around(&self, now: Now) {
+        if self.is_booted {
+            self.witness.guard.sample_if_due(now);
+        }
+    }
+}

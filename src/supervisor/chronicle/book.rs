@@ -1,0 +1,504 @@
+//! The story of each open incident, told by facts as they come. Pure: what is to be written, recorded or sent is
+//! what it answers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::alert::message::{Change, Message};
+use crate::engine::effect::Fact;
+use crate::engine::id::UnitId;
+use crate::engine::state::StateName;
+use crate::engine::time::{Now, Timestamp};
+use crate::history::row::{FactRow, IncidentRow, Record};
+use crate::incident::cause::Cause;
+use crate::incident::evidence::{Evidence, RungTried};
+use crate::incident::store::Moment;
+use crate::incident::times::Times;
+use crate::supervisor::chronicle::scribe::{Outcome, Writing};
+use crate::supervisor::words::{self, Weight, name_of};
+use crate::unit::spec::UnitSet;
+
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    open: BTreeMap<u64, Story>,
+    /// Which open incident a unit is part of.
+    by_unit: BTreeMap<String, u64>,
+    /// What is over, for people who ask while the history is off.
+    over: VecDeque<IncidentRow>,
+}
+
+/// One open incident.
+#[derive(Debug, Default)]
+struct Story {
+    row: IncidentRow,
+    /// Where each unit that it reached was last seen.
+    states: BTreeMap<String, StateName>,
+    rungs: Vec<RungTried>,
+    /// The last thing that helped, or seemed to.
+    helped: String,
+    causes: Vec<Cause>,
+    /// Channels that were told of it.
+    alerted: BTreeSet<String>,
+    /// Messages about rungs so far.
+    steps: u32,
+    /// When the last of those that left it began to work again.
+    healed_millis: Option<u64>,
+}
+
+/// What a fact brings about.
+#[derive(Debug, PartialEq)]
+pub(super) enum Deed {
+    Write(Writing),
+    Record(Record),
+    /// To its channel.
+    Send(Message),
+}
+
+/// Fact and place of one telling.
+struct Told<'a> {
+    set: &'a UnitSet,
+    now: Now,
+    fact: &'a Fact,
+}
+
+impl Told<'_> {
+    fn millis(&self) -> u64 {
+        self.now.wall.0 / NANOS
+    }
+
+    /// The date of an instant that is past.
+    fn date(&self, at: Timestamp) -> u64 {
+        let ago = crate::engine::time::nanos(self.now.mono.since(at));
+        self.now.wall.0.saturating_sub(ago) / NANOS
+    }
+
+    fn name(&self, unit: UnitId) -> String {
+        name_of(self.set, unit).to_owned()
+    }
+
+    fn moment(&self, kind: &str) -> Moment {
+        let unit = words::unit_of(self.fact).map(|unit| self.name(unit)).unwrap_or_default();
+        Moment {
+            at_millis: self.millis(),
+            unit,
+            kind: kind.to_owned(),
+            text: words::text(self.fact, self.set),
+        }
+    }
+}
+
+const NANOS: u64 = 1_000_000;
+
+impl Book {
+    /// An incident that an earlier supervisor left open goes on.
+    pub(super) fn go_on(&mut self, row: IncidentRow, evidence: &Evidence) {
+        for unit in row.root.iter().chain(&row.affected) {
+            self.by_unit.insert(unit.clone(), row.id);
+        }
+        let story = Story {
+            rungs: evidence.rungs.clone(),
+            causes: evidence.causes.clone(),
+            alerted: evidence.alerted.iter().cloned().collect(),
+            steps: u32::try_from(evidence.rungs.len()).unwrap_or(u32::MAX),
+            row,
+            ..Story::default()
+        };
+        self.open.insert(story.row.id, story);
+    }
+
+    pub(super) fn is_open(&self, incident: u64) -> bool {
+        self.open.contains_key(&incident)
+    }
+
+    /// Of those that are open, and the last ones that are over.
+    pub(super) fn rows(&self) -> impl Iterator<Item = &IncidentRow> {
+        self.open.values().map(|story| &story.row).chain(&self.over)
+    }
+
+    pub(super) fn cause(&self, incident: u64) -> Option<Cause> {
+        self.open.get(&incident)?.causes.first().cloned()
+    }
+
+    pub(super) fn take(&mut self, set: &UnitSet, now: Now, fact: &Fact) -> Vec<Deed> {
+        let told = Told { set, now, fact };
+        let mut deeds = match fact {
+            Fact::IncidentOpened { incident, unit, cause, began } => {
+                self.opened(&told, incident.0, *unit, cause, told.date(*began))
+            }
+            Fact::IncidentJoined { incident, unit, .. } => self.joined(&told, incident.0, *unit),
+            Fact::IncidentMerged { from, into } => self.merged(&told, from.0, into.0),
+            Fact::IncidentClosed { incident, .. } => self.closed(&told, incident.0),
+            Fact::EvidenceIncomplete { incident, .. } => {
+                vec![Deed::Write(Writing::Moment(incident.0, told.moment("evidence")))]
+            }
+            Fact::IncidentLeft { incident, unit, recovered, .. } => {
+                self.left(&told, incident.0, *unit, *recovered)
+            }
+            Fact::RungTried { incident, rung, .. } => self.rung_tried(&told, incident.0, rung),
+            Fact::RungEnded { incident, has_helped, said, .. } => {
+                self.rung_ended(&told, incident.0, *has_helped, said)
+            }
+            Fact::StateChanged { unit, to, reason, .. } => self.state_changed(&told, *unit, *to, reason),
+            Fact::HealthChanged { unit, .. } => self.part(&told, *unit, "probe"),
+            Fact::RunEnded { unit, .. } => self.part(&told, *unit, "ended"),
+            Fact::Unkillable { unit } => self.part(&told, *unit, "unkillable"),
+            Fact::StatusTold { unit, .. } => self.part(&told, *unit, "says"),
+            Fact::PhaseOpened { .. }
+            | Fact::Booted
+            | Fact::PhaseHeld { .. }
+            | Fact::Adopted { .. }
+            | Fact::RequestServed { .. }
+            | Fact::ShutdownBegan
+            | Fact::BugFound { .. } => Vec::new(),
+        };
+        let unit = words::unit_of(fact).map(|unit| told.name(unit));
+        let incident = incident_in(fact).or_else(|| self.by_unit.get(unit.as_ref()?).copied());
+        if incident.is_some() || words::weight(fact) == Weight::Trouble {
+            deeds.push(Deed::Record(Record::Fact(FactRow {
+                at_millis: told.millis(),
+                unit,
+                incident,
+                kind: words::kind(fact).to_owned(),
+                text: words::text(fact, set),
+            })));
+        }
+        deeds
+    }
+
+    fn opened(
+        &mut self,
+        told: &Told<'_>,
+        incident: u64,
+        unit: Option<UnitId>,
+        cause: &str,
+        started_millis: u64,
+    ) -> Vec<Deed> {
+        let root = unit.map(|unit| told.name(unit));
+        if let Some(root) = &root {
+            self.by_unit.insert(root.clone(), incident);
+        }
+        let row = IncidentRow {
+            id: incident,
+            root,
+            started_millis,
+            detected_millis: told.millis(),
+            failure: cause.to_owned(),
+            ..IncidentRow::default()
+        };
+        self.open.insert(incident, Story { row, ..Story::default() });
+        let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("opened")))];
+        deeds.extend(self.note(incident));
+        deeds
+    }
+
+    fn joined(&mut self, told: &Told<'_>, incident: u64, unit: UnitId) -> Vec<Deed> {
+        let name = told.name(unit);
+        self.by_unit.insert(name.clone(), incident);
+        let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
+        story.reach(name);
+        let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("joined")))];
+        deeds.extend(self.note(incident));
+        deeds
+    }
+
+    fn merged(&mut self, told: &Told<'_>, from: u64, into: u64) -> Vec<Deed> {
+        let Some(mut old) = self.open.remove(&from) else { return Vec::new() };
+        for incident in self.by_unit.values_mut().filter(|incident| **incident == from) {
+            *incident = into;
+        }
+        old.row.verdict = format!("part of incident {into}");
+        let mut deeds = vec![Deed::Write(Writing::Moment(from, told.moment("merged")))];
+        if let Some(story) = self.open.get_mut(&into) {
+            for unit in old.row.root.iter().chain(&old.row.affected) {
+                story.reach(unit.clone());
+            }
+            story.row.started_millis = story.row.started_millis.min(old.row.started_millis);
+            story.row.detected_millis = story.row.detected_millis.min(old.row.detected_millis);
+            story.states.extend(std::mem::take(&mut old.states));
+            story.alerted.extend(old.alerted.iter().cloned());
+            story.steps = story.steps.saturating_add(old.steps);
+            deeds.push(Deed::Write(Writing::Moment(into, told.moment("merged"))));
+        }
+        deeds.extend(old.note());
+        self.keep(old.row);
+        deeds.extend(self.note(into));
+        deeds
+    }
+
+    /// Its share is over: the incident recovers with the last of them.
+    fn left(&mut self, told: &Told<'_>, incident: u64, unit: UnitId, at: Option<Timestamp>) -> Vec<Deed> {
+        let name = told.name(unit);
+        self.by_unit.remove(&name);
+        let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
+        if let Some(at) = at {
+            let at = told.date(at);
+            story.row.recovered_millis = Some(story.healed_millis.map_or(at, |last| last.max(at)));
+            story.healed_millis = story.row.recovered_millis;
+        }
+        vec![Deed::Write(Writing::Moment(incident, told.moment("left")))]
+    }
+
+    fn closed(&mut self, told: &Told<'_>, incident: u64) -> Vec<Deed> {
+        self.by_unit.retain(|_, of| *of != incident);
+        let Some(mut story) = self.open.remove(&incident) else { return Vec::new() };
+        let helped = std::mem::take(&mut story.helped);
+        let (verdict, is_healed) = match (story.row.recovered_millis, helped.as_str()) {
+            (Some(_), "") => ("it works again".to_owned(), true),
+            (Some(_), helped) => (helped.to_owned(), true),
+            (None, _) if !story.row.verdict.is_empty() => (std::mem::take(&mut story.row.verdict), false),
+            (None, _) => ("it is no longer wanted up".to_owned(), false),
+        };
+        story.row.verdict = verdict;
+        let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("closed")))];
+        deeds.extend(story.note());
+        if is_healed {
+            let root = story.row.root.as_deref().unwrap_or("mcsup");
+            let text = format!("{root} works again: {}", story.row.verdict);
+            deeds.extend(story.messages(told.millis(), Change::Healed, 0, &text).map(Deed::Send));
+        }
+        self.keep(story.row);
+        deeds
+    }
+
+    fn rung_tried(&mut self, told: &Told<'_>, incident: u64, rung: &str) -> Vec<Deed> {
+        let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
+        let tried = RungTried { at_millis: told.millis(), rung: rung.to_owned(), outcome: String::new() };
+        if story.rungs.len() < MOST_RUNGS {
+            story.rungs.push(tried);
+        }
+        let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("rung")))];
+        deeds.extend(story.tell_step(told));
+        deeds.extend(self.note(incident));
+        deeds
+    }
+
+    fn rung_ended(&mut self, told: &Told<'_>, incident: u64, has_helped: bool, said: &str) -> Vec<Deed> {
+        let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
+        let rung = match story.rungs.iter_mut().rev().find(|rung| rung.outcome.is_empty()) {
+            Some(last) => {
+                last.outcome = match (has_helped, said) {
+                    (true, _) => "helped".to_owned(),
+                    (false, "") => "did not help".to_owned(),
+                    (false, said) => format!("did not help: {said}"),
+                };
+                last.rung.clone()
+            }
+            None => String::new(),
+        };
+        if has_helped && !rung.is_empty() {
+            story.helped = format!("{rung} helped");
+        }
+        let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("rung-ended")))];
+        deeds.extend(story.tell_step(told));
+        deeds.extend(self.note(incident));
+        deeds
+    }
+
+    fn state_changed(&mut self, told: &Told<'_>, unit: UnitId, to: StateName, reason: &str) -> Vec<Deed> {
+        let name = told.name(unit);
+        let Some(incident) = self.by_unit.get(&name).copied() else { return Vec::new() };
+        let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
+        let was = story.states.insert(name.clone(), to);
+        let is_root = story.row.root.as_ref() == Some(&name);
+        let before = story.row.clone();
+        match to {
+            StateName::Ready | StateName::Completed if is_root => {
+                story.row.recovered_millis = Some(told.millis());
+                story.row.verdict.clear();
+                if story.helped.is_empty() && was == Some(StateName::Starting) {
+                    story.helped = "a restart helped".to_owned();
+                }
+            }
+            StateName::Failed if is_root => story.row.verdict = format!("given up: {reason}"),
+            StateName::Unhealthy | StateName::Backoff | StateName::Failed => {
+                story.row.recovered_millis = None;
+                story.helped.clear();
+            }
+            StateName::Ready
+            | StateName::Completed
+            | StateName::Inactive
+            | StateName::Waiting
+            | StateName::Starting
+            | StateName::Stopping => {}
+        }
+        let is_news = before != story.row;
+        let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("state")))];
+        if is_news {
+            deeds.extend(self.note(incident));
+        }
+        deeds
+    }
+
+    /// Something about a unit that may be part of an incident.
+    fn part(&mut self, told: &Told<'_>, unit: UnitId, kind: &str) -> Vec<Deed> {
+        let incident = self.by_unit.get(&told.name(unit));
+        let moment = |incident: &u64| Deed::Write(Writing::Moment(*incident, told.moment(kind)));
+        incident.map(moment).into_iter().collect()
+    }
+
+    /// The evidence is there; what it says of the cause goes into the row.
+    pub(super) fn evidence(&mut self, evidence: &Evidence, at_millis: u64) -> Vec<Deed> {
+        let Some(story) = self.open.get_mut(&evidence.incident) else { return Vec::new() };
+        let first = evidence.causes.first();
+        let is_root = story.row.root.as_deref() == Some(evidence.unit.as_str());
+        if story.causes.is_empty() || is_root {
+            story.causes.clone_from(&evidence.causes);
+            story.row.cause = first.map(|cause| cause.sentence.clone()).unwrap_or_default();
+        }
+        let missing: Vec<&str> = evidence.incomplete.iter().map(|missing| missing.what.as_str()).collect();
+        let mut text = match missing.as_slice() {
+            [] => "evidence captured".to_owned(),
+            missing => format!("evidence captured, without {}", missing.join(", ")),
+        };
+        if let Some(cause) = first {
+            text = format!("{text}; probably {}", cause.sentence);
+        }
+        let (incident, unit) = (evidence.incident, evidence.unit.clone());
+        let moment = Moment { at_millis, unit, kind: "evidence".into(), text };
+        let mut deeds = vec![Deed::Write(Writing::Moment(incident, moment))];
+        deeds.extend(self.note(incident));
+        deeds
+    }
+
+    /// The ladder, or giving up, asks to tell people.
+    pub(super) fn alert(
+        &mut self,
+        at_millis: u64,
+        incident: u64,
+        unit: Option<&str>,
+        channels: Vec<String>,
+        text: &str,
+    ) -> Vec<Deed> {
+        let mut unknown = Story::default();
+        let story = self.open.get_mut(&incident).unwrap_or(&mut unknown);
+        let state = unit.and_then(|unit| story.states.get(unit)).copied();
+        let change = if state == Some(StateName::Failed) { Change::GaveUp } else { Change::Opened };
+        let mut deeds = Vec::new();
+        for channel in channels {
+            let unit = unit.or(story.row.root.as_deref()).unwrap_or("mcsup").to_owned();
+            deeds.push(Deed::Send(Message {
+                channel: channel.clone(),
+                incident,
+                change,
+                unit,
+                at_millis,
+                text: text.to_owned(),
+                cause: story.row.cause.clone(),
+                affected: story.row.affected.clone(),
+                ..Message::default()
+            }));
+            let moment = Moment {
+                at_millis,
+                unit: unit_or(story.row.root.as_deref()),
+                kind: "alert".into(),
+                text: format!("{channel} is told: {text}"),
+            };
+            deeds.push(Deed::Write(Writing::Moment(incident, moment)));
+            story.alerted.insert(channel);
+        }
+        deeds.extend(self.note(incident));
+        deeds
+    }
+
+    /// What the row and the files shall say of it now.
+    fn note(&self, incident: u64) -> Vec<Deed> {
+        self.open.get(&incident).map(Story::note).unwrap_or_default()
+    }
+
+    fn keep(&mut self, row: IncidentRow) {
+        if self.over.len() >= MOST_OVER {
+            self.over.pop_front();
+        }
+        self.over.push_back(row);
+    }
+}
+
+impl Story {
+    fn reach(&mut self, unit: String) {
+        let is_known = self.row.root.as_ref() == Some(&unit) || self.row.affected.contains(&unit);
+        if !is_known {
+            self.row.affected.push(unit);
+        }
+    }
+
+    fn note(&self) -> Vec<Deed> {
+        let row = &self.row;
+        let outcome = Outcome {
+            times: Times {
+                started_millis: row.started_millis,
+                detected_millis: row.detected_millis,
+                recovered_millis: row.recovered_millis,
+            },
+            affected: row.affected.clone(),
+            rungs: self.rungs.clone(),
+            healed_by: row.verdict.clone(),
+            alerted: self.alerted.iter().cloned().collect(),
+        };
+        vec![
+            Deed::Record(Record::Incident(row.clone())),
+            Deed::Write(Writing::Outcome(row.id, Box::new(outcome))),
+        ]
+    }
+
+    /// Whoever was told of the incident hears how its ladder goes.
+    fn tell_step(&mut self, told: &Told<'_>) -> Vec<Deed> {
+        self.steps = self.steps.saturating_add(1);
+        let text = words::line(told.fact, told.set);
+        let sent = self.messages(told.millis(), Change::RungTried, self.steps, &text).map(Deed::Send);
+        sent.collect()
+    }
+
+    fn messages<'a>(
+        &'a self,
+        at_millis: u64,
+        change: Change,
+        step: u32,
+        text: &'a str,
+    ) -> impl Iterator<Item = Message> + 'a {
+        self.alerted.iter().map(move |channel| Message {
+            channel: channel.clone(),
+            incident: self.row.id,
+            change,
+            step,
+            unit: unit_or(self.row.root.as_deref()),
+            at_millis,
+            text: text.to_owned(),
+            cause: self.row.cause.clone(),
+            affected: self.row.affected.clone(),
+            ..Message::default()
+        })
+    }
+}
+
+fn unit_or(root: Option<&str>) -> String {
+    root.unwrap_or("mcsup").to_owned()
+}
+
+fn incident_in(fact: &Fact) -> Option<u64> {
+    match fact {
+        Fact::IncidentOpened { incident, .. }
+        | Fact::IncidentJoined { incident, .. }
+        | Fact::IncidentMerged { into: incident, .. }
+        | Fact::RungTried { incident, .. }
+        | Fact::RungEnded { incident, .. }
+        | Fact::EvidenceIncomplete { incident, .. }
+        | Fact::IncidentLeft { incident, .. }
+        | Fact::IncidentClosed { incident, .. } => Some(incident.0),
+        Fact::StateChanged { .. }
+        | Fact::HealthChanged { .. }
+        | Fact::StatusTold { .. }
+        | Fact::RunEnded { .. }
+        | Fact::PhaseOpened { .. }
+        | Fact::Booted
+        | Fact::PhaseHeld { .. }
+        | Fact::Unkillable { .. }
+        | Fact::Adopted { .. }
+        | Fact::RequestServed { .. }
+        | Fact::ShutdownBegan
+        | Fact::BugFound { .. } => None,
+    }
+}
+
+/// A ladder that is climbed for days says the same again and again.
+const MOST_RUNGS: usize = 200;
+/// Shown while the history is off.
+const MOST_OVER: usize = 100;

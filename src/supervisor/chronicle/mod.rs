@@ -1,0 +1,195 @@
+//! What happened, for those who come later: incidents with their evidence and story, the history, alerts, the
+//! heartbeat. The loop hands everything over and goes on; a worker of its own (the desk) does the rest.
+//!
+//! Nothing depends on it: a disk that is full, a database that is lost, a channel that nobody answers at are told
+//! once and tried again, and supervision does not notice.
+
+mod book;
+mod desk;
+mod scribe;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::engine::effect::Fact;
+use crate::engine::id::{IncidentId, UnitId};
+use crate::engine::time::Now;
+use crate::history::row::{IncidentRow, RunRow, Window};
+use crate::incident::cause::Cause;
+use crate::incident::evidence::Evidence;
+use crate::incident::postmortem;
+use crate::incident::store::{Archive, Keep, Moment, Store};
+use crate::supervisor::chronicle::desk::Desk;
+use crate::supervisor::inbox::Outlet;
+use crate::unit::spec::UnitSet;
+
+/// The loop's end.
+#[derive(Debug)]
+pub(crate) struct Chronicle {
+    desk: mpsc::UnboundedSender<Telling>,
+    worker: JoinHandle<()>,
+    pub(crate) archive: Archive,
+}
+
+/// What the desk is told. Unbounded, as it never waits for anything while it could listen.
+#[derive(Debug)]
+pub(crate) enum Telling {
+    Fact(Now, Fact),
+    Run(RunRow),
+    /// Kept on disk, or not.
+    Evidence(Box<Evidence>),
+    Alert {
+        at: Now,
+        incident: IncidentId,
+        unit: Option<UnitId>,
+        channel: Option<Box<str>>,
+        text: Box<str>,
+    },
+    /// How the command of an alert went.
+    Ran {
+        message: u64,
+        outcome: Result<(), String>,
+    },
+    Asked(Question),
+    /// Nothing follows.
+    End,
+}
+
+/// What people ask about incidents.
+#[derive(Debug)]
+pub enum Question {
+    Incidents {
+        since_millis: u64,
+        reply: oneshot::Sender<IncidentList>,
+    },
+    Incident {
+        id: u64,
+        reply: oneshot::Sender<Option<IncidentStory>>,
+    },
+    /// The most probable cause of an open incident.
+    Cause {
+        incident: u64,
+        reply: oneshot::Sender<Option<Cause>>,
+    },
+}
+
+/// The newest first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IncidentList {
+    pub incidents: Vec<Listed>,
+    pub window: Window,
+    /// Why older ones may be missing; empty when none is.
+    pub gap: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listed {
+    pub row: IncidentRow,
+    pub is_open: bool,
+}
+
+/// All that is kept of one incident.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct IncidentStory {
+    pub listed: Listed,
+    /// Where its files are.
+    pub directory: PathBuf,
+    /// `None`: nothing was captured, or it has made room for others.
+    pub evidence: Option<Evidence>,
+    pub timeline: Vec<Moment>,
+}
+
+impl IncidentStory {
+    /// In Markdown, from what is kept.
+    pub fn postmortem(&self) -> String {
+        postmortem::write(&self.whole_evidence(), &self.timeline)
+    }
+
+    /// What the files say, with what has become of it since.
+    pub fn whole_evidence(&self) -> Evidence {
+        let row = &self.listed.row;
+        let mut evidence = self.evidence.clone().unwrap_or_else(|| Evidence {
+            incident: row.id,
+            unit: row.root.clone().unwrap_or_default(),
+            ..Evidence::default()
+        });
+        evidence.affected.clone_from(&row.affected);
+        evidence.times.started_millis = row.started_millis;
+        evidence.times.detected_millis = row.detected_millis;
+        evidence.times.recovered_millis = row.recovered_millis;
+        evidence.healed_by.clone_from(&row.verdict);
+        if evidence.failure.said.is_empty() {
+            evidence.failure.said.clone_from(&row.failure);
+        }
+        evidence
+    }
+}
+
+/// How the last time ended, for incidents that were open then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// A boot: what was open then is over, somehow.
+    Boot,
+    /// They go on.
+    Takeover,
+}
+
+impl Chronicle {
+    /// Belongs into the loop's own set of workers.
+    pub(crate) fn begin(state: &Path, set: Arc<UnitSet>, outlet: Outlet, beginning: Beginning) -> Self {
+        let archive = Archive::new(Store::new(state.join(INCIDENTS), Keep::default()));
+        let (desk, tellings) = mpsc::unbounded_channel();
+        let worker = Desk::new(state, set, outlet, archive.clone(), beginning);
+        let worker = tokio::task::spawn_local(worker.run(tellings));
+        Self { desk, worker, archive }
+    }
+
+    pub(crate) fn tell(&self, telling: Telling) {
+        // The desk ends when it is told to; what comes after is lost.
+        drop(self.desk.send(telling));
+    }
+
+    /// Writes what waits, for as long as `limit` at most.
+    pub(crate) async fn close(self, limit: std::time::Duration) {
+        self.tell(Telling::End);
+        drop(tokio::time::timeout(limit, self.worker).await);
+    }
+}
+
+/// A boot of thousands tells nothing here as long as all goes well.
+pub(crate) fn is_for_the_chronicle(fact: &Fact) -> bool {
+    match fact {
+        Fact::PhaseOpened { .. }
+        | Fact::Booted
+        | Fact::Adopted { .. }
+        | Fact::RequestServed { .. }
+        | Fact::ShutdownBegan => false,
+        Fact::StateChanged { .. }
+        | Fact::HealthChanged { .. }
+        | Fact::RunEnded { .. }
+        | Fact::PhaseHeld { .. }
+        | Fact::IncidentOpened { .. }
+        | Fact::IncidentJoined { .. }
+        | Fact::IncidentMerged { .. }
+        | Fact::EvidenceIncomplete { .. }
+        | Fact::RungTried { .. }
+        | Fact::RungEnded { .. }
+        | Fact::StatusTold { .. }
+        | Fact::IncidentLeft { .. }
+        | Fact::IncidentClosed { .. }
+        | Fact::Unkillable { .. }
+        | Fact::BugFound { .. } => true,
+    }
+}
+
+/// The highest number that an incident ever had here, as far as the disk tells: the next boot goes on from it.
+pub(crate) fn last_incident(state: &Path) -> u64 {
+    let store = Store::new(state.join(INCIDENTS), Keep::default());
+    // Nothing is kept there, or nothing can be: then there is nothing to mix up with.
+    store.list().ok().and_then(|ids| ids.last().copied()).unwrap_or(0)
+}
+
+const INCIDENTS: &str = "incidents";

@@ -1,0 +1,499 @@
+//! What shows why a unit failed: what only the supervisor knows is put together at once, what the machine knows is
+//! asked for by a worker, and both are on disk within the deadline or said to be missing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::aside::Threads;
+use crate::engine::Engine;
+use crate::engine::event::{SpawnStep, Verdict};
+use crate::engine::id::{IncidentId, ProbeRunId, RunId, UnitId};
+use crate::engine::state::FailureCause;
+use crate::engine::time::{Now, Timestamp, nanos};
+use crate::guard::Guard;
+use crate::incident::capture::{Capturer, DEADLINE, Subject};
+use crate::incident::cause;
+use crate::incident::evidence::{
+    Answer, Change, Evidence, Exit, Failure, FailureKind, HostSample, Missing, Neighbour, Restart, Usage,
+};
+use crate::incident::store::Archive;
+use crate::incident::times::Times;
+use crate::keeper::wire;
+use crate::log::files::{CURRENT, LogDir};
+use crate::log::start::{self, Start};
+use crate::proc::run_tag;
+use crate::supervisor::holdings::{Holding, Stage};
+use crate::supervisor::inbox::{Inbox, Outlet, Promise};
+use crate::supervisor::launch::Ground;
+use crate::supervisor::words::name_of;
+use crate::unit::spec::listen::ListenAddress;
+use crate::unit::spec::probe::{ProbeKind, Target};
+use crate::unit::spec::{UnitSet, UnitSpec};
+
+/// What the supervisor remembers so that it can be told when something fails.
+#[derive(Debug)]
+pub(crate) struct Witness {
+    pub(crate) guard: Guard,
+    capturer: Capturer,
+    /// For what lies beside the units: their files, their logs.
+    files: Threads,
+    state: PathBuf,
+    /// Whose children the orphans of our runs are.
+    pub(crate) keeper_pid: Option<i32>,
+    /// Probes under way, with their beginning.
+    asked: BTreeMap<ProbeRunId, (UnitId, u16, Timestamp)>,
+    answers: BTreeMap<UnitId, VecDeque<Answered>>,
+    ended: BTreeMap<UnitId, VecDeque<Restart>>,
+    /// Whose evidence is kept already, by incident: one spell needs it once.
+    taken: BTreeMap<IncidentId, BTreeSet<UnitId>>,
+    /// When the trouble of an incident began, as the engine told.
+    began: BTreeMap<IncidentId, Timestamp>,
+}
+
+#[derive(Debug)]
+struct Answered {
+    at_millis: u64,
+    index: u16,
+    took: Duration,
+    verdict: Verdict,
+}
+
+/// One order of the engine.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) incident: IncidentId,
+    pub(crate) unit: UnitId,
+    pub(crate) run: Option<RunId>,
+    pub(crate) cause: FailureCause,
+}
+
+impl Wanted {
+    /// The answer, once.
+    pub(crate) fn answer(self, evidence: Option<Box<Evidence>>, is_complete: bool) -> Inbox {
+        let Self { incident, unit, run, cause: _ } = self;
+        Inbox::EvidenceCaptured { incident, unit, run, evidence, is_complete }
+    }
+}
+
+/// All that is known without asking the machine.
+#[derive(Debug)]
+struct Scene {
+    subject: Subject,
+    /// When the run was ordered: what its log says since is its own.
+    run_began_millis: Option<u64>,
+    log_dir: PathBuf,
+    units_dir: PathBuf,
+    /// Stems of the files that define the unit and what it depends on.
+    defined_by: BTreeSet<String>,
+    probes: Vec<Answer>,
+    host: Vec<HostSample>,
+    dependencies: Vec<Neighbour>,
+    dependents: Vec<Neighbour>,
+    restarts: Vec<Restart>,
+    affected: Vec<String>,
+    is_beside: bool,
+}
+
+impl Witness {
+    pub(crate) fn new(state: &Path) -> Self {
+        Self {
+            guard: Guard::new(),
+            capturer: Capturer::default(),
+            files: Threads::new("evidence", FILES),
+            state: state.to_path_buf(),
+            keeper_pid: None,
+            asked: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            began: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn probe_began(&mut self, probe: ProbeRunId, unit: UnitId, index: u16, now: Now) {
+        self.asked.insert(probe, (unit, index, now.mono));
+    }
+
+    /// `None`: nobody wants to know any more.
+    pub(crate) fn probe_ended(&mut self, probe: ProbeRunId, verdict: Option<&Verdict>, now: Now) {
+        let Some((unit, index, began)) = self.asked.remove(&probe) else { return };
+        let Some(verdict) = verdict else { return };
+        let answers = self.answers.entry(unit).or_default();
+        if answers.len() >= ANSWERS {
+            answers.pop_front();
+        }
+        let took = now.mono.since(began);
+        answers.push_back(Answered { at_millis: millis(now), index, took, verdict: verdict.clone() });
+    }
+
+    pub(crate) fn run_ended(&mut self, unit: UnitId, restart: Restart) {
+        let ended = self.ended.entry(unit).or_default();
+        if ended.len() >= RESTARTS {
+            ended.pop_front();
+        }
+        ended.push_back(restart);
+    }
+
+    pub(crate) fn trouble_began(&mut self, incident: IncidentId, at: Timestamp) {
+        self.began.entry(incident).or_insert(at);
+    }
+
+    pub(crate) fn over(&mut self, incident: IncidentId) {
+        self.taken.remove(&incident);
+        self.began.remove(&incident);
+    }
+
+    /// Takes the evidence of a unit, once for each incident. `holding`: of the run that is concerned.
+    pub(crate) fn take(
+        &mut self,
+        now: Now,
+        wanted: Wanted,
+        engine: &Engine,
+        ground: &Arc<Ground>,
+        holding: Option<(u64, &Holding)>,
+        archive: Archive,
+        outlet: &Outlet,
+    ) {
+        let taken = self.taken.entry(wanted.incident).or_default();
+        let is_first = taken.is_empty();
+        if taken.len() >= UNITS_OF_ONE || !taken.insert(wanted.unit) {
+            // What is kept stays: the later failures of a spell are in its timeline.
+            return drop(outlet.send(wanted.answer(None, true)));
+        }
+        let Some(spec) = ground.set.unit(wanted.unit) else {
+            return drop(outlet.send(wanted.answer(None, false)));
+        };
+        let mut scene = self.scene(now, &wanted, engine, ground, spec, holding);
+        scene.is_beside = !is_first;
+        let promise = Promise::new(outlet.clone(), wanted.clone().answer(None, false));
+        let (capturer, files) = (self.capturer.clone(), self.files.clone());
+        tokio::task::spawn_local(async move {
+            let (evidence, is_complete) = take(scene, &capturer, &files, &archive).await;
+            promise.keep(wanted.answer(Some(Box::new(evidence)), is_complete));
+        });
+    }
+
+    fn scene(
+        &self,
+        now: Now,
+        wanted: &Wanted,
+        engine: &Engine,
+        ground: &Ground,
+        spec: &UnitSpec,
+        holding: Option<(u64, &Holding)>,
+    ) -> Scene {
+        let (set, unit) = (&ground.set, wanted.unit);
+        let detected = millis(now);
+        let began = self.began.get(&wanted.incident).map_or(detected, |at| date(now, *at));
+        let log_dir = ground.log_dir.join(spec.name.as_str());
+        let process = holding.and_then(|(_, holding)| match holding.stage {
+            Stage::Live(process) | Stage::Exited(process) => Some(process),
+            Stage::Over => holding.process,
+            Stage::Ordered | Stage::Unverified(_) | Stage::Foreign(_) => None,
+        });
+        let subject = Subject {
+            incident: wanted.incident.0,
+            unit: spec.name.to_string(),
+            run: holding.map(|(run, held)| run_tag(&held.unit, held.ordinal, run)).unwrap_or_default(),
+            pid: process.and_then(|process| i32::try_from(process.pid).ok()),
+            is_live: holding.is_some_and(|(_, held)| matches!(held.stage, Stage::Live(_))),
+            orphans_of: self.keeper_pid,
+            exit: holding.and_then(|(_, held)| exit_of(held)),
+            usage: holding.and_then(|(_, held)| held.usage.map(usage)),
+            failure: failure_of(&wanted.cause),
+            times: Times { started_millis: began, detected_millis: detected, recovered_millis: None },
+            log_dir: Some(log_dir.clone()),
+            log_from: None,
+            ports: ports_of(spec),
+            directories: vec![
+                ("log".to_owned(), ground.log_dir.clone()),
+                ("state".to_owned(), self.state.clone()),
+                ("working directory".to_owned(), ground.working_dir_path(spec)),
+            ],
+            cgroup: None,
+            earlier_oom_kills: 0,
+        };
+        let graph = engine.graph();
+        let impact = graph.impact(unit);
+        let neighbour = |unit: UnitId| neighbour(engine, set, now, unit);
+        let needs = || spec.depends_on.iter().map(|edge| edge.unit);
+        Scene {
+            subject,
+            run_began_millis: holding.map(|(_, held)| date(now, Timestamp(held.spawned_at))),
+            log_dir,
+            units_dir: ground.units_dir.clone(),
+            defined_by: needs().chain([unit]).map(|unit| stem_of(name_of(set, unit))).collect(),
+            probes: self.answers_of(unit, spec),
+            host: self.guard.curve().into_iter().map(sample).collect(),
+            dependencies: needs().take(NEIGHBOURS).filter_map(neighbour).collect(),
+            dependents: impact.iter().take(NEIGHBOURS).filter_map(|one| neighbour(one.unit)).collect(),
+            restarts: self.ended.get(&unit).into_iter().flatten().cloned().collect(),
+            affected: affected(engine, set, wanted),
+            is_beside: false,
+        }
+    }
+
+    fn answers_of(&self, unit: UnitId, spec: &UnitSpec) -> Vec<Answer> {
+        let answers = self.answers.get(&unit).into_iter().flatten();
+        let answer = |answered: &Answered| {
+            let (verdict, said) = match &answered.verdict {
+                Verdict::Pass(said) => ("pass", said),
+                Verdict::Fail(said) => ("fail", said),
+                Verdict::Error(said) => ("error", said),
+            };
+            let probe = spec.health.get(usize::from(answered.index));
+            Answer {
+                at_millis: answered.at_millis,
+                probe: probe.map_or("", |probe| kind_of(&probe.kind)).to_owned(),
+                verdict: verdict.to_owned(),
+                said: said.to_string(),
+                took_micros: u64::try_from(answered.took.as_micros()).ok(),
+            }
+        };
+        answers.map(answer).collect()
+    }
+}
+
+/// Asks, judges and keeps, all within the deadline. True: nothing is missing.
+async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Archive) -> (Evidence, bool) {
+    let Scene { mut subject, run_began_millis, log_dir, units_dir, defined_by, is_beside, .. } = scene;
+    if !subject.is_live {
+        // What it said last is on its way through the pipe; nobody waits for us.
+        drop(tokio::time::timeout(PIPE, std::future::pending::<()>()).await);
+    }
+    let around =
+        move || (run_began_millis.and_then(|at| log_from(&log_dir, at)), changed(&units_dir, &defined_by));
+    let around = files.ask(DEADLINE / 8, around).await;
+    subject.log_from = around.as_ref().and_then(|(from, _)| *from);
+    let mut evidence = capturer.capture(subject, DEADLINE * 5 / 8).await;
+    match around {
+        Some((_, change)) => evidence.change = change,
+        None => evidence.incomplete.push(missing("configuration", "no answer in time")),
+    }
+    evidence.probes = scene.probes;
+    evidence.host = scene.host;
+    evidence.dependencies = scene.dependencies;
+    evidence.dependents = scene.dependents;
+    evidence.restarts = scene.restarts;
+    evidence.affected = scene.affected;
+    evidence.causes = cause::rank(&evidence);
+    let limit = DEADLINE / 4;
+    let kept = if is_beside {
+        archive.keep_beside(evidence.clone(), limit).await
+    } else {
+        archive.keep(evidence.clone(), limit).await
+    };
+    if let Err(error) = kept {
+        evidence.incomplete.push(missing("files", &error.to_string()));
+    }
+    let is_complete = evidence.is_complete();
+    (evidence, is_complete)
+}
+
+/// Where in `current` the first byte since that moment is, as near as the log's hints tell and rather too early.
+fn log_from(dir: &Path, since_millis: u64) -> Option<u64> {
+    let (parent, unit) = (dir.parent()?, dir.file_name()?.to_str()?);
+    let dir = LogDir::new(parent, unit);
+    let files = dir.list().ok()?;
+    let start = Start { lines: None, since: Some(since_millis.saturating_mul(1_000_000)) };
+    let place = start::find(&dir, &files, start).ok()?;
+    let last = files.len().checked_sub(1)?;
+    let is_current = files.last()?.path.file_name()?.to_str() == Some(CURRENT);
+    // A run that is older than the file has written all of it.
+    is_current.then(|| if place.file == last { place.offset } else { 0 })
+}
+
+/// The file among these that was written last.
+fn changed(units_dir: &Path, stems: &BTreeSet<String>) -> Option<Change> {
+    let names = stems.iter().map(String::as_str).chain(["mcsup"]);
+    let dated = names.filter_map(|stem| {
+        let name = format!("{stem}.yaml");
+        let modified = fs::metadata(units_dir.join(&name)).ok()?.modified().ok()?;
+        let at = modified.duration_since(UNIX_EPOCH).ok()?;
+        Some((u64::try_from(at.as_millis()).ok()?, name))
+    });
+    dated.max().map(|(at_millis, name)| Change { at_millis, what: format!("file {name}") })
+}
+
+/// The file of `web@1` is `web.yaml`, or `web@.yaml` for an instance of a template.
+fn stem_of(name: &str) -> String {
+    name.split_once('@').map_or(name, |(stem, _)| stem).to_owned()
+}
+
+fn neighbour(engine: &Engine, set: &UnitSet, now: Now, unit: UnitId) -> Option<Neighbour> {
+    let status = engine.status(unit)?;
+    Some(Neighbour {
+        unit: name_of(set, unit).to_owned(),
+        state: status.state.as_str().to_owned(),
+        reason: status.reason,
+        since_millis: date(now, status.since),
+        is_wanted: status.desired.is_up(),
+    })
+}
+
+/// Others that are part of the same incident by now.
+fn affected(engine: &Engine, set: &UnitSet, wanted: &Wanted) -> Vec<String> {
+    let of_it = |unit: &UnitId| {
+        *unit != wanted.unit
+            && engine.status(*unit).is_some_and(|status| status.incident == Some(wanted.incident))
+    };
+    let reached = engine.graph().impact(wanted.unit).into_iter().map(|one| one.unit);
+    reached.filter(of_it).map(|unit| name_of(set, unit).to_owned()).collect()
+}
+
+fn failure_of(cause: &FailureCause) -> Failure {
+    let failure = |kind| Failure { kind, said: cause.to_string(), step: None, errno: None };
+    match cause {
+        FailureCause::SpawnFailed(spawn) => Failure {
+            step: Some(step_words(spawn.step)),
+            errno: (spawn.errno != 0).then_some(spawn.errno),
+            ..failure(FailureKind::NotStarted)
+        },
+        FailureCause::ExitedEarly(_) | FailureCause::Exited(_) => failure(FailureKind::Exited),
+        FailureCause::StartTimeout(_) => failure(FailureKind::StartTimeout),
+        FailureCause::Unhealthy(_) => failure(FailureKind::Unhealthy),
+        FailureCause::Watchdog => failure(FailureKind::Watchdog),
+        FailureCause::CannotProbe(_) | FailureCause::Unkillable => failure(FailureKind::Other),
+        FailureCause::RungStopped(last) | FailureCause::StartLimit { last, .. } => {
+            Failure { said: cause.to_string(), ..failure_of(last) }
+        }
+    }
+}
+
+fn step_words(step: SpawnStep) -> String {
+    match step {
+        SpawnStep::Chdir => "working directory".to_owned(),
+        SpawnStep::Setuid | SpawnStep::Groups => "user".to_owned(),
+        SpawnStep::Setgid => "group".to_owned(),
+        SpawnStep::Expand
+        | SpawnStep::Lookup
+        | SpawnStep::Prepare
+        | SpawnStep::Clone
+        | SpawnStep::Session
+        | SpawnStep::Limits
+        | SpawnStep::OomScore
+        | SpawnStep::Descriptors
+        | SpawnStep::Exec
+        | SpawnStep::Timeout => step.to_string(),
+    }
+}
+
+fn exit_of(holding: &Holding) -> Option<Exit> {
+    let is_ours = holding.is_signalled;
+    Some(match holding.exit? {
+        wire::Exit::Code(code) => Exit { code: Some(code), is_ours, ..Exit::default() },
+        wire::Exit::Signal { number, dumped_core } => {
+            Exit { signal: Some(number), dumped_core, is_ours, ..Exit::default() }
+        }
+        wire::Exit::Unknown => return None,
+    })
+}
+
+fn usage(usage: wire::Usage) -> Usage {
+    Usage {
+        user_micros: usage.user_us,
+        system_micros: usage.system_us,
+        most_memory_bytes: usage.max_rss_kib.saturating_mul(1024),
+    }
+}
+
+/// Where the unit listens, as far as its definition tells.
+fn ports_of(spec: &UnitSpec) -> Vec<u16> {
+    let listens = spec.listen.sockets.iter().filter_map(|socket| match &socket.address {
+        ListenAddress::Tcp(address) | ListenAddress::Udp(address) => Some(address.port),
+        ListenAddress::Unix { .. } => None,
+    });
+    let target = |target: &Target| match target {
+        Target::Tcp(address) => Some(address.port),
+        Target::Unix(_) => None,
+    };
+    let probes = spec.health.iter().filter_map(|probe| match &probe.kind {
+        ProbeKind::Tcp(address) => Some(address.port),
+        ProbeKind::Http(probe) => target(&probe.target),
+        ProbeKind::Redis(probe) => target(&probe.target),
+        ProbeKind::Postgres(probe) => target(&probe.target),
+        ProbeKind::Grpc(probe) => target(&probe.target),
+        ProbeKind::Exec { .. }
+        | ProbeKind::Unix { .. }
+        | ProbeKind::File(_)
+        | ProbeKind::Log(_)
+        | ProbeKind::Check(_) => None,
+    });
+    let ports: BTreeSet<u16> = listens.chain(probes).collect();
+    ports.into_iter().collect()
+}
+
+fn kind_of(kind: &ProbeKind) -> &'static str {
+    match kind {
+        ProbeKind::Exec { .. } => "exec",
+        ProbeKind::Tcp(_) => "tcp",
+        ProbeKind::Unix { .. } => "unix",
+        ProbeKind::Http(_) => "http",
+        ProbeKind::Redis(_) => "redis",
+        ProbeKind::Postgres(_) => "postgres",
+        ProbeKind::Grpc(_) => "grpc",
+        ProbeKind::File(_) => "file",
+        ProbeKind::Log(_) => "log",
+        ProbeKind::Check(_) => "check",
+    }
+}
+
+fn sample(sample: crate::guard::curve::Sample) -> HostSample {
+    HostSample {
+        at_millis: sample.at_millis,
+        cpu_percent: sample.cpu_percent,
+        memory_percent: sample.memory_percent,
+        load: sample.load,
+        cpu_pressure: sample.pressure.cpu,
+        memory_pressure: sample.pressure.memory,
+        io_pressure: sample.pressure.io,
+    }
+}
+
+fn missing(what: &str, why: &str) -> Missing {
+    Missing { what: what.to_owned(), why: why.to_owned() }
+}
+
+pub(crate) fn millis(now: Now) -> u64 {
+    now.wall.0 / 1_000_000
+}
+
+/// The date of an instant that is past.
+pub(crate) fn date(now: Now, at: Timestamp) -> u64 {
+    now.wall.0.saturating_sub(nanos(now.mono.since(at))) / 1_000_000
+}
+
+/// How many of the runtime's threads evidence may take.
+pub(crate) const EVIDENCE_THREADS: usize = Capturer::THREADS + FILES + 1;
+const FILES: usize = 2;
+/// What the log pump gathers before it writes, and some.
+const PIPE: Duration = Duration::from_millis(20);
+/// Of each unit, as many as show a streak.
+const ANSWERS: usize = 5;
+const RESTARTS: usize = 10;
+/// Whose states are kept beside the evidence, of each side.
+const NEIGHBOURS: usize = 50;
+/// Units of one incident whose evidence is taken; the others are in its timeline.
+const UNITS_OF_ONE: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_changed_last_is_looked_for_among_the_files_that_matter() {
+        let dir = std::env::temp_dir().join(format!("mcsup-changed-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        fs::write(dir.join("web.yaml"), "").unwrap();
+        let date = UNIX_EPOCH + Duration::from_millis(5_000);
+        fs::File::options().write(true).open(dir.join("web.yaml")).unwrap().set_modified(date).unwrap();
+        fs::write(dir.join("stranger.yaml"), "").unwrap();
+        let found = changed(&dir, &BTreeSet::from([stem_of("web@2"), stem_of("gone")]));
+        assert_eq!(found, Some(Change { at_millis: 5_000, what: "file web.yaml".into() }));
+        assert_eq!(changed(&dir, &BTreeSet::new()), None);
+        fs::remove_dir_all(&dir).unwrap();
+    }
+}
