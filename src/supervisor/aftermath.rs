@@ -14,10 +14,8 @@ use crate::supervisor::executor::{Executor, Untold};
 impl Executor {
     /// Before the run is released, which forgets what it left.
     pub(crate) fn capture(&mut self, now: Now, wanted: Wanted, engine: &Engine) {
-        let run = wanted.run.map(|run| run.0);
-        let holding = run.and_then(|run| Some((run, self.holdings.runs.get(&run)?)));
         let archive = self.chronicle.archive.clone();
-        self.witness.take(now, wanted, engine, &self.ground, holding, archive, &self.outlet);
+        self.witness.take(now, wanted, engine, &self.ground, &self.holdings, archive, &self.outlet);
     }
 
     /// What a worker found; the engine hears of it, and so does the desk.

@@ -25,7 +25,7 @@ use crate::keeper::wire;
 use crate::log::files::{CURRENT, LogDir};
 use crate::log::start::{self, Start};
 use crate::proc::run_tag;
-use crate::supervisor::holdings::{Holding, Stage};
+use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
 use crate::supervisor::launch::Ground;
 use crate::supervisor::words::name_of;
@@ -146,14 +146,14 @@ impl Witness {
         self.began.remove(&incident);
     }
 
-    /// Takes the evidence of a unit, once for each incident. `holding`: of the run that is concerned.
+    /// Takes the evidence of a unit, once for each incident.
     pub(crate) fn take(
         &mut self,
         now: Now,
         wanted: Wanted,
         engine: &Engine,
         ground: &Arc<Ground>,
-        holding: Option<(u64, &Holding)>,
+        holdings: &Holdings,
         archive: Archive,
         outlet: &Outlet,
     ) {
@@ -166,7 +166,7 @@ impl Witness {
         let Some(spec) = ground.set.unit(wanted.unit) else {
             return drop(outlet.send(wanted.answer(None, false)));
         };
-        let mut scene = self.scene(now, &wanted, engine, ground, spec, holding);
+        let mut scene = self.scene(now, &wanted, engine, ground, spec, holdings);
         scene.is_beside = !is_first;
         let promise = Promise::new(outlet.clone(), wanted.clone().answer(None, false));
         let (capturer, files) = (self.capturer.clone(), self.files.clone());
@@ -183,9 +183,11 @@ impl Witness {
         engine: &Engine,
         ground: &Ground,
         spec: &UnitSpec,
-        holding: Option<(u64, &Holding)>,
+        holdings: &Holdings,
     ) -> Scene {
         let (set, unit) = (&ground.set, wanted.unit);
+        let run = wanted.run.map(|run| run.0);
+        let holding = run.and_then(|run| Some((run, holdings.runs.get(&run)?)));
         let detected = millis(now);
         let began = self.began.get(&wanted.incident).map_or(detected, |at| date(now, *at));
         let log_dir = ground.log_dir.join(spec.name.as_str());
@@ -208,6 +210,7 @@ impl Witness {
             log_dir: Some(log_dir.clone()),
             log_from: None,
             ports: ports_of(spec),
+            others: holdings.leaders_besides(spec.name.as_str()),
             directories: vec![
                 ("log".to_owned(), ground.log_dir.clone()),
                 ("state".to_owned(), self.state.clone()),

@@ -140,12 +140,9 @@ impl Patient {
         self.store().list().expect("a list of incidents")
     }
 
-    /// All that is kept of the only incident.
+    /// All that is kept of the incident that is the unit's own.
     pub(crate) fn incident(&self) -> (Evidence, Vec<Moment>) {
-        let found = eventually(|| {
-            let number = *self.numbers().first()?;
-            self.store().read(number).ok().flatten()
-        });
+        let found = eventually(|| own_of(&self.store(), self.unit));
         found.unwrap_or_else(|| panic!("no incident:\n{}", self.instance.printed()))
     }
 
@@ -178,9 +175,8 @@ impl Patient {
         let dir = self.path("witness").join(run);
         let at = eventually(|| fs::read_to_string(dir.join("at")).ok()?.trim().parse::<Millis>().ok());
         let at = at.unwrap_or_else(|| panic!("{run} never began:\n{}", self.instance.printed()));
-        let text = fs::read_to_string(dir.join("evidence.json"));
-        let text = text.unwrap_or_else(|error| panic!("{error}: nothing was kept before {run} began"));
-        let evidence: Evidence = serde_json::from_str(&text).expect("evidence");
+        let kept = own_of(&Store::new(dir, Keep::default()), self.unit);
+        let (evidence, _) = kept.unwrap_or_else(|| panic!("nothing was kept before {run} began"));
         assert!(evidence.captured_millis <= at, "captured after {run} began");
         self.assert_whole(&evidence, rule);
         evidence
@@ -198,24 +194,25 @@ impl Patient {
     #[track_caller]
     pub(crate) fn assert_healed(&self) -> Evidence {
         let closed = eventually(|| {
-            let (evidence, _) = self.incident();
-            evidence.times.recovered_millis.is_some().then_some(evidence)
+            let (evidence, moments) = self.incident();
+            let is_closed = moments.iter().any(|moment| moment.kind == "closed");
+            (is_closed && !evidence.healed_by.is_empty()).then_some(evidence)
         });
         let evidence = closed
             .unwrap_or_else(|| panic!("not closed: {:#?}\n{}", self.incident(), self.instance.printed()));
-        assert!(!evidence.healed_by.is_empty(), "{evidence:#?}");
+        assert!(evidence.times.recovered_millis.is_some(), "{evidence:#?}");
         self.assert_one_incident();
         evidence
     }
 
+    /// As people are told who ask for all there ever were.
     #[track_caller]
     pub(crate) fn assert_one_incident(&self) {
-        let numbers = self.numbers();
-        assert_eq!(numbers.len(), 1, "{numbers:?}\n{}", self.instance.printed());
-        let listed = self.instance.done(&["incidents", "--json"]);
-        let listed: serde_json::Value = serde_json::from_str(&listed).expect("JSON");
+        // Its status says whether one is open.
+        let listed = self.instance.run(&["incidents", "--json"]).stdout;
+        let listed: serde_json::Value = serde_json::from_slice(&listed).expect("JSON");
         let count = listed["incidents"].as_array().map(Vec::len);
-        assert_eq!(count, Some(1), "{listed:#}");
+        assert_eq!(count, Some(1), "{listed:#}\n{}", self.instance.printed());
     }
 
     /// What a person is told who asks why.
@@ -231,6 +228,12 @@ impl Patient {
         assert_eq!(self.instance.ended().code(), Some(0));
         assert_eq!(self.instance.processes(), [0_u32; 0]);
     }
+}
+
+/// What is kept of this unit's incident.
+fn own_of(store: &Store, unit: &str) -> Option<(Evidence, Vec<Moment>)> {
+    let kept = store.list().ok()?.into_iter().filter_map(|number| store.read(number).ok()?);
+    kept.into_iter().find(|(evidence, _)| evidence.unit == unit)
 }
 
 /// How a program of this user is begun; nothing but root can be somebody else.
@@ -265,12 +268,12 @@ pub(crate) fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-/// Keeps what is known of earlier trouble when a run begins, and then becomes the server. A copy of two
-/// incidents fails, and so does who looks for it. Slow while there is a file that says so.
+/// Keeps what is known of earlier trouble when a run begins, and then becomes the server. Slow while there is a file
+/// that says so.
 const START: &str = r#"#!/bin/sh
 to="HOME/witness/${MCSUP_RUN%%:*}"
 mkdir -p "$to"
-cp HOME/state/incidents/*/evidence.json "$to/evidence.json" 2>/dev/null
+cp -r HOME/state/incidents/. "$to/" 2>/dev/null
 date +%s%3N > "$to/at"
 if [ -e HOME/slow ]; then sleep "$(cat HOME/slow)"; fi
 exec "$@"

@@ -1,16 +1,16 @@
 //! PostgreSQL, broken in eight ways, and one with six others that need it.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use mcsup::incident::cause::Rule;
 use rustix::process::Signal;
 
-use crate::instance::{kill, signal};
+use crate::instance::{eventually, kill, signal};
 use crate::memory::MemoryGroup;
 use crate::namespace::inside;
 use crate::patient::{BY_EXIT, HEALTH, Patient, become_user, broken, by_probes, command, own, run};
@@ -20,6 +20,7 @@ use crate::redis::assert_slow_start;
 const PASSWORD: &str = "s3cret";
 /// Tried again for ever.
 const PERSISTENT: &str = "restart: {backoff: {initial: 500ms, max: 500ms, jitter: 0}}\n\
+                          start_timeout: 90s\n\
                           recover: {rungs: [restart], settle: 2s}\n";
 
 /// The newest that Debian installed, or what is on the PATH.
@@ -101,7 +102,7 @@ fn write_unit(patient: &Patient, more: &str) {
     let question = format!("postgres: {}", question(patient));
     let health = HEALTH.replacen('{', &format!("{{{question}, "), 1);
     let stop = "stop: {signal: SIGINT, grace: 2s}\n";
-    let unit = format!("{server}health: {health}\nstart_timeout: 90s\n{stop}{more}");
+    let unit = format!("{server}health: {health}\n{stop}{more}");
     patient.instance.write("postgres", &unit);
 }
 
@@ -162,19 +163,40 @@ fn a_postgres_whose_port_a_stranger_took_is_tried_until_the_stranger_leaves() {
     let mut patient = postgres("port", PERSISTENT);
     patient.boot();
     patient.instance.done(&["stop", "postgres"]);
-    let stranger = TcpListener::bind(("127.0.0.1", patient.port)).expect("the port");
+    let stranger = Stranger::listening(&patient);
     let fault = broken(|| drop(patient.instance.run(&["start", "postgres", "--no-wait"])));
     let found = patient.assert_detected(fault, BY_EXIT, Rule::PortInUse);
-    let sentence = &found.causes[0].sentence;
-    let taken = format!("127.0.0.1:{} is taken by ", patient.port);
-    let by = format!("(pid {})", std::process::id());
-    assert!(sentence.starts_with(&taken) && sentence.ends_with(&by), "{sentence}");
+    let sentence = format!("127.0.0.1:{} is taken by redis-server (pid {})", patient.port, stranger.0.id());
+    assert_eq!(found.causes[0].sentence, sentence);
     patient.assert_seen_before("postgres#3", Rule::PortInUse);
-    patient.assert_why(sentence);
+    patient.assert_why(&sentence);
     drop(stranger);
     patient.wait_for_run(1);
     patient.assert_healed();
     patient.shut_down();
+}
+
+/// A server of somebody else.
+#[derive(Debug)]
+struct Stranger(Child);
+
+impl Stranger {
+    fn listening(patient: &Patient) -> Self {
+        let port = patient.port.to_string();
+        let mut other = command("redis-server");
+        other.args(["--port", &port, "--bind", "127.0.0.1", "--save", ""]).stdout(Stdio::null());
+        let stranger = Self(other.spawn().expect("a stranger; tests/run installs it"));
+        let answers = || TcpStream::connect(("127.0.0.1", patient.port)).ok();
+        assert!(eventually(answers).is_some(), "the stranger has the port");
+        stranger
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 #[test]
@@ -235,7 +257,8 @@ const WRITES: &str = "do $$ begin for i in 1..64 loop \
 #[test]
 fn a_postgres_whose_password_somebody_changed_is_given_up_after_a_restart_did_not_help() {
     let more = "restart: {backoff: {initial: 500ms, max: 500ms, jitter: 0}}\n\
-                recover: {rungs: [restart, stop], settle: 2s}\n";
+                recover: {rungs: [restart, stop], settle: 2s}\n\
+                start_timeout: 3s\n";
     let mut patient = postgres("password", more);
     patient.boot();
     let fault = broken(|| drop(run(psql(&patient).args(["-c", "alter role postgres password 'other'"]))));
@@ -246,7 +269,7 @@ fn a_postgres_whose_password_somebody_changed_is_given_up_after_a_restart_did_no
     patient.assert_why("password");
     let (evidence, moments) = patient.incident();
     let rungs: Vec<&str> = evidence.rungs.iter().map(|rung| rung.rung.as_str()).collect();
-    assert_eq!(rungs, ["restart", "stop"], "{evidence:#?}\n{moments:#?}");
+    assert_eq!(rungs, ["a restart", "a stop"], "{evidence:#?}\n{moments:#?}");
     patient.assert_one_incident();
     patient.shut_down();
 }

@@ -75,6 +75,10 @@ pub(super) fn name_of(proc: &Path, pid: i32) -> String {
     stat(proc, pid).map_or_else(String::new, |stat| stat.name)
 }
 
+pub(super) fn session_of(proc: &Path, pid: i32) -> Option<i32> {
+    stat(proc, pid).map(|stat| stat.session)
+}
+
 /// `None` where the kernel does not tell.
 pub(super) fn memory(proc: &Path) -> Option<Memory> {
     let text = fs::read_to_string(proc.join("meminfo")).ok()?;
