@@ -21,8 +21,8 @@ use keeper_host::{
 };
 use mcsup::keeper::link::{self, Link};
 use mcsup::keeper::wire::{
-    AdoptOrder, Credentials, Exit, HELPER_BIT, Limit, LogOrder, Order, Report, Scope, SpawnOrder, Stage,
-    Step, VERSION,
+    AdoptOrder, Credentials, Exit, Given, HELPER_BIT, Limit, LogOrder, Order, Report, Scope, SpawnOrder,
+    Stage, Step, VERSION,
 };
 
 const NOBODY: u32 = 65534;
@@ -412,7 +412,8 @@ mod spawning {
     fn output_goes_to_the_descriptor_that_came_with_the_order() {
         let mut keeper = TestKeeper::start();
         let (read, write) = rustix::pipe::pipe().unwrap();
-        keeper.send_with(&Order::Spawn(Box::new(shell(HELPER_BIT | 1, "echo probe"))), vec![write]);
+        let order = SpawnOrder { given: vec![Given::Output], ..shell(HELPER_BIT | 1, "echo probe") };
+        keeper.send_with(&Order::Spawn(Box::new(order)), vec![write]);
         keeper.until(|report| matches!(report, Report::Exited { .. }));
         let mut output = [0; 16];
         let count = rustix::io::read(&read, &mut output).unwrap();
@@ -1163,7 +1164,7 @@ mod a_dead_keeper {
         let log = keeper.log("test");
         keeper.send(&Order::Spawn(Box::new(SpawnOrder { log: Some(log.clone()), ..shell(1, &script) })));
         let (report, descriptors) = keeper.next_with_descriptors();
-        let Report::Spawned { pid, start_time, .. } = report else { panic!("{report:?}") };
+        let Report::Spawned { pid, start_time, carries, .. } = report else { panic!("{report:?}") };
         assert_eq!(descriptors.len(), 2, "pidfd and pipe");
         eventually("it speaks", || (keeper.current_log("test") == b"before\n").then_some(()));
         keeper.kill_keeper();
@@ -1175,6 +1176,7 @@ mod a_dead_keeper {
             pid,
             start_time,
             log: Some(log),
+            carries,
             ..AdoptOrder::default()
         };
         adopter.send_with(&Order::Adopt(Box::new(adopt)), descriptors);
@@ -1194,12 +1196,19 @@ mod a_dead_keeper {
         let script = format!("setsid sleep 1000 & echo $! > {}; wait", file.display());
         keeper.send(&Order::Spawn(Box::new(SpawnOrder { ordinal: 2, ..shell(1, &script) })));
         let (report, descriptors) = keeper.next_with_descriptors();
-        let Report::Spawned { pid, start_time, .. } = report else { panic!("{report:?}") };
+        let Report::Spawned { pid, start_time, carries, .. } = report else { panic!("{report:?}") };
         let child = pid_in(&file);
         keeper.kill_keeper();
         let mut adopter = AdoptedLink::start();
-        let adopt =
-            AdoptOrder { run: 1, unit: "test".into(), ordinal: 2, pid, start_time, ..AdoptOrder::default() };
+        let adopt = AdoptOrder {
+            run: 1,
+            unit: "test".into(),
+            ordinal: 2,
+            pid,
+            start_time,
+            carries,
+            ..AdoptOrder::default()
+        };
         adopter.send_with(&Order::Adopt(Box::new(adopt)), descriptors);
         adopter.send_with(&Order::Signal { run: 1, signal: 9, scope: Scope::All }, Vec::new());
         assert!(matches!(adopter.next(), Report::Exited { run: 1, .. }));

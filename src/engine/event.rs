@@ -198,6 +198,8 @@ pub enum SpawnStep {
     Expand,
     /// The user or group does not exist.
     Lookup,
+    /// A socket that it is to be passed cannot be opened.
+    Listen,
     /// Pipes, log directory.
     Prepare,
     Clone,
@@ -219,6 +221,7 @@ impl fmt::Display for SpawnStep {
         f.write_str(match self {
             Self::Expand => "expand",
             Self::Lookup => "lookup",
+            Self::Listen => "listen",
             Self::Prepare => "prepare",
             Self::Clone => "clone",
             Self::Session => "setsid",

@@ -16,8 +16,10 @@ pub(super) struct Holding {
     pub(super) pidfd: Arc<OwnedFd>,
     /// Of a copied child that has not execed yet.
     pub(super) status: Option<Arc<OwnedFd>>,
-    /// Read ends of its output, shared with the pump.
-    pub(super) pipes: Vec<Arc<OwnedFd>>,
+    /// Read end of its output, shared with the pump.
+    pub(super) output: Option<Arc<OwnedFd>>,
+    /// How it tells us of itself; boxed, as most do not.
+    pub(super) tidings: Option<Box<Tidings>>,
     /// `UNIT#ORDINAL:RUN`, as its environment says.
     pub(super) tag: String,
     /// Not adopted: its exit is ours to wait for, its orphans come to us.
@@ -40,7 +42,43 @@ pub(super) struct Holding {
     pub(super) is_doomed: bool,
 }
 
+/// The ways by which a run tells of itself.
+#[derive(Debug)]
+pub(super) struct Tidings {
+    pub(super) unit: String,
+    /// Whose word counts, beside root's.
+    pub(super) uid: u32,
+    pub(super) notify: Option<Arc<OwnedFd>>,
+    pub(super) ready: Option<Arc<OwnedFd>>,
+    /// The process that counts instead of the first one.
+    pub(super) main: Option<Main>,
+}
+
+/// A process that the run named as its main one.
+#[derive(Debug)]
+pub(super) struct Main {
+    pub(super) pid: i32,
+    pub(super) pidfd: Arc<OwnedFd>,
+    /// It was waited for, as one among the orphans.
+    pub(super) ended: Option<Ended>,
+    /// The first process was waited for.
+    pub(super) is_first_gone: bool,
+}
+
 impl Holding {
+    pub(super) fn main(&self) -> Option<&Main> {
+        self.tidings.as_ref()?.main.as_ref()
+    }
+
+    /// Of the process that counts.
+    pub(super) fn main_pidfd(&self) -> &Arc<OwnedFd> {
+        self.main().map_or(&self.pidfd, |main| &main.pidfd)
+    }
+
+    fn is_first_gone(&self) -> bool {
+        self.main().map_or_else(|| self.ended.is_some(), |main| main.is_first_gone)
+    }
+
     fn deadline(&self) -> Option<u64> {
         [self.exec_by, self.kill_at, self.tell_at].into_iter().flatten().min()
     }
@@ -91,8 +129,10 @@ impl Holdings {
         if let Role::Run(run) = holding.role {
             self.slot_of_run.remove(&run);
         }
-        if self.slot_of_pid.get(&holding.pid) == Some(&slot) {
-            self.slot_of_pid.remove(&holding.pid);
+        for pid in [Some(holding.pid), holding.main().map(|main| main.pid)].into_iter().flatten() {
+            if self.slot_of_pid.get(&pid) == Some(&slot) {
+                self.slot_of_pid.remove(&pid);
+            }
         }
         if let Some(at) = holding.deadline() {
             self.deadlines.remove(&(at, slot));
@@ -113,6 +153,13 @@ impl Holdings {
 
     pub(super) fn slot_of(&self, run: u64) -> Option<u64> {
         self.slot_of_run.get(&run).copied()
+    }
+
+    pub(super) fn run_of(&self, slot: u64) -> Option<u64> {
+        match self.slots.get(&slot)?.role {
+            Role::Run(run) => Some(run),
+            Role::Disowned | Role::Stillborn | Role::Supervisor => None,
+        }
     }
 
     pub(super) fn of_run(&self, run: u64) -> Option<&Holding> {
@@ -139,6 +186,29 @@ impl Holdings {
         }
     }
 
+    /// Another process is what this run is about.
+    pub(super) fn follow(&mut self, slot: u64, main: Main) {
+        let Some(tidings) = self.slots.get_mut(&slot).and_then(|holding| holding.tidings.as_mut()) else {
+            return;
+        };
+        self.slot_of_pid.insert(main.pid, slot);
+        let former = tidings.main.replace(main);
+        if let Some(former) = former {
+            self.slot_of_pid.remove(&former.pid);
+        }
+    }
+
+    /// An orphan was waited for. Was it what some run is about?
+    pub(super) fn orphan_ended(&mut self, ended: Ended) {
+        let Some(slot) = self.slot_of_pid.get(&ended.pid) else { return };
+        let tidings = self.slots.get_mut(slot).and_then(|holding| holding.tidings.as_mut());
+        if let Some(main) =
+            tidings.and_then(|tidings| tidings.main.as_mut()).filter(|main| main.pid == ended.pid)
+        {
+            main.ended = Some(ended);
+        }
+    }
+
     pub(super) fn next_deadline(&self) -> Option<u64> {
         self.deadlines.first().map(|(at, _)| *at)
     }
@@ -153,7 +223,7 @@ impl Holdings {
         self.slot_of_pid
             .get(&pid)
             .and_then(|slot| self.slots.get(slot))
-            .is_some_and(|held| held.ended.is_none())
+            .is_some_and(|held| if held.pid == pid { !held.is_first_gone() } else { held.ended.is_none() })
     }
 
     /// Whose main process had this number, be it alive or ended.

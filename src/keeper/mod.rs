@@ -21,6 +21,9 @@ mod args;
 mod orders;
 mod reap;
 mod orphans;
+mod notify;
+mod notice;
+mod store;
 mod supervise;
 mod farewell;
 mod table;
@@ -56,6 +59,7 @@ use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::Pump;
 use crate::keeper::run::Keeper;
 use crate::keeper::spawn::{Context, Spawner};
+use crate::keeper::store::Store;
 use crate::keeper::supervise::Supervisor;
 use crate::keeper::sys::OomScore;
 use crate::keeper::table::Table;
@@ -111,6 +115,9 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
         pump: Pump::start()?,
         table: Table::default(),
         holdings: Holdings::default(),
+        store: Store::default(),
+        barriers: Vec::new(),
+        held_up: BTreeSet::new(),
         pending: BTreeMap::new(),
         last_token: 0,
         link: None,

@@ -1,6 +1,6 @@
 //! What the supervisor orders, and what comes of its spawn orders.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::event::epoll;
@@ -13,12 +13,13 @@ use crate::keeper::holdings::{Holding, Role};
 use crate::keeper::process::{self, Process};
 use crate::keeper::pump::Source;
 use crate::keeper::reap::SWEEP_FIRST;
-use crate::keeper::run::{Keeper, Pending};
+use crate::keeper::run::{Keeper, Pending, Watch};
 use crate::keeper::spawn::{self, Done, EXEC_DEADLINE, Failed, Started};
 use crate::keeper::sys::{self, Ended};
 use crate::keeper::table::is_helper;
 use crate::keeper::wire::{
-    self, AdoptOrder, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage, VERSION,
+    self, AdoptOrder, Carried, Exit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
+    VERSION,
 };
 use crate::proc::run_tag;
 
@@ -48,6 +49,13 @@ impl Keeper {
                 Order::Release { run } => self.table.release(run),
                 Order::Remember { key, value } => self.table.remember(key, value),
                 Order::Adopt(order) => self.on_adopt(*order, descriptors, now),
+                Order::Hold { key } => {
+                    if let Some(socket) = descriptors.into_iter().next() {
+                        self.store.hold(key, socket);
+                    }
+                }
+                Order::LetGo { key } => self.store.let_go(&key),
+                Order::ForgetStored { unit } => self.store.forget(&unit),
                 Order::LogTotal { bytes } => self.pump.limit_total(bytes),
                 Order::ShutdownTimeout { ms } => self.arguments.shutdown_ms = ms,
                 Order::Ping { number } => self.table.pinged(number),
@@ -70,8 +78,12 @@ impl Keeper {
             restarts: self.supervisor.restarts,
             safe_mode: self.supervisor.is_in_trouble(now),
         };
-        let sent = self.link.as_mut().map(|link| link.send(&hello, &[]));
-        if matches!(sent, Some(Ok(()))) {
+        let Some(link) = &mut self.link else { return };
+        let held =
+            self.store.all_listening().map(|(key, socket)| (Report::Held { key: key.clone() }, socket));
+        let sent = link.send(&hello, &[]).is_ok()
+            && held.into_iter().all(|(report, socket)| link.send(&report, &[Arc::clone(socket)]).is_ok());
+        if sent {
             self.table.connected(self.supervisor.is_foreign());
         }
     }
@@ -88,6 +100,9 @@ impl Keeper {
             spawned_at: clock::boottime(),
             stage: Stage::Spawning,
             log: order.log.clone(),
+            carries: Vec::new(),
+            is_ready_shown: false,
+            log_place: order.log_place,
         };
         if !self.table.ordered(row) {
             return;
@@ -95,6 +110,10 @@ impl Keeper {
         if self.farewell.is_final() {
             return self.table.spawn_failed(run, Step::Prepare, Errno::CANCELED.raw_os_error());
         }
+        let (gifts, tidings) = match self.gifts(&order, descriptors) {
+            Ok(gifts) => gifts,
+            Err((step, errno)) => return self.table.spawn_failed(run, step, errno.raw_os_error()),
+        };
         let timeout = order.timeout_ms.saturating_mul(MILLISECOND);
         let pending = Pending {
             role: Role::Run(run),
@@ -102,9 +121,9 @@ impl Keeper {
             kill_at: (timeout > 0).then(|| now.saturating_add(timeout)),
             log: order.log.clone().map(|log| (order.unit.clone(), log)),
             signals: Vec::new(),
+            tidings,
         };
-        let output = descriptors.into_iter().next();
-        match spawn::job(order, &pending.tag, &self.context, output) {
+        match spawn::job(order, &pending.tag, &self.context, gifts) {
             Ok(job) => self.submit(job, pending, now),
             Err(errno) => self.table.spawn_failed(run, Step::Prepare, errno.raw_os_error()),
         }
@@ -139,7 +158,7 @@ impl Keeper {
 
     fn on_started(&mut self, pending: Pending, started: Started, now: u64) {
         let Started { pid, pidfd, began, status, output } = started;
-        let pipes: Vec<Arc<OwnedFd>> = output.into_iter().map(Arc::new).collect();
+        let output = output.map(Arc::new);
         let has_status = status.is_some();
         let slot = self.hold(
             Holding {
@@ -148,7 +167,8 @@ impl Keeper {
                 pidfd: Arc::new(pidfd),
                 exec_by: has_status.then(|| now.saturating_add(self.arguments.patience.of(EXEC_DEADLINE))),
                 status: status.map(Arc::new),
-                pipes: pipes.clone(),
+                output: output.clone(),
+                tidings: pending.tidings,
                 tag: pending.tag,
                 is_child: true,
                 reaper: self.pid,
@@ -161,7 +181,8 @@ impl Keeper {
             },
             now,
         );
-        if let (Some(pipe), Some((unit, log))) = (pipes.into_iter().next(), pending.log) {
+        self.watch_tidings(slot, now);
+        if let (Some(pipe), Some((unit, log))) = (output, pending.log) {
             self.pump.add(Source { key: slot, unit, log, pipe });
         }
         match pending.role {
@@ -185,9 +206,9 @@ impl Keeper {
         let pidfd = Arc::clone(&holding.pidfd);
         let status = holding.status.clone();
         let slot = self.holdings.add(holding);
-        self.watch_slot(&pidfd, slot, false, now);
+        self.watch_slot(&pidfd, slot, Watch::Pidfd, now);
         if let Some(status) = status {
-            self.watch_slot(&status, slot, true, now);
+            self.watch_slot(&status, slot, Watch::Status, now);
         }
         slot
     }
@@ -220,7 +241,8 @@ impl Keeper {
                     pid,
                     pidfd: Arc::new(pidfd),
                     status: None,
-                    pipes: Vec::new(),
+                    output: None,
+                    tidings: None,
                     tag: String::new(),
                     is_child: true,
                     reaper: self.pid,
@@ -271,7 +293,11 @@ impl Keeper {
     }
 
     fn on_adopt(&mut self, order: AdoptOrder, descriptors: Vec<OwnedFd>, now: u64) {
-        let mut descriptors = descriptors.into_iter();
+        let mut came = order.carries.iter().copied().zip(descriptors).collect::<Vec<_>>();
+        let mut taken = |what: Carried| {
+            let at = came.iter().position(|(carried, _)| *carried == what)?;
+            Some(came.swap_remove(at).1)
+        };
         let run = order.run;
         let row = Row {
             run,
@@ -285,6 +311,9 @@ impl Keeper {
                 Some(exit) => Stage::Exited { exit, usage: Usage::default(), is_empty: false },
             },
             log: order.log.clone(),
+            carries: Vec::new(),
+            is_ready_shown: order.is_ready_shown,
+            log_place: order.log_place,
         };
         if !self.table.ordered(row) {
             return;
@@ -292,7 +321,7 @@ impl Keeper {
         self.table.known(run);
         let pid = i32::try_from(order.pid).unwrap_or_default();
         let parent = rustix::process::getppid().map_or(-1, |parent| parent.as_raw_nonzero().get());
-        let pidfd = descriptors.next().or_else(|| verified(pid, order.start_time));
+        let pidfd = taken(Carried::Pidfd).or_else(|| verified(pid, order.start_time));
         // Its leader ended, so what there is of it is found by its group, session and tag alone.
         let pidfd = if order.exit.is_some() { pidfd.or_else(nobody) } else { pidfd };
         // Nobody's pid: its negative would mean everybody.
@@ -300,14 +329,16 @@ impl Keeper {
             // What cannot be told from a stranger is neither watched nor signalled.
             return self.table.exited(run, Exit::Unknown, Usage::default(), true);
         };
-        let pipes: Vec<Arc<OwnedFd>> = descriptors.map(Arc::new).collect();
+        let output = taken(Carried::Output).map(Arc::new);
+        let tidings = Self::adopted_tidings(&order.unit, pid, taken(Carried::Notify), taken(Carried::Ready));
         let slot = self.hold(
             Holding {
                 role: Role::Run(run),
                 pid,
                 pidfd: Arc::new(pidfd),
                 status: None,
-                pipes: pipes.clone(),
+                output: output.clone(),
+                tidings,
                 tag: run_tag(&order.unit, order.ordinal, run),
                 is_child: false,
                 // It is an orphan itself, of our predecessor, as the supervisor is who started us.
@@ -322,8 +353,9 @@ impl Keeper {
             },
             now,
         );
+        self.watch_tidings(slot, now);
         let log: Option<LogOrder> = order.log;
-        if let (Some(pipe), Some(log)) = (pipes.into_iter().next(), log) {
+        if let (Some(pipe), Some(log)) = (output, log) {
             self.pump.add(Source { key: slot, unit: order.unit, log, pipe });
         }
         if order.exit.is_some() {
@@ -336,8 +368,8 @@ impl Keeper {
     /// on the pidfd hangs up, and nothing before that is of interest.
     pub(super) fn watch_only_hangup(&self, slot: u64) {
         let Some(holding) = self.holdings.get(slot) else { return };
-        let data = epoll::EventData::new_u64(slot.saturating_mul(2));
-        epoll::modify(&self.epoll, holding.pidfd.as_fd(), data, epoll::EventFlags::empty()).ok();
+        let watch = if holding.main().is_some() { Watch::Main } else { Watch::Pidfd };
+        epoll::modify(&self.epoll, holding.main_pidfd(), watch.data(slot), epoll::EventFlags::empty()).ok();
     }
 }
 

@@ -38,37 +38,81 @@ impl Keeper {
             self.on_status(slot);
         }
         let Some(holding) = self.holdings.get(slot) else { return };
+        if holding.main().is_some() {
+            return self.on_first_ended(slot, now);
+        }
         if holding.ended.is_some() {
             return;
         }
-        let ended = if holding.is_child {
+        if holding.is_child {
             match sys::wait(Whom::Pid(holding.pid), false) {
-                Ok(Some(ended)) => ended,
-                Ok(None) => return,
-                Err(_) => unknown_end(),
+                Ok(Some(ended)) => self.on_waited(slot, ended, now),
+                Ok(None) => {}
+                Err(_) => self.on_waited(slot, unknown_end(), now),
             }
         } else {
-            let mut exit = sys::exit_of_stranger(holding.pidfd.as_fd());
-            if exit == Exit::Unknown {
-                exit = process::status_of_zombie(holding.pid).map_or(exit, sys::exit_of_status);
-            }
-            if exit == Exit::Unknown && !flags.contains(epoll::EventFlags::HUP) && holding.tell_at.is_none() {
-                self.watch_only_hangup(slot);
-                let tell_at = Some(now.saturating_add(STRANGER_DEADLINE));
-                return self.holdings.change(slot, |holding| holding.tell_at = tell_at);
-            }
-            Ended { exit, ..unknown_end() }
+            self.on_stranger_ended(slot, flags, now);
+        }
+    }
+
+    /// Somebody else is to wait for it.
+    fn on_stranger_ended(&mut self, slot: u64, flags: epoll::EventFlags, now: u64) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        let mut exit = sys::exit_of_stranger(holding.main_pidfd().as_fd());
+        if exit == Exit::Unknown {
+            let pid = holding.main().map_or(holding.pid, |main| main.pid);
+            exit = process::status_of_zombie(pid).map_or(exit, sys::exit_of_status);
+        }
+        if exit == Exit::Unknown && !flags.contains(epoll::EventFlags::HUP) && holding.tell_at.is_none() {
+            self.watch_only_hangup(slot);
+            let tell_at = Some(now.saturating_add(STRANGER_DEADLINE));
+            return self.holdings.change(slot, |holding| holding.tell_at = tell_at);
+        }
+        self.on_waited(slot, Ended { exit, ..unknown_end() }, now);
+    }
+
+    /// The process that the run named as its main one. It is ours to wait for where its parent has gone, and
+    /// then it may have been taken as one among the orphans.
+    pub(super) fn on_main_ended(&mut self, slot: u64, flags: epoll::EventFlags, now: u64) {
+        let Some(holding) = self.holdings.get(slot).filter(|holding| holding.ended.is_none()) else { return };
+        let Some(main) = holding.main() else { return };
+        let waited = match main.ended {
+            Some(ended) => Ok(Some(ended)),
+            None => sys::wait(Whom::Pid(main.pid), false),
         };
-        self.on_waited(slot, ended, now);
+        match waited {
+            Ok(Some(ended)) => self.on_waited(slot, ended, now),
+            Ok(None) => {}
+            Err(_) => self.on_stranger_ended(slot, flags, now),
+        }
+    }
+
+    /// The run goes on without the process that it began with.
+    fn on_first_ended(&mut self, slot: u64, now: u64) {
+        let Some(holding) = self.holdings.get(slot) else { return };
+        let is_alive = holding.is_child && matches!(sys::wait(Whom::Pid(holding.pid), false), Ok(None));
+        if is_alive {
+            return;
+        }
+        epoll::delete(&self.epoll, holding.pidfd.as_fd()).ok();
+        let is_lingering = self.holdings.lingering.contains(&slot);
+        self.holdings.change(slot, |holding| {
+            if let Some(main) = holding.tidings.as_mut().and_then(|tidings| tidings.main.as_mut()) {
+                main.is_first_gone = true;
+            }
+        });
+        if is_lingering {
+            self.sweep_at(now, SWEEP_FIRST);
+        }
     }
 
     fn on_waited(&mut self, slot: u64, ended: Ended, now: u64) {
         let Some(holding) = self.holdings.get(slot) else { return };
-        epoll::delete(&self.epoll, holding.pidfd.as_fd()).ok();
+        epoll::delete(&self.epoll, holding.main_pidfd()).ok();
         match holding.role {
-            Role::Stillborn => drop(self.holdings.remove(slot)),
+            Role::Stillborn => self.forget(slot),
             Role::Supervisor => {
-                self.holdings.remove(slot);
+                self.forget(slot);
                 self.on_supervisor_ended(ended.exit, now);
             }
             Role::Disowned => {
@@ -99,6 +143,7 @@ impl Keeper {
 
     /// Publishes the exit of a leader whose last words are stored.
     pub(super) fn tell_exit(&mut self, slot: u64, now: u64) {
+        self.hear_last_notices(slot, now);
         let Some(holding) = self.holdings.get(slot) else { return };
         let (Role::Run(run), Some(ended), true) = (holding.role, holding.ended, holding.tell_at.is_some())
         else {
@@ -122,7 +167,7 @@ impl Keeper {
 
     fn forget_or_linger(&mut self, slot: u64, is_empty: bool, now: u64) {
         if is_empty {
-            self.holdings.remove(slot);
+            self.forget(slot);
         } else {
             self.holdings.lingering.insert(slot);
             self.next_sweep = Some((now.saturating_add(SWEEP_FIRST), SWEEP_FIRST));
@@ -179,25 +224,37 @@ impl Keeper {
         let Some(holding) = self.holdings.get(slot) else { return };
         let is_leader_there = holding.ended.is_none();
         match scope {
-            Scope::Main if is_leader_there => drop(sys::signal_by_pidfd(holding.pidfd.as_fd(), signal)),
+            Scope::Main if is_leader_there => {
+                sys::signal_by_pidfd(holding.main_pidfd().as_fd(), signal).ok();
+            }
             Scope::Main => {}
             Scope::All => self.signal_all_of(slot, signal, sight),
         }
     }
 
     fn signal_all_of(&mut self, slot: u64, signal: u8, sight: &mut Sight) {
+        if self.holdings.get(slot).and_then(Holding::main).is_some_and(|main| main.is_first_gone) {
+            // Nobody's end told that the group is gone, and its number may be given again.
+            self.is_group_gone(slot);
+        }
         let Some(holding) = self.holdings.get(slot) else { return };
         let members = self.members(holding, sight);
         // The leader's group first, or it would see the others end and go as if by itself.
         if !holding.is_group_gone {
             sys::signal_by_pid(holding.pid.saturating_neg(), signal).ok();
         }
-        if holding.ended.is_none() {
+        if holding.ended.is_none() && holding.main().is_none_or(|main| !main.is_first_gone) {
             self.signal_leader_beside_group(holding, signal);
+        }
+        let main = holding.main().filter(|_| holding.ended.is_none()).map(|main| main.pid);
+        let is_main_in_group = !holding.is_group_gone
+            && main.and_then(process::look).is_some_and(|main| main.group == holding.pid);
+        if !is_main_in_group {
+            self.signal_main(slot, signal);
         }
         for process in &members {
             // The group took its signal as one; nobody gets it twice.
-            if holding.is_group_gone || process.group != holding.pid {
+            if (holding.is_group_gone || process.group != holding.pid) && main != Some(process.pid) {
                 process::signal(process, signal);
             }
         }
@@ -229,7 +286,9 @@ impl Keeper {
     fn members(&self, holding: &Holding, sight: &mut Sight) -> Vec<Process> {
         let all = sight.get_or_insert_with(|| process::all(|_| true));
         let belonging = Belonging { leader: holding.pid, tag: &holding.tag, orphans_of: holding.reaper };
-        let is_other = |pid| pid == self.pid || (pid != holding.pid && self.holdings.knows_pid(pid));
+        let main = holding.main().map(|main| main.pid);
+        let is_own = |pid| pid == holding.pid || Some(pid) == main;
+        let is_other = |pid| pid == self.pid || (!is_own(pid) && self.holdings.knows_pid(pid));
         let mut members = process::members(all, belonging, is_other, |pid| self.environs.tag_of(pid));
         members.retain(|process| !process.is_zombie);
         members
@@ -277,6 +336,9 @@ impl Keeper {
     /// Those that the kernel would not watch for us.
     fn look_at_unwatched(&mut self, now: u64) {
         for slot in std::mem::take(&mut self.unwatched) {
+            self.on_notify(slot, now);
+            self.on_ready(slot);
+            self.on_main_ended(slot, epoll::EventFlags::empty(), now);
             self.on_ended(slot, epoll::EventFlags::empty(), now);
             if self.holdings.get(slot).is_some_and(|holding| holding.ended.is_none()) {
                 self.unwatched.insert(slot);
@@ -298,6 +360,7 @@ impl Keeper {
         for _ in 0..ORPHANS {
             match sys::wait(Whom::OwnOfThisThread, false) {
                 Ok(Some(ended)) => {
+                    self.holdings.orphan_ended(ended);
                     self.orphans.reaped(ended.pid);
                     self.table.stranger_reaped();
                 }
@@ -345,7 +408,7 @@ impl Keeper {
                 if let Role::Run(run) = role {
                     self.table.emptied(run);
                 }
-                self.holdings.remove(slot);
+                self.forget(slot);
                 continue;
             }
             if self.holdings.get(slot).is_some_and(|holding| holding.is_doomed) {

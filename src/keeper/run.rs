@@ -15,15 +15,17 @@ use crate::keeper::args::Arguments;
 use crate::keeper::clock::{self, SECOND};
 use crate::keeper::environ::Environs;
 use crate::keeper::farewell::Farewell;
-use crate::keeper::holdings::{Holdings, Role};
+use crate::keeper::holdings::{Holdings, Role, Tidings};
 use crate::keeper::link::{Link, Received};
+use crate::keeper::notify::Barrier;
 use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::{Answer, Pump};
 use crate::keeper::spawn::{Context, Spawner};
+use crate::keeper::store::Store;
 use crate::keeper::supervise::Supervisor;
 use crate::keeper::sys;
 use crate::keeper::table::Table;
-use crate::keeper::wire::{LogOrder, Order, Report};
+use crate::keeper::wire::{Carried, LogOrder, Order, Report};
 
 pub(super) type KeeperLink = Link<Report, Order>;
 
@@ -35,8 +37,41 @@ const PACKETS: usize = 32;
 const MANY_ORDERS: usize = 16;
 /// Packets that a dead supervisor's socket may still hold; its buffer takes less.
 const LAST_WORDS: usize = 512;
-/// A slot is watched by its pidfd and its status pipe.
-const KINDS: u64 = 2;
+/// What a slot is watched by; numbers below `KINDS`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Watch {
+    Pidfd,
+    Status,
+    /// The pidfd of the process that the run named as its main one.
+    Main,
+    Notify,
+    Ready,
+}
+
+impl Watch {
+    fn number(self) -> u64 {
+        match self {
+            Self::Pidfd => 0,
+            Self::Status => 1,
+            Self::Main => 2,
+            Self::Notify => 3,
+            Self::Ready => 4,
+        }
+    }
+
+    fn of(number: u64) -> Option<Self> {
+        [Self::Pidfd, Self::Status, Self::Main, Self::Notify, Self::Ready]
+            .into_iter()
+            .find(|watch| watch.number() == number)
+    }
+
+    /// How the epoll set names it.
+    pub(super) fn data(self, slot: u64) -> epoll::EventData {
+        epoll::EventData::new_u64(slot.saturating_mul(KINDS).saturating_add(self.number()))
+    }
+}
+
+const KINDS: u64 = 8;
 /// One knock is enough to know that the supervisor is wanted.
 const KNOCK: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 /// Who has something to say; the numbers below `KINDS` of slot 0, and beyond every slot.
@@ -56,6 +91,7 @@ pub(super) struct Pending {
     pub(super) log: Option<(String, LogOrder)>,
     /// Signals ordered before it ran, and whether to all of it.
     pub(super) signals: Vec<(u8, bool)>,
+    pub(super) tidings: Option<Box<Tidings>>,
 }
 
 pub(super) struct Keeper {
@@ -70,6 +106,11 @@ pub(super) struct Keeper {
     pub(super) pump: Pump,
     pub(super) table: Table,
     pub(super) holdings: Holdings,
+    pub(super) store: Store,
+    /// Runs that wait for us to have passed on what they said.
+    pub(super) barriers: Vec<Barrier>,
+    /// Slots whose notify sockets are not read, until the supervisor has heard what came before.
+    pub(super) held_up: BTreeSet<u64>,
     /// By token.
     pub(super) pending: BTreeMap<u64, Pending>,
     pub(super) last_token: u64,
@@ -127,6 +168,7 @@ impl Keeper {
             }
             self.on_time(now);
             self.talk(now);
+            self.after_talk();
             if let Some(code) = self.end(now) {
                 return Ok(code);
             }
@@ -141,11 +183,9 @@ impl Keeper {
         Ok(epoll::add(&self.epoll, descriptor, data, epoll::EventFlags::IN)?)
     }
 
-    /// Watches a process end, or its status pipe.
-    pub(super) fn watch_slot(&mut self, descriptor: impl AsFd, slot: u64, is_status: bool, now: u64) {
-        let data = slot.saturating_mul(KINDS).saturating_add(u64::from(is_status));
+    pub(super) fn watch_slot(&mut self, descriptor: impl AsFd, slot: u64, watch: Watch, now: u64) {
         // Refused without memory, or beyond the user's share of watches: then it is asked now and then.
-        if self.watch(descriptor, data).is_err() {
+        if epoll::add(&self.epoll, descriptor, watch.data(slot), epoll::EventFlags::IN).is_err() {
             self.unwatched.insert(slot);
             self.sweep_at(now.saturating_add(SECOND), SECOND);
         }
@@ -162,9 +202,13 @@ impl Keeper {
             DOOR => self.supervisor.knocked(now),
             _ => {
                 let slot = data.checked_div(KINDS).unwrap_or_default();
-                match data.checked_rem(KINDS) {
-                    Some(0) | None => self.on_ended(slot, flags, now),
-                    Some(_) => self.on_status(slot),
+                match data.checked_rem(KINDS).and_then(Watch::of) {
+                    Some(Watch::Pidfd) => self.on_ended(slot, flags, now),
+                    Some(Watch::Status) => self.on_status(slot),
+                    Some(Watch::Main) => self.on_main_ended(slot, flags, now),
+                    Some(Watch::Notify) => self.on_notify(slot, now),
+                    Some(Watch::Ready) => self.on_ready(slot),
+                    None => {}
                 }
             }
         }
@@ -278,8 +322,8 @@ impl Keeper {
                 other => return Some(other),
             }
             while !link.has_full_packet() {
-                let Some(report) = self.table.next_report() else { return Some(link.flush()) };
-                let descriptors = descriptors_with(&self.holdings, &report);
+                let Some(mut report) = self.table.next_report() else { return Some(link.flush()) };
+                let descriptors = descriptors_with(&self.holdings, &mut report);
                 if let Err(error) = link.send(&report, &descriptors) {
                     return Some(Err(error));
                 }
@@ -304,12 +348,19 @@ impl Keeper {
     }
 }
 
-/// Duplicates for the supervisor, so that a new keeper can have them should this one die: the
-/// pidfd, then the read end of each pipe. None once the run is over.
-fn descriptors_with(holdings: &Holdings, report: &Report) -> Vec<Arc<OwnedFd>> {
-    let run = match report {
-        Report::Row(row) => row.run,
-        Report::Spawned { run, .. } => *run,
+/// Duplicates for the supervisor, so that a new keeper can have them should this one die. None once the run
+/// is over.
+fn descriptors_with(holdings: &Holdings, report: &mut Report) -> Vec<Arc<OwnedFd>> {
+    let (run, carries) = match report {
+        Report::Row(row) => (row.run, &mut row.carries),
+        Report::Spawned { run, carries, .. } => (*run, carries),
+        Report::MainChanged { run, .. } => {
+            return holdings
+                .of_run(*run)
+                .map(|holding| Arc::clone(holding.main_pidfd()))
+                .into_iter()
+                .collect();
+        }
         Report::Hello { .. }
         | Report::Note { .. }
         | Report::HandedOver { .. }
@@ -319,9 +370,22 @@ fn descriptors_with(holdings: &Holdings, report: &Report) -> Vec<Arc<OwnedFd>> {
         | Report::Signalled { .. }
         | Report::LogTrouble { .. }
         | Report::Strangers { .. }
+        | Report::Held { .. }
+        | Report::Notified { .. }
+        | Report::ReadyShown { .. }
         | Report::Ping { .. }
         | Report::Pong { .. } => return Vec::new(),
     };
     let Some(holding) = holdings.of_run(run) else { return Vec::new() };
-    std::iter::once(&holding.pidfd).chain(&holding.pipes).cloned().collect()
+    let tidings = holding.tidings.as_ref();
+    let held = [
+        (Carried::Pidfd, Some(holding.main_pidfd())),
+        (Carried::Output, holding.output.as_ref()),
+        (Carried::Notify, tidings.and_then(|tidings| tidings.notify.as_ref())),
+        (Carried::Ready, tidings.and_then(|tidings| tidings.ready.as_ref())),
+    ];
+    let held = held.into_iter().filter_map(|(what, descriptor)| Some((what, Arc::clone(descriptor?))));
+    let descriptors;
+    (*carries, descriptors) = held.unzip();
+    descriptors
 }

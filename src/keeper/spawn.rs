@@ -24,7 +24,7 @@ use rustix::process::{Pid, PidfdFlags, Uid};
 use rustix::thread::Gid;
 
 use crate::keeper::clock::{self, MILLISECOND, Patience, SECOND};
-use crate::keeper::sys::{self, Child, ChildStack, Failure, Image, OomScore, Program, Strings};
+use crate::keeper::sys::{self, Child, ChildStack, Failure, Image, OomScore, PidSlot, Program, Strings};
 use crate::keeper::wire::{Credentials, Limit, SpawnOrder, Step};
 use crate::proc::RUN_ASSIGNMENT;
 
@@ -65,8 +65,28 @@ pub(super) struct Job {
     pub(super) limits: Vec<Limit>,
     pub(super) oom_score: OomScore,
     pub(super) stdio: Stdio,
-    /// Become 3, 4, … of the child.
-    pub(super) descriptors: Vec<Arc<OwnedFd>>,
+    /// Each with its number in the child, from 3 on.
+    pub(super) descriptors: Vec<(Arc<OwnedFd>, RawFd)>,
+    /// The child learns its own pid as LISTEN_PID.
+    pub(super) has_sockets: bool,
+}
+
+/// What an order gives its process besides the program.
+#[derive(Debug, Default)]
+pub(super) struct Gifts {
+    pub(super) output: Option<OwnedFd>,
+    pub(super) descriptors: Vec<(Arc<OwnedFd>, RawFd)>,
+    /// Assignments that tell of them; they replace what the order says under these names.
+    pub(super) env: Vec<Vec<u8>>,
+    pub(super) has_sockets: bool,
+}
+
+impl Gifts {
+    fn tell(&self, pair: &[u8]) -> bool {
+        let name = |pair: &[u8]| pair.split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
+        let is_pid = self.has_sockets && pair.starts_with(sys::LISTEN_PID);
+        is_pid || self.env.iter().any(|own| name(own) == name(pair))
+    }
 }
 
 /// Where output goes; except with `Inherit`, input comes from /dev/null.
@@ -115,21 +135,17 @@ impl Failed {
 ///
 /// # Errors
 /// When a string has a NUL byte in it.
-pub(super) fn job(
-    order: SpawnOrder,
-    tag: &str,
-    context: &Context,
-    output: Option<OwnedFd>,
-) -> Result<Job, Errno> {
+pub(super) fn job(order: SpawnOrder, tag: &str, context: &Context, gifts: Gifts) -> Result<Job, Errno> {
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_nul| Errno::INVAL);
-    let is_ours = |pair: &Vec<u8>| pair.starts_with(RUN_ASSIGNMENT);
+    let is_ours = |pair: &Vec<u8>| pair.starts_with(RUN_ASSIGNMENT) || gifts.tell(pair);
     let own = [RUN_ASSIGNMENT, tag.as_bytes()].concat();
-    let env = std::iter::once(own).chain(order.env.into_iter().filter(|pair| !is_ours(pair)));
+    let given: Vec<Vec<u8>> = order.env.into_iter().filter(|pair| !is_ours(pair)).collect();
+    let env = std::iter::once(own).chain(given).chain(gifts.env);
     let oom_score = match order.oom_score_adjust {
         Some(score) => OomScore { text: score.to_string().into_bytes(), is_required: true },
         None => context.oom_score.clone(),
     };
-    let stdio = match (&order.log, output) {
+    let stdio = match (&order.log, gifts.output) {
         (Some(_), _) => Stdio::Pipe,
         (None, Some(output)) => Stdio::Given(output),
         (None, None) => Stdio::Null,
@@ -146,7 +162,8 @@ pub(super) fn job(
         limits: usual.into_iter().chain(order.limits).collect(),
         oom_score,
         stdio,
-        descriptors: Vec::new(),
+        descriptors: gifts.descriptors,
+        has_sockets: gifts.has_sockets,
     })
 }
 
@@ -389,36 +406,54 @@ fn spawn_one(shared: &Shared, seat: &Seat, stack: &mut ChildStack, job: Job) -> 
         Stdio::Null => descriptors.extend([(NULL, 0), (NULL, 1), (NULL, 2)]),
         Stdio::Inherit => {}
     }
-    let own = job.descriptors.iter().map(|descriptor| descriptor.as_raw_fd());
-    descriptors.extend(own.zip(3..));
+    let raised = raised(job.descriptors).map_err(prepare)?;
+    descriptors.extend(raised.iter().map(|(source, target)| (source.as_raw_fd(), *target)));
+    let pid_slot = job.has_sockets.then(PidSlot::new);
     let groups = job.credentials.iter().flat_map(|credentials| credentials.groups.iter());
     let image = Image {
         program: job.program,
         argv: Strings::new(job.argv),
-        env: Strings::new(job.env),
+        env: Strings::with_slot(job.env, pid_slot.as_ref()),
         working_dir: job.working_dir,
         groups: groups.map(|group| Gid::from_raw(*group)).collect(),
         credentials: job.credentials,
         limits: job.limits,
         oom_score: job.oom_score,
         descriptors,
+        pid_slot,
     };
     // The last thread lends its memory to nobody: whatever holds up all the others, it goes on.
     let may_share = image.credentials.is_none() && seat.number.saturating_add(1) < MOST_THREADS;
     let before = clock::boottime();
     let started = if may_share { sharing(&image, seat, stack) } else { copying(&image) };
     let began = (before, clock::boottime());
-    drop(taken);
+    drop((taken, raised));
     started.map(|started| Started { output, began, ..started })
 }
 
-fn new_pipe(most_descriptors: u64) -> Result<(OwnedFd, OwnedFd), Errno> {
+pub(super) fn new_pipe(most_descriptors: u64) -> Result<(OwnedFd, OwnedFd), Errno> {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    let highest = u64::try_from(write.as_raw_fd()).unwrap_or(u64::MAX);
-    if highest.saturating_add(SPARE_DESCRIPTORS) > most_descriptors {
-        return Err(Errno::MFILE);
-    }
-    Ok((read, write))
+    if leaves_room(&write, most_descriptors) { Ok((read, write)) } else { Err(Errno::MFILE) }
+}
+
+/// The kernel gives the lowest number that is free, so a number says how many are in use.
+pub(super) fn leaves_room(newest: &OwnedFd, most_descriptors: u64) -> bool {
+    let number = u64::try_from(newest.as_raw_fd()).unwrap_or(u64::MAX);
+    number.saturating_add(SPARE_DESCRIPTORS) <= most_descriptors
+}
+
+/// The same under numbers above all targets: what is given to the child under one number must not
+/// overwrite what it is still to be given under another.
+fn raised(given: Vec<(Arc<OwnedFd>, RawFd)>) -> Result<Vec<(Arc<OwnedFd>, RawFd)>, Errno> {
+    let highest = given.iter().map(|(_, target)| *target).max().unwrap_or_default();
+    let lowest = highest.saturating_add(1).max(FIRST_FOREIGN);
+    let raise = |(source, target): (Arc<OwnedFd>, RawFd)| {
+        if source.as_raw_fd() >= lowest {
+            return Ok((source, target));
+        }
+        Ok((Arc::new(rustix::io::fcntl_dupfd_cloexec(&source, lowest)?), target))
+    };
+    given.into_iter().map(raise).collect()
 }
 
 fn seat_descriptor(number: usize) -> RawFd {

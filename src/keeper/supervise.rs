@@ -165,6 +165,7 @@ impl Keeper {
             kill_at: None,
             log: None,
             signals: Vec::new(),
+            tidings: None,
         };
         self.submit(job, pending, now);
         Ok(())
@@ -204,7 +205,8 @@ impl Keeper {
             limits: vec![self.context.nofile],
             oom_score: OomScore { text, is_required: false },
             stdio: Stdio::Inherit,
-            descriptors,
+            descriptors: descriptors.into_iter().zip(3..).collect(),
+            has_sockets: false,
         })
     }
 

@@ -6,7 +6,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, Ordering};
 
 use rustix::io::Errno;
 use rustix::thread::{Gid, Uid};
@@ -34,7 +34,53 @@ pub(super) struct Image {
     pub(super) oom_score: OomScore,
     /// Each source becomes its target, in this order; sources are above every target.
     pub(super) descriptors: Vec<(RawFd, RawFd)>,
+    /// Part of `env`, for a child that is passed sockets.
+    pub(super) pid_slot: Option<PidSlot>,
 }
+
+/// `LISTEN_PID=` with room for a number that only the child knows. Each child has a slot of its own: one that
+/// shares our memory writes into ours.
+#[derive(Debug)]
+pub(super) struct PidSlot(Box<[AtomicU8; PID_SLOT_BYTES]>);
+
+impl PidSlot {
+    pub(super) fn new() -> Self {
+        let slot = Box::new([const { AtomicU8::new(0) }; PID_SLOT_BYTES]);
+        for (byte, text) in slot.iter().zip(LISTEN_PID) {
+            byte.store(*text, Ordering::Relaxed);
+        }
+        Self(slot)
+    }
+
+    /// Allocates nothing: for the child, before it becomes a program. No digit is written before the first:
+    /// readers take a leading zero for an octal number.
+    fn fill(&self, pid: i32) {
+        let mut digits = [0_u8; PID_DIGITS];
+        let mut left = u32::try_from(pid).unwrap_or_default();
+        for digit in digits.iter_mut().rev() {
+            let last = u8::try_from(left.checked_rem(10).unwrap_or_default()).unwrap_or_default();
+            *digit = last.saturating_add(b'0');
+            left = left.checked_div(10).unwrap_or_default();
+            if left == 0 {
+                break;
+            }
+        }
+        let number = digits.iter().filter(|digit| **digit != 0);
+        for (place, digit) in self.0.iter().skip(LISTEN_PID.len()).zip(number) {
+            place.store(*digit, Ordering::Relaxed);
+        }
+    }
+
+    fn pointer(&self) -> *const c_char {
+        self.0.as_ptr().cast()
+    }
+}
+
+pub(super) const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+/// Of the largest number that a pid_t holds.
+const PID_DIGITS: usize = 10;
+/// The name, the digits, and a zero at the end.
+const PID_SLOT_BYTES: usize = 22;
 
 #[derive(Debug)]
 pub(super) enum Program {
@@ -61,7 +107,13 @@ pub(super) struct Strings {
 
 impl Strings {
     pub(super) fn new(owned: Vec<CString>) -> Self {
+        Self::with_slot(owned, None)
+    }
+
+    /// One more string stands in `slot`, which must live as long as this does.
+    pub(super) fn with_slot(owned: Vec<CString>, slot: Option<&PidSlot>) -> Self {
         let mut pointers: Vec<*const c_char> = owned.iter().map(|text| text.as_ptr()).collect();
+        pointers.extend(slot.map(PidSlot::pointer));
         pointers.push(std::ptr::null());
         Self { pointers, _owned: owned }
     }
@@ -220,6 +272,9 @@ fn prepare_self(image: &Image) -> Result<(), Failure> {
     }
     let first_closed = image.descriptors.iter().map(|(_, target)| target.saturating_add(1)).max();
     close_on_exec_from(first_closed.unwrap_or(3).max(3)).ok();
+    if let Some(slot) = &image.pid_slot {
+        slot.fill(rustix::process::getpid().as_raw_nonzero().get());
+    }
     unblock_signals();
     Ok(())
 }
@@ -521,6 +576,81 @@ pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {
     Ok(copy)
 }
 
+/// What came by a socket that tells who sends (`SO_PASSCRED`).
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) length: usize,
+    /// False: it was longer than the buffer, or came with more descriptors than there was room for.
+    pub(super) is_whole: bool,
+    pub(super) sender: Option<Sender>,
+    pub(super) descriptors: Vec<OwnedFd>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sender {
+    /// 0: of a pid namespace that ours does not see.
+    pub(super) pid: i32,
+    pub(super) uid: u32,
+}
+
+/// Never waits. Descriptors that come are close-on-exec.
+pub(super) fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Datagram, Errno> {
+    let mut control = [0_u8; CONTROL_BYTES];
+    let mut parts = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut head = MaybeUninit::<libc::msghdr>::zeroed();
+    let place = head.as_mut_ptr();
+    // SAFETY: all bytes zero is a valid value of this struct of integers and null pointers.
+    let fields = unsafe { &mut *place };
+    fields.msg_iov = &raw mut parts;
+    fields.msg_iovlen = 1;
+    fields.msg_control = control.as_mut_ptr().cast();
+    fields.msg_controllen = control.len();
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    // SAFETY: the header points at two buffers that live across the call, each with its length.
+    let received = unsafe { libc::syscall(libc::SYS_recvmsg, socket.as_raw_fd(), place, flags) };
+    let length = usize::try_from(result(received)?).unwrap_or_default();
+    let cut = libc::MSG_TRUNC | libc::MSG_CTRUNC;
+    let filled = fields.msg_controllen.min(control.len());
+    let mut datagram =
+        Datagram { length, is_whole: fields.msg_flags & cut == 0, sender: None, descriptors: Vec::new() };
+    read_control(control.get(..filled).unwrap_or_default(), &mut datagram);
+    Ok(datagram)
+}
+
+/// The parts that cmsg(3) describes: a length, a level and a type, then data, each aligned to a word.
+fn read_control(mut control: &[u8], datagram: &mut Datagram) {
+    const WORD: usize = size_of::<usize>();
+    const HEAD: usize = WORD.saturating_add(8);
+    let number = |bytes: &[u8]| bytes.first_chunk().map(|four| i32::from_ne_bytes(*four));
+    while let Some((length, rest)) = control.split_first_chunk::<WORD>() {
+        let length = usize::from_ne_bytes(*length);
+        let (Some(level), Some(kind)) = (number(rest), number(rest.get(4..).unwrap_or_default())) else {
+            return;
+        };
+        let data = control.get(HEAD..length).unwrap_or_default();
+        match (level, kind) {
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                for descriptor in data.chunks_exact(4).filter_map(number) {
+                    // SAFETY: the kernel put it into our table just now, for nobody else.
+                    datagram.descriptors.push(unsafe { OwnedFd::from_raw_fd(descriptor) });
+                }
+            }
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) => {
+                let uid = number(data.get(4..).unwrap_or_default()).map(i32::cast_unsigned);
+                if let (Some(pid), Some(uid)) = (number(data), uid) {
+                    datagram.sender = Some(Sender { pid, uid });
+                }
+            }
+            _ => {}
+        }
+        let next = length.max(HEAD).checked_next_multiple_of(WORD).unwrap_or(usize::MAX);
+        control = control.get(next..).unwrap_or_default();
+    }
+}
+
+/// Room for the credentials and the most descriptors that the kernel passes at once, 253.
+const CONTROL_BYTES: usize = 1_088;
+
 /// For a ring that should stay small: threads that hardly allocate share the one heap, and what is
 /// large comes from the kernel and goes back to it, however often. Before there are threads.
 pub(crate) fn use_little_memory() {
@@ -568,6 +698,19 @@ fn last_errno() -> Errno {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pid_stands_in_its_slot_without_zeros_before_or_after_it() {
+        for (pid, expected) in
+            [(1, "LISTEN_PID=1"), (4_190_321, "LISTEN_PID=4190321"), (i32::MAX, "LISTEN_PID=2147483647")]
+        {
+            let slot = PidSlot::new();
+            slot.fill(pid);
+            let bytes: Vec<u8> = slot.0.iter().map(|byte| byte.load(Ordering::Relaxed)).collect();
+            let text = CStr::from_bytes_until_nul(&bytes).unwrap();
+            assert_eq!(text.to_str().unwrap(), expected);
+        }
+    }
 
     #[test]
     fn every_step_comes_out_of_the_child_as_it_went_in() {

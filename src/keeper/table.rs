@@ -10,6 +10,8 @@ use crate::keeper::wire::{Exit, HELPER_BIT, Report, Row, Stage, Step, Usage};
 
 /// Signals kept for a supervisor that does not read; more of them say nothing new.
 const SIGNALS_KEPT: usize = 16;
+/// Datagrams of one run kept for a supervisor that does not read. Then whoever sends has to wait.
+const NOTICES_KEPT: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -33,6 +35,20 @@ struct Entry {
     row: Row,
     told: Told,
     is_released: bool,
+    /// Of runs that tell of themselves; boxed, as most do not.
+    saying: Option<Box<Saying>>,
+}
+
+/// What a run said of itself and the supervisor was not told.
+#[derive(Debug, Default)]
+struct Saying {
+    /// Datagrams of its notify socket, oldest first.
+    notices: VecDeque<Vec<u8>>,
+    /// So many came altogether, and so many were told or needed no telling.
+    came: u64,
+    passed_on: u64,
+    is_shown_untold: bool,
+    is_main_untold: bool,
 }
 
 /// How much of a run the present supervisor knows.
@@ -104,7 +120,7 @@ impl Table {
             return false;
         }
         // Who ordered it knows of it.
-        let entry = Entry { row, told: Told::Nothing, is_released: false };
+        let entry = Entry { row, told: Told::Nothing, is_released: false, saying: None };
         self.rows.insert(run, Box::new(entry));
         true
     }
@@ -152,6 +168,55 @@ impl Table {
             *is_empty = true;
             self.news.push_back(run);
             self.forget_if_over(run);
+        }
+    }
+
+    /// A datagram of its notify socket. One that repeats the one before is told once.
+    pub(super) fn notified(&mut self, run: u64, text: &[u8], shows_ready: bool) {
+        let Some(entry) = self.rows.get_mut(&run) else { return };
+        entry.row.is_ready_shown |= shows_ready;
+        let saying = entry.saying.get_or_insert_default();
+        if saying.notices.back().is_some_and(|last| last == text) {
+            return;
+        }
+        saying.notices.push_back(text.to_vec());
+        saying.came = saying.came.saturating_add(1);
+        self.news.push_back(run);
+    }
+
+    /// No more of its datagrams are to be read for now.
+    pub(super) fn has_enough_of(&self, run: u64) -> bool {
+        let saying = self.rows.get(&run).and_then(|entry| entry.saying.as_ref());
+        saying.is_some_and(|saying| saying.notices.len() >= NOTICES_KEPT)
+    }
+
+    /// How many datagrams of the run came so far.
+    pub(super) fn notices_of(&self, run: u64) -> u64 {
+        self.rows.get(&run).and_then(|entry| entry.saying.as_ref()).map_or(0, |saying| saying.came)
+    }
+
+    /// The first so many datagrams of the run were told, or nobody will ever ask for them.
+    pub(super) fn has_passed_on(&self, run: u64, count: u64) -> bool {
+        let Some(entry) = self.rows.get(&run) else { return true };
+        entry.saying.as_ref().is_none_or(|saying| saying.passed_on >= count)
+    }
+
+    /// A newline came on its ready pipe.
+    pub(super) fn ready_shown(&mut self, run: u64) {
+        if let Some(entry) = self.rows.get_mut(&run) {
+            entry.row.is_ready_shown = true;
+            entry.saying.get_or_insert_default().is_shown_untold = true;
+            self.news.push_back(run);
+        }
+    }
+
+    /// Another of its processes is the main one from now on.
+    pub(super) fn main_changed(&mut self, run: u64, pid: u32, start_time: u64) {
+        if let Some(entry) = self.rows.get_mut(&run) {
+            entry.row.pid = pid;
+            entry.row.start_time = start_time;
+            entry.saying.get_or_insert_default().is_main_untold = true;
+            self.news.push_back(run);
         }
     }
 
@@ -242,6 +307,12 @@ impl Table {
             *after = Some(*run);
             *count = count.saturating_add(1);
             entry.told = told_by(&entry.row.stage);
+            if let Some(saying) = &mut entry.saying {
+                // The row says both.
+                saying.is_shown_untold = false;
+                saying.is_main_untold = false;
+                self.news.push_back(*run);
+            }
             return Report::Row(Box::new(entry.row.clone()));
         }
         self.talk = Talk::Notes { after: None, rows: *count, count: 0 };
@@ -295,10 +366,17 @@ impl Table {
 
     fn next_of_run(&mut self, run: u64) -> Option<Report> {
         let entry = self.rows.get_mut(&run)?;
+        if entry.told == Told::Spawned
+            && let Some(report) = entry.saying.as_mut().and_then(|saying| saying.next(&entry.row))
+        {
+            return Some(report);
+        }
         let row = &entry.row;
         let (told, report) = match (&row.stage, entry.told) {
             (Stage::Live | Stage::Exited { .. }, Told::Nothing) => {
-                (Told::Spawned, Report::Spawned { run, pid: row.pid, start_time: row.start_time })
+                let (pid, start_time) = (row.pid, row.start_time);
+                // Whoever sends it adds what comes with it.
+                (Told::Spawned, Report::Spawned { run, pid, start_time, carries: Vec::new() })
             }
             (Stage::SpawnFailed { step, errno }, Told::Nothing | Told::Spawned) => {
                 (Told::Emptied, Report::SpawnFailed { run, step: *step, errno: *errno })
@@ -332,6 +410,21 @@ impl Table {
     }
 }
 
+impl Saying {
+    /// Of a run that the supervisor knows to live.
+    fn next(&mut self, row: &Row) -> Option<Report> {
+        let run = row.run;
+        if std::mem::take(&mut self.is_main_untold) {
+            return Some(Report::MainChanged { run, pid: row.pid, start_time: row.start_time });
+        }
+        if let Some(text) = self.notices.pop_front() {
+            self.passed_on = self.passed_on.saturating_add(1);
+            return Some(Report::Notified { run, text });
+        }
+        std::mem::take(&mut self.is_shown_untold).then_some(Report::ReadyShown { run })
+    }
+}
+
 fn told_by(stage: &Stage) -> Told {
     match stage {
         Stage::Spawning => Told::Nothing,
@@ -355,6 +448,9 @@ mod tests {
             spawned_at: 0,
             stage: Stage::Spawning,
             log: None,
+            carries: Vec::new(),
+            is_ready_shown: false,
+            log_place: None,
         }
     }
 
@@ -377,7 +473,7 @@ mod tests {
         Report::Exited { run, exit: Exit::Code(0), usage: Usage::default(), is_empty }
     }
 
-    const SPAWNED: Report = Report::Spawned { run: 1, pid: 10, start_time: 0 };
+    const SPAWNED: Report = Report::Spawned { run: 1, pid: 10, start_time: 0, carries: Vec::new() };
 
     #[test]
     fn a_run_is_told_in_three_steps_each_once() {
@@ -392,6 +488,61 @@ mod tests {
         assert_eq!(told(&mut table), [Report::Emptied { run: 1 }]);
         table.emptied(1);
         assert_eq!(told(&mut table), []);
+    }
+
+    #[test]
+    fn what_a_run_says_is_told_between_its_spawn_and_its_end() {
+        let mut table = listening();
+        table.ordered(row(1));
+        table.spawned(1, 10, 0);
+        table.notified(1, b"STATUS=a", false);
+        table.notified(1, b"READY=1", true);
+        table.ready_shown(1);
+        exit(&mut table, 1, true);
+        assert!(!table.has_passed_on(1, 2));
+        let notified = |text: &[u8]| Report::Notified { run: 1, text: text.to_vec() };
+        let all = [
+            SPAWNED,
+            notified(b"STATUS=a"),
+            notified(b"READY=1"),
+            Report::ReadyShown { run: 1 },
+            exited(1, true),
+        ];
+        assert_eq!(told(&mut table), all);
+        assert!(table.has_passed_on(1, 2));
+    }
+
+    #[test]
+    fn what_a_run_said_while_nobody_listened_is_told_to_the_next_supervisor() {
+        let mut table = listening();
+        table.ordered(row(1));
+        table.spawned(1, 10, 0);
+        assert_eq!(told(&mut table), [SPAWNED]);
+        table.disconnected();
+        for _ in 0..1000 {
+            table.notified(1, b"WATCHDOG=1", false);
+        }
+        table.notified(1, b"READY=1", true);
+        table.connected(false);
+        let told = told(&mut table);
+        assert!(matches!(&told[0], Report::Row(row) if row.is_ready_shown), "{told:?}");
+        assert_eq!(told.len(), 4, "a thousand signs of life are one: {told:?}");
+        assert_eq!(told[3], Report::Notified { run: 1, text: b"READY=1".to_vec() });
+    }
+
+    #[test]
+    fn a_run_that_floods_a_supervisor_that_does_not_read_is_not_read_itself() {
+        let mut table = listening();
+        table.ordered(row(1));
+        table.spawned(1, 10, 0);
+        let mut count = 0_usize;
+        while !table.has_enough_of(1) {
+            table.notified(1, format!("STATUS={count}").as_bytes(), false);
+            count += 1;
+        }
+        assert_eq!(count, NOTICES_KEPT);
+        told(&mut table);
+        assert!(!table.has_enough_of(1));
     }
 
     #[test]

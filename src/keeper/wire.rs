@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 /// Raised when the meaning of any message changes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// May the other ring speak this version? A supervisor that was upgraded first meets an older
 /// keeper, so a version is read one back; never a newer one, and there is none before the first.
@@ -47,8 +47,20 @@ pub enum Order {
         key: Vec<u8>,
         value: Vec<u8>,
     },
-    /// Take over a run whose keeper died; comes with its pidfd and, where it has one, the read end of its pipe(s).
+    /// Take over a run whose keeper died; comes with what `AdoptOrder::carries` names.
     Adopt(Box<AdoptOrder>),
+    /// Keep the listening socket that comes with it under this key, for every run whose order names it.
+    Hold {
+        key: String,
+    },
+    /// Close the socket of this key.
+    LetGo {
+        key: String,
+    },
+    /// Close what the unit stored by the notify protocol.
+    ForgetStored {
+        unit: String,
+    },
     /// Limits of all logs together, and trouble reporting.
     LogTotal {
         bytes: u64,
@@ -82,8 +94,12 @@ pub enum Report {
         /// Three deaths in 60 s: come up in safe mode.
         safe_mode: bool,
     },
-    /// One row of the table, with the run's descriptors.
+    /// One row of the table, with the descriptors that `Row::carries` names.
     Row(Box<Row>),
+    /// A listening socket that is held under this key, and comes with it. Part of the handover.
+    Held {
+        key: String,
+    },
     /// One remembered pair.
     Note {
         key: Vec<u8>,
@@ -94,8 +110,24 @@ pub enum Report {
         rows: u32,
         notes: u32,
     },
-    /// exec succeeded. Comes with duplicates: the pidfd, then the read end of each pipe.
+    /// exec succeeded. Comes with duplicates of what `carries` names.
     Spawned {
+        run: u64,
+        pid: u32,
+        start_time: u64,
+        carries: Vec<Carried>,
+    },
+    /// One datagram of the run's notify socket, as it came, from one who may send it.
+    Notified {
+        run: u64,
+        text: Vec<u8>,
+    },
+    /// A newline came on the run's ready pipe.
+    ReadyShown {
+        run: u64,
+    },
+    /// The run told that another of its processes is the main one. Comes with its pidfd.
+    MainChanged {
         run: u64,
         pid: u32,
         start_time: u64,
@@ -161,10 +193,51 @@ pub struct SpawnOrder {
     pub credentials: Option<Credentials>,
     pub limits: Vec<Limit>,
     pub oom_score_adjust: Option<i16>,
-    /// Where its output goes. Without one: to the descriptor that came with the order, else to /dev/null.
+    /// Where its output goes. Without one: to the `Given::Output`, else to /dev/null.
     pub log: Option<LogOrder>,
     /// Killed with everything it started after this long; 0: never. For helpers.
     pub timeout_ms: u64,
+    /// What it finds open besides.
+    pub given: Vec<Given>,
+    /// It gets a socket of its own, named in `NOTIFY_SOCKET`.
+    pub notify: bool,
+    /// Comes back in the row.
+    pub log_place: Option<LogPlace>,
+}
+
+/// A descriptor of the new process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// The descriptor that came with the order is its standard output and error.
+    Output,
+    /// The next one from 3 on is the socket held under this key, called this in `LISTEN_FDNAMES`. What
+    /// the unit stored itself follows after the last of these.
+    Listen { key: String, name: String },
+    /// This one, from 3 on, is the write end of a new pipe: a newline on it means ready.
+    ReadyPipe { number: u8 },
+}
+
+/// What a descriptor is that comes with a message, in the order in which they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carried {
+    /// Of the main process.
+    Pidfd,
+    /// The read end of the pipe that its output goes through.
+    Output,
+    /// The socket that it tells the keeper of itself by.
+    Notify,
+    /// The read end of its ready pipe.
+    Ready,
+}
+
+/// Where the unit's log ended when the run was ordered: what it says comes after this.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogPlace {
+    /// Of its newest file; 0: there was none.
+    pub inode: u64,
+    /// When that file was made, nanoseconds since 1970; 0 where the file system does not tell.
+    pub born: u64,
+    pub offset: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -208,6 +281,9 @@ pub struct AdoptOrder {
     /// Its main process has ended, and only what that left behind is handed over.
     pub exit: Option<Exit>,
     pub log: Option<LogOrder>,
+    pub carries: Vec<Carried>,
+    pub is_ready_shown: bool,
+    pub log_place: Option<LogPlace>,
 }
 
 /// One run as the keeper knows it.
@@ -222,6 +298,10 @@ pub struct Row {
     pub spawned_at: u64,
     pub stage: Stage,
     pub log: Option<LogOrder>,
+    pub carries: Vec<Carried>,
+    /// It said `READY=1`, or a newline on its ready pipe, at some time.
+    pub is_ready_shown: bool,
+    pub log_place: Option<LogPlace>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

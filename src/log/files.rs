@@ -132,6 +132,11 @@ impl FileId {
         // A file system without dates of birth leaves the inode number, which is right until it comes again.
         Self { inode: found.ino(), born: found.created().map_or(0, nanos) }
     }
+
+    /// The inode number, and when it was made in nanoseconds since 1970; 0 where nobody knows.
+    pub fn numbers(&self) -> (u64, u64) {
+        (self.inode, u64::try_from(self.born).unwrap_or(u64::MAX))
+    }
 }
 
 /// Rotations faster than a directory is read, again and again, are nobody's log.

@@ -14,8 +14,7 @@ use crate::supervisor::executor::{Executor, Untold};
 impl Executor {
     /// Before the run is released, which forgets what it left.
     pub(crate) fn capture(&mut self, now: Now, wanted: Wanted, engine: &Engine) {
-        let archive = self.chronicle.archive.clone();
-        self.witness.take(now, wanted, engine, &self.ground, &self.holdings, archive, &self.outlet);
+        self.witness.take(now, wanted, engine, &self.ground, &self.holdings);
     }
 
     /// What a worker found; the engine hears of it, and so does the desk.
@@ -31,18 +30,6 @@ impl Executor {
             self.chronicle.tell(Telling::Evidence(evidence));
         }
         Event::EvidenceCaptured { incident, unit, run, is_complete }
-    }
-
-    pub(crate) fn alert(
-        &mut self,
-        at: Now,
-        incident: IncidentId,
-        unit: Option<UnitId>,
-        channel: Option<Box<str>>,
-        text: Box<str>,
-    ) {
-        // Behind the facts of the same step, which say what it is about.
-        self.untold.push(Untold::Telling(Telling::Alert { at, incident, unit, channel, text }));
     }
 
     /// What the witness has to know before an order that comes with it.

@@ -14,6 +14,7 @@ use crate::engine::id::{IncidentId, ProbeRunId, RunId, UnitId};
 use crate::engine::state::FailureCause;
 use crate::engine::time::{Now, Timestamp, nanos};
 use crate::guard::Guard;
+use crate::guard::curve::Sample;
 use crate::incident::capture::{Capturer, DEADLINE, Subject};
 use crate::incident::cause;
 use crate::incident::evidence::{
@@ -38,6 +39,8 @@ use crate::unit::spec::{UnitSet, UnitSpec};
 pub(crate) struct Witness {
     pub(crate) guard: Guard,
     capturer: Capturer,
+    archive: Archive,
+    outlet: Outlet,
     /// For what lies beside the units: their files, their logs.
     files: Threads,
     state: PathBuf,
@@ -98,10 +101,12 @@ struct Scene {
 }
 
 impl Witness {
-    pub(crate) fn new(state: &Path) -> Self {
+    pub(crate) fn new(state: &Path, archive: Archive, outlet: Outlet) -> Self {
         Self {
             guard: Guard::new(),
             capturer: Capturer::default(),
+            archive,
+            outlet,
             files: Threads::new("evidence", FILES),
             state: state.to_path_buf(),
             keeper_pid: None,
@@ -154,22 +159,20 @@ impl Witness {
         engine: &Engine,
         ground: &Arc<Ground>,
         holdings: &Holdings,
-        archive: Archive,
-        outlet: &Outlet,
     ) {
         let taken = self.taken.entry(wanted.incident).or_default();
         let is_first = taken.is_empty();
         if taken.len() >= UNITS_OF_ONE || !taken.insert(wanted.unit) {
             // What is kept stays: the later failures of a spell are in its timeline.
-            return drop(outlet.send(wanted.answer(None, true)));
+            return drop(self.outlet.send(wanted.answer(None, true)));
         }
         let Some(spec) = ground.set.unit(wanted.unit) else {
-            return drop(outlet.send(wanted.answer(None, false)));
+            return drop(self.outlet.send(wanted.answer(None, false)));
         };
         let mut scene = self.scene(now, &wanted, engine, ground, spec, holdings);
         scene.is_beside = !is_first;
-        let promise = Promise::new(outlet.clone(), wanted.clone().answer(None, false));
-        let (capturer, files) = (self.capturer.clone(), self.files.clone());
+        let promise = Promise::new(self.outlet.clone(), wanted.clone().answer(None, false));
+        let (capturer, files, archive) = (self.capturer.clone(), self.files.clone(), self.archive.clone());
         tokio::task::spawn_local(async move {
             let (evidence, is_complete) = take(scene, &capturer, &files, &archive).await;
             promise.keep(wanted.answer(Some(Box::new(evidence)), is_complete));
@@ -230,7 +233,7 @@ impl Witness {
             units_dir: ground.units_dir.clone(),
             defined_by: needs().chain([unit]).map(|unit| stem_of(name_of(set, unit))).collect(),
             probes: self.answers_of(unit, spec),
-            host: self.guard.curve().into_iter().map(sample).collect(),
+            host: self.guard.curve().iter().map(sample).collect(),
             dependencies: needs().take(NEIGHBOURS).filter_map(neighbour).collect(),
             dependents: impact.iter().take(NEIGHBOURS).filter_map(|one| neighbour(one.unit)).collect(),
             restarts: self.ended.get(&unit).into_iter().flatten().cloned().collect(),
@@ -306,7 +309,7 @@ fn log_from(dir: &Path, since_millis: u64) -> Option<u64> {
     let last = files.len().checked_sub(1)?;
     let is_current = files.last()?.path.file_name()?.to_str() == Some(CURRENT);
     // A run that is older than the file has written all of it.
-    is_current.then(|| if place.file == last { place.offset } else { 0 })
+    is_current.then_some(if place.file == last { place.offset } else { 0 })
 }
 
 /// The file among these that was written last.
@@ -444,7 +447,7 @@ fn kind_of(kind: &ProbeKind) -> &'static str {
     }
 }
 
-fn sample(sample: crate::guard::curve::Sample) -> HostSample {
+fn sample(sample: &Sample) -> HostSample {
     HostSample {
         at_millis: sample.at_millis,
         cpu_percent: sample.cpu_percent,

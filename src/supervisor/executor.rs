@@ -14,25 +14,28 @@ use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure, Spawn
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
+use crate::log::files::LogDir;
 use crate::proc::run_tag;
-use crate::supervisor::chronicle::{Chronicle, Telling, is_for_the_chronicle};
+use crate::supervisor::chronicle::{Alert, Chronicle, Telling, is_for_the_chronicle};
 use crate::supervisor::clock;
 use crate::supervisor::evidence::{Wanted, Witness};
 use crate::supervisor::helpers::{Helpers, Purpose};
-use crate::supervisor::holdings::{Holding, Holdings, Stage};
+use crate::supervisor::holdings::{Held, Holding, Holdings, Stage};
 use crate::supervisor::identity;
 use crate::supervisor::inbox::{Outlet, attend};
 use crate::supervisor::journal::{Journal, Process, RecordedRun};
 use crate::supervisor::keeper_link::KeeperLink;
 use crate::supervisor::launch::{Ground, Launch, What};
+use crate::supervisor::listeners::Listeners;
 use crate::supervisor::lookup::{Cache, Miss};
 use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::probes::{Asked, Probes};
+use crate::supervisor::ready_lines::ReadyLines;
 use crate::supervisor::starts::{Ready, Starts};
 use crate::supervisor::translate;
-use crate::unit::spec::SignalNumber;
 use crate::unit::spec::probe::ProbeKind;
+use crate::unit::spec::{Ready as UnitReady, SignalNumber};
 
 #[derive(Debug)]
 pub(crate) struct Executor {
@@ -41,6 +44,8 @@ pub(crate) struct Executor {
     pub(crate) starts: Starts,
     pub(crate) holdings: Holdings,
     pub(crate) helpers: Helpers,
+    pub(crate) listeners: Listeners,
+    pub(crate) ready_lines: ReadyLines,
     pub(crate) journal: Journal,
     pub(crate) observer: Observer,
     pub(crate) replies: BTreeMap<RequestId, oneshot::Sender<Answer>>,
@@ -90,6 +95,8 @@ impl Executor {
             journal,
             observer,
             holdings: Holdings::default(),
+            listeners: Listeners::default(),
+            ready_lines: ReadyLines::new(outlet.clone()),
             replies: BTreeMap::new(),
             news: VecDeque::new(),
             untold: Vec::new(),
@@ -112,6 +119,7 @@ impl Executor {
                 Effect::Remember(note) => self.remember(&note),
                 Effect::Record(fact) => {
                     self.overhear(&fact);
+                    self.follow_state(&fact);
                     self.untold.push(Untold::Fact(now, fact));
                 }
                 Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
@@ -123,25 +131,27 @@ impl Executor {
                 }
                 Effect::Release { run } => self.release(run),
                 Effect::StartProbe { probe, unit, index } => {
-                    self.start_probe(now, probe, unit, index, engine)
+                    self.start_probe(now, probe, unit, index, engine);
                 }
                 Effect::CancelProbe { probe } => self.cancel_probe(now, probe),
                 Effect::Reply { request, answer } => self.reply(request, answer),
                 Effect::CaptureEvidence { incident, unit, run, cause } => {
                     self.capture(now, Wanted { incident, unit, run, cause }, engine);
                 }
-                Effect::Alert { incident, unit, channel, text } => {
-                    self.alert(now, incident, unit, channel, text);
+                Effect::Alert { incident, unit, channel, about, text } => {
+                    let alert = Alert { at: now, incident, unit, channel, about, text };
+                    // Behind the facts of the same step, which say what it is about.
+                    self.untold.push(Untold::Telling(Telling::Alert(alert)));
                 }
                 // Nobody runs repairs yet: the next rung follows.
                 Effect::RunHelper { helper, .. } => {
                     let outcome = HelperOutcome::NotStarted;
                     self.news.push_back(Event::HelperFinished { helper, outcome, said: "".into() });
                 }
-                Effect::CancelHelper { .. }
-                | Effect::WatchReadyLine { .. }
-                | Effect::AwaitConnection { .. }
-                | Effect::ForgetConnection { .. } => {} // the engine gives none yet
+                Effect::CancelHelper { .. } => {} // the engine gives none yet
+                Effect::WatchReadyLine { run, unit } => self.watch_ready_line(run, unit),
+                Effect::AwaitConnection { unit } => self.await_connection(unit),
+                Effect::ForgetConnection { unit } => self.forget_connection(unit),
                 Effect::Exit { code } => self.exit = Some(code),
             }
         }
@@ -225,6 +235,7 @@ impl Executor {
         };
         self.probes.run_begins(spec, run.0, &self.ground);
         let name = spec.name.as_str().to_owned();
+        self.opens(unit);
         self.holdings.runs.insert(run.0, Holding::new(name, ordinal, now.mono.0, Stage::Ordered));
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
@@ -271,8 +282,9 @@ impl Executor {
         now: Now,
         launch: Launch,
         order: Result<SpawnOrder, Miss>,
-        learnt: Cache,
+        mut learnt: Cache,
     ) {
+        self.keep_sockets(&mut learnt);
         let room = self.room();
         for ready in self.starts.prepared(launch, order, learnt, now.mono, room) {
             self.carry_out(now, ready);
@@ -311,6 +323,7 @@ impl Executor {
     fn note_order(&mut self, order: &SpawnOrder) {
         let Some(holding) = self.holdings.runs.get_mut(&order.run) else { return };
         let own = || rustix::process::geteuid().as_raw();
+        holding.log_place = order.log_place;
         holding.uid = Some(order.credentials.as_ref().map_or_else(own, |credentials| credentials.uid));
         let recorded = RecordedRun {
             unit: holding.unit.clone(),
@@ -320,6 +333,29 @@ impl Executor {
             process: None,
         };
         self.journal.run_ordered(order.run, recorded);
+        self.ready_lines.begin(order.run, order.log_place);
+    }
+
+    /// The run said that another of its processes is what it is about.
+    pub(crate) fn main_changed(&mut self, run: u64, process: Process, descriptors: Vec<OwnedFd>) {
+        self.holdings.main_changed(run, process, descriptors.into_iter().next());
+        self.journal.run_lives(run, process);
+    }
+
+    /// From the run's first word on, which it may have said before.
+    fn watch_ready_line(&mut self, run: RunId, unit: UnitId) {
+        let set = Arc::clone(&self.ground.set);
+        let Some(spec) = set.unit(unit) else { return };
+        let UnitReady::Log(pattern) = &spec.ready else { return };
+        self.ready_lines.expect(run.0, LogDir::new(&self.ground.log_dir, spec.name.as_str()), pattern);
+        let holding = self.holdings.runs.get(&run.0);
+        if let Some(place) = holding.and_then(|holding| holding.log_place) {
+            self.ready_lines.begin(run.0, Some(place));
+        }
+    }
+
+    pub(crate) fn outlet(&self) -> &Outlet {
+        &self.outlet
     }
 
     /// There is no process: neither the keeper's table nor anything else has a trace of it.
@@ -374,6 +410,7 @@ impl Executor {
 
     fn release(&mut self, run: RunId) {
         self.programs.remove(&run.0);
+        self.ready_lines.forget(run.0);
         self.starts.cancel(run.0);
         self.holdings.runs.remove(&run.0);
         self.journal.run_over(run.0);
@@ -438,7 +475,7 @@ impl Executor {
         }
     }
 
-    pub(crate) fn spawned(&mut self, run: u64, process: Process, descriptors: Vec<OwnedFd>) -> Option<Event> {
+    pub(crate) fn spawned(&mut self, run: u64, process: Process, descriptors: Held) -> Option<Event> {
         self.programs.remove(&run);
         if run & HELPER_BIT != 0 {
             return None;

@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Notes, UnitNote};
 use crate::engine::id::RunId;
@@ -11,7 +10,7 @@ use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
 use crate::keeper::wire::{AdoptOrder, Exit, LogOrder, Report, Row, Stage};
 use crate::proc::run_tag;
-use crate::supervisor::holdings::{Holding, Stage as Held};
+use crate::supervisor::holdings::{Held, Holding, Stage as At, held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
 use crate::supervisor::keeper_link::{Incoming, KeeperLink, understood};
@@ -23,6 +22,8 @@ use crate::unit::spec::UnitSet;
 #[derive(Debug, Default)]
 pub(crate) struct Legacy {
     pub(crate) rows: Vec<(Row, Vec<OwnedFd>)>,
+    /// Listening sockets, by their keys.
+    pub(crate) listening: Vec<(String, OwnedFd)>,
     pub(crate) notes: Vec<(Vec<u8>, Vec<u8>)>,
     /// Supervisors that this keeper started before this one.
     pub(crate) restarts: u32,
@@ -64,12 +65,18 @@ impl Legacy {
                         legacy.is_safe_mode = safe_mode;
                     }
                     Report::Row(row) => legacy.rows.push((*row, descriptors)),
+                    Report::Held { key } => {
+                        legacy.listening.extend(descriptors.into_iter().next().map(|socket| (key, socket)));
+                    }
                     Report::Note { key, value } => legacy.notes.push((key, value)),
                     Report::Ping { number } => legacy.pings.push(number),
                     Report::HandedOver { .. } => is_complete = true,
                     Report::Spawned { .. }
                     | Report::SpawnFailed { .. }
                     | Report::Exited { .. }
+                    | Report::Notified { .. }
+                    | Report::ReadyShown { .. }
+                    | Report::MainChanged { .. }
                     | Report::Emptied { .. }
                     | Report::Signalled { .. }
                     | Report::LogTrouble { .. }
@@ -104,7 +111,9 @@ pub(crate) struct Takeover {
     pub(crate) handover: Handover,
     pub(crate) holdings: Vec<(u64, Holding)>,
     /// Runs to put into an empty keeper's table, with their descriptors.
-    pub(crate) adopt: Vec<(AdoptOrder, Vec<Arc<OwnedFd>>)>,
+    pub(crate) adopt: Vec<(AdoptOrder, Held)>,
+    /// Sockets that the keeper holds, by their keys.
+    pub(crate) listening: Vec<(String, OwnedFd)>,
     /// Rows of which nothing is left, and that no unit claims.
     pub(crate) forget: Vec<u64>,
     pub(crate) first_event: u64,
@@ -134,6 +143,7 @@ impl Takeover {
         for (row, descriptors) in legacy.rows {
             takeover.row(&row, descriptors, set);
         }
+        takeover.listening = legacy.listening;
         takeover.handover.runs.sort_by_key(|handed| handed.run);
         takeover
     }
@@ -188,15 +198,17 @@ impl Takeover {
             return;
         };
         let stage = match row.stage {
-            Stage::Spawning => Held::Ordered,
-            Stage::Live => Held::Live(process),
-            Stage::SpawnFailed { .. } => Held::Over,
-            Stage::Exited { is_empty: false, .. } => Held::Exited(process),
-            Stage::Exited { is_empty: true, .. } => Held::Over,
+            Stage::Spawning => At::Ordered,
+            Stage::Live => At::Live(process),
+            Stage::SpawnFailed { .. } => At::Over,
+            Stage::Exited { is_empty: false, .. } => At::Exited(process),
+            Stage::Exited { is_empty: true, .. } => At::Over,
         };
         let mut holding = Holding::new(row.unit.clone(), row.ordinal, row.spawned_at, stage);
         holding.exit = exit_of(row.stage);
-        holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
+        holding.descriptors = held(&row.carries, descriptors);
+        holding.is_ready_shown = row.is_ready_shown;
+        holding.log_place = row.log_place;
         self.holdings.push((row.run, holding));
         let process = matches!(row.stage, Stage::Live).then_some(process);
         let record = RecordedRun {
@@ -220,9 +232,9 @@ impl Takeover {
             row.unit, row.ordinal, row.pid
         );
         self.announcements.push(text);
-        let mut holding = Holding::new(row.unit.clone(), row.ordinal, row.spawned_at, Held::Foreign(process));
+        let mut holding = Holding::new(row.unit.clone(), row.ordinal, row.spawned_at, At::Foreign(process));
         holding.exit = exit_of(row.stage);
-        holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
+        holding.descriptors = held(&row.carries, descriptors);
         self.holdings.push((row.run, holding));
     }
 
@@ -239,14 +251,14 @@ impl Takeover {
         let (condition, stage, process) = match found {
             Sought::Nobody => {
                 let condition = HandedCondition::Exited { exit: ExitStatus::Unknown, is_empty: true };
-                (condition, Held::Over, None)
+                (condition, At::Over, None)
             }
             Sought::Doubtful(process) => {
                 self.announcements.push(unverifiable(unit, *ordinal, process.pid));
-                (HandedCondition::Live { pid: process.pid }, Held::Unverified(process), Some(process))
+                (HandedCondition::Live { pid: process.pid }, At::Unverified(process), Some(process))
             }
             Sought::Found(process) => {
-                (HandedCondition::Live { pid: process.pid }, Held::Live(process), Some(process))
+                (HandedCondition::Live { pid: process.pid }, At::Live(process), Some(process))
             }
         };
         let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
@@ -279,7 +291,7 @@ impl Takeover {
              holds; end it by hand (`kill {pid}`), or give {unit} its file back and restart mcsup"
         ));
         self.image.runs.insert(run, RecordedRun { process: Some(process), ..record.clone() });
-        let stage = if is_ours { Held::Foreign(process) } else { Held::Unverified(process) };
+        let stage = if is_ours { At::Foreign(process) } else { At::Unverified(process) };
         let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
         if is_ours {
             holding.descriptors = identity::reopened(pid);
@@ -290,14 +302,9 @@ impl Takeover {
         self.holdings.push((run, holding));
     }
 
-    fn adopt(
-        &mut self,
-        run: u64,
-        record: &RecordedRun,
-        process: Process,
-        log: Option<LogOrder>,
-    ) -> Vec<Arc<OwnedFd>> {
+    fn adopt(&mut self, run: u64, record: &RecordedRun, process: Process, log: Option<LogOrder>) -> Held {
         let Process { pid, start_time } = process;
+        let descriptors = identity::reopened(pid);
         let order = AdoptOrder {
             run,
             unit: record.unit.clone(),
@@ -307,8 +314,10 @@ impl Takeover {
             spawned_at: record.spawned_at,
             exit: None,
             log,
+            carries: descriptors.iter().map(|(carried, _)| *carried).collect(),
+            is_ready_shown: false,
+            log_place: None,
         };
-        let descriptors = identity::reopened(pid);
         let lived =
             format!("{}#{} (pid {pid}) outlived both rings and is adopted", record.unit, record.ordinal);
         self.announcements.push(lived);

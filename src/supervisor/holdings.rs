@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use crate::keeper::wire::{AdoptOrder, Exit, LogOrder, Usage};
+use crate::keeper::wire::{AdoptOrder, Carried, Exit, LogOrder, LogPlace, Usage};
 use crate::proc::run_tag;
 use crate::supervisor::identity::Ordered;
 use crate::supervisor::journal::Process;
@@ -31,8 +31,12 @@ pub(crate) struct Holding {
     /// It was sent a signal by us.
     pub(crate) is_signalled: bool,
     pub(crate) stage: Stage,
-    /// The pidfd, then the read ends of its pipes. Duplicates: the keeper holds its own.
-    pub(crate) descriptors: Vec<Arc<OwnedFd>>,
+    /// Duplicates of what the keeper holds of it.
+    pub(crate) descriptors: Held,
+    /// It showed by itself that it is ready.
+    pub(crate) is_ready_shown: bool,
+    /// Where the log was when it was ordered, of one whose log tells that it is ready.
+    pub(crate) log_place: Option<LogPlace>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,14 @@ impl Holdings {
     }
 }
 
+/// Descriptors, each with what it is.
+pub(crate) type Held = Vec<(Carried, Arc<OwnedFd>)>;
+
+/// What came with a message that named it.
+pub(crate) fn held(carries: &[Carried], descriptors: Vec<OwnedFd>) -> Held {
+    carries.iter().copied().zip(descriptors.into_iter().map(Arc::new)).collect()
+}
+
 impl Holding {
     pub(crate) fn new(unit: String, ordinal: u32, spawned_at: u64, stage: Stage) -> Self {
         Self {
@@ -70,6 +82,8 @@ impl Holding {
             is_signalled: false,
             stage,
             descriptors: Vec::new(),
+            is_ready_shown: false,
+            log_place: None,
         }
     }
 
@@ -93,6 +107,9 @@ impl Holding {
             spawned_at: self.spawned_at,
             exit: self.exit,
             log,
+            carries: self.descriptors.iter().map(|(carried, _)| *carried).collect(),
+            is_ready_shown: self.is_ready_shown,
+            log_place: self.log_place,
         })
     }
 }
@@ -114,12 +131,28 @@ impl Holdings {
         self.runs.get(&run).map(|holding| holding.stage)
     }
 
-    pub(crate) fn lives(&mut self, run: u64, process: Process, descriptors: Vec<OwnedFd>) {
+    pub(crate) fn lives(&mut self, run: u64, process: Process, descriptors: Held) {
         if let Some(holding) = self.runs.get_mut(&run) {
             holding.stage = Stage::Live(process);
             holding.process = Some(process);
-            holding.descriptors = descriptors.into_iter().map(Arc::new).collect();
+            holding.descriptors = descriptors;
         }
+    }
+
+    pub(crate) fn shows_ready(&mut self, run: u64) {
+        if let Some(holding) = self.runs.get_mut(&run) {
+            holding.is_ready_shown = true;
+        }
+    }
+
+    /// Another process is the main one; `pidfd` is its own.
+    pub(crate) fn main_changed(&mut self, run: u64, process: Process, pidfd: Option<OwnedFd>) {
+        let Some(holding) = self.runs.get_mut(&run) else { return };
+        if let Stage::Live(_) = holding.stage {
+            holding.stage = Stage::Live(process);
+        }
+        holding.descriptors.retain(|(carried, _)| *carried != Carried::Pidfd);
+        holding.descriptors.extend(pidfd.map(|pidfd| (Carried::Pidfd, Arc::new(pidfd))));
     }
 
     /// How the leader ended, for whoever asks a new keeper.

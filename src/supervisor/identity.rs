@@ -9,7 +9,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::keeper;
+use crate::keeper::wire::Carried;
 use crate::proc::{self, NamedRun, Stat};
+use crate::supervisor::holdings::Held;
 use crate::supervisor::journal::Process;
 
 /// What makes a recorded pid mean anything: this boot of this kernel, and this pid namespace.
@@ -93,9 +95,10 @@ pub(crate) fn open_output(pid: u32) -> Option<OwnedFd> {
 }
 
 /// A pidfd and the read end of the output of a process that nobody holds descriptors of.
-pub(crate) fn reopened(pid: u32) -> Vec<Arc<OwnedFd>> {
+pub(crate) fn reopened(pid: u32) -> Held {
     let Some(pidfd) = open(pid) else { return Vec::new() };
-    [Some(pidfd), open_output(pid)].into_iter().flatten().map(Arc::new).collect()
+    let both = [(Carried::Pidfd, Some(pidfd)), (Carried::Output, open_output(pid))];
+    both.into_iter().filter_map(|(carried, descriptor)| Some((carried, Arc::new(descriptor?)))).collect()
 }
 
 /// Forks of a dead keeper that have not become the program they were to be: they carry no tag yet, and

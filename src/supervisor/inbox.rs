@@ -3,11 +3,12 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::effect::Answer;
-use crate::engine::event::Verdict;
+use crate::engine::event::{SpawnFailure, Verdict};
 use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::incident::evidence::Evidence;
 use crate::keeper::wire::SpawnOrder;
 use crate::supervisor::launch::Launch;
+use crate::supervisor::listeners::Sockets;
 use crate::supervisor::lookup::{Cache, Miss};
 
 #[derive(Debug)]
@@ -42,6 +43,19 @@ pub(crate) enum Inbox {
         channel: String,
         command: Vec<String>,
         body: Vec<u8>,
+    },
+    /// The sockets of a lazy unit, for it to wait at.
+    SocketsOpened {
+        unit: UnitId,
+        opened: Result<Sockets, SpawnFailure>,
+    },
+    /// Somebody connects to a lazy unit.
+    Connected {
+        unit: UnitId,
+    },
+    /// The line came that says that the run is ready.
+    ReadyLine {
+        run: u64,
     },
 }
 

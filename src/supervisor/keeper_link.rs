@@ -142,7 +142,7 @@ pub(crate) fn understood(version: u16) -> io::Result<()> {
 }
 
 #[expect(deprecated, reason = "its successor is unsafe, for descriptors that change hands; ours stay")]
-fn watched<T: std::os::fd::AsRawFd>(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
+pub(crate) fn watched<T: std::os::fd::AsRawFd>(inner: T, interest: Interest) -> io::Result<AsyncFd<T>> {
     AsyncFd::with_interest(inner, interest)
 }
 

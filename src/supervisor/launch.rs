@@ -11,12 +11,13 @@ use std::time::Duration;
 use crate::engine::event::SpawnStep;
 use crate::engine::id::UnitId;
 use crate::expr::Facts;
-use crate::keeper::wire::{Limit, LogOrder, SpawnOrder};
+use crate::keeper::wire::{Given, Limit, LogOrder, SpawnOrder};
 use crate::probe::question::{Question, Surroundings};
+use crate::supervisor::listeners;
 use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
 use crate::supervisor::probes::Asked;
 use crate::unit::spec::{
-    InheritEnv, LogSpec, Piece, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
+    InheritEnv, LogSpec, Piece, Ready, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
 };
 
 /// One thing to start.
@@ -89,7 +90,7 @@ impl Ground {
             group: spec.group.clone(),
             supplementary: spec.supplementary_groups.clone(),
         })?;
-        let env = self.environment(spec, &person, lookup)?;
+        let mut env = self.environment(spec, &person, lookup)?;
         let argv = command.iter().map(|template| expand(template, &env)).collect::<Result<Vec<_>, Miss>>()?;
         let name = argv.first().cloned().unwrap_or_default();
         let program = if name.contains(&b'/') {
@@ -97,12 +98,17 @@ impl Ground {
         } else {
             lookup.program(env.get("PATH").map_or(DEFAULT_PATH, Vec::as_slice), &name)?
         };
-        let (log, timeout_ms) = match launch.what {
-            What::Main => (Some(self.log_order(spec)), 0),
-            What::StopCommand { timeout } => (None, millis(timeout)),
+        let helper = |timeout| SpawnOrder {
+            timeout_ms: millis(timeout),
+            given: vec![Given::Output],
+            ..SpawnOrder::default()
+        };
+        let own = match launch.what {
+            What::Main => self.main_order(launch.unit, spec, &mut env, lookup)?,
+            What::StopCommand { timeout } => helper(timeout),
             What::Probe { index } => {
                 let timeout = spec.health.get(usize::from(index)).map(|probe| probe.timeout);
-                (None, millis(timeout.unwrap_or_default()))
+                helper(timeout.unwrap_or_default())
             }
         };
         Ok(SpawnOrder {
@@ -116,8 +122,43 @@ impl Ground {
             credentials: person.credentials,
             limits: spec.limits.iter().map(limit).collect(),
             oom_score_adjust: spec.oom_score_adjust,
-            log,
-            timeout_ms,
+            ..own
+        })
+    }
+
+    /// What only the unit's own program gets.
+    fn main_order(
+        &self,
+        unit: UnitId,
+        spec: &UnitSpec,
+        env: &mut BTreeMap<String, Vec<u8>>,
+        lookup: &mut dyn Lookup,
+    ) -> Result<SpawnOrder, Miss> {
+        if let Some(period) = spec.watchdog {
+            env.insert("WATCHDOG_USEC".to_owned(), period.as_micros().to_string().into_bytes());
+        }
+        let log = self.log_order(spec);
+        let log_place = match &spec.ready {
+            Ready::Log(_) => Some(lookup.log_place(&self.log_dir, spec.name.as_str())?),
+            Ready::Started | Ready::Health | Ready::Notify | Ready::Fd(_) => None,
+        };
+        let pipe = match &spec.ready {
+            Ready::Fd(number) => Some(Given::ReadyPipe { number: *number }),
+            Ready::Started | Ready::Health | Ready::Notify | Ready::Log(_) => None,
+        };
+        if !spec.listen.sockets.is_empty() {
+            lookup.sockets(unit, spec)?;
+        }
+        let sockets = spec.listen.sockets.iter().map(|socket| Given::Listen {
+            key: listeners::key(spec.name.as_str(), &socket.address),
+            name: socket.name.to_string(),
+        });
+        Ok(SpawnOrder {
+            log: Some(log),
+            given: sockets.chain(pipe).collect(),
+            notify: tells(spec),
+            log_place,
+            ..SpawnOrder::default()
         })
     }
 
@@ -216,7 +257,20 @@ fn command_of(spec: &UnitSpec, what: What) -> Option<&[Template]> {
     }
 }
 
+/// It has a notify socket.
+pub(crate) fn tells(spec: &UnitSpec) -> bool {
+    spec.ready == Ready::Notify || spec.watchdog.is_some()
+}
+
+/// What our own parent said of sockets is not meant for units.
+fn is_for_us_alone(name: &str) -> bool {
+    name == "NOTIFY_SOCKET" || name.starts_with("LISTEN_") || name.starts_with("WATCHDOG_")
+}
+
 fn is_inherited(inherit: &InheritEnv, name: &str) -> bool {
+    if is_for_us_alone(name) {
+        return false;
+    }
     let is_basic = matches!(name, "PATH" | "LANG" | "TZ") || name.starts_with("LC_");
     match inherit {
         InheritEnv::Basics => is_basic,
@@ -353,7 +407,7 @@ mod tests {
         let filled = probing(&dir, variable("OWN", None));
         let known = filled.question(asked, &mut nothing.at(now));
         assert!(matches!(known, Err(Miss::NotCached(_))), "{known:?}: no file is read on the loop");
-        let mut asking = Asking { learnt: Cache::default(), now };
+        let mut asking = Asking { learnt: Cache::default(), open: std::collections::BTreeSet::new(), now };
         assert_eq!(header(filled.question(asked, &mut asking)), b"<<s3cret>>");
         std::fs::remove_dir_all(&dir).unwrap();
     }

@@ -1,7 +1,7 @@
 //! What a launch needs to know from the machine: people, programs, env_files. All of it may hang
 //! (a directory service, a dead file server), so it is asked on a worker and kept for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,8 +11,12 @@ use std::time::Duration;
 use nix::unistd::{AccessFlags, Gid, Group, Uid, User};
 
 use crate::engine::event::{SpawnFailure, SpawnStep};
+use crate::engine::id::UnitId;
 use crate::engine::time::Timestamp;
-use crate::keeper::wire::Credentials;
+use crate::keeper::wire::{Credentials, LogPlace};
+use crate::log::files::LogDir;
+use crate::supervisor::listeners::{self, Sockets};
+use crate::unit::spec::UnitSpec;
 
 /// Who a unit runs as: the key of a lookup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +41,10 @@ pub(crate) trait Lookup {
     /// The file that a program's bare name means on this PATH.
     fn program(&mut self, path: &[u8], name: &[u8]) -> Result<Vec<u8>, Miss>;
     fn env_file(&mut self, file: &Path) -> Result<Vec<(String, Vec<u8>)>, Miss>;
+    /// Opens the unit's sockets, unless they are.
+    fn sockets(&mut self, unit: UnitId, spec: &UnitSpec) -> Result<(), Miss>;
+    /// Where the unit's log ends.
+    fn log_place(&mut self, log_dir: &Path, unit: &str) -> Result<LogPlace, Miss>;
 }
 
 /// An answer that is not there; one worker's may serve many launches.
@@ -47,6 +55,10 @@ pub(crate) enum Missing {
     Program(Vec<u8>, Vec<u8>),
     /// Read anew for each launch, so no other's answer helps.
     EnvFile,
+    /// Of one unit alone.
+    Sockets,
+    /// As with `EnvFile`.
+    LogPlace,
 }
 
 /// Why there is no answer.
@@ -74,6 +86,8 @@ type Sought = (Vec<u8>, Vec<u8>);
 pub(crate) struct Cache {
     people: BTreeMap<Who, Answer<Person>>,
     programs: BTreeMap<Sought, Answer<Vec<u8>>>,
+    /// Those that are open; duplicates of what the keeper holds.
+    pub(crate) sockets: BTreeMap<UnitId, Sockets>,
 }
 
 impl Cache {
@@ -87,6 +101,7 @@ impl Cache {
     pub(crate) fn absorb(&mut self, other: Self) {
         self.people.extend(other.people);
         self.programs.extend(other.programs);
+        self.sockets.extend(other.sockets);
     }
 
     pub(crate) fn at(&self, now: Timestamp) -> Cached<'_> {
@@ -132,12 +147,23 @@ impl Lookup for Cached<'_> {
     fn env_file(&mut self, _file: &Path) -> Result<Vec<(String, Vec<u8>)>, Miss> {
         Err(Miss::NotCached(Missing::EnvFile))
     }
+
+    fn sockets(&mut self, unit: UnitId, _spec: &UnitSpec) -> Result<(), Miss> {
+        let is_open = self.cache.sockets.contains_key(&unit);
+        is_open.then_some(()).ok_or(Miss::NotCached(Missing::Sockets))
+    }
+
+    fn log_place(&mut self, _log_dir: &Path, _unit: &str) -> Result<LogPlace, Miss> {
+        Err(Miss::NotCached(Missing::LogPlace))
+    }
 }
 
 /// Asks the machine and keeps what it said. Only on a worker: any of it may block.
 #[derive(Debug)]
 pub(crate) struct Asking {
     pub(crate) learnt: Cache,
+    /// Units whose sockets are open.
+    pub(crate) open: BTreeSet<UnitId>,
     pub(crate) now: Timestamp,
 }
 
@@ -165,6 +191,22 @@ impl Lookup for Asking {
         }
         let bytes = fs::read(file).map_err(|e| failed(e.raw_os_error().unwrap_or(0), e.to_string()))?;
         parse_env_file(&bytes).map_err(|line| failed(0, format!("line {line}: expected NAME=value")))
+    }
+
+    fn sockets(&mut self, unit: UnitId, spec: &UnitSpec) -> Result<(), Miss> {
+        if !self.open.contains(&unit) {
+            let sockets = listeners::open_all(spec).map_err(Miss::Failed)?;
+            self.learnt.sockets.insert(unit, sockets);
+        }
+        Ok(())
+    }
+
+    fn log_place(&mut self, log_dir: &Path, unit: &str) -> Result<LogPlace, Miss> {
+        let newest = LogDir::new(log_dir, unit).list().ok().and_then(|mut files| files.pop());
+        Ok(newest.map_or_else(LogPlace::default, |newest| {
+            let (inode, born) = newest.id.numbers();
+            LogPlace { inode, born, offset: newest.size_bytes }
+        }))
     }
 }
 
@@ -333,7 +375,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_kept_for_a_while_and_then_asked_again() {
-        let mut asking = Asking { learnt: Cache::default(), now: Timestamp(0) };
+        let mut asking = Asking { learnt: Cache::default(), open: BTreeSet::new(), now: Timestamp(0) };
         asking.person(&Who::default()).unwrap();
         let cache = asking.learnt;
         assert!(cache.at(Timestamp(1)).person(&Who::default()).is_ok());

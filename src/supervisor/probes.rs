@@ -1,6 +1,6 @@
 //! Probes under way that are no commands: each is a worker of the loop, and ends with one event.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +103,9 @@ async fn question(threads: &Threads, asked: Asked, ground: Arc<Ground>) -> Resul
     let question = match known {
         Err(Miss::NotCached(_)) => {
             let limit = asked.limit;
-            let fill = move || ground.question(asked, &mut Asking { learnt: Cache::default(), now });
+            let fill = move || {
+                ground.question(asked, &mut Asking { learnt: Cache::default(), open: BTreeSet::new(), now })
+            };
             let late = || format!("the unit's user or env_file did not answer within {}", Pretty(limit));
             threads.ask(limit, fill).await.ok_or_else(late)?
         }

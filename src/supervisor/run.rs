@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
-use crate::engine::event::{Ask, Event};
-use crate::engine::id::RequestId;
+use crate::engine::event::{Ask, Event, Notice};
+use crate::engine::id::{RequestId, RunId};
 use crate::engine::time::Now;
 use crate::keeper::give_memory_back;
 use crate::keeper::wire::{Order, Report};
@@ -19,9 +19,11 @@ use crate::supervisor::chronicle::Telling;
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handle::{Query, StatusTable};
+use crate::supervisor::holdings::held;
 use crate::supervisor::inbox::Inbox;
 use crate::supervisor::journal::Process;
 use crate::supervisor::keeper_link::{self, Incoming};
+use crate::supervisor::notices;
 use crate::supervisor::successor::Succession;
 use crate::supervisor::translate;
 use crate::unit::name::UnitName;
@@ -198,8 +200,26 @@ impl Supervisor {
     fn hear(&mut self, report: Report, descriptors: Vec<OwnedFd>) {
         let now = clock::now();
         let event = match report {
-            Report::Spawned { run, pid, start_time } => {
-                self.executor.spawned(run, Process { pid, start_time }, descriptors)
+            Report::Spawned { run, pid, start_time, carries } => {
+                self.executor.spawned(run, Process { pid, start_time }, held(&carries, descriptors))
+            }
+            Report::Notified { run, text } => {
+                let notices = notices::read(&text);
+                if notices.contains(&Notice::Ready) {
+                    self.executor.holdings.shows_ready(run);
+                }
+                for notice in notices {
+                    self.feed(Event::Notified { run: RunId(run), notice });
+                }
+                None
+            }
+            Report::ReadyShown { run } => {
+                self.executor.holdings.shows_ready(run);
+                Some(Event::ReadyShown { run: RunId(run) })
+            }
+            Report::MainChanged { run, pid, start_time } => {
+                self.executor.main_changed(run, Process { pid, start_time }, descriptors);
+                Some(Event::Notified { run: RunId(run), notice: Notice::MainPid(pid) })
             }
             Report::SpawnFailed { run, step, errno } => {
                 self.executor.spawn_failed(now, run, step, errno);
@@ -235,7 +255,11 @@ impl Supervisor {
                 None
             }
             // A new keeper's table is what we told it.
-            Report::Row(_) | Report::Note { .. } | Report::HandedOver { .. } | Report::Pong { .. } => None,
+            Report::Row(_)
+            | Report::Note { .. }
+            | Report::Held { .. }
+            | Report::HandedOver { .. }
+            | Report::Pong { .. } => None,
         };
         if let Some(event) = event {
             self.feed(event);
@@ -267,6 +291,14 @@ impl Supervisor {
             Inbox::Abandoned { request } => {
                 self.executor.replies.remove(&request);
                 self.feed(Event::RequestAbandoned { request });
+            }
+            Inbox::SocketsOpened { unit, opened } => self.executor.sockets_opened(unit, opened),
+            Inbox::Connected { unit } => self.executor.connection_arrived(unit),
+            Inbox::ReadyLine { run } => {
+                if self.executor.ready_lines.forget(run) {
+                    self.executor.holdings.shows_ready(run);
+                    self.feed(Event::ReadyShown { run: RunId(run) });
+                }
             }
             Inbox::ProbeFinished { probe, verdict } => {
                 if let Some(event) = self.executor.probe_finished(probe, verdict) {

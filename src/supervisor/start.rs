@@ -212,10 +212,10 @@ fn take_over(
     let (asker, queries) = mpsc::channel(QUERIES);
     let journal = Journal::begin(&home.state, std::mem::take(&mut takeover.image));
     let observer = Observer::new(Arc::clone(&set), display, takeover.first_event);
-    let witness = Witness::new(&home.state);
     let is_boot = takeover.handover.notes.boot.is_none();
     let beginning = if is_boot { Beginning::Boot } else { Beginning::Takeover };
     let chronicle = Chronicle::begin(&home.state, Arc::clone(&set), outlet.clone(), beginning);
+    let witness = Witness::new(&home.state, chronicle.archive.clone(), outlet.clone());
     let options = Options { seed: fnv(home.state.as_os_str().as_bytes()), bug_policy: BugPolicy::Record };
     let api = serve_api(face, &heirloom, Handle::new(asker), home)?;
     let mut supervisor = Supervisor {
@@ -241,7 +241,7 @@ fn take_over(
 
 impl Supervisor {
     fn begin(&mut self, takeover: Takeover) {
-        let Takeover { handover, holdings, adopt, forget, announcements, accepted, .. } = takeover;
+        let Takeover { handover, holdings, adopt, listening, forget, announcements, accepted, .. } = takeover;
         let executor = &mut self.executor;
         executor.set_up();
         if let Some(seal) = accepted {
@@ -252,8 +252,9 @@ impl Supervisor {
         executor.is_booted = !holdings.is_empty();
         executor.holdings.runs = holdings.into_iter().collect();
         for (order, descriptors) in adopt {
-            executor.send(&Order::Adopt(Box::new(order)), &descriptors);
+            executor.adopt(order, descriptors);
         }
+        executor.inherit_sockets(listening);
         executor.say_whole();
         for run in forget {
             executor.send(&Order::Release { run }, &[]);
@@ -262,6 +263,7 @@ impl Supervisor {
             executor.observer.announce(&text);
         }
         self.feed(Event::KeeperConnected(Box::new(handover)));
+        self.close_idle_sockets();
     }
 
     fn tell(&mut self, warnings: &str, log_trouble: Option<&io::Error>, keep_trouble: Option<io::Error>) {

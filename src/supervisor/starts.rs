@@ -11,6 +11,7 @@ use crate::engine::time::{Pretty, Timestamp};
 use crate::keeper::wire::{Order, SpawnOrder};
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
 use crate::supervisor::launch::{Ground, Launch};
+use crate::supervisor::listeners::Sockets;
 use crate::supervisor::lookup::{Asking, Cache, Miss, Missing};
 
 #[derive(Debug)]
@@ -201,6 +202,11 @@ impl Starts {
         self.asking.remove(&run).is_some() || self.queue.cancel(run)
     }
 
+    /// Of units whose sockets are open.
+    pub(crate) fn sockets(&mut self) -> &mut BTreeMap<UnitId, Sockets> {
+        &mut self.cache.sockets
+    }
+
     /// A program was not where it was found.
     pub(crate) fn forget_programs(&mut self) {
         self.cache.forget_programs();
@@ -249,10 +255,11 @@ impl Starts {
             },
         );
         let threads = self.threads.clone();
+        let open = self.cache.sockets.keys().copied().collect();
         tokio::task::spawn_local(async move {
             let asked = launch.clone();
             let answer = threads.ask(LONGEST, move || {
-                let mut asking = Asking { learnt: Cache::default(), now };
+                let mut asking = Asking { learnt: Cache::default(), open, now };
                 let order = ground.order(&asked, &mut asking);
                 drop(question);
                 (order, asking.learnt)

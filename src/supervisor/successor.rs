@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Child;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
@@ -13,13 +14,13 @@ use tokio::net::unix::pipe;
 
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
-use crate::keeper::wire::{LogOrder, Order, VERSION};
+use crate::keeper::wire::{AdoptOrder, Carried, LogOrder, Order, VERSION};
 use crate::supervisor::claim::sign_lock;
 use crate::supervisor::clock;
 use crate::supervisor::descriptors::with_reserve;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handover;
-use crate::supervisor::holdings::{Holding, Stage};
+use crate::supervisor::holdings::{Held, Holding, Stage};
 use crate::supervisor::identity::{self, Carriers, Ordered, Sought};
 use crate::supervisor::journal::Process;
 use crate::supervisor::keeper_link::{Heirloom, start_keeper};
@@ -130,6 +131,7 @@ impl Executor {
         for (key, value) in notes {
             self.send(&Order::Remember { key, value }, &[]);
         }
+        self.pass_on_sockets();
         // It answers for none of them any more.
         self.programs.clear();
         self.find_the_ordered();
@@ -142,12 +144,17 @@ impl Executor {
                     // There was no room to keep any: with luck they can still be found.
                     descriptors = with_reserve(|| identity::reopened(order.pid));
                 }
-                self.send(&Order::Adopt(Box::new(order)), &descriptors);
+                self.adopt(order, descriptors);
             }
         }
         self.say_whole();
         self.news.extend(self.helpers.lose_all());
         self.begin_next_helper(clock::now());
+    }
+
+    pub(crate) fn adopt(&mut self, order: AdoptOrder, held: Held) {
+        let (carries, descriptors): (Vec<_>, Vec<_>) = held.into_iter().unzip();
+        self.send(&Order::Adopt(Box::new(AdoptOrder { carries, ..order })), &descriptors);
     }
 
     /// From here on the keeper's table is right by itself.
@@ -179,7 +186,9 @@ impl Executor {
                     let pidfd = identity::open(process.pid);
                     // Without a reader its first word would end it.
                     let output = if pidfd.is_some() { identity::open_output(process.pid) } else { None };
-                    let event = self.spawned(run, process, pidfd.into_iter().chain(output).collect());
+                    let both = [(Carried::Pidfd, pidfd), (Carried::Output, output)];
+                    let held = both.into_iter().filter_map(|(carried, one)| Some((carried, Arc::new(one?))));
+                    let event = self.spawned(run, process, held.collect());
                     self.news.extend(event);
                 }
                 Sought::Doubtful(process) => {

@@ -42,6 +42,7 @@ pub(crate) fn spawn_failure(step: Step, errno: i32, spec: Option<&UnitSpec>, pro
         (
             SpawnStep::Expand
             | SpawnStep::Lookup
+            | SpawnStep::Listen
             | SpawnStep::Prepare
             | SpawnStep::Clone
             | SpawnStep::Session

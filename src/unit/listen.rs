@@ -224,18 +224,7 @@ fn overlap(one: &str, two: &str) -> bool {
 
 /// As a unit file would have it.
 pub(super) fn show(address: &ListenAddress) -> String {
-    let host_port = |address: &Address| {
-        if address.host.contains(':') {
-            format!("[{}]:{}", address.host, address.port)
-        } else {
-            format!("{}:{}", address.host, address.port)
-        }
-    };
-    match address {
-        ListenAddress::Tcp(address) => host_port(address),
-        ListenAddress::Udp(address) => format!("udp:{}", host_port(address)),
-        ListenAddress::Unix { path, mode: _ } => path.to_string(),
-    }
+    address.to_string()
 }
 
 #[cfg(test)]

@@ -123,6 +123,9 @@ fn row(order: &AdoptOrder) -> Report {
         spawned_at: order.spawned_at,
         stage: Stage::Live,
         log: order.log.clone(),
+        carries: order.carries.clone(),
+        is_ready_shown: order.is_ready_shown,
+        log_place: order.log_place,
     }))
 }
 

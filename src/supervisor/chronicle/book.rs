@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::alert::message::{Change, Message};
 use crate::engine::effect::Fact;
 use crate::engine::id::UnitId;
+use crate::engine::incident::Told;
 use crate::engine::state::StateName;
 use crate::engine::time::{Now, Timestamp};
 use crate::history::row::{FactRow, IncidentRow, Record};
@@ -13,6 +14,7 @@ use crate::incident::cause::Cause;
 use crate::incident::evidence::{Evidence, RungTried};
 use crate::incident::store::Moment;
 use crate::incident::times::Times;
+use crate::supervisor::chronicle::Alert;
 use crate::supervisor::chronicle::scribe::{Outcome, Writing};
 use crate::supervisor::words::{self, Weight, name_of};
 use crate::unit::spec::UnitSet;
@@ -54,13 +56,13 @@ pub(super) enum Deed {
 }
 
 /// Fact and place of one telling.
-struct Told<'a> {
+struct Telling<'a> {
     set: &'a UnitSet,
     now: Now,
     fact: &'a Fact,
 }
 
-impl Told<'_> {
+impl Telling<'_> {
     fn millis(&self) -> u64 {
         self.now.wall.0 / NANOS
     }
@@ -119,7 +121,7 @@ impl Book {
     }
 
     pub(super) fn take(&mut self, set: &UnitSet, now: Now, fact: &Fact) -> Vec<Deed> {
-        let told = Told { set, now, fact };
+        let told = Telling { set, now, fact };
         let mut deeds = match fact {
             Fact::IncidentOpened { incident, unit, cause, began } => {
                 self.opened(&told, incident.0, *unit, cause, told.date(*began))
@@ -166,7 +168,7 @@ impl Book {
 
     fn opened(
         &mut self,
-        told: &Told<'_>,
+        told: &Telling<'_>,
         incident: u64,
         unit: Option<UnitId>,
         cause: &str,
@@ -190,7 +192,7 @@ impl Book {
         deeds
     }
 
-    fn joined(&mut self, told: &Told<'_>, incident: u64, unit: UnitId) -> Vec<Deed> {
+    fn joined(&mut self, told: &Telling<'_>, incident: u64, unit: UnitId) -> Vec<Deed> {
         let name = told.name(unit);
         self.by_unit.insert(name.clone(), incident);
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
@@ -200,7 +202,7 @@ impl Book {
         deeds
     }
 
-    fn merged(&mut self, told: &Told<'_>, from: u64, into: u64) -> Vec<Deed> {
+    fn merged(&mut self, told: &Telling<'_>, from: u64, into: u64) -> Vec<Deed> {
         let Some(mut old) = self.open.remove(&from) else { return Vec::new() };
         for incident in self.by_unit.values_mut().filter(|incident| **incident == from) {
             *incident = into;
@@ -225,7 +227,7 @@ impl Book {
     }
 
     /// Its share is over: the incident recovers with the last of them.
-    fn left(&mut self, told: &Told<'_>, incident: u64, unit: UnitId, at: Option<Timestamp>) -> Vec<Deed> {
+    fn left(&mut self, told: &Telling<'_>, incident: u64, unit: UnitId, at: Option<Timestamp>) -> Vec<Deed> {
         let name = told.name(unit);
         self.by_unit.remove(&name);
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
@@ -237,29 +239,23 @@ impl Book {
         vec![Deed::Write(Writing::Moment(incident, told.moment("left")))]
     }
 
-    fn closed(&mut self, told: &Told<'_>, incident: u64) -> Vec<Deed> {
+    fn closed(&mut self, told: &Telling<'_>, incident: u64) -> Vec<Deed> {
         self.by_unit.retain(|_, of| *of != incident);
         let Some(mut story) = self.open.remove(&incident) else { return Vec::new() };
         let helped = std::mem::take(&mut story.helped);
-        let (verdict, is_healed) = match (story.row.recovered_millis, helped.as_str()) {
-            (Some(_), "") => ("it works again".to_owned(), true),
-            (Some(_), helped) => (helped.to_owned(), true),
-            (None, _) if !story.row.verdict.is_empty() => (std::mem::take(&mut story.row.verdict), false),
-            (None, _) => ("it is no longer wanted up".to_owned(), false),
+        story.row.verdict = match (story.row.recovered_millis, helped.as_str()) {
+            (Some(_), "") => "it works again".to_owned(),
+            (Some(_), helped) => helped.to_owned(),
+            (None, _) if !story.row.verdict.is_empty() => std::mem::take(&mut story.row.verdict),
+            (None, _) => "it is no longer wanted up".to_owned(),
         };
-        story.row.verdict = verdict;
         let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("closed")))];
         deeds.extend(story.note());
-        if is_healed {
-            let root = story.row.root.as_deref().unwrap_or("mcsup");
-            let text = format!("{root} works again: {}", story.row.verdict);
-            deeds.extend(story.messages(told.millis(), Change::Healed, 0, &text).map(Deed::Send));
-        }
         self.keep(story.row);
         deeds
     }
 
-    fn rung_tried(&mut self, told: &Told<'_>, incident: u64, rung: &str) -> Vec<Deed> {
+    fn rung_tried(&mut self, told: &Telling<'_>, incident: u64, rung: &str) -> Vec<Deed> {
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
         let tried = RungTried { at_millis: told.millis(), rung: rung.to_owned(), outcome: String::new() };
         if story.rungs.len() < MOST_RUNGS {
@@ -271,7 +267,7 @@ impl Book {
         deeds
     }
 
-    fn rung_ended(&mut self, told: &Told<'_>, incident: u64, has_helped: bool, said: &str) -> Vec<Deed> {
+    fn rung_ended(&mut self, told: &Telling<'_>, incident: u64, has_helped: bool, said: &str) -> Vec<Deed> {
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
         let rung = match story.rungs.iter_mut().rev().find(|rung| rung.outcome.is_empty()) {
             Some(last) => {
@@ -293,7 +289,7 @@ impl Book {
         deeds
     }
 
-    fn state_changed(&mut self, told: &Told<'_>, unit: UnitId, to: StateName, reason: &str) -> Vec<Deed> {
+    fn state_changed(&mut self, told: &Telling<'_>, unit: UnitId, to: StateName, reason: &str) -> Vec<Deed> {
         let name = told.name(unit);
         let Some(incident) = self.by_unit.get(&name).copied() else { return Vec::new() };
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
@@ -329,7 +325,7 @@ impl Book {
     }
 
     /// Something about a unit that may be part of an incident.
-    fn part(&mut self, told: &Told<'_>, unit: UnitId, kind: &str) -> Vec<Deed> {
+    fn part(&mut self, told: &Telling<'_>, unit: UnitId, kind: &str) -> Vec<Deed> {
         let incident = self.by_unit.get(&told.name(unit));
         let moment = |incident: &u64| Deed::Write(Writing::Moment(*incident, told.moment(kind)));
         incident.map(moment).into_iter().collect()
@@ -360,42 +356,41 @@ impl Book {
     }
 
     /// The ladder, or giving up, asks to tell people.
-    pub(super) fn alert(
-        &mut self,
-        at_millis: u64,
-        incident: u64,
-        unit: Option<&str>,
-        channels: Vec<String>,
-        text: &str,
-    ) -> Vec<Deed> {
-        let mut unknown = Story::default();
-        let story = self.open.get_mut(&incident).unwrap_or(&mut unknown);
-        let state = unit.and_then(|unit| story.states.get(unit)).copied();
-        let change = if state == Some(StateName::Failed) { Change::GaveUp } else { Change::Opened };
+    pub(super) fn alert(&mut self, set: &UnitSet, alert: &Alert) -> Vec<Deed> {
+        let (incident, at_millis) = (alert.incident.0, alert.at.wall.0 / NANOS);
+        let channels = match &alert.channel {
+            Some(channel) => vec![channel.to_string()],
+            None => set.alerts.iter().map(|channel| channel.name.to_string()).collect(),
+        };
+        let nothing = IncidentRow::default();
+        let over = || self.over.iter().rev().find(|row| row.id == incident);
+        let row = self.open.get(&incident).map(|story| &story.row).or_else(over).unwrap_or(&nothing);
+        let unit = alert.unit.map(|unit| name_of(set, unit)).or(row.root.as_deref()).unwrap_or("mcsup");
+        let message = Message {
+            incident,
+            change: match alert.about {
+                Told::Trouble => Change::Opened,
+                Told::GaveUp => Change::GaveUp,
+                Told::Over => Change::Healed,
+            },
+            unit: unit.to_owned(),
+            at_millis,
+            text: alert.text.to_string(),
+            cause: row.cause.clone(),
+            affected: row.affected.clone(),
+            ..Message::default()
+        };
         let mut deeds = Vec::new();
-        for channel in channels {
-            let unit = unit.or(story.row.root.as_deref()).unwrap_or("mcsup").to_owned();
-            deeds.push(Deed::Send(Message {
-                channel: channel.clone(),
-                incident,
-                change,
-                unit,
-                at_millis,
-                text: text.to_owned(),
-                cause: story.row.cause.clone(),
-                affected: story.row.affected.clone(),
-                ..Message::default()
-            }));
-            let moment = Moment {
-                at_millis,
-                unit: unit_or(story.row.root.as_deref()),
-                kind: "alert".into(),
-                text: format!("{channel} is told: {text}"),
-            };
+        for channel in &channels {
+            deeds.push(Deed::Send(Message { channel: channel.clone(), ..message.clone() }));
+            let text = format!("{channel} is told: {}", alert.text);
+            let moment = Moment { at_millis, unit: message.unit.clone(), kind: "alert".into(), text };
             deeds.push(Deed::Write(Writing::Moment(incident, moment)));
-            story.alerted.insert(channel);
         }
-        deeds.extend(self.note(incident));
+        if let Some(story) = self.open.get_mut(&incident) {
+            story.alerted.extend(channels);
+            deeds.extend(self.note(incident));
+        }
         deeds
     }
 
@@ -440,37 +435,25 @@ impl Story {
     }
 
     /// Whoever was told of the incident hears how its ladder goes.
-    fn tell_step(&mut self, told: &Told<'_>) -> Vec<Deed> {
+    fn tell_step(&mut self, told: &Telling<'_>) -> Vec<Deed> {
         self.steps = self.steps.saturating_add(1);
         let text = words::line(told.fact, told.set);
-        let sent = self.messages(told.millis(), Change::RungTried, self.steps, &text).map(Deed::Send);
-        sent.collect()
+        let send = |channel: &String| {
+            Deed::Send(Message {
+                channel: channel.clone(),
+                incident: self.row.id,
+                change: Change::RungTried,
+                step: self.steps,
+                unit: self.row.root.clone().unwrap_or_else(|| "mcsup".to_owned()),
+                at_millis: told.millis(),
+                text: text.clone(),
+                cause: self.row.cause.clone(),
+                affected: self.row.affected.clone(),
+                ..Message::default()
+            })
+        };
+        self.alerted.iter().map(send).collect()
     }
-
-    fn messages<'a>(
-        &'a self,
-        at_millis: u64,
-        change: Change,
-        step: u32,
-        text: &'a str,
-    ) -> impl Iterator<Item = Message> + 'a {
-        self.alerted.iter().map(move |channel| Message {
-            channel: channel.clone(),
-            incident: self.row.id,
-            change,
-            step,
-            unit: unit_or(self.row.root.as_deref()),
-            at_millis,
-            text: text.to_owned(),
-            cause: self.row.cause.clone(),
-            affected: self.row.affected.clone(),
-            ..Message::default()
-        })
-    }
-}
-
-fn unit_or(root: Option<&str>) -> String {
-    root.unwrap_or("mcsup").to_owned()
 }
 
 fn incident_in(fact: &Fact) -> Option<u64> {

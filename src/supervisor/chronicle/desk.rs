@@ -20,7 +20,6 @@ use crate::supervisor::chronicle::scribe::{QUEUE, Scribe, Writing};
 use crate::supervisor::chronicle::{Beginning, IncidentList, IncidentStory, Listed, Question, Telling};
 use crate::supervisor::clock;
 use crate::supervisor::inbox::{Inbox, Outlet};
-use crate::supervisor::words::name_of;
 use crate::unit::spec::UnitSet;
 
 #[derive(Debug)]
@@ -149,14 +148,9 @@ impl Desk {
                 let deeds = self.book.evidence(&evidence, clock::wall().0 / 1_000_000);
                 self.carry_out(deeds);
             }
-            Telling::Alert { at, incident, unit, channel, text } => {
-                let unit = unit.map(|unit| name_of(&self.set, unit).to_owned());
-                let channels = match channel {
-                    Some(channel) => vec![channel.into()],
-                    None => self.set.alerts.iter().map(|channel| channel.name.to_string()).collect(),
-                };
-                let millis = at.wall.0 / 1_000_000;
-                let deeds = self.book.alert(millis, incident.0, unit.as_deref(), channels, &text);
+            Telling::Alert(alert) => {
+                let set = Arc::clone(&self.set);
+                let deeds = self.book.alert(&set, &alert);
                 self.carry_out(deeds);
             }
             Telling::Ran { message, outcome } => {

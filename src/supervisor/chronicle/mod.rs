@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::engine::effect::Fact;
 use crate::engine::id::{IncidentId, UnitId};
+use crate::engine::incident::Told;
 use crate::engine::time::Now;
 use crate::history::row::{IncidentRow, RunRow, Window};
 use crate::incident::cause::Cause;
@@ -41,13 +42,7 @@ pub(crate) enum Telling {
     Run(RunRow),
     /// Kept on disk, or not.
     Evidence(Box<Evidence>),
-    Alert {
-        at: Now,
-        incident: IncidentId,
-        unit: Option<UnitId>,
-        channel: Option<Box<str>>,
-        text: Box<str>,
-    },
+    Alert(Alert),
     /// How the command of an alert went.
     Ran {
         message: u64,
@@ -56,6 +51,18 @@ pub(crate) enum Telling {
     Asked(Question),
     /// Nothing follows.
     End,
+}
+
+/// As the engine wants it told.
+#[derive(Debug)]
+pub(crate) struct Alert {
+    pub(crate) at: Now,
+    pub(crate) incident: IncidentId,
+    pub(crate) unit: Option<UnitId>,
+    /// `None`: every one.
+    pub(crate) channel: Option<Box<str>>,
+    pub(crate) about: Told,
+    pub(crate) text: Box<str>,
 }
 
 /// What people ask about incidents.

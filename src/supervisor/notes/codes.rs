@@ -69,6 +69,7 @@ pub(super) fn step_code(step: SpawnStep) -> u8 {
         SpawnStep::Descriptors => 11,
         SpawnStep::Exec => 12,
         SpawnStep::Timeout => 13,
+        SpawnStep::Listen => 14,
     }
 }
 
@@ -88,6 +89,7 @@ pub(super) fn step_of(code: u8) -> Option<SpawnStep> {
         11 => SpawnStep::Descriptors,
         12 => SpawnStep::Exec,
         13 => SpawnStep::Timeout,
+        14 => SpawnStep::Listen,
         _ => return None,
     })
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use crate::keeper::wire::{
-    AdoptOrder, Credentials, Exit, Limit, LogOrder, Order, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
+    self, AdoptOrder, Carried, Credentials, Exit, Given, Limit, LogOrder, LogPlace, Order, Report, Row,
+    Scope, SpawnOrder, Stage, Step, Usage,
 };
 
 /// Something that travels over the link as a whole.
@@ -21,7 +22,7 @@ impl Message for Order {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        whole(bytes)
+        whole(bytes).or_else(|| Some(whole::<before::Order>(bytes)?.into()))
     }
 }
 
@@ -31,7 +32,7 @@ impl Message for Report {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        whole(bytes)
+        whole(bytes).or_else(|| Some(whole::<before::Report>(bytes)?.into()))
     }
 }
 
@@ -221,26 +222,30 @@ macro_rules! choice {
     };
 }
 
+/// Messages of the version before whose form is another one by now. Their tags are not given again.
+mod before;
+
 choice!(Order {
     0 => Hello { version, pid },
-    1 => Spawn { order: 0 },
     2 => Signal { run, signal, scope },
     3 => Release { run },
     4 => Remember { key, value },
-    5 => Adopt { order: 0 },
     6 => LogTotal { bytes },
     7 => Ping { number },
     8 => Pong { number },
     9 => Quit { code },
     10 => ShutdownTimeout { ms },
+    11 => Spawn { order: 0 },
+    12 => Adopt { order: 0 },
+    13 => Hold { key },
+    14 => LetGo { key },
+    15 => ForgetStored { unit },
 });
 
 choice!(Report {
     0 => Hello { version, pid, restarts, safe_mode },
-    1 => Row { row: 0 },
     2 => Note { key, value },
     3 => HandedOver { rows, notes },
-    4 => Spawned { run, pid, start_time },
     5 => SpawnFailed { run, step, errno },
     6 => Exited { run, exit, usage, is_empty },
     7 => Emptied { run },
@@ -249,7 +254,21 @@ choice!(Report {
     10 => Strangers { reaped },
     11 => Ping { number },
     12 => Pong { number },
+    13 => Row { row: 0 },
+    14 => Spawned { run, pid, start_time, carries },
+    15 => Held { key },
+    16 => Notified { run, text },
+    17 => ReadyShown { run },
+    18 => MainChanged { run, pid, start_time },
 });
+
+choice!(Given {
+    0 => Output {},
+    1 => Listen { key, name },
+    2 => ReadyPipe { number },
+});
+
+choice!(Carried { 0 => Pidfd {}, 1 => Output {}, 2 => Notify {}, 3 => Ready {} });
 
 choice!(Scope { 0 => Main {}, 1 => All {} });
 
@@ -289,13 +308,41 @@ record!(SpawnOrder {
     limits,
     oom_score_adjust,
     log,
-    timeout_ms
+    timeout_ms,
+    given,
+    notify,
+    log_place
 });
 record!(Credentials { uid, gid, groups });
 record!(Limit { resource, soft, hard });
 record!(LogOrder { dir, max_size_bytes, max_age_ms, keep, block_when_full });
-record!(AdoptOrder { run, unit, ordinal, pid, start_time, spawned_at, exit, log });
-record!(Row { run, unit, ordinal, pid, start_time, spawned_at, stage, log });
+record!(AdoptOrder {
+    run,
+    unit,
+    ordinal,
+    pid,
+    start_time,
+    spawned_at,
+    exit,
+    log,
+    carries,
+    is_ready_shown,
+    log_place
+});
+record!(Row {
+    run,
+    unit,
+    ordinal,
+    pid,
+    start_time,
+    spawned_at,
+    stage,
+    log,
+    carries,
+    is_ready_shown,
+    log_place
+});
+record!(LogPlace { inode, born, offset });
 record!(Usage { user_us, system_us, max_rss_kib });
 
 #[cfg(test)]
@@ -327,6 +374,13 @@ mod tests {
             oom_score_adjust: Some(-5),
             log: Some(LogOrder { dir: b"/log/redis".as_slice().into(), keep: 5, ..LogOrder::default() }),
             timeout_ms: 12,
+            given: vec![
+                Given::Output,
+                Given::Listen { key: "redis/tcp:6379".into(), name: "redis".into() },
+                Given::ReadyPipe { number: 5 },
+            ],
+            notify: true,
+            log_place: Some(LogPlace { inode: 1, born: 2, offset: 3 }),
         };
         for order in [
             Order::Hello { version: 1, pid: 2 },
@@ -340,6 +394,9 @@ mod tests {
             Order::Pong { number: 2 },
             Order::Quit { code: 3 },
             Order::ShutdownTimeout { ms: 60_000 },
+            Order::Hold { key: "web/0.0.0.0:80".into() },
+            Order::LetGo { key: "web/0.0.0.0:80".into() },
+            Order::ForgetStored { unit: "web".into() },
         ] {
             round_trip(&order);
         }
@@ -358,6 +415,9 @@ mod tests {
             spawned_at: 4,
             stage: Stage::Exited { exit, usage, is_empty: true },
             log: None,
+            carries: vec![Carried::Pidfd, Carried::Output, Carried::Notify, Carried::Ready],
+            is_ready_shown: true,
+            log_place: None,
         };
         for report in [
             Report::Hello { version: 1, pid: 1, restarts: 2, safe_mode: true },
@@ -369,7 +429,11 @@ mod tests {
             Report::Row(Box::new(Row { stage: Stage::Live, ..row })),
             Report::Note { key: b"k".to_vec(), value: b"v".to_vec() },
             Report::HandedOver { rows: 1, notes: 2 },
-            Report::Spawned { run: 1, pid: 2, start_time: 3 },
+            Report::Spawned { run: 1, pid: 2, start_time: 3, carries: vec![Carried::Pidfd] },
+            Report::Held { key: "web/0.0.0.0:80".into() },
+            Report::Notified { run: 1, text: b"READY=1".to_vec() },
+            Report::ReadyShown { run: 1 },
+            Report::MainChanged { run: 1, pid: 2, start_time: 3 },
             Report::SpawnFailed { run: 1, step: Step::Timeout, errno: 0 },
             Report::Exited { run: 1, exit: Exit::Code(7), usage, is_empty: false },
             Report::Exited { run: 1, exit: Exit::Unknown, usage, is_empty: false },
