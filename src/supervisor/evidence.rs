@@ -382,6 +382,7 @@ fn step_words(step: SpawnStep) -> String {
         | SpawnStep::Limits
         | SpawnStep::OomScore
         | SpawnStep::Descriptors
+        | SpawnStep::Listen
         | SpawnStep::Exec
         | SpawnStep::Timeout => step.to_string(),
     }
