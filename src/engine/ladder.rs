@@ -526,6 +526,22 @@ impl Engine {
         }
     }
 
+    /// Its present start is that of a rung `restart`.
+    pub(crate) fn is_restarted_by_ladder(&self, id: UnitId) -> bool {
+        self.share(id).is_some_and(|share| share.step == Step::Restarting { is_told: true })
+    }
+
+    /// A restart by its ladder did not bring it up. True: the rung `stop` is what comes next.
+    pub(crate) fn stops_after(&mut self, id: UnitId) -> bool {
+        self.pass_alerts(id);
+        let Some(at) = self.share(id).map(|share| share.rung) else { return false };
+        let is_stop = matches!(self.rung(id, at), Some(Rung::Stop));
+        if is_stop {
+            self.tell_rung(id, at);
+        }
+        is_stop
+    }
+
     /// What is being tried, for people.
     pub(crate) fn climbing_words(&self, id: UnitId) -> Option<String> {
         let share = self.share(id)?;
