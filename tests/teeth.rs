@@ -7,9 +7,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcsup::engine::effect::{Answer, Effect, Fact, Note, SignalScope};
+use mcsup::engine::effect::{Answer, Effect, Fact, Note, Role, SignalScope};
 use mcsup::engine::event::{Event, UnitNote};
-use mcsup::engine::id::{PhaseId, ProbeRunId, RequestId, RunId, UnitId};
+use mcsup::engine::id::{HelperId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
 use mcsup::engine::invariants::{Auditor, View, Violation};
 use mcsup::engine::state::{Desired, FailureCause, NotedState, StateName, UpSource};
 use mcsup::engine::status::{Overview, UnitStatus};
@@ -123,7 +123,8 @@ fn signal(run: u64, signal: SignalNumber) -> Effect {
 }
 
 fn stop_command(run: u64, unit: UnitId) -> Effect {
-    Effect::RunStopCommand { run: RunId(run), unit, timeout: Duration::from_secs(1) }
+    let role = Role::StopCommand { run: RunId(run) };
+    Effect::RunHelper { helper: HelperId(99), unit, role, timeout: Duration::from_secs(1) }
 }
 
 fn change(unit: UnitId, from: StateName, to: StateName) -> Effect {
@@ -432,7 +433,7 @@ const STATES: &[Plant] = &[
 ];
 
 fn backoff(until: Timestamp) -> NotedState {
-    NotedState::Backoff { after: FailureCause::Watchdog, until }
+    NotedState::Backoff { after: FailureCause::Watchdog("silent".into()), until }
 }
 
 const RESTARTS: &[Plant] = &[
@@ -517,7 +518,7 @@ const ANSWERS: &[Plant] = &[
             step.add(spawn(9, A));
         }
     }),
-    plant(18, "b was as desired, and its adoption led to RunStopCommand", ADOPTED, |step| {
+    plant(18, "b was as desired, and its adoption led to RunHelper", ADOPTED, |step| {
         if step.is_at(11) {
             step.add(stop_command(2, B));
         }

@@ -7,7 +7,7 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact};
 use crate::engine::event::{BootNote, ExitStatus, ShutdownNote};
 use crate::engine::id::{IncidentId, PhaseId, UnitId};
-use crate::engine::state::{DownSource, StateName, UnitState};
+use crate::engine::state::{DownSource, StateName, UnitState, WaitingOn};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 use crate::unit::spec::UnitSet;
@@ -120,6 +120,7 @@ impl Engine {
             && match unit.state {
                 UnitState::Ready | UnitState::Completed => false,
                 UnitState::Failed { .. } => !is_last,
+                UnitState::Waiting { on: WaitingOn::Connection, .. } => false,
                 UnitState::Inactive
                 | UnitState::Waiting { .. }
                 | UnitState::Starting

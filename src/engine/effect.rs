@@ -27,12 +27,6 @@ pub enum Effect {
         unit: UnitId,
         ordinal: u32,
     },
-    /// Start the unit's stop command, kill it after `timeout`. Answered by `StopCommandFinished`.
-    RunStopCommand {
-        run: RunId,
-        unit: UnitId,
-        timeout: Duration,
-    },
     Signal {
         run: RunId,
         signal: SignalNumber,

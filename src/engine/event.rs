@@ -25,8 +25,6 @@ pub enum Event {
     RunEmptied { run: RunId },
     /// The answer to `StartProbe`.
     ProbeFinished { probe: ProbeRunId, verdict: Verdict },
-    /// The answer to `RunStopCommand`: it ended, could not be started, or was killed at its timeout.
-    StopCommandFinished { run: RunId, outcome: StopCommandOutcome },
     /// The answer to `RunHelper`; `said` is the end of its output, for people.
     HelperFinished { helper: HelperId, outcome: HelperOutcome, said: Box<str> },
     /// The answer to `CaptureEvidence`. Not complete: something could not be captured; the evidence says what.
@@ -67,6 +65,8 @@ pub struct HandedRun {
     pub ordinal: u32,
     pub spawned_at: Timestamp,
     pub condition: HandedCondition,
+    /// It showed that it is ready (READY, or a newline on its descriptor), whoever was told.
+    pub is_ready_shown: bool,
 }
 
 /// How far a run had come when it was handed over.
@@ -250,18 +250,27 @@ pub enum Verdict {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StopCommandOutcome {
-    Ended(ExitStatus),
-    NotStarted,
-    TimedOut,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelperOutcome {
     Ended(ExitStatus),
     /// It could not be started.
     NotStarted,
     TimedOut,
+}
+
+impl HelperOutcome {
+    pub fn is_success(self) -> bool {
+        self == Self::Ended(ExitStatus::Code(0))
+    }
+}
+
+impl fmt::Display for HelperOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ended(exit) => exit.fmt(f),
+            Self::NotStarted => f.write_str("could not be started"),
+            Self::TimedOut => f.write_str("did not end in time"),
+        }
+    }
 }
 
 /// One assignment of the notify protocol, see sd_notify(3).

@@ -5,16 +5,19 @@ use crate::engine::effect::{Effect, Fact};
 use crate::engine::event::Verdict;
 use crate::engine::id::{ProbeRunId, UnitId};
 use crate::engine::policy;
+use crate::engine::ready::{Readiness, Sign};
 use crate::engine::state::{FailureCause, Health, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
-use crate::unit::spec::Ready;
 use crate::unit::spec::probe::Retries;
 use std::time::Duration;
 
 /// The first probe of a starting unit comes at once; each failed one doubles this until it is `interval`:
 /// a service that listens after 80 ms is ready after about 100, not after a whole interval.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
+
+/// What worked before a supervisor was lost is looked at again within this time, however long its interval.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The recent answers of one probe of one run.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +33,8 @@ pub(crate) struct ProbeTrack {
     history: u64,
     counted: u8,
     errors_in_a_row: u8,
+    /// It passed once in this run.
+    has_passed: bool,
     health: Option<Health>,
     /// When the first failure of the present spell was asked for.
     pub(crate) failing_since: Option<Timestamp>,
@@ -42,13 +47,16 @@ impl ProbeTrack {
         self.health.unwrap_or(Health::Unknown)
     }
 
-    fn on_pass(&mut self, retries: Retries) {
+    /// A failing probe passes again after so many `successes` in a row.
+    fn on_pass(&mut self, retries: Retries, successes: u8) {
         self.errors_in_a_row = 0;
         self.push(false);
+        self.has_passed = true;
         if retries.count == retries.of || self.failures_within(retries.of) == 0 {
             self.failing_since = None;
         }
-        if self.failures_within(retries.of) < retries.count {
+        let is_convincing = self.health != Some(Health::Failing) || self.passes_in_a_row() >= successes;
+        if is_convincing && self.failures_within(retries.of) < retries.count {
             self.health = Some(Health::Passing);
         }
     }
@@ -77,6 +85,11 @@ impl ProbeTrack {
         self.counted = self.counted.saturating_add(1).min(64);
     }
 
+    fn passes_in_a_row(&self) -> u8 {
+        let passes = self.history.trailing_zeros().min(u32::from(self.counted));
+        u8::try_from(passes).unwrap_or(u8::MAX)
+    }
+
     fn failures_within(&self, of: u8) -> u8 {
         let window = of.min(self.counted).min(64);
         let mask = match window {
@@ -91,21 +104,11 @@ impl Engine {
     /// A run began to live: its probes start over.
     pub(crate) fn start_probing(&mut self, id: UnitId) {
         let now = self.now.mono;
-        let (ready, first_delays) = {
-            let spec = self.spec(id);
-            let delays: Vec<Duration> = spec
-                .health
-                .iter()
-                .map(|probe| policy::share(probe.interval, self.options.seed, spec.name.as_str(), 0))
-                .collect();
-            (spec.ready.clone(), delays)
-        };
         self.forget_probes(id);
-        for (index, spread) in (0_u16..).zip(first_delays) {
-            let due = match ready {
-                Ready::Health => now,
-                Ready::Started | Ready::Notify | Ready::Log(_) | Ready::Fd(_) => now.after(spread),
-            };
+        let is_awaited =
+            self.units[id].state == UnitState::Starting && self.readiness(id) == Readiness::Probes;
+        for index in 0..u16::try_from(self.units[id].probes.len()).unwrap_or(u16::MAX) {
+            let due = now.after(if is_awaited { Duration::ZERO } else { self.first_delay(id, index) });
             if due <= now {
                 self.start_probe(id, index);
             } else {
@@ -114,18 +117,28 @@ impl Engine {
         }
     }
 
+    /// Where nobody waits for the first answer it comes within a share of the interval that the name gives:
+    /// units that start together, or are taken over together, do not all ask at once.
+    fn first_delay(&self, id: UnitId, index: u16) -> Duration {
+        let spec = self.spec(id);
+        let interval = spec.health.get(usize::from(index)).map_or(Duration::ZERO, |probe| probe.interval);
+        let is_known = self.units[id].run.as_ref().is_some_and(|run| run.start_period_over);
+        let within = if is_known { interval.min(LOOK_AGAIN) } else { interval };
+        policy::share(within, self.options.seed, spec.name.as_str(), u64::from(index))
+    }
+
     /// Cancels what is under way and forgets all answers: they speak of an earlier run.
     pub(crate) fn forget_probes(&mut self, id: UnitId) {
         let count = self.units[id].probes.len();
         for index in 0..u16::try_from(count).unwrap_or(u16::MAX) {
             self.timers.cancel(Some(id), Timer::ProbeDue(index));
         }
-        for track in &mut self.units[id].probes {
-            if let Some(probe) = track.running {
-                self.owners.probes.remove(&probe);
-                self.actions.push(Effect::CancelProbe { probe });
-            }
-            *track = ProbeTrack::default();
+        let running: Vec<ProbeRunId> =
+            self.units[id].probes.iter_mut().filter_map(|track| std::mem::take(track).running).collect();
+        for probe in running {
+            self.owners.probes.remove(&probe);
+            let is_begun = |effect: &Effect| matches!(effect, Effect::StartProbe { probe: begun, .. } if *begun == probe);
+            self.take_back(is_begun, Effect::CancelProbe { probe });
         }
         self.units[id].health = Health::Unknown;
     }
@@ -158,11 +171,12 @@ impl Engine {
             return self.bug(Some(id), "an answer of a probe that the unit does not have");
         };
         let (retries, interval, start_period) = (spec.retries, spec.interval, spec.start_period);
+        let successes = spec.successes;
         let now = self.now.mono;
         let is_forgiven = self.units[id]
             .run
             .as_ref()
-            .is_some_and(|run| !run.start_period_over && now.since(run.ordered_at) < start_period);
+            .is_some_and(|run| !run.start_period_over && now.since(run.period_from) < start_period);
         let Some(track) = self.units[id].probes.get_mut(usize::from(index)) else {
             return;
         };
@@ -170,7 +184,7 @@ impl Engine {
         let mut cannot_ask = None;
         match verdict {
             Verdict::Pass(text) => {
-                track.on_pass(retries);
+                track.on_pass(retries, successes);
                 track.last = Some(text);
                 if let Some(run) = &mut self.units[id].run {
                     run.start_period_over = true;
@@ -214,8 +228,12 @@ impl Engine {
             | UnitState::Failed { .. }
             | UnitState::Completed => return self.bug(Some(id), "a probe of a unit that is not up"),
         };
+        let start_interval =
+            self.spec(id).health.get(usize::from(index)).and_then(|probe| probe.start_interval);
         let Some(track) = self.units[id].probes.get(usize::from(index)) else { return };
-        let gap = if is_starting && track.health() != Health::Passing {
+        let gap = if let Some(gap) = start_interval.filter(|_| !track.has_passed) {
+            gap.min(interval)
+        } else if is_starting && track.health() != Health::Passing {
             let doublings = track.count.saturating_sub(1).min(20);
             FIRST_RETRY.saturating_mul(1_u32 << doublings).min(interval)
         } else if track.count == 1 || is_starting {
@@ -256,13 +274,12 @@ impl Engine {
             self.wake_neighbours(id);
         }
         self.follow_health(id);
+        self.pull_start_if_failing(id);
     }
 
     fn follow_health(&mut self, id: UnitId) {
         match (&self.units[id].state, self.units[id].health) {
-            (UnitState::Starting, Health::Passing) if self.spec(id).ready == Ready::Health => {
-                self.become_ready(id);
-            }
+            (UnitState::Starting, Health::Passing) => self.on_ready_sign(id, Sign::ProbesPass),
             (UnitState::Ready, Health::Failing) => {
                 let cause = FailureCause::Unhealthy(self.probe_words(id));
                 self.enter(id, UnitState::Unhealthy);
@@ -279,7 +296,7 @@ impl Engine {
             }
             // It cannot be asked, or has not answered yet: nobody can say that it settles.
             (UnitState::Ready, Health::Unknown) => self.timers.cancel(Some(id), Timer::Settle),
-            (UnitState::Starting, Health::Unknown | Health::Passing | Health::Failing)
+            (UnitState::Starting, Health::Unknown | Health::Failing)
             | (UnitState::Unhealthy, Health::Unknown) => {}
             (
                 UnitState::Inactive
@@ -316,7 +333,7 @@ mod tests {
         let mut track = ProbeTrack::default();
         for answer in answers.chars() {
             match answer {
-                '+' => track.on_pass(retries),
+                '+' => track.on_pass(retries, 1),
                 '-' => track.on_fail(retries),
                 other => assert!(track.on_error(retries) || other == '?'),
             }
@@ -341,6 +358,21 @@ mod tests {
         assert_eq!(after("+-+-+-", of_five), Health::Failing);
         assert_eq!(after("---+", of_five), Health::Failing);
         assert_eq!(after("---+++", of_five), Health::Passing);
+    }
+
+    #[test]
+    fn a_failing_probe_passes_again_after_its_successes_in_a_row() {
+        let mut track = ProbeTrack::default();
+        track.on_pass(THREE_IN_A_ROW, 2);
+        assert_eq!(track.health(), Health::Passing, "the first answer needs no company");
+        (0..3).for_each(|_| track.on_fail(THREE_IN_A_ROW));
+        track.on_pass(THREE_IN_A_ROW, 2);
+        assert_eq!(track.health(), Health::Failing);
+        track.on_fail(THREE_IN_A_ROW);
+        track.on_pass(THREE_IN_A_ROW, 2);
+        assert_eq!(track.health(), Health::Failing, "a failure between them starts the count over");
+        track.on_pass(THREE_IN_A_ROW, 2);
+        assert_eq!(track.health(), Health::Passing);
     }
 
     #[test]

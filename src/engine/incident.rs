@@ -193,7 +193,8 @@ impl Engine {
             FailureCause::SpawnFailed(_)
             | FailureCause::ExitedEarly(_)
             | FailureCause::Exited(_)
-            | FailureCause::Watchdog
+            | FailureCause::ExitedSilent(_)
+            | FailureCause::Watchdog(_)
             | FailureCause::Unkillable
             | FailureCause::RungStopped(_)
             | FailureCause::StartLimit { .. } => self.now.mono,

@@ -198,25 +198,7 @@ impl Engine {
         self.units[id].repair = Some(helper);
     }
 
-    pub(crate) fn run_helper(&mut self, unit: UnitId, role: Role, timeout: Duration) -> HelperId {
-        let helper = HelperId(self.next_helper);
-        self.next_helper += 1;
-        self.owners.helpers.insert(helper, (unit, role.clone()));
-        self.actions.push(Effect::RunHelper { helper, unit, role, timeout });
-        helper
-    }
-
-    pub(crate) fn on_helper_finished(&mut self, helper: HelperId, outcome: HelperOutcome, said: &str) {
-        let Some((id, role)) = self.owners.helpers.remove(&helper) else {
-            return self.late();
-        };
-        match role {
-            Role::Repair { .. } | Role::Reload { .. } => self.on_repaired(id, helper, outcome, said),
-            Role::StopCommand { .. } | Role::Lever(_) => self.bug(Some(id), "nobody asked for this helper"),
-        }
-    }
-
-    fn on_repaired(&mut self, id: UnitId, helper: HelperId, outcome: HelperOutcome, said: &str) {
+    pub(crate) fn on_repaired(&mut self, id: UnitId, helper: HelperId, outcome: HelperOutcome, said: &str) {
         if self.units[id].repair != Some(helper) {
             return; // an earlier rung's, which was cancelled or helped before it ended
         }
@@ -405,10 +387,8 @@ impl Engine {
 
     /// It has no run to try anything on any more, or is not wanted.
     pub(crate) fn cancel_rung(&mut self, id: UnitId, said: &str) {
-        if let Some(helper) = self.units[id].repair.take()
-            && self.owners.helpers.remove(&helper).is_some()
-        {
-            self.actions.push(Effect::CancelHelper { helper });
+        if let Some(helper) = self.units[id].repair.take() {
+            self.cancel_helper(helper);
         }
         self.timers.cancel(Some(id), Timer::RungSettle);
         self.timers.cancel(Some(id), Timer::RungPause);

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 
-use crate::engine::effect::Role;
+use crate::engine::effect::{Lever, Role};
 use crate::engine::event::{ExitStatus, UnitNote};
 use crate::engine::health::ProbeTrack;
 use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RunId, UnitId};
 use crate::engine::state::{Desired, DownSource, Health, UnitState};
 use crate::engine::time::Timestamp;
+use crate::unit::spec::UnitKind;
+use std::time::Duration;
 
 /// What a step asks of its neighbours stands first, what only its own steps need after it, and each part
 /// fills a cache line: in a set of thousands most of what a step meets is cold.
@@ -42,6 +44,14 @@ pub(crate) struct Unit {
     /// The helper of the rung that is being tried.
     pub(crate) repair: Option<HelperId>,
     pub(crate) probes: Box<[ProbeTrack]>,
+    /// A person, a connection or a dependent wants a lazy unit up: its next start waits for no connection.
+    pub(crate) is_called: bool,
+    /// What ended its last watch on the way to the next one, so that nothing is started twice.
+    pub(crate) after_lever: Option<Lever>,
+    /// STATUS of its run, in its own words.
+    pub(crate) told: Option<Box<str>>,
+    /// What a lever or the run itself said of its trouble; shown beside the reason.
+    pub(crate) remark: Option<Box<str>>,
     /// What the keeper remembers of it.
     pub(crate) noted: Option<Box<UnitNote>>,
 }
@@ -52,24 +62,71 @@ pub(crate) struct Capture {
     pub(crate) run: Option<RunId>,
 }
 
-/// One spawn, from its order until nothing of it is left.
+/// One spawn, from its order until nothing of it is left; or one watch over what has no process of ours,
+/// from its beginning to its end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub(crate) id: RunId,
     pub(crate) ordinal: u32,
     pub(crate) ordered_at: Timestamp,
-    /// Known once exec succeeded.
+    /// A watch: no process, no signal, and the keeper knows nothing of it.
+    pub(crate) is_watch: bool,
+    /// Known once exec succeeded; never of a watch.
     pub(crate) pid: Option<u32>,
+    /// The process that the run says is its main one (MAINPID).
+    pub(crate) main_pid: Option<u32>,
     /// The leader's end; from then on only the rest of the run is left.
     pub(crate) exit: Option<ExitStatus>,
     /// Nothing of it is left; only its stop command still works.
     pub(crate) is_empty: bool,
-    /// Its stop command was started and has not ended.
-    pub(crate) has_stop_command: bool,
+    /// Its stop command (of a watch: the lever that ends it) was started and has not ended.
+    pub(crate) stop_command: Option<HelperId>,
+    /// The lever that starts what is watched was pulled and has not ended.
+    pub(crate) start_lever: Option<HelperId>,
+    /// Once in each start that lever is pulled.
+    pub(crate) was_pulled: bool,
     /// It was ready once.
     pub(crate) was_ready: bool,
+    /// It showed that it is ready; counts once exec succeeded.
+    pub(crate) has_shown_ready: bool,
+    /// It loads its configuration anew, until it says READY again.
+    pub(crate) is_reloading: bool,
+    /// It said that it ends by itself.
+    pub(crate) is_ending: bool,
+    /// `start_timeout` is over, and it goes on trying (gates).
+    pub(crate) is_overdue: bool,
+    /// The period of its watchdog where it is not the unit's.
+    pub(crate) watchdog: Option<Duration>,
+    /// `start_period` counts from here: from the order, or from the lever that started what is watched.
+    pub(crate) period_from: Timestamp,
     /// A probe has passed, so `start_period` is over.
     pub(crate) start_period_over: bool,
+}
+
+impl Run {
+    pub(crate) fn new(id: RunId, ordinal: u32, ordered_at: Timestamp, kind: UnitKind) -> Self {
+        Self {
+            id,
+            ordinal,
+            ordered_at,
+            is_watch: !kind.has_process(),
+            pid: None,
+            main_pid: None,
+            exit: None,
+            is_empty: false,
+            stop_command: None,
+            start_lever: None,
+            was_pulled: false,
+            was_ready: false,
+            has_shown_ready: false,
+            is_reloading: false,
+            is_ending: false,
+            is_overdue: false,
+            watchdog: None,
+            period_from: ordered_at,
+            start_period_over: false,
+        }
+    }
 }
 
 impl Unit {
@@ -92,11 +149,15 @@ impl Unit {
             repair: None,
             health: Health::Unknown,
             probes: std::iter::repeat_with(ProbeTrack::default).take(probes).collect(),
+            is_called: false,
+            after_lever: None,
+            told: None,
+            remark: None,
             noted: None,
         }
     }
 
-    /// Something of it lives (or is about to).
+    /// Something of it lives (or is about to), or it is watched: a conflict waits for the end of both.
     pub(crate) fn is_live(&self) -> bool {
         self.run.is_some()
     }
@@ -114,7 +175,7 @@ impl Unit {
         }
     }
 
-    /// exec succeeded and the leader lives.
+    /// exec succeeded and the leader lives. Of what is only watched nobody can say so but its probes.
     pub(crate) fn is_running(&self) -> bool {
         self.run.as_ref().is_some_and(|run| run.pid.is_some() && run.exit.is_none())
     }

@@ -22,7 +22,11 @@ pub mod timers;
 mod life;
 mod desire;
 mod start;
+mod ready;
+mod lazy;
+mod watch;
 mod stop;
+mod helper;
 mod health;
 mod recover;
 pub mod ladder;
@@ -184,16 +188,15 @@ impl Engine {
             Event::RunExited { run, exit, is_empty } => self.on_exited(run, exit, is_empty),
             Event::RunEmptied { run } => self.on_emptied(run),
             Event::ProbeFinished { probe, verdict } => self.on_probe_finished(probe, verdict),
-            Event::StopCommandFinished { run, outcome: _ } => self.on_stop_command_finished(run),
             Event::HelperFinished { helper, outcome, said } => {
                 self.on_helper_finished(helper, outcome, &said);
             }
             Event::EvidenceCaptured { incident, unit, run, is_complete } => {
                 self.on_evidence_captured(incident, unit, run, is_complete);
             }
-            Event::Notified { .. } | Event::ReadyShown { .. } | Event::ConnectionArrived { .. } => {
-                self.late();
-            } // nothing asks for them yet
+            Event::Notified { run, notice } => self.on_notified(run, notice),
+            Event::ReadyShown { run } => self.on_ready_shown(run),
+            Event::ConnectionArrived { unit } => self.on_connection(unit),
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::RequestAbandoned { request } => self.on_request_abandoned(request),
             Event::ClockStepped => {} // nothing here lives by the wall clock yet
@@ -212,6 +215,7 @@ impl Engine {
             (Some(id), Timer::StopGrace) => self.on_grace_over(id),
             (Some(id), Timer::KillWait) => self.on_kill_wait_over(id),
             (Some(id), Timer::ProbeDue(index)) => self.start_probe(id, index),
+            (Some(id), Timer::Watchdog) => self.on_watchdog_due(id),
             (Some(id), Timer::Settle) => self.leave_incident(id),
             (Some(id), Timer::CaptureWait) => self.on_capture_wait_over(id),
             (Some(id), Timer::RungSettle) => self.on_rung_settled(id),
@@ -226,6 +230,7 @@ impl Engine {
                 | Timer::KillWait
                 | Timer::CaptureWait
                 | Timer::ProbeDue(_)
+                | Timer::Watchdog
                 | Timer::RungSettle
                 | Timer::RungPause
                 | Timer::Settle,
@@ -332,13 +337,16 @@ impl Engine {
     fn enter(&mut self, id: UnitId, state: UnitState) {
         let from = self.units[id].state.name();
         let to = state.name();
+        let was_resting = self.rests_for_connection(id);
         if from != to {
             if !state::EDGES.iter().any(|(a, b, _)| (*a, *b) == (from, to)) {
                 return self.bug(Some(id), &format!("{from} -> {to} is not an edge of the table"));
             }
             self.units[id].since = self.now.mono;
+            self.timers.keep_those_of(id, to);
         }
         self.units[id].state = state;
+        self.keep_awaiting(id, was_resting);
         self.recount(id);
         self.wake_neighbours(id);
         if from != to {
@@ -355,8 +363,8 @@ impl Engine {
                 self.leave_incident(id);
             }
             StateName::Ready => self.recovered(id),
-            StateName::Unhealthy => self.timers.cancel(Some(id), Timer::Settle),
             StateName::Inactive
+            | StateName::Unhealthy
             | StateName::Waiting
             | StateName::Starting
             | StateName::Stopping
@@ -371,8 +379,8 @@ impl Engine {
 
     /// Enters a state without a run.
     fn rest(&mut self, id: UnitId, state: UnitState) {
-        self.timers.cancel(Some(id), Timer::BackoffDelay);
         if state == UnitState::Inactive {
+            self.units[id].is_called = false;
             self.leave_incident(id);
         }
         self.enter(id, state);

@@ -5,10 +5,13 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::engine::id::UnitId;
 use crate::engine::incident::CAPTURE_WAIT;
-use crate::engine::state::{Desired, DownSource, Health, StopReason, StopStage, UnitState, WaitingOn};
+use crate::engine::state::{
+    Desired, DownSource, FailureCause, Health, StopReason, StopStage, UnitState, WaitingOn,
+};
 use crate::engine::status::{Overview, UnitStatus, WhyLink};
 use crate::engine::time::Pretty;
-use crate::unit::spec::{Condition, UnitKind};
+use crate::unit::spec::probe::Pattern;
+use crate::unit::spec::{Condition, Ready, UnitKind};
 
 impl Engine {
     pub fn status(&self, id: UnitId) -> Option<UnitStatus> {
@@ -21,12 +24,13 @@ impl Engine {
             reason: self.reason(id),
             run: unit.run.as_ref().map(|run| run.id),
             ordinal: unit.last_ordinal,
-            pid: unit.run.as_ref().filter(|run| run.exit.is_none()).and_then(|run| run.pid),
+            pid: unit.run.as_ref().filter(|run| run.exit.is_none()).and_then(|run| run.main_pid.or(run.pid)),
             since: unit.since,
             restarts: unit.restarts,
             health: (!unit.probes.is_empty()).then_some(unit.health),
             last_exit: unit.last_exit,
             incident: unit.incident,
+            told: unit.told.clone(),
         })
     }
 
@@ -61,6 +65,7 @@ impl Engine {
                 Some(*other)
             }
             (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => self.worst_holder(),
+            (UnitState::Waiting { on: WaitingOn::Connection, .. }, _) => None,
             (UnitState::Stopping { why: StopReason::Follow(other) | StopReason::Heals(other), .. }, _) => {
                 Some(*other)
             }
@@ -97,21 +102,43 @@ impl Engine {
     pub(crate) fn reason(&self, id: UnitId) -> String {
         let unit = &self.units[id];
         match &unit.state {
-            UnitState::Inactive => self.why_down(id),
+            UnitState::Inactive => self.why_inactive(id),
             UnitState::Waiting { on, .. } => self.why_waiting(id, on),
             UnitState::Starting => self.why_starting(id),
             UnitState::Ready => self.why_ready(id),
-            UnitState::Unhealthy => match self.climbing_words(id) {
-                Some(words) => format!("{}; {words}", self.probe_words(id)),
-                None => self.probe_words(id).into(),
-            },
+            UnitState::Unhealthy => {
+                let words = match self.climbing_words(id) {
+                    Some(words) => format!("{}; {words}", self.probe_words(id)),
+                    None => self.probe_words(id).into(),
+                };
+                self.with_remark(id, words)
+            }
             UnitState::Stopping { why, stage, .. } => self.why_stopping(id, why, *stage),
             UnitState::Backoff { after, until } => {
                 let delay = whole_millis(until.since(unit.since));
-                format!("{after}; starts again after {}", Pretty(delay))
+                self.with_remark(id, format!("{after}; starts again after {}", Pretty(delay)))
             }
-            UnitState::Failed { cause } => cause.to_string(),
+            UnitState::Failed { cause } => self.with_remark(id, cause.to_string()),
             UnitState::Completed => unit.last_exit.map_or_else(|| "done".to_owned(), |exit| exit.to_string()),
+        }
+    }
+
+    /// With what it said of its trouble, or what its lever did.
+    fn with_remark(&self, id: UnitId, reason: String) -> String {
+        match &self.units[id].remark {
+            Some(remark) => format!("{reason}; {remark}"),
+            None => reason,
+        }
+    }
+
+    /// A person who stops what is not ours is told what that means.
+    fn why_inactive(&self, id: UnitId) -> String {
+        let why = self.why_down(id);
+        let was_watched = self.is_watch(id) && self.units[id].last_ordinal > 0;
+        match self.how_it_is_left(id).filter(|_| was_watched) {
+            Some(how) => format!("{why}: {how}"),
+            None if was_watched => self.with_remark(id, why),
+            None => why,
         }
     }
 
@@ -139,6 +166,7 @@ impl Engine {
     fn why_waiting(&self, id: UnitId, on: &WaitingOn) -> String {
         match on {
             WaitingOn::Barrier => self.why_behind_a_barrier(),
+            WaitingOn::Connection => self.why_waiting_for_connection(id),
             WaitingOn::Conflict(other) => {
                 format!("waits for {} to stop: they conflict", self.spec(*other).name)
             }
@@ -190,10 +218,34 @@ impl Engine {
         let unit = &self.units[id];
         let name = &self.spec(id).name;
         let ordinal = unit.last_ordinal;
-        match unit.run.as_ref().and_then(|run| run.pid) {
-            None => format!("starting {name}#{ordinal}"),
-            Some(_) if self.spec(id).kind == UnitKind::Task => format!("running {name}#{ordinal}"),
-            Some(_) => format!("waits for its first passing probe: {}", self.probe_words(id)),
+        let Some(run) = &unit.run else { return format!("starting {name}#{ordinal}") };
+        if run.pid.is_none() && !run.is_watch {
+            return format!("starting {name}#{ordinal}");
+        }
+        let waits = match &self.spec(id).ready {
+            _ if self.spec(id).kind == UnitKind::Task => format!("running {name}#{ordinal}"),
+            _ if self.spec(id).kind == UnitKind::Gate => self.why_shut(id, run.is_overdue),
+            _ if run.start_lever.is_some() => format!("its start command runs: {}", self.probe_words(id)),
+            Ready::Started | Ready::Health => {
+                format!("waits for its first passing probe: {}", self.probe_words(id))
+            }
+            Ready::Notify => "waits for it to say READY".to_owned(),
+            Ready::Log(Pattern(pattern)) => format!("waits for a line of its log like /{pattern}/"),
+            Ready::Fd(number) => format!("waits for a line feed on its descriptor {number}"),
+        };
+        let waits = match self.words_of_its_own(id) {
+            Some(words) => format!("{waits}; {words}"),
+            None => waits,
+        };
+        self.with_remark(id, waits)
+    }
+
+    fn why_shut(&self, id: UnitId, is_overdue: bool) -> String {
+        let part = self.probe_words(id);
+        if is_overdue {
+            format!("{}; it goes on trying", FailureCause::StartTimeout(part))
+        } else {
+            format!("waits for its check to hold: {part}")
         }
     }
 
@@ -204,17 +256,20 @@ impl Engine {
         {
             return format!("stops after {}", self.spec(holder).name);
         }
-        if unit.probes.is_empty() {
-            return "running".to_owned();
-        }
-        match unit.health {
+        let plain = match unit.health {
+            _ if unit.probes.is_empty() => "running".to_owned(),
             Health::Passing => self.probe_words(id).into(),
+            Health::Unknown | Health::Failing if self.is_watch(id) => self.probe_words(id).into(),
             Health::Unknown | Health::Failing => format!("running; {}", self.probe_words(id)),
+        };
+        match self.words_of_its_own(id) {
+            Some(words) => format!("{plain}; {words}"),
+            None => plain,
         }
     }
 
-    fn why_stopping(&self, id: UnitId, why: &StopReason, stage: StopStage) -> String {
-        let why = match why {
+    fn why_stopping(&self, id: UnitId, why_stopping: &StopReason, stage: StopStage) -> String {
+        let why = match why_stopping {
             StopReason::Down => self.why_down(id),
             StopReason::Restart => "restart by an operator".to_owned(),
             StopReason::Follow(other) => format!("follows {}, which restarts", self.spec(*other).name),
@@ -224,15 +279,28 @@ impl Engine {
         };
         let stop = &self.spec(id).stop;
         let grace = Pretty(stop.grace);
+        if self.is_watch(id) {
+            return match stage {
+                StopStage::Command => format!("{why}; its command runs, at most {grace}"),
+                StopStage::Capturing
+                | StopStage::Signalled
+                | StopStage::Sweeping
+                | StopStage::Killed
+                | StopStage::Unkillable => {
+                    format!("{why}; no longer watched")
+                }
+            };
+        }
+        let (_, signal, _) = self.way_to_stop(id, why_stopping);
         match stage {
             StopStage::Capturing => {
                 format!("{why}; its evidence is kept first, for {} at most", Pretty(CAPTURE_WAIT))
             }
             StopStage::Command => format!("{why}; its stop command runs, SIGKILL after {grace}"),
             StopStage::Signalled if self.units[id].run.as_ref().is_some_and(|run| run.pid.is_none()) => {
-                format!("{why}; {} as soon as it runs", stop.signal)
+                format!("{why}; {signal} as soon as it runs")
             }
-            StopStage::Signalled => format!("{why}; {} sent, SIGKILL after {grace}", stop.signal),
+            StopStage::Signalled => format!("{why}; {signal} sent, SIGKILL after {grace}"),
             StopStage::Sweeping => format!("{why}; processes it left are told to end, SIGKILL after {grace}"),
             StopStage::Killed => format!("{why}; SIGKILL sent"),
             StopStage::Unkillable => format!("{why}; SIGKILL does not end it"),

@@ -10,11 +10,12 @@ use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Han
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::life::Run;
+use crate::engine::ready::Readiness;
 use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
 use crate::engine::stop::KILL_WAIT;
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
-use crate::unit::spec::{Follow, Ready, SignalNumber, UnitKind};
+use crate::unit::spec::{Follow, Ready, SignalNumber};
 
 /// Between a stop signal that is sent again and SIGKILL, at least.
 const MOMENT: Duration = Duration::from_secs(1);
@@ -187,31 +188,46 @@ impl Engine {
             HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => None,
         };
         let was_ready = matches!(note, Some(NotedState::Ready | NotedState::Unhealthy));
+        let kind = self.spec(id).kind;
         let unit = &mut self.units[id];
         unit.last_run = Some(handed.run);
         unit.last_ordinal = unit.last_ordinal.max(handed.ordinal);
-        unit.run = Some(Run {
-            id: handed.run,
-            ordinal: handed.ordinal,
-            ordered_at: handed.spawned_at,
-            pid,
-            exit: None,
-            is_empty: false,
-            has_stop_command: false,
-            was_ready,
-            start_period_over: was_ready,
-        });
+        let mut run = Run::new(handed.run, handed.ordinal, handed.spawned_at, kind);
+        run.pid = pid;
+        run.was_ready = was_ready;
+        run.start_period_over = was_ready;
+        run.has_shown_ready = handed.is_ready_shown;
+        unit.run = Some(run);
         self.owners.runs.insert(handed.run, id);
         let state = self.adopted_state(id, handed, note);
         self.units[id].state = state;
         self.facts.push(Fact::Adopted { unit: id, ordinal: handed.ordinal });
         self.watch_it_settle(id);
         if pid.is_some() && self.units[id].is_up() {
-            self.start_probing(id);
+            self.resume_run(id);
+        }
+        let is_over =
+            matches!(handed.condition, HandedCondition::Exited { .. } | HandedCondition::FailedToSpawn(_));
+        if !is_over
+            && self.units[id].state == UnitState::Starting
+            && matches!(self.spec(id).ready, Ready::Log(_))
+        {
+            self.actions.push(Effect::WatchReadyLine { run: handed.run, unit: id });
         }
         match handed.condition {
             HandedCondition::Live { .. } | HandedCondition::Spawning => false,
             HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => true,
+        }
+    }
+
+    /// Probes and the watchdog went with the supervisor that had them.
+    fn resume_run(&mut self, id: UnitId) {
+        let is_starting = self.units[id].state == UnitState::Starting;
+        if !is_starting {
+            self.wind_watchdog(id);
+        }
+        if !is_starting || !self.readiness(id).is_told() {
+            self.start_probing(id);
         }
     }
 
@@ -230,18 +246,17 @@ impl Engine {
                 | NotedState::Completed,
             )
             | None => {
-                let spec = self.spec(id);
-                let is_up_at_once = spec.kind == UnitKind::Service && spec.ready == Ready::Started;
+                let readiness = self.readiness(id);
+                let is_shown =
+                    readiness == Readiness::AtExec || (readiness.is_told() && handed.is_ready_shown);
                 let is_live = matches!(handed.condition, HandedCondition::Live { .. });
-                if is_up_at_once && is_live {
+                if is_shown && is_live {
                     if let Some(current) = &mut self.units[id].run {
                         current.was_ready = true;
                     }
                     return UnitState::Ready;
                 }
-                if let Some(timeout) = spec.start_timeout
-                    && !is_up_at_once
-                {
+                if let Some(timeout) = self.spec(id).start_timeout.filter(|_| readiness.takes_time()) {
                     self.timers.set(Some(id), Timer::StartTimeout, handed.spawned_at.after(timeout));
                 }
                 UnitState::Starting
@@ -309,8 +324,12 @@ impl Engine {
         if self.units[id].run.is_some() {
             return;
         }
-        let Some(life) = self.units[id].noted.as_deref().map(|note| note.life.clone()) else { return };
-        match life {
+        let Some(note) = self.units[id].noted.clone() else { return };
+        self.resume_watch(id, &note);
+        if self.is_watch(id) && self.units[id].state != UnitState::Inactive {
+            return;
+        }
+        match note.life {
             // Ordered and remembered, but the order never reached the keeper: it is given again.
             NotedState::Inactive | NotedState::Starting => {}
             NotedState::Ready | NotedState::Unhealthy => self.lost_its_run(id, None),

@@ -26,7 +26,9 @@ impl Engine {
             return self.rest(id, UnitState::Inactive);
         }
         let cause = self.cause_of_end(id, exit, was_ready);
-        match (is_well, policy) {
+        let is_silent = matches!(cause, FailureCause::ExitedSilent(_));
+        match (is_well && !is_silent, policy) {
+            (true, _) if self.is_lazy(id) => self.rest_for_connection(id),
             (true, RestartPolicy::OnFailure | RestartPolicy::Never) => {
                 self.units[id].attempt = 0;
                 self.rest(id, UnitState::Completed);
@@ -40,6 +42,9 @@ impl Engine {
 
     pub(crate) fn cause_of_end(&self, id: UnitId, exit: ExitStatus, was_ready: bool) -> FailureCause {
         match self.spec(id).kind {
+            UnitKind::Service if !was_ready && self.readiness(id).is_told() => {
+                FailureCause::ExitedSilent(exit)
+            }
             UnitKind::Service if !was_ready => FailureCause::ExitedEarly(exit),
             UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate => {
                 FailureCause::Exited(exit)

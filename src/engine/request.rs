@@ -7,9 +7,11 @@ use crate::engine::desire::Wish;
 use crate::engine::effect::{Answer, Effect, Fact, Line, SignalScope};
 use crate::engine::event::Ask;
 use crate::engine::id::{RequestId, UnitId};
-use crate::engine::state::{Desired, DownSource, StateName, StopReason, StopStage, UnitState, UpSource};
+use crate::engine::state::{
+    Desired, DownSource, StateName, StopReason, StopStage, UnitState, UpSource, WaitingOn,
+};
 use crate::unit::name::UnitName;
-use crate::unit::spec::SignalNumber;
+use crate::unit::spec::{SignalNumber, UnitKind};
 
 /// A request that waits for units to settle.
 #[derive(Debug)]
@@ -147,6 +149,7 @@ impl Engine {
 
     /// A person's start does not consume the limit, and earlier failures say nothing about it.
     fn call(&mut self, id: UnitId) {
+        self.units[id].is_called = true;
         match self.units[id].state {
             UnitState::Failed { .. } | UnitState::Completed | UnitState::Backoff { .. } => {
                 self.forget_failures(id);
@@ -213,6 +216,7 @@ impl Engine {
         for id in up {
             self.wishes.push_back(Wish::Up(id, UpSource::Operator));
             self.forget_failures(id);
+            self.units[id].is_called = true;
             self.begin_stop(id, StopReason::Restart);
         }
         for id in resting {
@@ -226,7 +230,7 @@ impl Engine {
     fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: SignalNumber) {
         let mut lines = Vec::new();
         for id in units {
-            let alive = self.units[*id].run.as_ref().filter(|run| !run.is_empty);
+            let alive = self.units[*id].run.as_ref().filter(|run| !run.is_empty && !run.is_watch);
             let run = alive.map(|run| (run.id, run.ordinal));
             let line = match run {
                 Some((run, ordinal)) => {
@@ -234,12 +238,22 @@ impl Engine {
                     let text = format!("sent {signal} to {}#{ordinal}", self.spec(*id).name);
                     Line { unit: *id, is_well: true, text: text.into() }
                 }
-                None => Line { unit: *id, is_well: false, text: "has no process".into() },
+                None => Line { unit: *id, is_well: false, text: self.why_no_process(*id).into() },
             };
             lines.push(line);
         }
         let answer = sum_up(lines);
         self.actions.push(Effect::Reply { request, answer });
+    }
+
+    fn why_no_process(&self, id: UnitId) -> &'static str {
+        match self.spec(id).kind {
+            UnitKind::Service | UnitKind::Task => "has no process",
+            UnitKind::External => {
+                "is not ours to kill: it is only watched; `mcsup stop` uses its stop command"
+            }
+            UnitKind::Gate => "has no process: it is a gate",
+        }
     }
 
     pub(crate) fn on_request_abandoned(&mut self, request: RequestId) {
@@ -316,10 +330,20 @@ impl Engine {
         let is_old = target.must_be_new && unit.last_ordinal == target.ordinal_before;
         let is_well = match unit.state {
             _ if !unit.desired.is_up() => false,
-            UnitState::Ready | UnitState::Completed if is_old => return None,
-            UnitState::Ready | UnitState::Completed => true,
+            UnitState::Ready
+            | UnitState::Completed
+            | UnitState::Waiting { on: WaitingOn::Connection, .. }
+                if is_old =>
+            {
+                return None;
+            }
+            // A lazy unit that was called and waits for a connection again has ended well.
+            UnitState::Ready
+            | UnitState::Completed
+            | UnitState::Waiting { on: WaitingOn::Connection, .. } => true,
             UnitState::Failed { .. } | UnitState::Backoff { .. } | UnitState::Unhealthy => false,
             UnitState::Waiting { is_hopeless: true, .. } => false,
+            UnitState::Starting if self.is_overdue(id) => false,
             UnitState::Waiting { .. }
             | UnitState::Inactive
             | UnitState::Starting
@@ -334,7 +358,11 @@ impl Engine {
         let unit = &self.units[id];
         let (is_well, text) = match unit.state {
             _ if unit.desired.is_up() => (false, "was started again meanwhile"),
-            UnitState::Inactive => (true, "stopped"),
+            UnitState::Inactive => match (&unit.remark, self.how_it_is_left(id)) {
+                (Some(remark), _) if self.is_watch(id) => (false, remark.as_ref()),
+                (_, Some(how)) => (true, how),
+                (_, None) => (true, "stopped"),
+            },
             UnitState::Stopping { stage: StopStage::Unkillable, .. } => (false, "cannot be killed"),
             UnitState::Waiting { .. }
             | UnitState::Starting

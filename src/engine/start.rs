@@ -5,6 +5,7 @@ use crate::engine::effect::Effect;
 use crate::engine::event::SpawnFailure;
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::life::Run;
+use crate::engine::ready::{Readiness, Sign};
 use crate::engine::state::{FailureCause, Health, StateName, StopReason, UnitState, WaitingOn};
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Condition, Dependency, Ready, UnitKind};
@@ -18,24 +19,34 @@ impl Engine {
 
     /// `after`: the end that makes this start an automatic one.
     pub(crate) fn begin_after(&mut self, id: UnitId, after: Option<FailureCause>) {
-        let Some(on) = self.blocker(id) else { return self.spawn(id, after.is_some()) };
+        let Some(on) = self.blocker(id, after.is_some()) else { return self.spawn(id, after.is_some()) };
         let is_hopeless = match &on {
             WaitingOn::Dependency(other) => self.is_hopeless(*other),
             WaitingOn::Barrier => self.boot.is_stuck(),
-            WaitingOn::Conflict(_) => false,
+            WaitingOn::Conflict(_) | WaitingOn::Connection => false,
+        };
+        let needed = match on {
+            WaitingOn::Dependency(needed) => Some(needed),
+            WaitingOn::Barrier | WaitingOn::Conflict(_) | WaitingOn::Connection => None,
         };
         let waiting = UnitState::Waiting { on, is_hopeless, after };
         if self.units[id].state != waiting {
-            self.timers.cancel(Some(id), Timer::BackoffDelay);
             self.enter(id, waiting);
+        }
+        if let Some(needed) = needed {
+            self.wake_lazy(needed);
         }
     }
 
-    /// The first thing that is missing: the barrier, a conflict, then dependencies in the order written.
-    fn blocker(&self, id: UnitId) -> Option<WaitingOn> {
+    /// The first thing that is missing: the barrier, somebody who wants a lazy unit, a conflict, then
+    /// dependencies in the order written. A crash is no rest: `is_automatic` starts wait for no connection.
+    fn blocker(&self, id: UnitId, is_automatic: bool) -> Option<WaitingOn> {
         let spec = self.spec(id);
         if spec.phase.0 >= self.boot.open_phases {
             return Some(WaitingOn::Barrier);
+        }
+        if !is_automatic && self.waits_for_connection(id) {
+            return Some(WaitingOn::Connection);
         }
         let conflict = self.graph.conflicts_of(id).iter().find(|other| self.units[**other].is_live());
         if let Some(other) = conflict {
@@ -47,6 +58,7 @@ impl Engine {
             .map(|edge| WaitingOn::Dependency(edge.unit))
     }
 
+    /// A watch is `started` once its probes passed: before that nobody knows whether anything runs there.
     pub(crate) fn is_met(&self, edge: &Dependency) -> bool {
         let target = &self.units[edge.unit];
         match edge.condition {
@@ -74,6 +86,8 @@ impl Engine {
         target.desired.is_up()
             && match target.state {
                 UnitState::Inactive => true,
+                // Nobody's start but that of who requires it makes it come.
+                UnitState::Waiting { on: WaitingOn::Connection, .. } => false,
                 UnitState::Waiting { is_hopeless, .. } => !is_hopeless,
                 UnitState::Starting | UnitState::Ready => target.attempt == 0,
                 UnitState::Stopping { .. }
@@ -105,7 +119,10 @@ impl Engine {
         for _ in 0..self.units.0.len() {
             match &self.units[at].state {
                 UnitState::Waiting { on: WaitingOn::Dependency(next), .. } => at = *next,
-                UnitState::Waiting { on: WaitingOn::Barrier | WaitingOn::Conflict(_), .. }
+                UnitState::Waiting {
+                    on: WaitingOn::Barrier | WaitingOn::Conflict(_) | WaitingOn::Connection,
+                    ..
+                }
                 | UnitState::Inactive
                 | UnitState::Starting
                 | UnitState::Ready
@@ -123,10 +140,9 @@ impl Engine {
         let now = self.now.mono;
         let run = RunId(self.next_run);
         self.next_run += 1;
-        let (start_timeout, has_start_to_time) = {
-            let spec = self.spec(id);
-            (spec.start_timeout, spec.kind == UnitKind::Task || spec.ready == Ready::Health)
-        };
+        let spec = self.spec(id);
+        let (kind, is_log) = (spec.kind, matches!(spec.ready, Ready::Log(_)));
+        let start_timeout = spec.start_timeout.filter(|_| Readiness::of(spec).takes_time());
         let unit = &mut self.units[id];
         if is_automatic {
             unit.starts.push(now);
@@ -137,26 +153,20 @@ impl Engine {
         unit.last_ordinal = unit.last_ordinal.saturating_add(1);
         unit.last_run = Some(run);
         let ordinal = unit.last_ordinal;
-        unit.run = Some(Run {
-            id: run,
-            ordinal,
-            ordered_at: now,
-            pid: None,
-            exit: None,
-            is_empty: false,
-            has_stop_command: false,
-            was_ready: false,
-            start_period_over: false,
-        });
-        self.owners.runs.insert(run, id);
-        self.timers.cancel(Some(id), Timer::BackoffDelay);
-        if let Some(timeout) = start_timeout
-            && has_start_to_time
-        {
+        unit.run = Some(Run::new(run, ordinal, now, kind));
+        unit.is_called = false;
+        if let Some(timeout) = start_timeout {
             self.timers.set(Some(id), Timer::StartTimeout, now.after(timeout));
         }
         self.enter(id, UnitState::Starting);
+        if !kind.has_process() {
+            return self.begin_watch(id);
+        }
+        self.owners.runs.insert(run, id);
         self.actions.push(Effect::Spawn { run, unit: id, ordinal });
+        if is_log {
+            self.actions.push(Effect::WatchReadyLine { run, unit: id });
+        }
     }
 
     pub(crate) fn on_spawned(&mut self, run: RunId, pid: u32) {
@@ -171,11 +181,11 @@ impl Engine {
         }
         match self.units[id].state {
             UnitState::Starting => {
-                let spec = self.spec(id);
-                if spec.kind == UnitKind::Service && spec.ready == Ready::Started {
-                    self.become_ready(id);
+                self.on_ready_sign(id, Sign::Exec);
+                self.on_signs_before_exec(id);
+                if !self.readiness(id).is_told() {
+                    self.start_probing(id);
                 }
-                self.start_probing(id);
                 self.wake_neighbours(id);
             }
             UnitState::Stopping { .. } => self.stop_what_was_just_spawned(id, run),
@@ -187,14 +197,6 @@ impl Engine {
             | UnitState::Failed { .. }
             | UnitState::Completed => self.bug(Some(id), "a spawn that nobody ordered"),
         }
-    }
-
-    pub(crate) fn become_ready(&mut self, id: UnitId) {
-        self.timers.cancel(Some(id), Timer::StartTimeout);
-        if let Some(current) = &mut self.units[id].run {
-            current.was_ready = true;
-        }
-        self.enter(id, UnitState::Ready);
     }
 
     pub(crate) fn on_failed_to_spawn(&mut self, run: RunId, failure: SpawnFailure) {
@@ -228,6 +230,7 @@ impl Engine {
         match self.units[id].state {
             // It waits for its dependents to stop, and is about to stop itself.
             UnitState::Starting if !self.units[id].desired.is_up() => {}
+            UnitState::Starting if self.spec(id).kind == UnitKind::Gate => self.on_gate_overdue(id),
             UnitState::Starting => {
                 let has_probes = !self.units[id].probes.is_empty();
                 let words = if has_probes { self.probe_words(id) } else { "".into() };

@@ -165,18 +165,21 @@ pub const EDGES: &[(StateName, StateName, &str)] = {
         (Starting, Backoff, "ended or could not start; the policy tries again"),
         (Starting, Failed, "ended or could not start; the policy gives up"),
         (Starting, Completed, "ended well"),
+        (Starting, Waiting, "ended well; it waits for the next connection"),
         (Starting, Inactive, "ended by itself while wanted down"),
         (Ready, Unhealthy, "probes fail"),
         (Ready, Stopping, "wanted down, restarted, or a rest to sweep"),
         (Ready, Backoff, "ended; the policy tries again"),
         (Ready, Failed, "ended; the policy gives up"),
         (Ready, Completed, "ended well"),
+        (Ready, Waiting, "ended well; it waits for the next connection"),
         (Ready, Inactive, "ended by itself while wanted down"),
         (Unhealthy, Ready, "probes pass again"),
         (Unhealthy, Stopping, "a rung of its ladder, wanted down, restarted, or a rest to sweep"),
         (Unhealthy, Backoff, "ended; the policy tries again"),
         (Unhealthy, Failed, "ended; the policy gives up"),
         (Unhealthy, Completed, "ended well"),
+        (Unhealthy, Waiting, "ended well; it waits for the next connection"),
         (Unhealthy, Inactive, "ended by itself while wanted down"),
         (Stopping, Inactive, "empty, wanted down"),
         (Stopping, Waiting, "empty, to be started again, something is missing"),
@@ -210,6 +213,8 @@ pub enum WaitingOn {
     Dependency(UnitId),
     /// A unit that conflicts with it is not down yet.
     Conflict(UnitId),
+    /// A lazy unit: somebody has to connect to a socket of it.
+    Connection,
 }
 
 /// Why a run is being ended.
@@ -252,14 +257,16 @@ pub enum FailureCause {
     SpawnFailed(SpawnFailure),
     /// Ended before it was ready.
     ExitedEarly(ExitStatus),
+    /// Ended before it said that it is ready, which it had promised to say.
+    ExitedSilent(ExitStatus),
     Exited(ExitStatus),
     /// Not ready in time; with the last words of its probes.
     StartTimeout(Box<str>),
     Unhealthy(Box<str>),
     /// Its probes cannot be asked. Nobody knows whether it works, so nothing is done about it.
     CannotProbe(Box<str>),
-    /// It did not say in time that it is alive.
-    Watchdog,
+    /// No keep-alive within the period, or it called for help itself.
+    Watchdog(Box<str>),
     /// SIGKILL does not end it.
     Unkillable,
     /// The rung `stop` of its ladder ended it.
@@ -275,12 +282,13 @@ impl fmt::Display for FailureCause {
         match self {
             Self::SpawnFailed(failure) => failure.fmt(f),
             Self::ExitedEarly(exit) => write!(f, "{exit} before it was ready"),
+            Self::ExitedSilent(exit) => write!(f, "{exit} before it said READY"),
             Self::Exited(exit) => exit.fmt(f),
             Self::StartTimeout(words) if words.is_empty() => f.write_str("not ready within start_timeout"),
             Self::StartTimeout(words) => write!(f, "not ready within start_timeout: {words}"),
             Self::Unhealthy(why) => write!(f, "unhealthy: {why}"),
             Self::CannotProbe(why) => write!(f, "cannot probe: {why}"),
-            Self::Watchdog => f.write_str("its watchdog was not fed in time"),
+            Self::Watchdog(why) => write!(f, "watchdog: {why}"),
             Self::Unkillable => {
                 f.write_str("SIGKILL does not end it: a process of it sits in uninterruptible sleep")
             }

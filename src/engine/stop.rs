@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::engine::desire::Wish;
-use crate::engine::effect::{Effect, Fact, SignalScope};
+use crate::engine::effect::{Effect, Fact, Role, SignalScope};
 use crate::engine::event::ExitStatus;
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::incident::CAPTURE_WAIT;
@@ -28,8 +28,6 @@ impl Engine {
         {
             self.trouble(id, cause);
         }
-        self.timers.cancel(Some(id), Timer::StartTimeout);
-        self.timers.cancel(Some(id), Timer::Settle);
         self.cancel_rung(id, "its process is being ended");
         self.forget_probes(id);
         match &why {
@@ -54,10 +52,10 @@ impl Engine {
             return self.bug(Some(id), "a stop of a unit without a run");
         };
         self.timers.cancel(Some(id), Timer::CaptureWait);
-        let (grace, signal, has_command) = {
-            let stop = &self.spec(id).stop;
-            (stop.grace, stop.signal, stop.command.is_some())
-        };
+        if run.is_watch {
+            return self.end_watch(id, why);
+        }
+        let (grace, signal, has_command) = self.way_to_stop(id, &why);
         let is_running = run.pid.is_some();
         if grace.is_zero() {
             return self.kill(id, run.id, why);
@@ -67,9 +65,9 @@ impl Engine {
             self.signal(run.id, SignalNumber::TERM, SignalScope::All);
             StopStage::Sweeping
         } else if has_command && is_running {
-            self.actions.push(Effect::RunStopCommand { run: run.id, unit: id, timeout: grace });
+            let helper = self.run_helper(id, Role::StopCommand { run: run.id }, grace);
             if let Some(current) = &mut self.units[id].run {
-                current.has_stop_command = true;
+                current.stop_command = Some(helper);
             }
             StopStage::Command
         } else {
@@ -79,6 +77,21 @@ impl Engine {
             StopStage::Signalled // or signalled as soon as there is a process
         };
         self.enter(id, UnitState::Stopping { why, stage });
+    }
+
+    /// Grace, first signal, and whether its stop command goes before it. Whose watchdog went silent is asked
+    /// for a core, not for an orderly end that it would not come to.
+    pub(crate) fn way_to_stop(&self, id: UnitId, why: &StopReason) -> (Duration, SignalNumber, bool) {
+        let stop = &self.spec(id).stop;
+        match why {
+            StopReason::Failed(FailureCause::Watchdog(_)) => (stop.grace, SignalNumber::ABRT, false),
+            StopReason::Failed(_)
+            | StopReason::Down
+            | StopReason::Restart
+            | StopReason::Follow(_)
+            | StopReason::Heals(_)
+            | StopReason::Ended(_) => (stop.grace, stop.signal, stop.command.is_some()),
+        }
     }
 
     /// What restarts tells the units that said they follow it.
@@ -118,16 +131,10 @@ impl Engine {
         self.timers.set(Some(id), Timer::StopGrace, self.now.mono.after(grace));
     }
 
-    pub(crate) fn on_stop_command_finished(&mut self, run: RunId) {
-        let Some(id) = self.owners.runs.get(&run).copied() else {
-            return self.late();
-        };
-        let Some(current) = self.units[id].run.as_mut().filter(|current| current.has_stop_command) else {
-            return self.late();
-        };
-        current.has_stop_command = false;
+    pub(crate) fn on_stop_command_finished(&mut self, id: UnitId, run: RunId) {
+        let Some(current) = self.units[id].run.as_mut().filter(|current| current.id == run) else { return };
+        current.stop_command = None;
         let is_over = current.is_empty;
-        self.touch(id);
         if is_over {
             return self.finish(id);
         }
@@ -146,6 +153,7 @@ impl Engine {
         };
         match self.units[id].state.clone() {
             // Only its stop command still works, and had its time.
+            UnitState::Stopping { .. } if run.is_watch => self.on_lever_too_slow(id),
             UnitState::Stopping { .. } if run.is_empty => self.finish(id),
             UnitState::Stopping { why, .. } => self.kill(id, run.id, why),
             UnitState::Inactive
@@ -180,13 +188,17 @@ impl Engine {
     pub(crate) fn kill_everything(&mut self) {
         let set = Arc::clone(&self.set);
         for id in set.ids() {
-            let Some(Run { id: run, .. }) = self.units[id].run else { continue };
+            let Some(Run { id: run, is_watch, .. }) = self.units[id].run else { continue };
+            if is_watch {
+                self.cancel_rung(id, "everything ends");
+                self.forget_probes(id);
+                self.drop_watch(id);
+                continue;
+            }
             match self.units[id].state.clone() {
                 UnitState::Stopping { stage: StopStage::Killed | StopStage::Unkillable, .. } => {}
                 UnitState::Stopping { why, .. } => self.kill(id, run, why),
                 UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
-                    self.timers.cancel(Some(id), Timer::StartTimeout);
-                    self.timers.cancel(Some(id), Timer::Settle);
                     self.cancel_rung(id, "everything is killed");
                     self.forget_probes(id);
                     self.kill(id, run, StopReason::Down);
@@ -272,7 +284,7 @@ impl Engine {
     /// Nothing of the run is left. Its stop command may still work on it, and must not meet the next run.
     fn on_over(&mut self, id: UnitId) {
         match &mut self.units[id].run {
-            Some(run) if run.has_stop_command => {
+            Some(run) if run.stop_command.is_some() => {
                 run.is_empty = true;
                 self.timers.cancel(Some(id), Timer::KillWait);
                 let grace = self.spec(id).stop.grace;
@@ -286,7 +298,7 @@ impl Engine {
     }
 
     /// What comes next.
-    fn finish(&mut self, id: UnitId) {
+    pub(crate) fn finish(&mut self, id: UnitId) {
         let Some(run) = self.units[id].run else {
             return self.bug(Some(id), "the end of a unit without a run");
         };
@@ -322,14 +334,13 @@ impl Engine {
     /// The run is empty, or never came to be.
     pub(crate) fn drop_run(&mut self, id: UnitId) {
         self.forget_probes(id);
-        for timer in
-            [Timer::StartTimeout, Timer::CaptureWait, Timer::StopGrace, Timer::KillWait, Timer::Settle]
-        {
-            self.timers.cancel(Some(id), timer);
-        }
+        self.units[id].told = None;
         if let Some(run) = self.units[id].run.take() {
             self.owners.runs.remove(&run.id);
-            self.actions.push(Effect::Release { run: run.id });
+            if let Some(helper) = run.stop_command.or(run.start_lever) {
+                self.owners.helpers.remove(&helper); // given up
+            }
+            self.release(run.id, run.is_watch);
         }
         self.touch(id);
     }

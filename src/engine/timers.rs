@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::engine::id::UnitId;
+use crate::engine::state::StateName;
 use crate::engine::time::Timestamp;
 
 /// Named by what ends.
@@ -17,6 +18,8 @@ pub enum Timer {
     /// Two seconds for what shows why a live run failed; then it is ended without.
     CaptureWait,
     ProbeDue(u16),
+    /// The next keep-alive is due.
+    Watchdog,
     /// Of a rung that was tried: it has helped by then, or the next one follows.
     RungSettle,
     /// Before the last rung is tried again.
@@ -26,6 +29,23 @@ pub enum Timer {
     /// Of the barrier that is waited for.
     BootTimeout,
     ShutdownTimeout,
+}
+
+impl Timer {
+    /// The states of a unit in which this can be waited for; entering any other one ends the wait.
+    pub(crate) fn lives_in(self, state: StateName) -> bool {
+        use StateName::{Backoff, Ready, Starting, Stopping, Unhealthy};
+        match self {
+            Self::BackoffDelay => state == Backoff,
+            Self::StartTimeout => state == Starting,
+            Self::CaptureWait | Self::StopGrace | Self::KillWait => state == Stopping,
+            Self::ProbeDue(_) => [Starting, Ready, Unhealthy].contains(&state),
+            Self::Watchdog => [Ready, Unhealthy].contains(&state),
+            Self::RungSettle | Self::RungPause => state == Unhealthy,
+            Self::Settle => state == Ready,
+            Self::BootTimeout | Self::ShutdownTimeout => false,
+        }
+    }
 }
 
 impl fmt::Display for Timer {
@@ -39,6 +59,7 @@ impl fmt::Display for Timer {
             Self::RungSettle => f.write_str("rung-settle"),
             Self::RungPause => f.write_str("rung-pause"),
             Self::ProbeDue(index) => write!(f, "probe-due {index}"),
+            Self::Watchdog => f.write_str("watchdog"),
             Self::Settle => f.write_str("settle"),
             Self::BootTimeout => f.write_str("boot-timeout"),
             Self::ShutdownTimeout => f.write_str("shutdown-timeout"),
@@ -66,6 +87,17 @@ impl Timers {
     pub(crate) fn cancel(&mut self, owner: Owner, timer: Timer) {
         if let Some(at) = self.by_owner.remove(&(owner, timer)) {
             self.by_time.remove(&(at, owner, timer));
+        }
+    }
+
+    /// Those of a unit that do not live in `state`.
+    pub(crate) fn keep_those_of(&mut self, unit: UnitId, state: StateName) {
+        let all = (Some(unit), Timer::BackoffDelay)..=(Some(unit), Timer::ShutdownTimeout);
+        // Few at most, and mostly none.
+        while let Some((owner, timer)) =
+            self.by_owner.range(all.clone()).map(|(key, _)| *key).find(|(_, timer)| !timer.lives_in(state))
+        {
+            self.cancel(owner, timer);
         }
     }
 

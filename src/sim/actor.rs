@@ -28,6 +28,13 @@ pub struct Script {
     pub is_unkillable: bool,
     pub leaves: Option<Leftover>,
     pub stop_command: StopCommand,
+    /// The levers of an external unit.
+    pub start_lever: StopCommand,
+    pub restart_lever: StopCommand,
+    /// When it shows that it is ready, since exec, where its unit waits for that. `None`: never.
+    pub shows_ready: Option<Duration>,
+    /// It goes silent: no keep-alive comes.
+    pub is_silent: bool,
     pub evidence: Evidence,
     /// What its repair program and its reload command do.
     pub repair: Repair,
@@ -65,7 +72,11 @@ pub struct Leftover {
     pub ignores_term: bool,
 }
 
-/// What the unit's stop command does.
+impl StopCommand {
+    pub const WORKS: Self = Self { takes: Duration::ZERO, outcome: StopCommandScript::Works };
+}
+
+/// What the unit's stop command does, or another lever of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StopCommand {
     pub takes: Duration,
@@ -137,7 +148,11 @@ impl Default for Script {
             ignores_term: false,
             is_unkillable: false,
             leaves: None,
-            stop_command: StopCommand { takes: Duration::ZERO, outcome: StopCommandScript::Works },
+            stop_command: StopCommand::WORKS,
+            start_lever: StopCommand::WORKS,
+            restart_lever: StopCommand::WORKS,
+            shows_ready: Some(Duration::ZERO),
+            is_silent: false,
             evidence: Evidence { takes: Duration::ZERO, outcome: EvidenceScript::Complete },
             repair: Repair { takes: Duration::ZERO, outcome: RepairScript::Ends(Healing::Heals) },
             reload: Some(Healing::Heals),
@@ -172,6 +187,16 @@ pub enum Trait {
     Leaves(Option<Leftover>),
     /// `stop-command redis works|fails|hangs|not-started takes=1s`
     StopCommand(StopCommand),
+    /// `start-lever api fails takes=1s`
+    StartLever(StopCommand),
+    /// `restart-lever api hangs`
+    RestartLever(StopCommand),
+    /// `shows-ready redis after=2s`, `never-shows-ready redis`
+    ShowsReady(Option<Duration>),
+    /// `goes-silent redis`, `keeps-alive redis`
+    Silent(bool),
+    /// `runs-outside api`, `is-gone-outside api`: somebody else started or ended what is only watched.
+    Outside(bool),
     /// `evidence redis complete|incomplete|never takes=1s`
     Evidence(Evidence),
     /// `repair redis heals|does-not-help|fails|not-started|hangs takes=1s`
@@ -206,6 +231,11 @@ impl Script {
             Trait::Unkillable(is_unkillable) => self.is_unkillable = is_unkillable,
             Trait::Leaves(leaves) => self.leaves = leaves,
             Trait::StopCommand(command) => self.stop_command = command,
+            Trait::StartLever(command) => self.start_lever = command,
+            Trait::RestartLever(command) => self.restart_lever = command,
+            Trait::ShowsReady(after) => self.shows_ready = after,
+            Trait::Silent(is_silent) => self.is_silent = is_silent,
+            Trait::Outside(_) => {} // a fact of the host, not of the script
             Trait::Evidence(evidence) => self.evidence = evidence,
             Trait::Repair(repair) => self.repair = repair,
             Trait::Reload(reload) => self.reload = reload,

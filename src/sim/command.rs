@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::engine::event::{Ask, ExitStatus};
+use crate::engine::event::{Ask, ExitStatus, Notice};
 use crate::engine::time::Pretty;
 use crate::sim::actor::{
     ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, SpawnOutcome,
@@ -40,6 +40,14 @@ pub enum Command {
     LateProbe { unit: UnitName },
     /// `late spawn redis`: the acknowledgement of a run that is over arrives again.
     LateSpawn { unit: UnitName },
+    /// `says redis READY`, `says redis STATUS=loading`: over its notify socket.
+    Says { unit: UnitName, notice: Notice },
+    /// `shows redis`: the line of its log, or the newline on its descriptor.
+    Shows { unit: UnitName },
+    /// `late ready redis`: a READY of the last run that is over arrives.
+    LateReady { unit: UnitName },
+    /// `connect redis`: somebody connects to a socket of it.
+    Connect { unit: UnitName },
     /// `link-takes 5ms`: from the keeper to the engine, in order.
     LinkTakes(Duration),
     /// `wakes-late 3ms`: after every deadline.
@@ -75,6 +83,10 @@ impl fmt::Display for Command {
             Self::LateExit { unit } => write!(f, "late exit {unit}"),
             Self::LateProbe { unit } => write!(f, "late probe {unit}"),
             Self::LateSpawn { unit } => write!(f, "late spawn {unit}"),
+            Self::Says { unit, notice } => show_notice(unit, notice, f),
+            Self::Shows { unit } => write!(f, "shows {unit}"),
+            Self::LateReady { unit } => write!(f, "late ready {unit}"),
+            Self::Connect { unit } => write!(f, "connect {unit}"),
             Self::LinkTakes(delay) => write!(f, "link-takes {}", Pretty(*delay)),
             Self::WakesLate(delay) => write!(f, "wakes-late {}", Pretty(*delay)),
             Self::CancelledProbesAnswer(on) => {
@@ -96,6 +108,10 @@ impl Command {
             | Self::Behave { unit, .. }
             | Self::LateExit { unit }
             | Self::LateProbe { unit }
+            | Self::Says { unit, .. }
+            | Self::Shows { unit }
+            | Self::LateReady { unit }
+            | Self::Connect { unit }
             | Self::LateSpawn { unit } => std::slice::from_ref(unit),
             Self::Boot
             | Self::HangUp
@@ -165,7 +181,15 @@ fn show_trait(unit: &UnitName, what: &Trait, f: &mut fmt::Formatter<'_>) -> fmt:
         Trait::Unkillable(false) => write!(f, "killable {unit}"),
         Trait::Leaves(None) => write!(f, "leaves-nothing {unit}"),
         Trait::Leaves(Some(leftover)) => show_leftover(unit, *leftover, f),
-        Trait::StopCommand(command) => show_stop_command(unit, *command, f),
+        Trait::StopCommand(command) => show_stop_command("stop-command", unit, *command, f),
+        Trait::StartLever(command) => show_stop_command("start-lever", unit, *command, f),
+        Trait::RestartLever(command) => show_stop_command("restart-lever", unit, *command, f),
+        Trait::ShowsReady(None) => write!(f, "never-shows-ready {unit}"),
+        Trait::ShowsReady(Some(after)) => write!(f, "shows-ready {unit} after={}", Pretty(*after)),
+        Trait::Silent(true) => write!(f, "goes-silent {unit}"),
+        Trait::Silent(false) => write!(f, "keeps-alive {unit}"),
+        Trait::Outside(true) => write!(f, "runs-outside {unit}"),
+        Trait::Outside(false) => write!(f, "is-gone-outside {unit}"),
         Trait::Evidence(evidence) => show_evidence(unit, *evidence, f),
         Trait::Repair(repair) => show_repair(unit, *repair, f),
         Trait::Reload(reload) => {
@@ -225,14 +249,35 @@ fn show_takes(takes: Duration, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if takes.is_zero() { Ok(()) } else { write!(f, " takes={}", Pretty(takes)) }
 }
 
-fn show_stop_command(unit: &UnitName, command: StopCommand, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+fn show_notice(unit: &UnitName, notice: &Notice, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "says {unit} ")?;
+    match notice {
+        Notice::Ready => f.write_str("READY"),
+        Notice::Status(text) => write!(f, "STATUS={}", text.replace(' ', "_")),
+        Notice::Reloading => f.write_str("RELOADING"),
+        Notice::Stopping => f.write_str("STOPPING"),
+        Notice::Errno(number) => write!(f, "ERRNO={number}"),
+        Notice::ExtendTimeout(by) => write!(f, "EXTEND_TIMEOUT={}", Pretty(*by)),
+        Notice::Watchdog => f.write_str("WATCHDOG"),
+        Notice::WatchdogTrigger => f.write_str("WATCHDOG=trigger"),
+        Notice::WatchdogTimeout(period) => write!(f, "WATCHDOG_TIMEOUT={}", Pretty(*period)),
+        Notice::MainPid(pid) => write!(f, "MAINPID={pid}"),
+    }
+}
+
+fn show_stop_command(
+    word: &str,
+    unit: &UnitName,
+    command: StopCommand,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     let outcome = match command.outcome {
         StopCommandScript::Works => "works",
         StopCommandScript::Fails => "fails",
         StopCommandScript::NotStarted => "not-started",
         StopCommandScript::Hangs => "hangs",
     };
-    write!(f, "stop-command {unit} {outcome}")?;
+    write!(f, "{word} {unit} {outcome}")?;
     show_takes(command.takes, f)
 }
 

@@ -16,6 +16,7 @@ use crate::sim::profile::{self, Profile};
 use crate::sim::random::Random;
 use crate::sim::trace::{Entry, verbose};
 use crate::sim::world::World;
+use crate::unit::spec::listen::{ListenAddress, SocketSpec};
 use crate::unit::spec::probe::ProbeSpec;
 use crate::unit::spec::recover::{Reload, Rung};
 use crate::unit::spec::{
@@ -115,7 +116,10 @@ impl History {
             unit.kind == UnitKind::Service && awaits.any(|edge| edge.unit == *id)
         });
         let ends = awaited.map(|(_, unit)| behave(unit, end.clone()));
-        quick.into_iter().chain(calm).chain(ends).collect()
+        // Not every policy starts what is only watched: somebody does.
+        let watched = self.set.units.iter().filter(|unit| unit.kind == UnitKind::External);
+        let outside = watched.map(|unit| behave(unit, Trait::Outside(true)));
+        quick.into_iter().chain(calm).chain(ends).chain(outside).collect()
     }
 
     /// 19: nothing goes wrong any more, so everything must come to where it should be.
@@ -282,10 +286,7 @@ fn stem(unit: &UnitSpec) -> Option<&str> {
 }
 
 fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
-    let mut keys = vec!["command: run".to_owned()];
-    if unit.kind == UnitKind::Task {
-        keys.push("kind: task".to_owned());
-    }
+    let mut keys = kind_yaml(unit);
     if let Some(phase) = set.phases.get(usize::from(unit.phase.0)) {
         keys.push(format!("phase: {phase}"));
     }
@@ -302,18 +303,18 @@ fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
     if let Some(timeout) = unit.start_timeout {
         keys.push(format!("start_timeout: {}", Pretty(timeout)));
     }
-    if !unit.health.is_empty() {
+    if !unit.health.is_empty() && unit.kind != UnitKind::Gate {
         let probes: Vec<String> = unit.health.iter().map(probe_yaml).collect();
         keys.push(format!("health: [{}]", probes.join(", ")));
-        if unit.ready == Ready::Started {
-            keys.push("ready: started".to_owned());
-        }
     }
+    keys.extend(told_yaml(unit));
     if !unit.health.is_empty() {
         keys.push(recover_yaml(unit, set));
     }
     keys.push(restart_yaml(unit));
-    keys.push(stop_yaml(unit));
+    if unit.kind != UnitKind::Gate {
+        keys.push(stop_yaml(unit));
+    }
     if !unit.depends_on.is_empty() {
         keys.push(depends_yaml(unit, set));
     }
@@ -323,6 +324,46 @@ fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
         keys.push(format!("conflicts: [{}]", names.join(", ")));
     }
     keys.join(", ")
+}
+
+fn kind_yaml(unit: &UnitSpec) -> Vec<String> {
+    let keys: &[&str] = match unit.kind {
+        UnitKind::Service => &["command: run"],
+        UnitKind::Task => &["command: run", "kind: task"],
+        UnitKind::External => &["kind: external", "start: start"],
+        UnitKind::Gate => &["kind: gate"],
+    };
+    let mut keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    if let (UnitKind::Gate, Some(probe)) = (unit.kind, unit.health.first()) {
+        keys.push(format!("check: \"{}\"", profile::GATE_CHECK));
+        keys.push(format!("interval: {}", Pretty(probe.interval)));
+    }
+    keys
+}
+
+/// What it says of itself, and what it is waited for by.
+fn told_yaml(unit: &UnitSpec) -> Vec<String> {
+    let ready = match &unit.ready {
+        Ready::Started => (!unit.health.is_empty()).then(|| "ready: started".to_owned()),
+        Ready::Health => None,
+        Ready::Notify => Some("ready: notify".to_owned()),
+        Ready::Log(pattern) => Some(format!("ready: {{log: {}}}", pattern.0)),
+        Ready::Fd(number) => Some(format!("ready: {{fd: {number}}}")),
+    };
+    let watchdog = unit.watchdog.map(|period| format!("watchdog: {}", Pretty(period)));
+    let sockets: Vec<String> = unit.listen.sockets.iter().map(socket_yaml).collect();
+    let lazy = unit.listen.is_lazy;
+    let listen =
+        (!sockets.is_empty()).then(|| format!("listen: {{sockets: [{}], lazy: {lazy}}}", sockets.join(", ")));
+    ready.into_iter().chain(watchdog).chain(listen).collect()
+}
+
+fn socket_yaml(socket: &SocketSpec) -> String {
+    match &socket.address {
+        ListenAddress::Tcp(address) => format!("\"{}:{}\"", address.host, address.port),
+        ListenAddress::Udp(address) => format!("\"udp:{}:{}\"", address.host, address.port),
+        ListenAddress::Unix { path, .. } => path.to_string(),
+    }
 }
 
 fn probe_yaml(probe: &ProbeSpec) -> String {
@@ -361,6 +402,7 @@ fn restart_yaml(unit: &UnitSpec) -> String {
         RestartPolicy::OnFailure => "on-failure",
         RestartPolicy::Never => "never",
     };
+    let command = if unit.levers.restart.is_some() { "command: restart, " } else { "" };
     let limit = restart.limit.map_or_else(String::new, |limit| {
         let then = match limit.then {
             OnLimit::Fail => "fail".to_owned(),
@@ -369,7 +411,7 @@ fn restart_yaml(unit: &UnitSpec) -> String {
         format!(", limit: {{starts: {}, within: {}, then: {then}}}", limit.starts, Pretty(limit.within))
     });
     format!(
-        "restart: {{policy: {policy}, backoff: {{initial: {}, max: {}, factor: {}, jitter: {}}}, reset_after: {}{limit}}}",
+        "restart: {{{command}policy: {policy}, backoff: {{initial: {}, max: {}, factor: {}, jitter: {}}}, reset_after: {}{limit}}}",
         Pretty(restart.backoff.initial),
         Pretty(restart.backoff.max),
         Permille(restart.backoff.factor_permille),

@@ -7,7 +7,7 @@ use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Not
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::time::Timestamp;
 use crate::sim::actor::Leftover;
-use crate::unit::spec::{SignalNumber, UnitSet};
+use crate::unit::spec::{Ready, SignalNumber, UnitSet};
 
 /// The truth about what lives on the virtual host.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,10 @@ pub struct Row {
     pub early_signals: Vec<(SignalNumber, SignalScope)>,
     /// A SIGKILL that an uninterruptible sleep holds back.
     pub held_kill: Option<SignalScope>,
+    /// It showed that it is ready.
+    pub is_ready_shown: bool,
+    /// The supervisor reads its log for the line that shows it.
+    pub is_line_watched: bool,
     /// Nobody asks for its end any more; it is forgotten when it is over.
     pub is_released: bool,
 }
@@ -118,6 +122,9 @@ impl Table {
                 unit: set.unit(row.unit)?.name.clone(),
                 ordinal: row.ordinal,
                 spawned_at: row.spawned_at,
+                // A line of its log is for who reads it: the keeper does not.
+                is_ready_shown: row.is_ready_shown
+                    && !matches!(set.unit(row.unit).map(|spec| &spec.ready), Some(Ready::Log(_))),
                 condition: match &row.stage {
                     Stage::Spawning => HandedCondition::Spawning,
                     Stage::Live { .. } => HandedCondition::Live { pid: pid(*run) },

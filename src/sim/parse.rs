@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::event::{Ask, ExitStatus, SpawnStep};
+use crate::engine::event::{Ask, ExitStatus, Notice, SpawnStep};
 use crate::sim::actor::{
     ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, STEPS,
     SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
@@ -28,6 +28,9 @@ pub fn command(text: &str) -> Result<Command, String> {
         "clock" => clock(&mut words)?,
         "crash" => crash(&mut words)?,
         "late" => late(&mut words)?,
+        "says" => Command::Says { unit: words.unit()?, notice: notice(&mut words)? },
+        "shows" => Command::Shows { unit: words.unit()? },
+        "connect" => Command::Connect { unit: words.unit()? },
         "link-takes" => Command::LinkTakes(words.duration()?),
         "wakes-late" => Command::WakesLate(words.duration()?),
         "cancelled-probes-answer" => Command::CancelledProbesAnswer(words.take("on or off")? == "on"),
@@ -202,6 +205,7 @@ fn late(words: &mut Words<'_>) -> Result<Command, String> {
         "exit" => Ok(Command::LateExit { unit }),
         "spawn" => Ok(Command::LateSpawn { unit }),
         "probe" => Ok(Command::LateProbe { unit }),
+        "ready" => Ok(Command::LateReady { unit }),
         other => Err(format!("`late {other}` is not understood")),
     }
 }
@@ -233,7 +237,15 @@ fn behaviour(verb: &str, words: &mut Words<'_>) -> Result<Trait, String> {
             ignores_term: words.flag("ignoring-term"),
         })),
         "leaves-nothing" => Trait::Leaves(None),
-        "stop-command" => stop_command(words)?,
+        "stop-command" => Trait::StopCommand(stop_command(words)?),
+        "start-lever" => Trait::StartLever(stop_command(words)?),
+        "restart-lever" => Trait::RestartLever(stop_command(words)?),
+        "shows-ready" => Trait::ShowsReady(Some(words.duration_option("after")?.unwrap_or_default())),
+        "never-shows-ready" => Trait::ShowsReady(None),
+        "goes-silent" => Trait::Silent(true),
+        "keeps-alive" => Trait::Silent(false),
+        "runs-outside" => Trait::Outside(true),
+        "is-gone-outside" => Trait::Outside(false),
         "evidence" => evidence(words)?,
         "repair" => repair(words)?,
         "reload" => Trait::Reload(match words.take("what it does")? {
@@ -277,7 +289,27 @@ fn probe(words: &mut Words<'_>) -> Result<ProbeAnswer, String> {
     }
 }
 
-fn stop_command(words: &mut Words<'_>) -> Result<Trait, String> {
+fn notice(words: &mut Words<'_>) -> Result<Notice, String> {
+    let text = words.take("what it says")?;
+    let bad = || format!("`{text}` is nothing that a service says");
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    let span = || duration(value).ok_or_else(bad);
+    match (key, value) {
+        ("READY", "") => Ok(Notice::Ready),
+        ("STATUS", _) => Ok(Notice::Status(value.replace('_', " ").into())),
+        ("RELOADING", "") => Ok(Notice::Reloading),
+        ("STOPPING", "") => Ok(Notice::Stopping),
+        ("ERRNO", _) => value.parse().map(Notice::Errno).map_err(|_bad| bad()),
+        ("EXTEND_TIMEOUT", _) => span().map(Notice::ExtendTimeout),
+        ("WATCHDOG", "") => Ok(Notice::Watchdog),
+        ("WATCHDOG", "trigger") => Ok(Notice::WatchdogTrigger),
+        ("WATCHDOG_TIMEOUT", _) => span().map(Notice::WatchdogTimeout),
+        ("MAINPID", _) => value.parse().map(Notice::MainPid).map_err(|_bad| bad()),
+        _ => Err(bad()),
+    }
+}
+
+fn stop_command(words: &mut Words<'_>) -> Result<StopCommand, String> {
     let takes = words.duration_option("takes")?.unwrap_or_default();
     let outcome = match words.take("an outcome")? {
         "works" => StopCommandScript::Works,
@@ -286,7 +318,7 @@ fn stop_command(words: &mut Words<'_>) -> Result<Trait, String> {
         "not-started" => StopCommandScript::NotStarted,
         other => return Err(format!("a stop command cannot `{other}`")),
     };
-    Ok(Trait::StopCommand(StopCommand { takes, outcome }))
+    Ok(StopCommand { takes, outcome })
 }
 
 fn evidence(words: &mut Words<'_>) -> Result<Trait, String> {
@@ -381,9 +413,39 @@ mod tests {
             "reload a ends-it",
             "calm a",
         ];
-        for text in texts {
-            assert_eq!(command(text).map(|parsed| parsed.to_string()), Ok(text.to_owned()));
-        }
+        texts.iter().for_each(|text| is_read_back(text));
+    }
+
+    fn is_read_back(text: &str) {
+        assert_eq!(command(text).map(|parsed| parsed.to_string()), Ok(text.to_owned()));
+    }
+
+    #[test]
+    fn what_runs_say_and_who_comes_is_read_back_too() {
+        let texts = [
+            "start-lever a hangs",
+            "restart-lever a not-started",
+            "shows-ready a after=2s",
+            "never-shows-ready a",
+            "goes-silent a",
+            "keeps-alive a",
+            "runs-outside a",
+            "is-gone-outside a",
+            "says a READY",
+            "says a STATUS=loading_keys",
+            "says a RELOADING",
+            "says a STOPPING",
+            "says a ERRNO=2",
+            "says a EXTEND_TIMEOUT=5s",
+            "says a WATCHDOG",
+            "says a WATCHDOG=trigger",
+            "says a WATCHDOG_TIMEOUT=2s",
+            "says a MAINPID=77",
+            "shows a",
+            "late ready a",
+            "connect a",
+        ];
+        texts.iter().for_each(|text| is_read_back(text));
     }
 
     #[test]

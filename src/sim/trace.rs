@@ -45,7 +45,8 @@ pub struct TimerChange {
 
 /// The engine's timers but those of probes, which would drown the rest.
 pub fn timers_of(engine: &Engine) -> Deadlines {
-    let shown = engine.timers().filter(|(_, _, timer)| !matches!(timer, Timer::ProbeDue(_)));
+    let shown =
+        engine.timers().filter(|(_, _, timer)| !matches!(timer, Timer::ProbeDue(_) | Timer::Watchdog));
     let mut deadlines: Deadlines = shown.map(|(at, unit, timer)| ((unit, timer), at)).collect();
     deadlines.sort_unstable();
     deadlines
@@ -135,7 +136,6 @@ fn verbose_effect(effect: &Effect, set: &UnitSet) -> String {
         }
         Effect::Remember(_) => "Remember".to_owned(),
         Effect::Record(_)
-        | Effect::RunStopCommand { .. }
         | Effect::Signal { .. }
         | Effect::Release { .. }
         | Effect::StartProbe { .. }
@@ -263,15 +263,22 @@ impl Page<'_> {
         }
     }
 
+    fn role_words(&self, role: &Role) -> String {
+        match role {
+            Role::StopCommand { run } => format!("stop command for {}", self.run(*run).1),
+            Role::Repair { rung, .. } => format!("repair of rung {rung}"),
+            Role::Reload { rung, .. } => format!("reload of rung {rung}"),
+            Role::Lever(Lever::Start) => "lever start".to_owned(),
+            Role::Lever(Lever::Stop) => "lever stop".to_owned(),
+            Role::Lever(Lever::Restart) => "lever restart".to_owned(),
+        }
+    }
+
     fn effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Record(fact) => self.fact(fact),
             Effect::Spawn { unit, ordinal, .. } => {
                 self.say(Some(*unit), format!("spawn {}#{ordinal}", name(self.set, *unit)));
-            }
-            Effect::RunStopCommand { run, unit, timeout } => {
-                let (_, shown) = self.run(*run);
-                self.say(Some(*unit), format!("stop command for {shown}, at most {}", Pretty(*timeout)));
             }
             Effect::Signal { run, signal, scope } => {
                 let (unit, shown) = self.run(*run);
@@ -293,7 +300,8 @@ impl Page<'_> {
             | Effect::ForgetConnection { .. } => {}
             Effect::RunHelper { unit, role, timeout, .. } => {
                 let timeout = Pretty(*timeout);
-                self.say(Some(*unit), format!("{}, at most {timeout}", role_words(role)));
+                let words = self.role_words(role);
+                self.say(Some(*unit), format!("{words}, at most {timeout}"));
             }
             Effect::CaptureEvidence { incident, unit, .. } => {
                 self.say(Some(*unit), format!("evidence of incident {incident}"));
@@ -406,17 +414,6 @@ fn reply(answer: &Answer, set: &UnitSet) -> String {
             format!("reply no unit {unit}, did you mean {nearest}")
         }
         Answer::Refused(why) => format!("reply refused: {why}"),
-    }
-}
-
-fn role_words(role: &Role) -> String {
-    match role {
-        Role::StopCommand { .. } => "stop command".to_owned(),
-        Role::Repair { rung, .. } => format!("repair of rung {rung}"),
-        Role::Reload { rung, .. } => format!("reload of rung {rung}"),
-        Role::Lever(Lever::Start) => "lever start".to_owned(),
-        Role::Lever(Lever::Stop) => "lever stop".to_owned(),
-        Role::Lever(Lever::Restart) => "lever restart".to_owned(),
     }
 }
 

@@ -380,6 +380,7 @@ fn step_words(step: SpawnStep) -> String {
         | SpawnStep::Clone
         | SpawnStep::Session
         | SpawnStep::Limits
+        | SpawnStep::Listen
         | SpawnStep::OomScore
         | SpawnStep::Descriptors
         | SpawnStep::Listen

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::engine::Engine;
 use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
-use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure, SpawnStep, Verdict};
+use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
@@ -123,9 +123,11 @@ impl Executor {
                     self.untold.push(Untold::Fact(now, fact));
                 }
                 Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
-                Effect::RunStopCommand { run, unit, timeout } => {
-                    self.run_stop_command(now, run, unit, timeout);
+                Effect::RunHelper { helper, unit, role, timeout } => {
+                    let what = What::Helper { role, timeout };
+                    self.begin_helper(now, unit, what, Purpose::Helper(helper), timeout);
                 }
+                Effect::CancelHelper { helper } => self.cancel_helper(now, Purpose::Helper(helper)),
                 Effect::Signal { run, signal, scope } => {
                     self.signal(run, signal, translate::scope(scope));
                 }
@@ -143,12 +145,6 @@ impl Executor {
                     // Behind the facts of the same step, which say what it is about.
                     self.untold.push(Untold::Telling(Telling::Alert(alert)));
                 }
-                // Nobody runs repairs yet: the next rung follows.
-                Effect::RunHelper { helper, .. } => {
-                    let outcome = HelperOutcome::NotStarted;
-                    self.news.push_back(Event::HelperFinished { helper, outcome, said: "".into() });
-                }
-                Effect::CancelHelper { .. } => {} // the engine gives none yet
                 Effect::WatchReadyLine { run, unit } => self.watch_ready_line(run, unit),
                 Effect::AwaitConnection { unit } => self.await_connection(unit),
                 Effect::ForgetConnection { unit } => self.forget_connection(unit),
@@ -240,11 +236,6 @@ impl Executor {
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
 
-    fn run_stop_command(&mut self, now: Now, run: RunId, unit: UnitId, timeout: Duration) {
-        let what = What::StopCommand { timeout };
-        self.begin_helper(now, unit, what, Purpose::StopCommand { of: run }, timeout);
-    }
-
     fn begin_helper(&mut self, now: Now, unit: UnitId, what: What, purpose: Purpose, timeout: Duration) {
         let launch = Launch { run: self.helpers.number(), unit, ordinal: 0, what };
         if let Some(launch) = self.helpers.admit(launch, purpose, timeout, now.mono) {
@@ -297,7 +288,7 @@ impl Executor {
             Ready::Go(launch, order, after) => {
                 let output = match launch.what {
                     What::Main => Ok(None),
-                    What::StopCommand { .. } | What::Probe { .. } => {
+                    What::Helper { .. } | What::Probe { .. } => {
                         self.helpers.open_output(launch.run).map(Some)
                     }
                 };
@@ -447,10 +438,13 @@ impl Executor {
 
     fn cancel_probe(&mut self, now: Now, probe: ProbeRunId) {
         self.witness.probe_ended(probe, None, now);
-        if self.probes.cancel(probe) {
-            return;
+        if !self.probes.cancel(probe) {
+            self.cancel_helper(now, Purpose::Probe(probe));
         }
-        if let Some(run) = self.helpers.cancel(probe) {
+    }
+
+    fn cancel_helper(&mut self, now: Now, purpose: Purpose) {
+        if let Some(run) = self.helpers.cancel(purpose) {
             if self.starts.cancel(run) {
                 self.helpers.emptied(run, now.mono).into_iter().for_each(|next| self.begin(now, next));
             } else {

@@ -274,6 +274,7 @@ impl Takeover {
             ordinal: *ordinal,
             spawned_at,
             condition,
+            is_ready_shown: false, // nobody knows what it said to a keeper that is gone
         });
     }
 

@@ -1,4 +1,4 @@
-//! Helper runs: stop commands and exec probes. The keeper spawns and times them; here they queue, are
+//! Helper runs: what the engine runs by a role, and exec probes. The keeper spawns and times them; here they queue, are
 //! told apart from units' runs, and their first words are kept.
 
 use std::cell::RefCell;
@@ -13,26 +13,26 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe;
 use tokio::task::AbortHandle;
 
-use crate::engine::event::{Event, ExitStatus, SpawnFailure, StopCommandOutcome};
-use crate::engine::id::{ProbeRunId, RunId};
+use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure};
+use crate::engine::id::{HelperId, ProbeRunId};
 use crate::engine::time::Timestamp;
 use crate::keeper::wire::HELPER_BIT;
 use crate::probe::exec;
-use crate::supervisor::launch::Launch;
+use crate::supervisor::launch::{Launch, What};
+use crate::supervisor::role::{self, Lane};
 
-/// What a helper is for, and so which event it ends with.
+/// Whose answer it is, and so which event it ends with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    StopCommand { of: RunId },
+    Helper(HelperId),
     Probe(ProbeRunId),
 }
 
-impl Purpose {
-    fn is_probe(self) -> bool {
-        match self {
-            Self::StopCommand { .. } => false,
-            Self::Probe(_) => true,
-        }
+fn lane_of(launch: &Launch) -> Lane {
+    match &launch.what {
+        What::Helper { role, .. } => role::lane(role),
+        What::Main => Lane::Acts,
+        What::Probe { .. } => Lane::Asks,
     }
 }
 
@@ -40,16 +40,16 @@ impl Purpose {
 pub(crate) struct Helpers {
     next: u64,
     running: BTreeMap<u64, Helper>,
-    /// More than may run at once: first come, first served, and stop commands before probes.
-    stop_commands: VecDeque<(Launch, Purpose, Duration)>,
-    probes: VecDeque<(Launch, Purpose, Duration)>,
+    /// More than may run at once: first come, first served in each lane.
+    acts: VecDeque<(Launch, Purpose, Duration)>,
+    asks: VecDeque<(Launch, Purpose, Duration)>,
 }
 
 #[derive(Debug)]
 struct Helper {
     /// `None` once nobody wants to know any more.
     purpose: Option<Purpose>,
-    is_probe: bool,
+    lane: Lane,
     timeout: Duration,
     began: Timestamp,
     output: Option<Output>,
@@ -74,7 +74,7 @@ impl Helpers {
     /// `now` makes numbers that no earlier supervisor of this boot gave.
     pub(crate) fn new(now: Timestamp) -> Self {
         let next = HELPER_BIT | (now.0 & !HELPER_BIT);
-        Self { next, running: BTreeMap::new(), stop_commands: VecDeque::new(), probes: VecDeque::new() }
+        Self { next, running: BTreeMap::new(), acts: VecDeque::new(), asks: VecDeque::new() }
     }
 
     pub(crate) fn number(&mut self) -> u64 {
@@ -90,14 +90,17 @@ impl Helpers {
         timeout: Duration,
         now: Timestamp,
     ) -> Option<Launch> {
-        let is_probe = purpose.is_probe();
-        if !self.has_room(is_probe) {
-            let queue = if is_probe { &mut self.probes } else { &mut self.stop_commands };
+        let lane = lane_of(&launch);
+        if !self.has_room(lane) {
+            let queue = match lane {
+                Lane::Acts => &mut self.acts,
+                Lane::Asks => &mut self.asks,
+            };
             queue.push_back((launch, purpose, timeout));
             return None;
         }
         let helper =
-            Helper { purpose: Some(purpose), is_probe, timeout, began: now, output: None, was_told: false };
+            Helper { purpose: Some(purpose), lane, timeout, began: now, output: None, was_told: false };
         self.running.insert(launch.run, helper);
         Some(launch)
     }
@@ -121,8 +124,9 @@ impl Helpers {
     pub(crate) fn failed(&mut self, run: u64, failure: &SpawnFailure) -> Option<Event> {
         let helper = self.running.remove(&run)?;
         Some(match helper.purpose? {
-            Purpose::StopCommand { of } => {
-                Event::StopCommandFinished { run: of, outcome: StopCommandOutcome::NotStarted }
+            Purpose::Helper(helper) => {
+                let said = failure.to_string().into();
+                Event::HelperFinished { helper, outcome: HelperOutcome::NotStarted, said }
             }
             Purpose::Probe(probe) => Event::ProbeFinished { probe, verdict: exec::not_started(failure) },
         })
@@ -138,10 +142,9 @@ impl Helpers {
         let timed_out = was_killed && now.since(helper.began) >= helper.timeout;
         let said = helper.output.take().map(|output| output.finish()).unwrap_or_default();
         Some(match helper.purpose.take()? {
-            Purpose::StopCommand { of } => {
-                let outcome =
-                    if timed_out { StopCommandOutcome::TimedOut } else { StopCommandOutcome::Ended(exit) };
-                Event::StopCommandFinished { run: of, outcome }
+            Purpose::Helper(helper) => {
+                let outcome = if timed_out { HelperOutcome::TimedOut } else { HelperOutcome::Ended(exit) };
+                Event::HelperFinished { helper, outcome, said: String::from_utf8_lossy(&said).trim().into() }
             }
             Purpose::Probe(probe) => {
                 let verdict = exec::judge(exit, timed_out, helper.timeout, &said);
@@ -157,25 +160,25 @@ impl Helpers {
     }
 
     pub(crate) fn next_in_line(&mut self, now: Timestamp) -> Option<Launch> {
-        let queue = match (self.stop_commands.is_empty(), self.has_room(false), self.has_room(true)) {
-            (false, true, _) => &mut self.stop_commands,
-            (_, _, true) => &mut self.probes,
+        let queue = match (self.acts.is_empty(), self.has_room(Lane::Acts), self.has_room(Lane::Asks)) {
+            (false, true, _) => &mut self.acts,
+            (_, _, true) => &mut self.asks,
             (_, _, false) => return None,
         };
         let (launch, purpose, timeout) = queue.pop_front()?;
         self.admit(launch, purpose, timeout, now)
     }
 
-    fn has_room(&self, is_probe: bool) -> bool {
+    fn has_room(&self, lane: Lane) -> bool {
         // Few enough to count.
-        let probes = self.running.values().filter(|helper| helper.is_probe).count();
-        self.running.len() < AT_ONCE && (!is_probe || probes < PROBES_AT_ONCE)
+        let asking = self.running.values().filter(|helper| helper.lane == Lane::Asks).count();
+        self.running.len() < AT_ONCE && (lane == Lane::Acts || asking < ASKING_AT_ONCE)
     }
 
-    /// Nobody wants this probe's answer. Some: that run has to be killed.
-    pub(crate) fn cancel(&mut self, probe: ProbeRunId) -> Option<u64> {
-        let wanted = Purpose::Probe(probe);
-        self.probes.retain(|(_, purpose, _)| *purpose != wanted);
+    /// Nobody wants this answer. Some: that run has to be killed.
+    pub(crate) fn cancel(&mut self, wanted: Purpose) -> Option<u64> {
+        self.asks.retain(|(_, purpose, _)| *purpose != wanted);
+        self.acts.retain(|(_, purpose, _)| *purpose != wanted);
         let (run, helper) = self.running.iter_mut().find(|(_, helper)| helper.purpose == Some(wanted))?;
         helper.purpose = None;
         Some(*run)
@@ -185,9 +188,9 @@ impl Helpers {
     pub(crate) fn lose_all(&mut self) -> Vec<Event> {
         let lost = std::mem::take(&mut self.running);
         let end = |helper: Helper| match helper.purpose? {
-            Purpose::StopCommand { of } => {
-                let outcome = StopCommandOutcome::Ended(ExitStatus::Unknown);
-                Some(Event::StopCommandFinished { run: of, outcome })
+            Purpose::Helper(helper) => {
+                let outcome = HelperOutcome::Ended(ExitStatus::Unknown);
+                Some(Event::HelperFinished { helper, outcome, said: "".into() })
             }
             Purpose::Probe(probe) => {
                 let verdict = exec::judge(ExitStatus::Unknown, false, helper.timeout, &[]);
@@ -231,19 +234,21 @@ fn keep(kept: &mut Vec<u8>, said: &[u8]) {
 }
 
 const AT_ONCE: usize = 64;
-/// Probes that hang until their timeout leave this much room for stop commands.
-const PROBES_AT_ONCE: usize = 48;
+/// Probes that hang until their timeout leave room for what acts.
+const ASKING_AT_ONCE: usize = 48;
 const KEPT_BYTES: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::id::UnitId;
-    use crate::supervisor::launch::What;
+    use crate::engine::effect::Role;
+    use crate::engine::id::{RunId, UnitId};
 
     fn admit(helpers: &mut Helpers, purpose: Purpose) -> Option<u64> {
         let what = match purpose {
-            Purpose::StopCommand { .. } => What::StopCommand { timeout: Duration::from_secs(1) },
+            Purpose::Helper(_) => {
+                What::Helper { role: Role::StopCommand { run: RunId(1) }, timeout: Duration::from_secs(1) }
+            }
             Purpose::Probe(_) => What::Probe { index: 0 },
         };
         let launch = Launch { run: helpers.number(), unit: UnitId(0), ordinal: 0, what };
@@ -255,12 +260,12 @@ mod tests {
         let mut helpers = Helpers::new(Timestamp(0));
         let probes: Vec<u64> =
             (0..200).filter_map(|at| admit(&mut helpers, Purpose::Probe(ProbeRunId(at)))).collect();
-        assert_eq!(probes.len(), PROBES_AT_ONCE);
+        assert_eq!(probes.len(), ASKING_AT_ONCE);
         let stops: Vec<u64> =
-            (0..20).filter_map(|at| admit(&mut helpers, Purpose::StopCommand { of: RunId(at) })).collect();
+            (0..20).filter_map(|at| admit(&mut helpers, Purpose::Helper(HelperId(at)))).collect();
         assert_eq!(probes.len() + stops.len(), AT_ONCE, "room was left for them");
         let next = helpers.emptied(probes[0], Timestamp(0)).map(|launch| launch.what);
-        assert!(matches!(next, Some(What::StopCommand { .. })), "{next:?} goes first");
+        assert!(matches!(next, Some(What::Helper { .. })), "{next:?} goes first");
     }
 
     #[test]
@@ -269,8 +274,8 @@ mod tests {
         for at in 0..100 {
             admit(&mut helpers, Purpose::Probe(ProbeRunId(at)));
         }
-        assert_eq!(helpers.lose_all().len(), PROBES_AT_ONCE);
+        assert_eq!(helpers.lose_all().len(), ASKING_AT_ONCE);
         let next: Vec<Launch> = std::iter::from_fn(|| helpers.next_in_line(Timestamp(0))).collect();
-        assert_eq!(next.len(), PROBES_AT_ONCE);
+        assert_eq!(next.len(), ASKING_AT_ONCE);
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::effect::Role;
 use crate::engine::event::SpawnStep;
 use crate::engine::id::UnitId;
 use crate::expr::Facts;
@@ -16,6 +17,7 @@ use crate::probe::question::{Question, Surroundings};
 use crate::supervisor::listeners;
 use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
 use crate::supervisor::probes::Asked;
+use crate::supervisor::role;
 use crate::unit::spec::{
     InheritEnv, LogSpec, Piece, Ready, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
 };
@@ -30,10 +32,10 @@ pub(crate) struct Launch {
     pub(crate) what: What,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum What {
     Main,
-    StopCommand { timeout: Duration },
+    Helper { role: Role, timeout: Duration },
     Probe { index: u16 },
 }
 
@@ -84,13 +86,17 @@ impl Ground {
     pub(crate) fn order(&self, launch: &Launch, lookup: &mut dyn Lookup) -> Result<SpawnOrder, Miss> {
         let gone = || Miss::failed(SpawnStep::Expand, 0, "the unit is gone".to_owned());
         let spec = self.set.unit(launch.unit).ok_or_else(gone)?;
-        let command = command_of(spec, launch.what).ok_or_else(gone)?;
+        let command = command_of(spec, &launch.what).ok_or_else(gone)?;
         let person = lookup.person(&Who {
             user: spec.user.clone(),
             group: spec.group.clone(),
             supplementary: spec.supplementary_groups.clone(),
         })?;
         let mut env = self.environment(spec, &person, lookup)?;
+        if let What::Helper { role, .. } = &launch.what {
+            let told = role::environment(spec, role).into_iter();
+            env.extend(told.map(|(name, value)| (name.to_owned(), value.into_bytes())));
+        }
         let argv = command.iter().map(|template| expand(template, &env)).collect::<Result<Vec<_>, Miss>>()?;
         let name = argv.first().cloned().unwrap_or_default();
         let program = if name.contains(&b'/') {
@@ -103,11 +109,11 @@ impl Ground {
             given: vec![Given::Output],
             ..SpawnOrder::default()
         };
-        let own = match launch.what {
+        let own = match &launch.what {
             What::Main => self.main_order(launch.unit, spec, &mut env, lookup)?,
-            What::StopCommand { timeout } => helper(timeout),
+            What::Helper { timeout, .. } => helper(*timeout),
             What::Probe { index } => {
-                let timeout = spec.health.get(usize::from(index)).map(|probe| probe.timeout);
+                let timeout = spec.health.get(usize::from(*index)).map(|probe| probe.timeout);
                 helper(timeout.unwrap_or_default())
             }
         };
@@ -249,11 +255,11 @@ impl Ground {
     }
 }
 
-fn command_of(spec: &UnitSpec, what: What) -> Option<&[Template]> {
+fn command_of<'a>(spec: &'a UnitSpec, what: &What) -> Option<&'a [Template]> {
     match what {
         What::Main => Some(&spec.command),
-        What::StopCommand { .. } => spec.stop.command.as_deref(),
-        What::Probe { index } => spec.health.get(usize::from(index))?.command(),
+        What::Helper { role, .. } => role::command(spec, role),
+        What::Probe { index } => spec.health.get(usize::from(*index))?.command(),
     }
 }
 

@@ -20,6 +20,7 @@ mod lookup;
 mod listeners;
 mod bind;
 mod ready_lines;
+mod role;
 mod helpers;
 mod probes;
 mod evidence;

@@ -366,6 +366,7 @@ fn status(unit: u32, state: StateName, reason: &str) -> UnitStatus {
         health: None,
         last_exit: None,
         incident: None,
+        told: None,
     }
 }
 

@@ -142,7 +142,7 @@ impl Auditor {
         }
         for effect in effects {
             let touched = match effect {
-                Effect::Spawn { unit, .. } | Effect::RunStopCommand { unit, .. } => Some(*unit),
+                Effect::Spawn { unit, .. } | Effect::RunHelper { unit, .. } => Some(*unit),
                 Effect::Signal { run, .. } => self.shadow.runs.get(run).map(|run| run.unit),
                 Effect::Remember(_)
                 | Effect::Record(_)
@@ -150,7 +150,6 @@ impl Auditor {
                 | Effect::StartProbe { .. }
                 | Effect::CancelProbe { .. }
                 | Effect::Reply { .. }
-                | Effect::RunHelper { .. }
                 | Effect::CancelHelper { .. }
                 | Effect::CaptureEvidence { .. }
                 | Effect::Alert { .. }
@@ -175,7 +174,8 @@ impl Auditor {
         let noted = |id: UnitId| handover.notes.units.get(&self.shadow.spec(id)?.name);
         let Some(note) = noted(id) else { return false };
         let run = handover.runs.iter().rev().find(|run| run.unit == spec.name);
-        let is_live = run.is_some_and(|run| matches!(run.condition, HandedCondition::Live { .. }));
+        let is_live = run.is_some_and(|run| matches!(run.condition, HandedCondition::Live { .. }))
+            || (self.shadow.is_watch(id) && note.life == NotedState::Ready);
         let is_up_well = match note.life {
             NotedState::Starting | NotedState::Ready => is_live,
             NotedState::Inactive
@@ -268,7 +268,6 @@ impl Auditor {
             | Event::RunExited { .. }
             | Event::RunEmptied { .. }
             | Event::ProbeFinished { .. }
-            | Event::StopCommandFinished { .. }
             | Event::HelperFinished { .. }
             | Event::EvidenceCaptured { .. }
             | Event::Notified { .. }
@@ -295,7 +294,6 @@ impl Auditor {
                 Effect::Signal { run, .. } => touched.extend(self.shadow.runs.get(run).map(|run| run.unit)),
                 Effect::Remember(_)
                 | Effect::Record(_)
-                | Effect::RunStopCommand { .. }
                 | Effect::Release { .. }
                 | Effect::CancelProbe { .. }
                 | Effect::Reply { .. }
@@ -340,11 +338,14 @@ impl Auditor {
             | StateName::Completed => false,
         };
         let is_waited_for = status.state == StateName::Stopping && self.shadow.stop_command(id).is_some();
-        if self.shadow.live_run(id).is_some() != has_run && !is_waited_for {
+        if self.shadow.is_present(id) != has_run && !is_waited_for {
             let fact = if has_run { "nothing of it lives" } else { "a run of it is not over" };
             look.violate(1, format!("{name} is {} and {fact}", status.state));
         }
         self.share(look, id, status.incident);
+        if self.shadow.is_watch(id) && status.pid.is_some() {
+            look.violate(6, format!("{name} is only watched and has a process"));
+        }
         if status.state == StateName::Waiting {
             self.waiting(look, id, &status.reason);
         }
@@ -353,6 +354,9 @@ impl Auditor {
     /// 17: a waiting unit names something real that is unmet.
     fn waiting(&self, look: &mut Look<'_>, id: UnitId, reason: &str) {
         let Some(spec) = self.shadow.spec(id) else { return };
+        if spec.listen.is_lazy && reason.contains("a connection") {
+            return self.lazy(look, id);
+        }
         let mut unmet: Vec<String> = Vec::new();
         if spec.phase.0 >= self.shadow.open_phases {
             let behind = usize::from(self.shadow.open_phases.saturating_sub(1));
@@ -370,9 +374,31 @@ impl Auditor {
         }
     }
 
-    /// Something of it lives, or its stop command still works.
+    /// 17: a lazy unit that waits for a stranger's connection is not what somebody here waits for, and its
+    /// sockets are looked at.
+    fn lazy(&self, look: &mut Look<'_>, id: UnitId) {
+        let name = self.shadow.name(id);
+        if !self.shadow.awaited.contains(&id) {
+            look.violate(17, format!("{name} waits for a connection and nobody looks for one"));
+        }
+        if self.shadow.spec(id).is_some_and(|spec| spec.phase.0 >= self.shadow.open_phases) {
+            look.violate(17, format!("{name} waits for a connection behind a barrier"));
+        }
+        for (dependent, edge) in self.shadow.dependents(id) {
+            let waits = look.engine.status(*dependent).is_some_and(|status| {
+                let words = format!("waits for {name} ");
+                status.state == StateName::Waiting && edge.required && status.reason.starts_with(&words)
+            });
+            if waits {
+                let other = self.shadow.name(*dependent);
+                look.violate(17, format!("{name} waits for a connection while {other} waits for it"));
+            }
+        }
+    }
+
+    /// Something of it lives or is watched, or its stop command still works.
     fn is_there(&self, id: UnitId) -> bool {
-        self.shadow.live_run(id).is_some() || self.shadow.stop_command(id).is_some()
+        self.shadow.is_present(id) || self.shadow.stop_command(id).is_some()
     }
 
     pub(super) fn are_rivals(&self, one: UnitId, other: UnitId) -> bool {
@@ -385,7 +411,7 @@ impl Auditor {
     fn holds(&self, look: &Look<'_>, dependency: &Dependency) -> bool {
         let id = dependency.unit;
         let is_wanted = look.engine.status(id).is_some_and(|status| status.desired.is_up());
-        let is_about_to_stop = self.shadow.live_run(id).is_some() && !is_wanted;
+        let is_about_to_stop = self.shadow.is_present(id) && !is_wanted;
         if is_about_to_stop && dependency.condition != Condition::Completed {
             return false; // nothing new builds on it
         }
@@ -417,6 +443,10 @@ impl Auditor {
         if !status.desired.is_up() || depth > self.shadow.set.units.len() {
             return false;
         }
+        // A lazy unit comes when somebody wants it: nobody waits for that who can do without.
+        if self.shadow.spec(id).is_some_and(|spec| spec.listen.is_lazy) {
+            return false;
+        }
         let has_failed =
             self.shadow.unit(id).is_some_and(|unit| unit.note.as_ref().is_some_and(|note| note.attempt > 0));
         match status.state {
@@ -440,8 +470,8 @@ impl Auditor {
         let mut stopping: BTreeSet<UnitId> = BTreeSet::new();
         let mut count = 0_usize;
         for (at, unit, timer) in look.engine.timers() {
-            // An incident that is about to close is the one thing that a settled set still waits for.
-            count = count.saturating_add(usize::from(timer != Timer::Settle));
+            // A settled set still waits for an incident that is about to close, and for what a run promised.
+            count = count.saturating_add(usize::from(!matches!(timer, Timer::Settle | Timer::Watchdog)));
             let Some(id) = unit else { continue };
             self.capture_wait(look, id, timer, at);
             let state = self.shadow.state(id);
@@ -452,6 +482,7 @@ impl Auditor {
                 Timer::ProbeDue(_) => {
                     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy)
                 }
+                Timer::Watchdog => matches!(state, StateName::Ready | StateName::Unhealthy),
                 Timer::RungSettle | Timer::RungPause => state == StateName::Unhealthy,
                 Timer::Settle => state == StateName::Ready,
                 Timer::BootTimeout | Timer::ShutdownTimeout => false,
@@ -489,7 +520,7 @@ impl Auditor {
                         false
                     }
                 };
-                is_still && spec.health.is_empty()
+                is_still && spec.health.is_empty() && spec.watchdog.is_none()
             })
     }
 
@@ -502,6 +533,7 @@ impl Auditor {
             let is_settled = match (status.desired.is_up(), status.state) {
                 (true, StateName::Ready | StateName::Completed | StateName::Failed)
                 | (false, StateName::Inactive) => true,
+                (true, StateName::Waiting) if self.shadow.awaited.contains(&id) => true,
                 (true, StateName::Waiting) => self.is_excused(&look, id, 0),
                 (true, _) | (false, _) => false,
             };

@@ -2,25 +2,27 @@
 
 use std::time::Duration;
 
-use crate::engine::effect::{Effect, Fact, SignalScope};
+use crate::engine::effect::{Effect, Fact, Lever, Role, SignalScope};
 use crate::engine::event::Event;
 use crate::engine::id::{PhaseId, RunId, UnitId};
 use crate::engine::invariants::shadow::Stage;
 use crate::engine::invariants::{Auditor, Look};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::{Pretty, nanos};
-use crate::unit::spec::{Backoff, Condition, SignalNumber};
+use crate::unit::spec::{Backoff, Condition, SignalNumber, UnitKind};
 
 impl Auditor {
     pub(super) fn order(&mut self, look: &mut Look<'_>, effect: &Effect) {
         match effect {
             Effect::Spawn { run, unit, .. } => self.spawn(look, *run, *unit),
             Effect::Signal { run, signal, scope } => self.signal(look, *run, *signal, *scope),
-            Effect::RunStopCommand { run, unit, .. } => {
-                self.names_live_run(look, *run, "a stop command");
-                self.evidence_before_stop(look, *run, *unit);
-                self.order_down(look, *run, *unit);
+            Effect::RunHelper { unit, role, .. } => {
+                self.helper(look, *unit, role);
+                if let Role::StopCommand { run } = role {
+                    self.evidence_before_stop(look, *run, *unit);
+                }
             }
+            Effect::AwaitConnection { unit } => self.await_connection(look, *unit),
             Effect::Release { run } => {
                 self.evidence_before_release(look, *run);
                 let stage = self.shadow.runs.get(run).map(|run| run.stage);
@@ -43,11 +45,9 @@ impl Auditor {
             Effect::Alert { .. } => self.alert(look, effect),
             Effect::Remember(_)
             | Effect::CancelProbe { .. }
-            | Effect::RunHelper { .. }
             | Effect::CancelHelper { .. }
             | Effect::CaptureEvidence { .. }
             | Effect::WatchReadyLine { .. }
-            | Effect::AwaitConnection { .. }
             | Effect::ForgetConnection { .. }
             | Effect::Exit { .. } => {}
         }
@@ -57,6 +57,19 @@ impl Auditor {
         match fact {
             Fact::StateChanged { unit, from, to, .. } => {
                 self.edge(look, *unit, *from, *to);
+                if self.shadow.is_watch(*unit) {
+                    match to {
+                        StateName::Starting => self.begin(look, *unit),
+                        StateName::Stopping => self.dependents_are_down(look, *unit),
+                        StateName::Inactive
+                        | StateName::Waiting
+                        | StateName::Ready
+                        | StateName::Unhealthy
+                        | StateName::Backoff
+                        | StateName::Failed
+                        | StateName::Completed => {}
+                    }
+                }
                 let stays =
                     look.engine.status(*unit).is_some_and(|status| status.state == StateName::Backoff);
                 if *to == StateName::Backoff && stays {
@@ -100,6 +113,15 @@ impl Auditor {
         if run.0 <= self.shadow.highest_run {
             look.violate(1, format!("{name}: the number of run {} was given before", run.0));
         }
+        if self.shadow.is_watch(id) {
+            look.violate(6, format!("{name} is spawned and has no process of ours"));
+        }
+        self.begin(look, id);
+    }
+
+    /// 2, 3 and 9: by a spawn, or by the beginning of a watch.
+    fn begin(&self, look: &mut Look<'_>, id: UnitId) {
+        let name = self.shadow.name(id);
         let is_wanted = look.engine.status(id).is_some_and(|status| status.desired.is_up());
         if !is_wanted {
             look.violate(2, format!("{name} is spawned while it should be down"));
@@ -131,9 +153,11 @@ impl Auditor {
                 look.violate(3, format!("{} is spawned and {needed} is not {condition:?}", spec.name));
             }
         }
-        let rival = self.shadow.set.ids().find(|other| {
-            self.are_rivals(id, *other) && *other != id && self.shadow.live_run(*other).is_some()
-        });
+        let rival = self
+            .shadow
+            .set
+            .ids()
+            .find(|other| self.are_rivals(id, *other) && *other != id && self.shadow.is_present(*other));
         if let Some(rival) = rival {
             look.violate(
                 3,
@@ -166,9 +190,52 @@ impl Auditor {
             let Some(status) = look.engine.status(id) else { continue };
             let is_there = matches!(status.state, StateName::Ready | StateName::Completed);
             let passed_before = self.shadow.unit(id).is_some_and(|unit| unit.has_passed);
-            if status.desired.is_up() && !is_there && !passed_before {
+            let rests = spec.listen.is_lazy && self.shadow.state(id) == StateName::Waiting;
+            if status.desired.is_up() && !is_there && !passed_before && !rests {
                 look.violate(3, format!("phase {} opens while {} is {}", phase.0, spec.name, status.state));
             }
+        }
+    }
+
+    /// 6: a helper is of the unit's kind. 2: a shutdown leaves alone what is not ours. 1: one start, one lever.
+    fn helper(&self, look: &mut Look<'_>, id: UnitId, role: &Role) {
+        let name = self.shadow.name(id);
+        match role {
+            Role::StopCommand { run } => {
+                self.names_live_run(look, *run, "a stop command");
+                self.order_down(look, *run, id);
+            }
+            Role::Lever(lever) => {
+                if self.shadow.spec(id).is_none_or(|spec| spec.kind != UnitKind::External) {
+                    look.violate(6, format!("{name} has a lever pulled and is not external"));
+                }
+                let is_up = self.shadow.state(id) == StateName::Starting;
+                let was_pulled = self.shadow.unit(id).is_some_and(|unit| unit.was_pulled);
+                if *lever == Lever::Start && (!is_up || was_pulled) {
+                    look.violate(
+                        1,
+                        format!("{name} is {} and started by its lever again", self.shadow.state(id)),
+                    );
+                }
+                if self.shadow.shutdown_since.is_some() {
+                    look.violate(2, format!("a lever of {name} is pulled in a shutdown"));
+                }
+            }
+            Role::Repair { .. } | Role::Reload { .. } => {}
+        }
+    }
+
+    /// 17: nobody who waits for a lazy unit is left waiting for a stranger's connection.
+    fn await_connection(&self, look: &mut Look<'_>, id: UnitId) {
+        let name = self.shadow.name(id);
+        if self.shadow.spec(id).is_none_or(|spec| !spec.listen.is_lazy) {
+            look.violate(6, format!("{name} awaits a connection and is not lazy"));
+        }
+        if self.shadow.is_present(id) {
+            look.violate(6, format!("{name} awaits a connection and lives"));
+        }
+        if self.shadow.awaited.contains(&id) {
+            look.violate(6, format!("{name} awaits a connection twice"));
         }
     }
 
@@ -219,17 +286,23 @@ impl Auditor {
     /// 4: at the first stop order of a run that lives, nobody who requires it lives.
     fn order_down(&self, look: &mut Look<'_>, run: RunId, id: UnitId) {
         let Some(found) = self.shadow.runs.get(&run) else { return };
-        let Some(unit) = self.shadow.unit(id) else { return };
         let is_first = found.stop_began.is_none() && found.stage != Stage::LeaderGone;
-        let is_said = unit.is_spared_order || found.kill_asked || self.shadow.is_kill_all;
+        if is_first && !found.kill_asked {
+            self.dependents_are_down(look, id);
+        }
+    }
+
+    fn dependents_are_down(&self, look: &mut Look<'_>, id: UnitId) {
+        let Some(unit) = self.shadow.unit(id) else { return };
+        let is_said = unit.is_spared_order || self.shadow.is_kill_all;
         let by_person = self.shadow.shutdown_since.is_some() || self.shadow.is_stopped_by_person(id);
-        if !is_first || is_said || !by_person {
+        if is_said || !by_person {
             return;
         }
         for (dependent, edge) in self.shadow.dependents(id) {
             let is_given_up = self.shadow.unit(*dependent).is_some_and(|unit| unit.is_unkillable);
             let needs_it = edge.required && edge.condition != Condition::Completed && !is_given_up;
-            if needs_it && self.shadow.live_run(*dependent).is_some() {
+            if needs_it && self.shadow.is_present(*dependent) {
                 let other = self.shadow.name(*dependent);
                 look.violate(
                     4,
@@ -273,7 +346,7 @@ impl Auditor {
     /// 12, in part: a probe of a unit that lives, one execution at a time.
     fn start_probe(&self, look: &mut Look<'_>, id: UnitId, index: u16) {
         let name = self.shadow.name(id);
-        if self.shadow.live_run(id).is_none() {
+        if !self.shadow.is_present(id) {
             look.violate(12, format!("{name} is probed and nothing of it lives"));
         }
         if self.shadow.probes.values().any(|probe| *probe == (id, index)) {

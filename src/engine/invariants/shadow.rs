@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crate::engine::effect::{Effect, Fact, Note};
+use crate::engine::effect::{Effect, Fact, Lever, Note, Role};
 use crate::engine::event::{Ask, Event, ExitStatus, HandedCondition, Handover, UnitNote, Verdict};
-use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::id::{HelperId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::invariants::answers::Polls;
 use crate::engine::invariants::troubles::Troubles;
 use crate::engine::state::{NotedState, StateName};
@@ -58,6 +58,8 @@ pub(super) struct Unit {
     /// Its backoff is the pause of a full window, after which everything starts over.
     pub(super) is_pausing: bool,
     pub(super) note: Option<UnitNote>,
+    /// The lever that starts it was pulled in this start.
+    pub(super) was_pulled: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,8 +71,10 @@ pub(super) struct Shadow {
     dependents: Vec<Vec<(UnitId, Dependency)>>,
     pub(super) highest_run: u64,
     pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
-    /// Stop commands under way, by the run that they end.
-    stop_commands: BTreeMap<RunId, UnitId>,
+    /// Helpers under way, and what each is for.
+    pub(super) helpers: BTreeMap<HelperId, (UnitId, Role)>,
+    /// Lazy units whose sockets are watched.
+    pub(super) awaited: BTreeSet<UnitId>,
     pub(super) pending: BTreeSet<RequestId>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
@@ -95,6 +99,7 @@ impl Shadow {
             last_attempt: None,
             is_pausing: false,
             note: None,
+            was_pulled: false,
         };
         let mut dependents: Vec<Vec<(UnitId, Dependency)>> = set.units.iter().map(|_| Vec::new()).collect();
         for (id, spec) in set.ids().zip(&set.units) {
@@ -112,7 +117,8 @@ impl Shadow {
             dependents,
             highest_run: 0,
             probes: BTreeMap::new(),
-            stop_commands: BTreeMap::new(),
+            helpers: BTreeMap::new(),
+            awaited: BTreeSet::new(),
             pending: BTreeSet::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
@@ -154,9 +160,26 @@ impl Shadow {
         self.runs.iter().rev().find(is_live).map(|(id, run)| (*id, run))
     }
 
+    /// No process of ours: watched, never spawned.
+    pub(super) fn is_watch(&self, id: UnitId) -> bool {
+        self.spec(id).is_some_and(|spec| !spec.kind.has_process())
+    }
+
+    /// Something of it lives, or it is watched.
+    pub(super) fn is_present(&self, id: UnitId) -> bool {
+        if !self.is_watch(id) {
+            return self.live_run(id).is_some();
+        }
+        had_run(self.state(id))
+    }
+
     /// The run that a stop command of the unit is working on, whether or not anything of it is left.
     pub(super) fn stop_command(&self, id: UnitId) -> Option<RunId> {
-        self.stop_commands.iter().find(|(_, unit)| **unit == id).map(|(run, _)| *run)
+        let of_unit = |(unit, role): &(UnitId, Role)| match role {
+            Role::StopCommand { run } if *unit == id => Some(*run),
+            Role::StopCommand { .. } | Role::Repair { .. } | Role::Reload { .. } | Role::Lever(_) => None,
+        };
+        self.helpers.values().find_map(of_unit)
     }
 
     fn stage(&self, run: RunId) -> Option<Stage> {
@@ -176,12 +199,14 @@ impl Shadow {
             },
             Event::RunEmptied { run } => self.stage(*run) != Some(Stage::LeaderGone),
             Event::ProbeFinished { probe, .. } => !self.probes.contains_key(probe),
-            Event::StopCommandFinished { run, .. } => !self.stop_commands.contains_key(run),
-            Event::HelperFinished { .. } | Event::EvidenceCaptured { .. } => self.troubles.is_stale(event),
+            Event::HelperFinished { helper, .. } => !self.helpers.contains_key(helper),
+            Event::EvidenceCaptured { .. } => self.troubles.is_stale(event),
+            // What a leader said when it had ended is nobody's word any more.
+            Event::Notified { run, .. } | Event::ReadyShown { run } => {
+                !matches!(self.stage(*run), Some(Stage::Ordered | Stage::Live))
+            }
+            Event::ConnectionArrived { unit } => !self.awaited.contains(unit),
             Event::KeeperConnected(_)
-            | Event::Notified { .. }
-            | Event::ReadyShown { .. }
-            | Event::ConnectionArrived { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -216,7 +241,6 @@ impl Shadow {
                     self.learn_answer(now, unit, index, verdict);
                 }
             }
-            Event::HelperFinished { helper, .. } => self.troubles.helper_finished(*helper),
             Event::EvidenceCaptured { unit, .. } => self.troubles.captured(*unit),
             Event::RequestReceived { request, ask } => {
                 self.pending.insert(*request);
@@ -225,8 +249,8 @@ impl Shadow {
             Event::RequestAbandoned { request } => {
                 self.pending.remove(request);
             }
-            Event::StopCommandFinished { run, .. } => {
-                self.stop_commands.remove(run);
+            Event::HelperFinished { helper, .. } => {
+                self.helpers.remove(helper);
             }
             Event::Notified { .. }
             | Event::ReadyShown { .. }
@@ -429,6 +453,7 @@ impl Shadow {
                 }
                 unit.is_stopped_by_operator &= noted.as_ref().is_some_and(|note| !note.desired.is_up());
                 unit.note = noted;
+                unit.was_pulled = false;
                 unit.last_attempt = None;
                 unit.is_pausing = false;
             }
@@ -439,8 +464,9 @@ impl Shadow {
     pub(super) fn forget_engine(&mut self) {
         self.pending.clear();
         self.probes.clear();
-        self.stop_commands.clear();
         self.troubles.forget_engine();
+        self.helpers.clear();
+        self.awaited.clear();
     }
 
     /// One effect that was carried out.
@@ -460,9 +486,18 @@ impl Shadow {
             Effect::Remember(Note::Boot(_) | Note::Incident(..)) => {}
             Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
-            Effect::RunStopCommand { run, unit, .. } => {
-                self.begin_stop(now, *run);
-                self.stop_commands.insert(*run, *unit);
+            Effect::RunHelper { helper, unit, role, .. } => {
+                self.carry_helper(now, *unit, role);
+                self.helpers.insert(*helper, (*unit, role.clone()));
+            }
+            Effect::CancelHelper { helper } => {
+                self.helpers.remove(helper);
+            }
+            Effect::AwaitConnection { unit } => {
+                self.awaited.insert(*unit);
+            }
+            Effect::ForgetConnection { unit } => {
+                self.awaited.remove(unit);
             }
             Effect::Signal { run, signal, .. } => {
                 if !is_kill_ask {
@@ -474,7 +509,8 @@ impl Shadow {
             }
             Effect::Release { run } => {
                 self.runs.remove(run);
-                self.stop_commands.remove(run); // given up
+                // Its stop command is given up.
+                self.helpers.retain(|_, (_, role)| *role != Role::StopCommand { run: *run });
             }
             Effect::StartProbe { probe, unit, index } => {
                 self.probes.insert(*probe, (*unit, *index));
@@ -486,14 +522,22 @@ impl Shadow {
                 self.pending.remove(request);
                 self.answered.insert(*request);
             }
-            Effect::RunHelper { .. }
-            | Effect::CancelHelper { .. }
-            | Effect::CaptureEvidence { .. }
+            Effect::CaptureEvidence { .. }
             | Effect::Alert { .. }
             | Effect::WatchReadyLine { .. }
-            | Effect::AwaitConnection { .. }
-            | Effect::ForgetConnection { .. }
             | Effect::Exit { .. } => {}
+        }
+    }
+
+    fn carry_helper(&mut self, now: Timestamp, id: UnitId, role: &Role) {
+        match role {
+            Role::StopCommand { run } => self.begin_stop(now, *run),
+            Role::Lever(Lever::Start) => {
+                if let Some(unit) = self.unit_mut(id) {
+                    unit.was_pulled = true;
+                }
+            }
+            Role::Lever(Lever::Stop | Lever::Restart) | Role::Repair { .. } | Role::Reload { .. } => {}
         }
     }
 
@@ -523,9 +567,16 @@ impl Shadow {
             kill_asked: false,
         };
         self.runs.insert(run, fresh);
+        self.awaited.remove(&id);
         self.highest_run = self.highest_run.max(run.0);
+        self.begin_presence(now, id);
+    }
+
+    /// By its spawn, or by the beginning of its watch.
+    fn begin_presence(&mut self, now: Timestamp, id: UnitId) {
         self.polls.begin(id, false);
         if let Some(unit) = self.unit_mut(id) {
+            unit.was_pulled = false;
             unit.is_spared_order = false;
             unit.own_end = None;
             if std::mem::take(&mut unit.comes_from_backoff) {
@@ -540,6 +591,10 @@ impl Shadow {
                 let is_restart = *to == StateName::Stopping
                     && self.shutdown_since.is_none()
                     && !self.is_stopped_by_person(*id);
+                if *to == StateName::Starting && self.is_watch(*id) {
+                    self.begin_presence(now, *id);
+                }
+                let is_lazy = self.spec(*id).is_some_and(|spec| spec.listen.is_lazy);
                 let Some(unit) = self.unit_mut(*id) else { return };
                 unit.state = *to;
                 // A restart that has begun goes on in the shutdown that comes then.
@@ -562,16 +617,13 @@ impl Shadow {
                         unit.last_attempt = None;
                     }
                     StateName::Inactive => {
-                        let had_run = matches!(
-                            from,
-                            StateName::Starting
-                                | StateName::Ready
-                                | StateName::Unhealthy
-                                | StateName::Stopping
-                        );
-                        unit.has_passed |= had_run && unit.own_end == Some(true);
+                        unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
                         unit.comes_from_backoff = false;
                         unit.last_attempt = None;
+                    }
+                    // A lazy unit that ended well is done until somebody connects.
+                    StateName::Waiting if is_lazy => {
+                        unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
                     }
                     StateName::Waiting
                     | StateName::Starting
@@ -608,6 +660,11 @@ impl Shadow {
             }
         }
     }
+}
+
+/// A unit in this state has a run, or is watched.
+fn had_run(state: StateName) -> bool {
+    matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy | StateName::Stopping)
 }
 
 pub(super) fn state_of(noted: &NotedState) -> StateName {

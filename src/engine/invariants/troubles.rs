@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::effect::{Effect, Fact};
 use crate::engine::event::{Event, Handover};
-use crate::engine::id::{HelperId, IncidentId, RunId, UnitId};
+use crate::engine::id::{IncidentId, RunId, UnitId};
 use crate::engine::incident::{CAPTURE_WAIT, Told};
 use crate::engine::invariants::{Auditor, Look};
 use crate::engine::ladder::Step;
@@ -28,7 +28,6 @@ pub(super) struct Troubles {
     kept: BTreeSet<RunId>,
     /// Runs that ended badly, or never began, while their unit was wanted.
     owed: BTreeSet<RunId>,
-    helpers: BTreeSet<HelperId>,
     /// What each channel was told.
     told: BTreeSet<(IncidentId, Option<Box<str>>, Told)>,
 }
@@ -46,7 +45,6 @@ struct Ladder {
 impl Troubles {
     pub(super) fn is_stale(&self, event: &Event) -> bool {
         match event {
-            Event::HelperFinished { helper, .. } => !self.helpers.contains(helper),
             Event::EvidenceCaptured { incident, unit, run, .. } => {
                 self.captures.get(unit) != Some(&(*incident, *run))
             }
@@ -56,7 +54,7 @@ impl Troubles {
             | Event::RunExited { .. }
             | Event::RunEmptied { .. }
             | Event::ProbeFinished { .. }
-            | Event::StopCommandFinished { .. }
+            | Event::HelperFinished { .. }
             | Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
@@ -65,10 +63,6 @@ impl Troubles {
             | Event::ClockStepped
             | Event::DeadlineReached => false,
         }
-    }
-
-    pub(super) fn helper_finished(&mut self, helper: HelperId) {
-        self.helpers.remove(&helper);
     }
 
     pub(super) fn captured(&mut self, unit: UnitId) {
@@ -87,7 +81,6 @@ impl Troubles {
 
     pub(super) fn forget_engine(&mut self) {
         self.captures.clear();
-        self.helpers.clear();
     }
 
     pub(super) fn take_over(&mut self, handover: &Handover, set: &UnitSet) {
@@ -112,12 +105,6 @@ impl Troubles {
                 self.captures.insert(*unit, (*incident, *run));
                 self.kept.extend(*run);
             }
-            Effect::RunHelper { helper, .. } => {
-                self.helpers.insert(*helper);
-            }
-            Effect::CancelHelper { helper } => {
-                self.helpers.remove(helper);
-            }
             Effect::Release { run } => {
                 self.kept.remove(run);
                 self.owed.remove(run);
@@ -125,7 +112,8 @@ impl Troubles {
             Effect::Record(fact) => self.carry_fact(fact),
             Effect::Remember(_)
             | Effect::Spawn { .. }
-            | Effect::RunStopCommand { .. }
+            | Effect::RunHelper { .. }
+            | Effect::CancelHelper { .. }
             | Effect::Signal { .. }
             | Effect::StartProbe { .. }
             | Effect::CancelProbe { .. }
@@ -373,7 +361,8 @@ impl Auditor {
                     | FailureCause::StartTimeout(_)
                     | FailureCause::Unhealthy(_)
                     | FailureCause::CannotProbe(_)
-                    | FailureCause::Watchdog
+                    | FailureCause::ExitedSilent(_)
+                    | FailureCause::Watchdog(_)
                     | FailureCause::Unkillable
                     | FailureCause::RungStopped(_)
                     | FailureCause::StartLimit { .. } => true,

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, StopCommandOutcome};
+use crate::engine::event::{Event, ExitStatus, HelperOutcome, Notice, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
 use crate::sim::keeper::{Row, Stage, pid};
 use crate::sim::world::{Happening, World};
+use crate::unit::spec::Ready;
 
 impl World {
     /// The supervisor dies: what was on its way to it is lost, what the keeper holds is not.
@@ -27,15 +28,21 @@ impl World {
         self.queue.retain(|_, happening| match happening {
             Happening::Deliver(_)
             | Happening::ProbeAnswers(_)
-            | Happening::StopCommandEnds(..)
             | Happening::HelperEnds(..)
             | Happening::Connect => false,
             Happening::Exec(_)
             | Happening::SpawnFails(..)
             | Happening::ScriptedEnd(_)
             | Happening::LeaderEnds(..)
+            | Happening::ShowsReady(_)
+            | Happening::KeepsAlive(_)
             | Happening::RestEnds(_) => true,
         });
+        self.helpers.clear();
+        self.awaited.clear();
+        for row in self.table.rows.values_mut() {
+            row.is_line_watched = false;
+        }
         self.link_free_at = self.now;
     }
 
@@ -47,7 +54,8 @@ impl World {
             return; // with both rings gone there is nobody to adopt
         }
         let mut untold: BTreeMap<RunId, Untold> = BTreeMap::new();
-        let mut stop_commands = Vec::new();
+        let mut helpers = Vec::new();
+        let mut unheard = Vec::new();
         self.queue.retain(|_, happening| match happening {
             Happening::Deliver(Event::RunSpawned { run, .. } | Event::RunFailedToSpawn { run, .. })
             | Happening::Exec(run)
@@ -63,26 +71,47 @@ impl World {
                 untold.entry(*run).or_default();
                 false
             }
-            Happening::StopCommandEnds(run, _) => {
-                stop_commands.push(*run);
+            Happening::HelperEnds(helper, _) => {
+                helpers.push(*helper);
                 false
             }
+            // What was said and not passed on was said to nobody.
+            Happening::Deliver(
+                Event::Notified { run, notice: Notice::Ready } | Event::ReadyShown { run },
+            ) => {
+                unheard.push(*run);
+                false
+            }
+            Happening::Deliver(Event::Notified { .. }) => false,
             Happening::Deliver(_)
             | Happening::ScriptedEnd(_)
             | Happening::LeaderEnds(..)
             | Happening::RestEnds(_)
             | Happening::ProbeAnswers(_)
-            | Happening::HelperEnds(..) // it is told ended all the same
+            | Happening::ShowsReady(_)
+            | Happening::KeepsAlive(_)
             | Happening::Connect => true,
         });
         self.link_free_at = self.now;
+        for run in unheard {
+            let Some(row) = self.table.rows.get_mut(&run) else { continue };
+            if self.set.unit(row.unit).is_some_and(|spec| matches!(spec.ready, Ready::Log(_))) {
+                self.later(Duration::ZERO, Happening::Deliver(Event::ReadyShown { run })); // no keeper told it
+            } else {
+                row.is_ready_shown = false;
+            }
+        }
         for (run, untold) in untold {
             let event = self.table.rows.get_mut(&run).map(|row| as_found(run, row, untold));
             event.into_iter().for_each(|event| self.report_of(run, event));
         }
-        for run in stop_commands {
-            let outcome = StopCommandOutcome::Ended(ExitStatus::Unknown);
-            self.later(Duration::ZERO, Happening::Deliver(Event::StopCommandFinished { run, outcome }));
+        for helper in helpers {
+            if self.helpers.remove(&helper).is_none() {
+                continue; // it was cancelled
+            }
+            let outcome = HelperOutcome::Ended(ExitStatus::Unknown);
+            let event = Event::HelperFinished { helper, outcome, said: "".into() };
+            self.later(Duration::ZERO, Happening::Deliver(event));
         }
     }
 }

@@ -2,16 +2,17 @@
 //! happens back as events. Keeps the truth beside the engine's view of it.
 
 mod process;
+mod told;
 mod listener;
 mod loss;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::effect::Effect;
-use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure, StopCommandOutcome};
+use crate::engine::effect::{Effect, Role};
+use crate::engine::event::{Event, ExitStatus, HelperOutcome, Notice, SpawnFailure};
 use crate::engine::id::{HelperId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::invariants::{Auditor, Violation};
 use crate::engine::time::{Now, Timestamp, WallTime, nanos};
@@ -52,7 +53,13 @@ pub struct World {
     armed_crash: Option<(u16, Duration)>,
     next_request: u64,
     probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
-    helpers: BTreeMap<HelperId, UnitId>,
+    helpers: BTreeMap<HelperId, (UnitId, Role)>,
+    /// What is only watched and runs, since when.
+    outside: BTreeMap<UnitId, Timestamp>,
+    /// Lazy units whose sockets the supervisor watches.
+    awaited: BTreeSet<UnitId>,
+    /// Connections that wait in the socket of a unit that nobody watches.
+    knocking: BTreeSet<UnitId>,
     flaps: BTreeMap<UnitId, u64>,
     old_exits: BTreeMap<UnitId, Event>,
     old_spawns: BTreeMap<UnitId, Event>,
@@ -76,8 +83,10 @@ enum Happening {
     LeaderEnds(RunId, ExitStatus),
     RestEnds(RunId),
     ProbeAnswers(ProbeRunId),
-    StopCommandEnds(RunId, StopCommandOutcome),
     HelperEnds(HelperId, HelperOutcome),
+    /// If its script still says so.
+    ShowsReady(RunId),
+    KeepsAlive(RunId),
     Connect,
 }
 
@@ -109,6 +118,9 @@ impl World {
             next_request: 1,
             probes: BTreeMap::new(),
             helpers: BTreeMap::new(),
+            outside: BTreeMap::new(),
+            awaited: BTreeSet::new(),
+            knocking: BTreeSet::new(),
             flaps: BTreeMap::new(),
             old_exits: BTreeMap::new(),
             old_spawns: BTreeMap::new(),
@@ -159,15 +171,19 @@ impl World {
     /// Nothing is left to happen by itself but probes.
     pub fn is_at_rest(&self) -> bool {
         let is_probe = |happening: &Happening| match happening {
-            Happening::ProbeAnswers(_) | Happening::Deliver(Event::ProbeFinished { .. }) => true,
+            Happening::ProbeAnswers(_)
+            | Happening::KeepsAlive(_)
+            | Happening::Deliver(
+                Event::ProbeFinished { .. } | Event::Notified { notice: Notice::Watchdog, .. },
+            ) => true,
             Happening::Deliver(_)
             | Happening::Exec(_)
             | Happening::SpawnFails(..)
             | Happening::ScriptedEnd(_)
             | Happening::LeaderEnds(..)
             | Happening::RestEnds(_)
-            | Happening::StopCommandEnds(..)
             | Happening::HelperEnds(..)
+            | Happening::ShowsReady(_)
             | Happening::Connect => false,
         };
         let has_timers = self.engine.as_ref().is_some_and(|engine| !timers_of(engine).is_empty());
@@ -291,10 +307,58 @@ impl World {
             Command::LateProbe { unit } => {
                 self.again(|world, unit| world.old_probes.get(&unit).cloned(), unit);
             }
+            Command::LateReady { .. }
+            | Command::Says { .. }
+            | Command::Shows { .. }
+            | Command::Connect { .. } => self.apply_told(command),
             Command::LinkTakes(delay) => self.link_takes = *delay,
             Command::WakesLate(delay) => self.wakes_late = *delay,
             Command::CancelledProbesAnswer(on) => self.cancelled_probes_answer = *on,
             Command::Wake => self.later(Duration::ZERO, Happening::Deliver(Event::DeadlineReached)),
+        }
+    }
+
+    /// What runs say, and who comes from outside.
+    fn apply_told(&mut self, command: &Command) {
+        match command {
+            Command::LateReady { unit } => self.again(
+                |world, unit| {
+                    let Some(Event::RunExited { run, .. }) = world.old_exits.get(&unit) else { return None };
+                    Some(Event::Notified { run: *run, notice: Notice::Ready })
+                },
+                unit,
+            ),
+            Command::Says { unit, notice } => {
+                if let Some(unit) = self.find(unit) {
+                    self.say(unit, notice);
+                }
+            }
+            Command::Shows { unit } => {
+                if let Some(run) = self.find(unit).and_then(|unit| self.table.live_run(unit)) {
+                    self.show_ready(run);
+                }
+            }
+            Command::Connect { unit } => {
+                if let Some(unit) = self.find(unit) {
+                    self.connect_to(unit);
+                }
+            }
+            Command::Boot
+            | Command::Ask(_)
+            | Command::HangUp
+            | Command::Exit { .. }
+            | Command::Empty { .. }
+            | Command::Behave { .. }
+            | Command::Clock { .. }
+            | Command::Crash { .. }
+            | Command::CrashKeeper
+            | Command::LateExit { .. }
+            | Command::LateProbe { .. }
+            | Command::LateSpawn { .. }
+            | Command::LinkTakes(_)
+            | Command::WakesLate(_)
+            | Command::CancelledProbesAnswer(_)
+            | Command::Wake => {}
         }
     }
 
@@ -320,8 +384,12 @@ impl World {
                 script.ends = Some((Duration::ZERO, ExitStatus::Code(0)));
             }
         }
+        if let Trait::Outside(is_up) = what {
+            self.set_outside(unit, *is_up);
+        }
         let Some(run) = self.table.live_run(unit) else { return };
         self.plan_end(run);
+        self.plan_signs(run);
         let script = self.script(unit);
         let held = self.table.rows.get_mut(&run).filter(|_| !script.is_unkillable);
         if let Some(scope) = held.and_then(|row| row.held_kill.take()) {
@@ -364,13 +432,9 @@ impl World {
             Happening::LeaderEnds(run, exit) => self.leader_ends(run, exit),
             Happening::RestEnds(run) => self.rest_ends(run),
             Happening::ProbeAnswers(probe) => self.probe_answers(probe),
-            Happening::StopCommandEnds(run, outcome) => {
-                if outcome == StopCommandOutcome::Ended(ExitStatus::Code(0)) {
-                    self.leader_ends(run, ExitStatus::Code(0));
-                }
-                self.later(Duration::ZERO, Happening::Deliver(Event::StopCommandFinished { run, outcome }));
-            }
             Happening::HelperEnds(helper, outcome) => self.helper_ends(helper, outcome),
+            Happening::ShowsReady(run) => self.shows_ready_by_script(run),
+            Happening::KeepsAlive(run) => self.keep_alive(run),
             Happening::Connect => self.connect(),
         }
     }
@@ -392,7 +456,6 @@ impl World {
             | Event::ProbeFinished { .. } // kept when it is answered
             | Event::RunFailedToSpawn { .. }
             | Event::RunEmptied { .. }
-            | Event::StopCommandFinished { .. }
             | Event::HelperFinished { .. }
             | Event::EvidenceCaptured { .. }
             | Event::Notified { .. }
@@ -456,19 +519,22 @@ impl World {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Remember(note) => self.table.remember(&self.set, note),
-            Effect::Record(_)
-            | Effect::Reply { .. }
-            | Effect::Alert { .. }
-            | Effect::WatchReadyLine { .. }
-            | Effect::AwaitConnection { .. }
-            | Effect::ForgetConnection { .. } => {}
-            Effect::RunHelper { helper, unit, role: _, timeout } => self.run_helper(helper, unit, timeout),
+            Effect::Record(_) | Effect::Reply { .. } | Effect::Alert { .. } => {}
+            Effect::CaptureEvidence { incident, unit, run, .. } => self.capture(incident, unit, run),
+            Effect::RunHelper { helper, unit, role, timeout } => self.run_helper(helper, unit, role, timeout),
             Effect::CancelHelper { helper } => {
                 self.helpers.remove(&helper);
             }
-            Effect::CaptureEvidence { incident, unit, run, .. } => self.capture(incident, unit, run),
-            Effect::Spawn { run, unit, ordinal } => self.spawn(run, unit, ordinal),
-            Effect::RunStopCommand { run, unit, timeout } => self.run_stop_command(run, unit, timeout),
+            Effect::WatchReadyLine { run, .. } => self.watch_ready_line(run),
+            Effect::AwaitConnection { unit } => self.await_connection(unit),
+            Effect::ForgetConnection { unit } => {
+                self.awaited.remove(&unit);
+            }
+            Effect::Spawn { run, unit, ordinal } => {
+                self.awaited.remove(&unit);
+                self.knocking.remove(&unit);
+                self.spawn(run, unit, ordinal);
+            }
             Effect::Signal { run, signal, scope } => self.signal(run, signal, scope),
             Effect::Release { run } => {
                 if self.table.rows.get(&run).is_some_and(|row| !row.is_over()) {

@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use crate::engine::effect::SignalScope;
-use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnStep, StopCommandOutcome, Verdict};
-use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RunId, UnitId};
+use crate::engine::event::{Event, ExitStatus, SpawnStep, Verdict};
+use crate::engine::id::{IncidentId, ProbeRunId, RunId, UnitId};
+use crate::engine::time::Timestamp;
 use crate::sim::actor::{
-    Evidence, EvidenceScript, Healing, ProbeAnswer, RepairScript, SPAWN_TIMEOUT, SpawnOutcome,
-    StopCommandScript, Trait, spawn_failure,
+    Evidence, EvidenceScript, Healing, ProbeAnswer, SPAWN_TIMEOUT, SpawnOutcome, Trait, spawn_failure,
 };
 use crate::sim::keeper::{Row, Stage, pid};
 use crate::sim::world::{Happening, World};
 use crate::unit::spec::recover::{Reload, Rung};
-use crate::unit::spec::{SignalNumber, UnitSpec};
+use crate::unit::spec::{SignalNumber, UnitKind, UnitSpec};
 
 impl World {
     pub(super) fn spawn(&mut self, run: RunId, unit: UnitId, ordinal: u32) {
@@ -28,6 +28,8 @@ impl World {
             leftover: None,
             early_signals: Vec::new(),
             held_kill: None,
+            is_ready_shown: false,
+            is_line_watched: false,
             is_released: false,
         };
         self.table.rows.insert(run, row);
@@ -52,6 +54,8 @@ impl World {
         let early = std::mem::take(&mut row.early_signals);
         self.report_of(run, Event::RunSpawned { run, pid: pid(run) });
         self.plan_end(run);
+        self.plan_signs(run);
+        self.plan_keep_alive(run);
         for (signal, scope) in early {
             self.signal(run, signal, scope);
         }
@@ -152,7 +156,16 @@ impl World {
     fn verdict(&mut self, unit: UnitId, index: u16) -> Verdict {
         let script = self.script(unit);
         let answer = script.answer_of(index);
-        let exec_at = self.table.live_run(unit).and_then(|run| self.table.rows.get(&run)?.exec_at());
+        let kind = self.set.unit(unit).map(|spec| spec.kind);
+        let exec_at = match kind {
+            Some(UnitKind::Service | UnitKind::Task) | None => {
+                self.table.live_run(unit).and_then(|run| self.table.rows.get(&run)?.exec_at())
+            }
+            Some(UnitKind::External) => self.outside.get(&unit).copied(),
+            Some(UnitKind::Gate) => Some(Timestamp(0)),
+        };
+        let wrong =
+            if kind == Some(UnitKind::Gate) { "guard.level == 'ok': it is 'high'" } else { "wrong answer" };
         let timeout = self.set.unit(unit).and_then(|unit| Some(unit.health.get(usize::from(index))?.timeout));
         if answer == ProbeAnswer::Hang || timeout.is_some_and(|timeout| script.probe_takes >= timeout) {
             return Verdict::Fail("no answer in time".into());
@@ -162,67 +175,19 @@ impl World {
         }
         match answer {
             ProbeAnswer::Pass | ProbeAnswer::Hang => Verdict::Pass("ok".into()),
-            ProbeAnswer::Fail => Verdict::Fail("wrong answer".into()),
+            ProbeAnswer::Fail => Verdict::Fail(wrong.into()),
             ProbeAnswer::Error => Verdict::Error("too many open files".into()),
             ProbeAnswer::Flap { fail, pass } => {
                 let turn = self.flaps.entry(unit).or_default();
                 let round = u64::from(fail).saturating_add(u64::from(pass));
                 let at = turn.checked_rem(round).unwrap_or(0);
                 *turn = turn.saturating_add(1);
-                if at < u64::from(fail) {
-                    Verdict::Fail("wrong answer".into())
-                } else {
-                    Verdict::Pass("ok".into())
-                }
+                if at < u64::from(fail) { Verdict::Fail(wrong.into()) } else { Verdict::Pass("ok".into()) }
             }
         }
     }
 
-    pub(super) fn run_stop_command(&mut self, run: RunId, unit: UnitId, timeout: Duration) {
-        if !self.table.rows.contains_key(&run) {
-            self.violate(6, format!("stop command for run {}, which the keeper does not know", run.0));
-        }
-        let command = self.script(unit).stop_command;
-        let (takes, outcome) = match command.outcome {
-            StopCommandScript::NotStarted => (Duration::ZERO, StopCommandOutcome::NotStarted),
-            StopCommandScript::Hangs => (timeout, StopCommandOutcome::TimedOut),
-            StopCommandScript::Works | StopCommandScript::Fails if command.takes >= timeout => {
-                (timeout, StopCommandOutcome::TimedOut)
-            }
-            StopCommandScript::Works => (command.takes, StopCommandOutcome::Ended(ExitStatus::Code(0))),
-            StopCommandScript::Fails => (command.takes, StopCommandOutcome::Ended(ExitStatus::Code(1))),
-        };
-        self.later(takes, Happening::StopCommandEnds(run, outcome));
-    }
-
-    /// A rung's repair program or reload command.
-    pub(super) fn run_helper(&mut self, helper: HelperId, unit: UnitId, timeout: Duration) {
-        let repair = self.script(unit).repair;
-        let (takes, outcome) = match repair.outcome {
-            RepairScript::NotStarted => (Duration::ZERO, HelperOutcome::NotStarted),
-            RepairScript::Hangs => (timeout, HelperOutcome::TimedOut),
-            RepairScript::Ends(_) | RepairScript::Fails if repair.takes >= timeout => {
-                (timeout, HelperOutcome::TimedOut)
-            }
-            RepairScript::Ends(_) => (repair.takes, HelperOutcome::Ended(ExitStatus::Code(0))),
-            RepairScript::Fails => (repair.takes, HelperOutcome::Ended(ExitStatus::Code(1))),
-        };
-        self.helpers.insert(helper, unit);
-        self.later(takes, Happening::HelperEnds(helper, outcome));
-    }
-
-    pub(super) fn helper_ends(&mut self, helper: HelperId, outcome: HelperOutcome) {
-        let Some(unit) = self.helpers.remove(&helper) else { return };
-        if outcome == HelperOutcome::Ended(ExitStatus::Code(0))
-            && let RepairScript::Ends(healing) = self.script(unit).repair.outcome
-        {
-            self.heal(unit, healing);
-        }
-        let event = Event::HelperFinished { helper, outcome, said: "".into() };
-        self.later(Duration::ZERO, Happening::Deliver(event));
-    }
-
-    fn heal(&mut self, unit: UnitId, healing: Healing) {
+    pub(super) fn heal(&mut self, unit: UnitId, healing: Healing) {
         match healing {
             Healing::Heals => self.behave(unit, &Trait::Probe(ProbeAnswer::Pass)),
             Healing::DoesNotHelp => {}

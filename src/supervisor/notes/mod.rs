@@ -170,17 +170,18 @@ mod tests {
             FailureCause::StartTimeout("wrong answer".into()),
             FailureCause::Unhealthy("connection refused".into()),
             FailureCause::CannotProbe("too many open files".into()),
-            FailureCause::Watchdog,
+            FailureCause::Watchdog("silent".into()),
+            FailureCause::ExitedSilent(ExitStatus::Code(0)),
             FailureCause::Unkillable,
-            FailureCause::RungStopped(Box::new(FailureCause::Watchdog)),
-            FailureCause::StartLimit { starts: 5, last: Box::new(FailureCause::Watchdog) },
+            FailureCause::RungStopped(Box::new(FailureCause::Watchdog("silent".into()))),
+            FailureCause::StartLimit { starts: 5, last: Box::new(FailureCause::Watchdog("silent".into())) },
         ];
         let mut lives = vec![
             NotedState::Inactive,
             NotedState::Starting,
             NotedState::Ready,
             NotedState::Unhealthy,
-            NotedState::Backoff { after: FailureCause::Watchdog, until: Timestamp(5) },
+            NotedState::Backoff { after: FailureCause::Watchdog("silent".into()), until: Timestamp(5) },
             NotedState::Completed,
         ];
         for stage in (0..=u8::MAX).filter_map(stage_of) {

@@ -333,9 +333,10 @@ impl<'a> Reader<'a> {
             },
             6 => FailureCause::StartTimeout(self.text()?),
             7 => FailureCause::CannotProbe(self.text()?),
-            8 => FailureCause::Watchdog,
             9 => FailureCause::Unkillable,
             10 => FailureCause::RungStopped(Box::new(self.cause(depth.checked_sub(1)?)?)),
+            11 => FailureCause::ExitedSilent(self.exit()?),
+            12 => FailureCause::Watchdog(self.text()?),
             _ => return None,
         })
     }

@@ -149,6 +149,10 @@ impl Writer {
                 self.u8(1);
                 self.exit(*exit);
             }
+            FailureCause::ExitedSilent(exit) => {
+                self.u8(11);
+                self.exit(*exit);
+            }
             FailureCause::Exited(exit) => {
                 self.u8(2);
                 self.exit(*exit);
@@ -170,7 +174,10 @@ impl Writer {
                 self.u8(7);
                 self.text(why);
             }
-            FailureCause::Watchdog => self.u8(8),
+            FailureCause::Watchdog(why) => {
+                self.u8(12);
+                self.text(why);
+            }
             FailureCause::Unkillable => self.u8(9),
             FailureCause::RungStopped(last) => {
                 self.u8(10);

@@ -294,6 +294,7 @@ pub struct SignalNumber(pub u8);
 impl SignalNumber {
     pub const HUP: Self = Self(1);
     pub const INT: Self = Self(2);
+    pub const ABRT: Self = Self(6);
     pub const KILL: Self = Self(9);
     pub const PIPE: Self = Self(13);
     pub const TERM: Self = Self(15);
