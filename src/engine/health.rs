@@ -4,6 +4,7 @@ use crate::engine::Engine;
 use crate::engine::effect::{Effect, Fact};
 use crate::engine::event::Verdict;
 use crate::engine::id::{ProbeRunId, UnitId};
+use crate::engine::ladder::Step;
 use crate::engine::policy;
 use crate::engine::ready::{Readiness, Sign};
 use crate::engine::state::{FailureCause, Health, UnitState};
@@ -248,12 +249,33 @@ impl Engine {
         } else {
             interval
         };
+        let gap = self.settling_gap(id).map_or(gap, |soon| gap.min(soon));
         // Never in this very step: an interval is at least a millisecond from now, however slow the answer was.
         let due = track.started_at.after(gap).max(self.now.mono.after(Duration::from_millis(1)));
         if let Some(track) = self.units[id].probes.get_mut(usize::from(index)) {
             track.due = Some(due);
         }
         self.timers.set(Some(id), Timer::ProbeDue(index), due);
+    }
+
+    /// Whether a rung has helped must be seen within its time, however seldom the probes ask otherwise.
+    fn settling_gap(&self, id: UnitId) -> Option<Duration> {
+        let is_settling = self.share(id).is_some_and(|share| matches!(share.step, Step::Settling { .. }));
+        is_settling.then(|| self.spec(id).recover.settle.checked_div(5).unwrap_or(FIRST_RETRY))
+    }
+
+    /// Probes that wait for their turn come sooner.
+    pub(crate) fn ask_soon(&mut self, id: UnitId) {
+        let Some(gap) = self.settling_gap(id) else { return };
+        let soon = self.now.mono.after(gap.max(Duration::from_millis(1)));
+        for index in 0..u16::try_from(self.units[id].probes.len()).unwrap_or(u16::MAX) {
+            if self.timers.at(Some(id), Timer::ProbeDue(index)).is_some_and(|due| due > soon) {
+                if let Some(track) = self.units[id].probes.get_mut(usize::from(index)) {
+                    track.due = Some(soon);
+                }
+                self.timers.set(Some(id), Timer::ProbeDue(index), soon);
+            }
+        }
     }
 
     /// Sums the probes up; the state follows only through the table.

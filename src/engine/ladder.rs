@@ -220,6 +220,7 @@ impl Engine {
         let until = self.now.mono.after(self.spec(id).recover.settle);
         self.set_step(id, Step::Settling { until, said: said.into() });
         self.timers.set(Some(id), Timer::RungSettle, until);
+        self.ask_soon(id);
     }
 
     pub(crate) fn on_rung_settled(&mut self, id: UnitId) {

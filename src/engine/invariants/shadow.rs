@@ -58,6 +58,8 @@ pub(super) struct Unit {
     /// Its backoff is the pause of a full window, after which everything starts over.
     pub(super) is_pausing: bool,
     pub(super) note: Option<UnitNote>,
+    /// When its present run, or the watch of it, began.
+    began: Timestamp,
     /// The lever that starts it was pulled in this start.
     pub(super) was_pulled: bool,
 }
@@ -99,6 +101,7 @@ impl Shadow {
             last_attempt: None,
             is_pausing: false,
             note: None,
+            began: Timestamp::default(),
             was_pulled: false,
         };
         let mut dependents: Vec<Vec<(UnitId, Dependency)>> = set.units.iter().map(|_| Vec::new()).collect();
@@ -281,11 +284,11 @@ impl Shadow {
     }
 
     fn learn_answer(&mut self, now: Timestamp, unit: UnitId, index: u16, verdict: &Verdict) {
-        let ordered_at = self.live_run(unit).map(|(_, run)| run.ordered_at);
+        let began = self.unit(unit).map(|unit| unit.began);
         let set = Arc::clone(&self.set);
         let spec = set.unit(unit).and_then(|spec| spec.health.get(usize::from(index)));
-        if let Some((spec, ordered_at)) = spec.zip(ordered_at) {
-            self.polls.learn(now, ordered_at, (unit, index), spec, verdict);
+        if let Some((spec, began)) = spec.zip(began) {
+            self.polls.learn(now, began, (unit, index), spec, verdict);
         }
     }
 
@@ -423,6 +426,9 @@ impl Shadow {
                 kill_asked: known.is_some_and(|run| run.kill_asked),
             };
             self.runs.insert(handed.run, run);
+            if let Some(unit) = self.unit_mut(unit) {
+                unit.began = handed.spawned_at;
+            }
             self.highest_run = self.highest_run.max(handed.run.0);
         }
         self.open_phases = handover.notes.boot.as_ref().map_or(0, |boot| boot.open_phases);
@@ -576,6 +582,7 @@ impl Shadow {
     fn begin_presence(&mut self, now: Timestamp, id: UnitId) {
         self.polls.begin(id, false);
         if let Some(unit) = self.unit_mut(id) {
+            unit.began = now;
             unit.was_pulled = false;
             unit.is_spared_order = false;
             unit.own_end = None;
