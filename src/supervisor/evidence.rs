@@ -358,10 +358,12 @@ fn failure_of(cause: &FailureCause) -> Failure {
             errno: (spawn.errno != 0).then_some(spawn.errno),
             ..failure(FailureKind::NotStarted)
         },
-        FailureCause::ExitedEarly(_) | FailureCause::Exited(_) => failure(FailureKind::Exited),
+        FailureCause::ExitedEarly(_) | FailureCause::ExitedSilent(_) | FailureCause::Exited(_) => {
+            failure(FailureKind::Exited)
+        }
         FailureCause::StartTimeout(_) => failure(FailureKind::StartTimeout),
         FailureCause::Unhealthy(_) => failure(FailureKind::Unhealthy),
-        FailureCause::Watchdog => failure(FailureKind::Watchdog),
+        FailureCause::Watchdog(_) => failure(FailureKind::Watchdog),
         FailureCause::CannotProbe(_) | FailureCause::Unkillable => failure(FailureKind::Other),
         FailureCause::RungStopped(last) | FailureCause::StartLimit { last, .. } => {
             Failure { said: cause.to_string(), ..failure_of(last) }
@@ -383,7 +385,6 @@ fn step_words(step: SpawnStep) -> String {
         | SpawnStep::Listen
         | SpawnStep::OomScore
         | SpawnStep::Descriptors
-        | SpawnStep::Listen
         | SpawnStep::Exec
         | SpawnStep::Timeout => step.to_string(),
     }
