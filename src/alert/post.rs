@@ -1,7 +1,6 @@
 //! One request to the outside: a client that trusts no proxy, follows nothing, and hangs nobody.
 
 use std::error::Error;
-use std::io;
 use std::net::ToSocketAddrs as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,8 +119,7 @@ impl Resolve for Names {
         let threads = self.0.clone();
         Box::pin(async move {
             let name = name.as_str().to_owned();
-            let asked = threads.ask(LIMIT, move || (name.as_str(), 0).to_socket_addrs()).await;
-            let addresses = asked.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
+            let addresses = threads.ask_io(LIMIT, move || (name.as_str(), 0).to_socket_addrs()).await?;
             Ok(Box::new(addresses) as Addrs)
         })
     }

@@ -5,12 +5,13 @@
 //! outbox/undeliverable/001795172401017.json    the last hundred that nobody took
 //! ```
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::alert::message::Message;
+use crate::aside::files::{entries, if_there, make_private, replace};
 
 /// Every call waits for the disk: for a thread.
 #[derive(Clone, Debug)]
@@ -35,8 +36,7 @@ impl Spool {
     }
 
     pub(super) fn read(&self) -> io::Result<Left> {
-        let mut numbers = numbers_in(&self.dir)?;
-        numbers.sort_unstable();
+        let numbers = numbers_in(&self.dir)?;
         let undeliverable = numbers_in(&self.dir.join(UNDELIVERABLE))?;
         let last = numbers.iter().chain(&undeliverable).copied().max().unwrap_or(0);
         let mut left = Left { last, ..Left::default() };
@@ -53,39 +53,21 @@ impl Spool {
 
     /// Whole or not at all.
     pub(super) fn save(&self, message: &Message) -> io::Result<()> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
-        let path = self.path_of(message.number);
-        let temporary = path.with_extension("new");
-        let written = (|| {
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&serde_json::to_vec(message)?)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)
-        })();
-        // What found no room shall not take up the little there is.
-        written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-        File::open(&self.dir)?.sync_all()
+        make_private(&self.dir)?;
+        replace(&self.path_of(message.number), &serde_json::to_vec(message)?)
     }
 
     /// One that was never saved is no trouble.
     pub(super) fn remove(&self, number: u64) -> io::Result<()> {
-        match fs::remove_file(self.path_of(number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        }
+        if_there(fs::remove_file(self.path_of(number))).map(drop)
     }
 
     /// Keeps it for people to find.
     pub(super) fn give_up(&self, number: u64) -> io::Result<()> {
         let dir = self.dir.join(UNDELIVERABLE);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
-        match fs::rename(self.path_of(number), dir.join(name_of(number))) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
-        let mut numbers = numbers_in(&dir)?;
-        numbers.sort_unstable();
+        make_private(&dir)?;
+        if_there(fs::rename(self.path_of(number), dir.join(name_of(number))))?;
+        let numbers = numbers_in(&dir)?;
         let many = numbers.len().saturating_sub(MOST_UNDELIVERABLE);
         for number in numbers.into_iter().take(many) {
             fs::remove_file(dir.join(name_of(number)))?;
@@ -102,15 +84,13 @@ fn name_of(number: u64) -> String {
     format!("{number:015}.json")
 }
 
+/// The lowest first.
 fn numbers_in(dir: &Path) -> io::Result<Vec<u64>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let names = entries.map(|entry| entry.map(|entry| entry.file_name()));
-    let names: Vec<_> = names.collect::<io::Result<_>>()?;
-    Ok(names.iter().filter_map(|name| name.to_str()?.strip_suffix(".json")?.parse().ok()).collect())
+    let number = |name: &OsStr| name.to_str()?.strip_suffix(".json")?.parse().ok();
+    let found = entries(dir)?.into_iter().filter_map(|entry| number(&entry.file_name()));
+    let mut numbers: Vec<u64> = found.collect();
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 const UNDELIVERABLE: &str = "undeliverable";

@@ -1,10 +1,15 @@
 //! Threads for what may hang: a resolver, a dead file server, somebody's /proc. Each kind of question has
-//! its own few, so that one that hangs holds up no other kind.
+//! its own few, so that one that hangs holds up no other kind. Beside them, what those who wait there share:
+//! whole files, and a clock for deadlines.
+
+pub mod files;
+pub mod logs;
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::Semaphore;
 
 /// At most so many threads at once; none lives at rest. Cheap to clone, the bound is shared.
@@ -40,6 +45,18 @@ impl Threads {
         tokio::time::timeout(limit, asked).await.ok()?
     }
 
+    /// The same for what may fail by itself.
+    ///
+    /// # Errors
+    /// Those of the question; `TimedOut` when there is no answer within `limit`.
+    pub async fn ask_io<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        question: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        self.ask(limit, question).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Begins work that takes as long as it takes.
     ///
     /// # Errors
@@ -55,6 +72,21 @@ impl Threads {
         // Its end is told by what it was asked for.
         builder.spawn(work).map(drop)
     }
+}
+
+/// Counts suspend, and never steps.
+pub fn since_boot() -> Duration {
+    read(ClockId::Boottime)
+}
+
+/// Milliseconds since 1970.
+pub fn wall_millis() -> u64 {
+    u64::try_from(read(ClockId::Realtime).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn read(clock: ClockId) -> Duration {
+    let now = clock_gettime(clock);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 const STACK_BYTES: usize = 128 * 1024;

@@ -2,7 +2,7 @@
 //! well; who wrote the facts is not trusted at all. So a text is bounded before it is parsed, work and memory
 //! are bounded while it runs, and it runs on a thread of its own with a stack that its bounds cannot exhaust.
 
-pub(crate) mod scan;
+pub(crate) mod parts;
 pub(crate) mod program;
 pub(crate) mod words;
 
@@ -18,8 +18,6 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::expr::program::{Allowance, Program};
 use crate::unit::spec::probe::Expression;
-
-pub use scan::{DEEPEST, MOST_BYTES, MOST_OPERATORS};
 
 /// The names that an expression may use, with their values.
 pub type Facts = Map<String, Json>;
@@ -57,16 +55,22 @@ impl fmt::Display for Miss {
 #[derive(Clone, Debug)]
 pub struct Evaluator {
     free: Arc<Semaphore>,
+    most_turns: u64,
     compiled: Arc<Mutex<BTreeMap<Box<str>, Arc<Program>>>>,
 }
 
 impl Default for Evaluator {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(AT_ONCE)), compiled: Arc::default() }
+        Self::new(MOST_TURNS)
     }
 }
 
 impl Evaluator {
+    /// `most_turns`: of all loops of one evaluation together.
+    fn new(most_turns: u64) -> Self {
+        Self { free: Arc::new(Semaphore::new(AT_ONCE)), most_turns, compiled: Arc::default() }
+    }
+
     /// Whether `expression` holds over the facts that `facts` gives, on the thread. What does not end within
     /// `limit` is told to stop and no longer waited for.
     ///
@@ -98,9 +102,10 @@ impl Evaluator {
         let permit = permit.map_err(|closed| Miss::NotAsked(closed.to_string()))?;
         let (answer, answered) = oneshot::channel();
         let given_up = GivenUp::default();
-        let (flag, compiled) = (Arc::clone(&given_up.0), Arc::clone(&self.compiled));
+        let allowance = Allowance::new(self.most_turns, Arc::clone(&given_up.0));
+        let compiled = Arc::clone(&self.compiled);
         let work = move || {
-            let said = evaluate(&compiled, &source, flag, facts);
+            let said = evaluate(&compiled, &source, &allowance, facts);
             drop(permit);
             // Nobody waits any more for what was given up.
             drop(answer.send(said));
@@ -127,7 +132,7 @@ impl Drop for GivenUp {
 fn evaluate(
     compiled: &Mutex<BTreeMap<Box<str>, Arc<Program>>>,
     source: &str,
-    given_up: Arc<AtomicBool>,
+    allowance: &Allowance,
     facts: impl FnOnce() -> Result<Facts, Miss>,
 ) -> Result<(), Miss> {
     let known = compiled.lock().unwrap_or_else(PoisonError::into_inner).get(source).cloned();
@@ -135,7 +140,7 @@ fn evaluate(
         Some(program) => program,
         None => {
             let program = Arc::new(Program::compile(source).map_err(|why| {
-                Miss::NotAsked(format!("the expression {} cannot be read: {why}", scan::one_line(source)))
+                Miss::NotAsked(format!("the expression {} cannot be read: {why}", parts::one_line(source)))
             })?);
             let mut compiled = compiled.lock().unwrap_or_else(PoisonError::into_inner);
             if compiled.len() >= MOST_COMPILED {
@@ -145,15 +150,14 @@ fn evaluate(
             program
         }
     };
-    program.holds(facts()?, &Allowance::new(given_up))
+    program.holds(facts()?, allowance)
 }
 
-/// Checks that `source` is within its bounds and can be read.
-///
-/// # Errors
-/// What is wrong with it, in words.
-pub fn compile(source: &str) -> Result<(), String> {
-    Program::compile(source).map(drop)
+/// Whether `expression` uses the fact of this name.
+pub fn speaks_of(expression: &Expression, name: &str) -> bool {
+    // Where the word does not even stand, nothing has to be read for it.
+    expression.0.contains(name)
+        && Program::compile(&expression.0).is_ok_and(|program| program.speaks_of(name))
 }
 
 /// The paths whose disks `expression` asks for by `disk("/path")`, so that who gives the facts knows them:
@@ -162,9 +166,12 @@ pub fn disks(expression: &Expression) -> Vec<String> {
     Program::compile(&expression.0).map(|program| program.texts_given_to("disk")).unwrap_or_default()
 }
 
+/// Twice over the longest list that a body of 1 MiB can hold.
+const MOST_TURNS: u64 = 1_000_000;
 /// More at once would only share the same processors.
 const AT_ONCE: usize = 4;
-/// Virtual; only what is touched is taken.
+/// Evaluating recurses where the parser does not: the deepest expression that is read was measured to need
+/// less than 4 MiB in a debug build, twice what a thread has. Virtual; only what is touched is taken.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 /// Far more than the expressions of a large set.
 const MOST_COMPILED: usize = 1024;

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::objects::{Key, Map as CelMap};
-use cel::parser::Parser;
 use cel::{Context, ExecutionError, Value};
 use serde_json::Value as Json;
 
+use crate::expr::parts::{conjuncts, one_line};
 use crate::expr::words::{found, in_words, short};
-use crate::expr::{Facts, Miss, scan};
+use crate::expr::{Facts, Miss};
+use crate::unit::expression;
 
 /// What one evaluation may still spend.
 #[derive(Clone, Debug)]
@@ -24,10 +25,10 @@ pub(crate) struct Allowance {
 }
 
 impl Allowance {
-    pub(crate) fn new(given_up: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(turns: u64, given_up: Arc<AtomicBool>) -> Self {
         Self {
             given_up,
-            turns: Arc::new(AtomicU64::new(MOST_TURNS)),
+            turns: Arc::new(AtomicU64::new(turns)),
             bytes: Arc::new(AtomicU64::new(MOST_BYTES_BUILT)),
         }
     }
@@ -85,11 +86,10 @@ impl Program {
     /// # Errors
     /// What is wrong with the text, in words.
     pub(crate) fn compile(source: &str) -> Result<Self, String> {
-        scan::check(source)?;
         // The whole first: its parts alone may be sound where it is not.
         parse(source)?;
         let part = |text: &str| Ok((text.to_owned(), parse(text)?));
-        Ok(Self { parts: scan::conjuncts(source).into_iter().map(part).collect::<Result<_, String>>()? })
+        Ok(Self { parts: conjuncts(source).into_iter().map(part).collect::<Result<_, String>>()? })
     }
 
     /// True when every part is; a false part outweighs one that has no value, as `&&` has it.
@@ -102,7 +102,7 @@ impl Program {
                 let why = "the expression was given up: it works through more than it may";
                 return Err(Miss::Runaway(why.to_owned()));
             }
-            let part_text = || scan::one_line(text);
+            let part_text = || one_line(text);
             match value {
                 Ok(Value::Bool(true)) => {}
                 Ok(Value::Bool(false)) => {
@@ -120,6 +120,16 @@ impl Program {
             }
         }
         mistake.map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn speaks_of(&self, name: &str) -> bool {
+        let mut is_found = false;
+        for (_, part) in &self.parts {
+            walk(part, &mut |expression| {
+                is_found |= matches!(&expression.expr, Expr::Ident(ident) if ident == name);
+            });
+        }
+        is_found
     }
 
     /// The literal texts that the function of this name is called with.
@@ -140,11 +150,7 @@ impl Program {
 }
 
 fn parse(source: &str) -> Result<IdedExpr, String> {
-    let parsed = Parser::default().max_recursion_depth(PARSER_DEPTH).parse(source);
-    let mut expression = parsed.map_err(|errors| {
-        let first = errors.errors.first();
-        first.map_or_else(|| "it is no expression".to_owned(), |error| scan::one_line(&error.msg))
-    })?;
+    let mut expression = expression::parse(source).map_err(|flaw| flaw.message)?;
     charge(&mut expression);
     Ok(expression)
 }
@@ -321,10 +327,5 @@ fn walk_entry<'a>(entry: &'a EntryExpr, visit: &mut impl FnMut(&'a IdedExpr)) {
 /// Names that nobody can write.
 const TURN: &str = "@turn";
 const SUM: &str = "@sum";
-/// The parser counts its rules, of which one pair of brackets takes about a dozen; ours are the bounds that
-/// people meet.
-const PARSER_DEPTH: u16 = 1000;
-/// Twice over the longest list that a body of 1 MiB can hold.
-const MOST_TURNS: u64 = 1_000_000;
 /// What may be put together, all in all.
 const MOST_BYTES_BUILT: u64 = 64 * 1024 * 1024;

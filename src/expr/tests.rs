@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::unit::expression::{self, tokens};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -18,13 +19,13 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
 }
 
-fn ask_within(limit: Duration, source: &str, json: Json) -> Result<(), Miss> {
+fn ask_of(evaluator: &Evaluator, source: &str, json: Json) -> Result<(), Miss> {
     let expression = Expression(source.into());
-    runtime().block_on(Evaluator::default().evaluate(&expression, limit, move || Ok(facts(json))))
+    runtime().block_on(evaluator.evaluate(&expression, LIMIT, move || Ok(facts(json))))
 }
 
 fn ask(source: &str, json: &Json) -> Result<(), String> {
-    ask_within(LIMIT, source, json.clone()).map_err(|miss| miss.to_string())
+    ask_of(&Evaluator::default(), source, json.clone()).map_err(|miss| miss.to_string())
 }
 
 #[test]
@@ -50,6 +51,16 @@ fn the_failing_part_is_named_with_the_values_it_found() {
 }
 
 #[test]
+fn no_value_is_named_that_the_whole_is_not_about() {
+    let facts = json!({"yes": true, "no": false, "n": 1, "l": [1, 2]});
+    let said = |source: &str| ask(source, &facts).unwrap_err();
+    assert_eq!(said("!yes || no"), "!yes || no is false");
+    assert_eq!(said("n + l.size() > 3"), "n + l.size() is 3: n + l.size() > 3 is false");
+    assert_eq!(said("-n > 0"), "-n is -1: -n > 0 is false");
+    assert_eq!(said("n in [5, 6]"), "n is 1: n in [5, 6] is false");
+}
+
+#[test]
 fn what_is_missing_or_of_another_type_is_an_answer_with_its_path() {
     let facts = json!({"json": {"a": {"b": "text"}, "list": [1]}});
     let said = |source: &str| ask(source, &facts).unwrap_err();
@@ -66,18 +77,33 @@ fn what_is_missing_or_of_another_type_is_an_answer_with_its_path() {
 
 #[test]
 fn loops_work_and_one_without_an_end_is_given_up() {
-    let facts = json!({"l": (0..1000).collect::<Vec<_>>()});
-    assert_eq!(ask("l.map(x, x * 2).filter(x, x > 10).size() == 994 && l.all(x, x >= 0)", &facts), Ok(()));
+    let facts = json!({"l": (0..100).collect::<Vec<_>>()});
+    assert_eq!(ask("l.map(x, x * 2).filter(x, x > 10).size() == 94 && l.all(x, x >= 0)", &facts), Ok(()));
     assert_eq!(ask("l.exists(x, x == 7) && l.exists_one(x, x == 7)", &facts), Ok(()));
-    for runaway in [
-        "l.all(a, l.all(b, l.all(c, l.all(d, a + b + c + d >= 0))))",
-        "l.map(a, l.map(b, l.map(c, c))).size() == 0",
-        "l.filter(a, l.filter(b, l.exists(c, c < 0)).size() > 5).size() == 0",
-        "l.exists_one(a, l.exists_one(b, l.exists(c, c < 0)))",
+    // More than one loop over the list takes, and less than two within one another.
+    let evaluator = Evaluator::new(5_000);
+    let asked = |source: &str| ask_of(&evaluator, source, facts.clone()).map_err(|miss| miss.to_string());
+    for (runaway, bounded) in [
+        ("l.all(a, l.all(b, l.all(c, l.all(d, a + b + c + d >= 0))))", "l.all(a, a >= 0)"),
+        ("l.map(a, l.map(b, l.map(c, c))).size() == 100", "l.map(a, a).size() == 100"),
+        ("l.filter(a, l.filter(b, l.exists(c, c < 0)).size() > 5).size() == 0", "l.filter(a, a < 0) == []"),
+        ("!l.exists_one(a, l.exists_one(b, l.exists(c, c < 0)))", "!l.exists_one(a, a < 0)"),
     ] {
-        let said = ask(runaway, &facts).unwrap_err();
+        let said = asked(runaway).unwrap_err();
         assert!(said.starts_with("the expression was given up"), "{runaway}: {said}");
+        assert_eq!(asked(bounded), Ok(()), "{bounded}");
     }
+}
+
+#[test]
+fn every_turn_is_paid_for_up_to_a_million() {
+    let facts = json!({"l": vec![1; 100]});
+    let turns = |most, source: &str| ask_of(&Evaluator::new(most), source, facts.clone());
+    for loops in ["l.all(x, true)", "!l.exists(x, false)", "l.map(x, x) == l", "l.filter(x, true) == l"] {
+        assert_eq!(turns(101, loops), Ok(()), "{loops}");
+        assert!(matches!(turns(100, loops), Err(Miss::Runaway(_))), "{loops}");
+    }
+    assert_eq!(Evaluator::default().most_turns, MOST_TURNS);
 }
 
 #[test]
@@ -119,10 +145,47 @@ fn who_does_not_wait_any_longer_ends_the_evaluation() {
 #[test]
 fn what_is_beyond_the_bounds_is_not_parsed() {
     let said = ask(&format!("{}1 == 1{}", "(".repeat(200), ")".repeat(200)), &json!({})).unwrap_err();
-    assert!(said.contains("nest 200 deep"), "{said}");
-    assert!(compile("a &&").is_err());
-    assert!(compile("").is_err());
-    assert!(compile("a.all(x, x > 1)").is_ok());
+    assert!(said.contains("nested more than 16 deep"), "{said}");
+    assert!(Program::compile("a &&").is_err());
+    assert!(Program::compile("").is_err());
+    assert!(Program::compile("a.all(x, x > 1)").is_ok());
+}
+
+#[test]
+fn the_deepest_that_is_read_is_evaluated_within_the_stack() {
+    let (open, close) = ("(".repeat(DEEPEST), ")".repeat(DEEPEST));
+    let mut deep = json!([]);
+    for _ in 0..120 {
+        deep = json!([deep]);
+    }
+    let facts = json!({"l": [1], "deep": deep, "same": deep});
+    let mixed = format!("{}l == l{close}", "!(true && ".repeat(DEEPEST));
+    for (source, expected) in [
+        (format!("{open}true{close}"), Ok(())),
+        (format!("{}true", "!".repeat(64)), Ok(())),
+        (format!("{}1 == 3", "1 + 1 * ".repeat(31)), Err(())),
+        (format!("{}true{close}", "l.all(x, 1 < 2 && ".repeat(DEEPEST)), Ok(())),
+        (format!("{}1{close} == 1", "l.map(x, 1 + ".repeat(DEEPEST)), Err(())),
+        (format!("{}1{} == []", "[1 + 2, ".repeat(DEEPEST), "]".repeat(DEEPEST)), Err(())),
+        (format!("{}true", "l == [] ? false : ".repeat(21)), Ok(())),
+        (mixed, Ok(())),
+        (format!("{}1{close} == 1", "l.map(x, 1 + 2 * -".repeat(15) + "("), Err(())),
+        (format!("{}1{close} == 1", "l.filter(x, 1 + 2 * -".repeat(15) + "("), Err(())),
+        ("deep == same".to_owned(), Ok(())),
+    ] {
+        assert!(Program::compile(&source).is_ok(), "{source}: {:?}", Program::compile(&source));
+        let said = ask(&source, &facts);
+        assert_eq!(said.clone().map_err(drop), expected, "{source}: {said:?}");
+    }
+}
+
+const DEEPEST: usize = 16;
+
+#[test]
+fn a_fact_is_spoken_of_by_its_name_and_not_by_a_text() {
+    let of_json = |source: &str| speaks_of(&Expression(source.into()), "json");
+    assert!(of_json("size(json.a) > 0 && true") && of_json("[1].all(x, json.a == x)"));
+    assert!(!of_json("headers['content-type'] == 'application/json'") && !of_json("body.json == 1"));
 }
 
 #[test]
@@ -219,11 +282,13 @@ proptest! {
         json in nasty_json(),
     ) {
         let source: String = pieces.concat();
-        let said = ask_within(LIMIT, &source, json!({"json": json}));
+        let is_loaded = expression::parse(&source).is_ok();
+        prop_assert_eq!(Program::compile(&source).is_ok(), is_loaded, "{:?}", source);
+        let said = ask_of(&Evaluator::default(), &source, json!({"json": json}));
         if let Err(miss) = said {
             prop_assert!(miss != Miss::NotAsked("the evaluation broke off".to_owned()), "{source:?} panicked");
             let words = miss.to_string();
-            prop_assert!(!words.is_empty() && words.len() < 16 * MOST_BYTES, "{words}");
+            prop_assert!(!words.is_empty() && words.len() < 16 * tokens::MOST_BYTES, "{words}");
         }
     }
 }

@@ -5,18 +5,18 @@
 use cel::common::ast::{Expr, IdedExpr, LiteralValue, operators};
 use cel::{ExecutionError, Value};
 
+use crate::expr::parts::{bare, comparison, denied, is_literal, one_line, sized};
 use crate::expr::program::walk;
-use crate::expr::scan::{bare, comparison, one_line};
 
 /// The values that a false part was about. `value` gives that of a piece of its text.
 pub(crate) fn found(part: &str, value: impl Fn(&str) -> Option<Value>) -> String {
     let part = bare(part);
-    if let Some((left, _, right)) = comparison(part) {
+    if let Some((left, right)) = comparison(part) {
         let sides = [left, right].into_iter().filter(|side| !is_literal(side));
         let words: Vec<String> = sides.filter_map(|side| describe(side, value(side)?)).collect();
         return words.join(", ");
     }
-    if let Some(inner) = part.strip_prefix('!') {
+    if let Some(inner) = denied(part) {
         return value(inner).and_then(|value| describe(inner, value)).unwrap_or_default();
     }
     String::new()
@@ -25,21 +25,11 @@ pub(crate) fn found(part: &str, value: impl Fn(&str) -> Option<Value>) -> String
 /// `json.models has 0 items`, `status is 503`.
 fn describe(text: &str, value: Value) -> Option<String> {
     let text = bare(text);
-    let sized = text
-        .strip_prefix("size(")
-        .and_then(|rest| rest.strip_suffix(')'))
-        .filter(|inner| bare(&format!("({inner})")) == inner.trim())
-        .or_else(|| text.strip_suffix(".size()"));
-    match (sized, value) {
+    match (sized(text), value) {
         (Some(of), Value::Int(1)) => Some(format!("{} has 1 item", one_line(of))),
         (Some(of), Value::Int(count)) => Some(format!("{} has {count} items", one_line(of))),
         (_, value) => Some(format!("{} is {}", one_line(text), short(&value))),
     }
-}
-
-fn is_literal(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '"' | '\'' | '-' | '['))
-        || matches!(text, "true" | "false" | "null")
 }
 
 /// A value in at most `LONGEST` characters.

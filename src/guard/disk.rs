@@ -34,8 +34,7 @@ pub fn disk(path: &Path) -> io::Result<Disk> {
 /// # Errors
 /// As [`disk`]; `TimedOut` when there is no answer within `limit`.
 pub async fn disk_within(threads: &Threads, path: PathBuf, limit: Duration) -> io::Result<Disk> {
-    let asked = threads.ask(limit, move || disk(&path)).await;
-    asked.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
+    threads.ask_io(limit, move || disk(&path)).await
 }
 
 #[cfg(test)]

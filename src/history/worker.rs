@@ -7,9 +7,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc::Sender;
 
+use crate::aside::since_boot;
 use crate::history::database::{self, Refusal};
 use crate::history::row::Record;
 use crate::history::{Manner, News, Question, Shared, State, Unavailable};
@@ -201,11 +201,6 @@ fn pause(shared: &Shared) {
     let is_quiet =
         |state: &mut State| !state.is_closing && state.questions.is_empty() && state.records.len() < BATCH;
     drop(shared.work.wait_timeout_while(shared.lock(), PAUSE, is_quiet));
-}
-
-fn since_boot() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// Constraints, sizes, types: the file is well, and the same rows would fail again.

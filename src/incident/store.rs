@@ -9,15 +9,16 @@
 //! postmortem.md    when somebody asked for it
 //! ```
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::aside::Threads;
+use crate::aside::files::{entries, if_there, make_private, replace};
 use crate::incident::evidence::Evidence;
 
 /// How much stays; the oldest go first.
@@ -67,7 +68,7 @@ impl Store {
     /// When the disk does not take it; what was there before is still whole.
     pub fn keep(&self, evidence: &Evidence) -> io::Result<()> {
         let dir = self.path_of(evidence.incident);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        make_private(&dir)?;
         let mut text = serde_json::to_vec_pretty(evidence)?;
         text.push(b'\n');
         replace(&dir.join(EVIDENCE), &text)?;
@@ -109,7 +110,7 @@ impl Store {
     /// When the disk does not take it. No half of a line stays.
     pub fn append(&self, incident: u64, moments: &[Moment]) -> io::Result<()> {
         let dir = self.path_of(incident);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        make_private(&dir)?;
         let mut lines = Vec::new();
         for moment in moments {
             serde_json::to_writer(&mut lines, moment)?;
@@ -141,9 +142,9 @@ impl Store {
     /// When it is there and cannot be read.
     pub fn read(&self, incident: u64) -> io::Result<Option<(Evidence, Vec<Moment>)>> {
         let dir = self.path_of(incident);
-        let Some(text) = read_if_there(&dir.join(EVIDENCE))? else { return Ok(None) };
+        let Some(text) = if_there(fs::read(dir.join(EVIDENCE)))? else { return Ok(None) };
         let evidence = serde_json::from_slice(&text)?;
-        let lines = read_if_there(&dir.join(TIMELINE))?.unwrap_or_default();
+        let lines = if_there(fs::read(dir.join(TIMELINE)))?.unwrap_or_default();
         // The end of a line that was torn by a crash is skipped.
         let moments = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
         Ok(Some((evidence, moments.collect())))
@@ -154,14 +155,9 @@ impl Store {
     /// # Errors
     /// When the directory is there and cannot be read.
     pub fn list(&self) -> io::Result<Vec<u64>> {
-        let entries = match fs::read_dir(&self.dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error),
-        };
         let mut ids = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
+        for entry in entries(&self.dir)? {
+            let name = entry.file_name();
             let is_number = |name: &&str| name.len() >= 6 && name.bytes().all(|byte| byte.is_ascii_digit());
             ids.extend(name.to_str().filter(is_number).and_then(|name| name.parse::<u64>().ok()));
         }
@@ -259,31 +255,7 @@ impl Archive {
         question: impl FnOnce(&Store) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let store = self.store.clone();
-        let asked = self.threads.ask(limit, move || question(&store)).await;
-        asked.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-/// The old version or the new one, never half of one.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let written = (|| {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    // What found no room shall not take up the little there is.
-    written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
-}
-
-fn read_if_there(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        self.threads.ask_io(limit, move || question(&store)).await
     }
 }
 

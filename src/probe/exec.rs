@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::engine::event::{ExitStatus, SpawnFailure, Verdict};
 use crate::engine::time::Pretty;
+use crate::probe::quoted;
 
 /// Passes when the command ended with 0; the first line it wrote is shown. `timed_out`: it was killed for taking longer than `limit`.
 pub fn judge(exit: ExitStatus, timed_out: bool, limit: Duration, output: &[u8]) -> Verdict {
@@ -27,11 +28,10 @@ pub fn not_started(failure: &SpawnFailure) -> Verdict {
     Verdict::Error(failure.to_string().into())
 }
 
-/// At most 120 characters: it becomes part of a reason that people read in one line.
+/// Part of a reason that people read in one line.
 fn first_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
-    line.chars().filter(|c| !c.is_control()).take(120).collect()
+    quoted(text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -11,10 +11,9 @@ use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 
-use crate::probe::http::system_error;
 use crate::probe::stream::{Place, Stream};
 use crate::probe::tls::Trust;
-use crate::probe::{Trouble, driven, of_system, ours, quoted, theirs};
+use crate::probe::{Trouble, driven, of_protocol, ours, quoted, theirs};
 use crate::unit::spec::probe::GrpcProbe;
 
 /// Words for a pass.
@@ -138,10 +137,7 @@ fn health(framed: &[u8]) -> Option<u64> {
 }
 
 fn explain(error: &hyper::Error) -> Trouble {
-    match system_error(error) {
-        Some(cause) if cause.raw_os_error().is_some() => of_system(cause),
-        Some(_) | None => theirs("the answer is not HTTP/2, or ended early"),
-    }
+    of_protocol(error, "the answer is not HTTP/2, or ended early")
 }
 
 const METHOD: &str = "/grpc.health.v1.Health/Check";

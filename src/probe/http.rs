@@ -10,11 +10,11 @@ use hyper::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use serde_json::Value as Json;
 
-use crate::expr::{Facts, Miss};
+use crate::expr::{Facts, Miss, speaks_of};
 use crate::probe::question::HttpQuestion;
 use crate::probe::stream::{Place, Stream};
 use crate::probe::tls::Trust;
-use crate::probe::{Answer, Prober, Trouble, driven, in_words, is_our_side, missed, ours, quoted, theirs};
+use crate::probe::{Answer, Prober, Trouble, driven, missed, of_protocol, ours, quoted, theirs};
 use crate::unit::spec::probe::{Address, HttpProbe, Target, Tls};
 
 /// One question and what it is asked with.
@@ -143,8 +143,8 @@ impl Exchange<'_> {
         }
         if let Some(that) = &probe.that {
             let headers = said.headers;
-            let needs_json = that.0.contains("json");
-            let facts = move || facts(status, &headers, &body, needs_json);
+            let expression = that.clone();
+            let facts = move || facts(status, &headers, &body, speaks_of(&expression, "json"));
             // Within the deadline of all questions, so that a runaway has words of its own.
             let limit = self.limit / 2;
             self.prober.evaluator.evaluate(that, limit, facts).await.map_err(|miss| missed(&miss))?;
@@ -242,22 +242,7 @@ fn contains(body: &[u8], wanted: &[u8]) -> bool {
 }
 
 fn explain(error: &hyper::Error) -> Trouble {
-    match system_error(error) {
-        Some(cause) if is_our_side(cause) => ours(in_words(cause)),
-        Some(cause) if cause.raw_os_error().is_some() => theirs(in_words(cause)),
-        Some(_) | None => theirs("the answer is not http, or ended early"),
-    }
-}
-
-/// The error of the system at the bottom of a library's own, if there is one.
-pub(crate) fn system_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
-    let mut cause = Some(error);
-    let mut found = None;
-    while let Some(error) = cause {
-        found = error.downcast_ref::<std::io::Error>().or(found);
-        cause = error.source();
-    }
-    found
+    of_protocol(error, "the answer is not http, or ended early")
 }
 
 /// `200-399, 404`.

@@ -12,6 +12,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use regex::Regex;
 
 use crate::aside::Threads;
+use crate::aside::files::if_there;
+use crate::aside::logs::{self, CURRENT};
 use crate::engine::time::Pretty;
 use crate::probe::{Answer, Clock, Patterns, in_words, ours, quoted, theirs};
 use crate::unit::spec::probe::LogProbe;
@@ -58,7 +60,7 @@ struct Known {
 
 impl Known {
     fn all_of(files: &[Listed]) -> Self {
-        let current = files.last().filter(|file| file.number == u64::MAX);
+        let current = files.last().filter(|file| file.number == CURRENT);
         Self { at: current.map(|file| Position { file: file.id, offset: file.size }), newest: newest(files) }
     }
 }
@@ -225,7 +227,7 @@ impl Look {
             let begin = if known > file.size { 0 } else { known };
             let (piece, skipped) = read(&file.path, begin, file.size)?;
             let Some((piece, skipped)) = piece.map(|piece| (piece, skipped)) else { continue };
-            let is_current = file.number == u64::MAX;
+            let is_current = file.number == CURRENT;
             // A line without its end is read again with it, unless it has none.
             let whole = match piece.iter().rposition(|byte| *byte == b'\n') {
                 Some(end) if is_current => end.saturating_add(1),
@@ -246,11 +248,7 @@ impl Look {
 fn read(path: &Path, begin: u64, end: u64) -> io::Result<(Option<Vec<u8>>, u64)> {
     let most = u64::try_from(MOST_BYTES).unwrap_or(u64::MAX);
     let skipped = end.saturating_sub(begin).saturating_sub(most);
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((None, 0)),
-        Err(error) => return Err(error),
-    };
+    let Some(mut file) = if_there(File::open(path))? else { return Ok((None, 0)) };
     file.seek(SeekFrom::Start(begin.saturating_add(skipped)))?;
     let mut text = Vec::new();
     file.take(end.saturating_sub(begin).min(most)).read_to_end(&mut text)?;
@@ -260,7 +258,7 @@ fn read(path: &Path, begin: u64, end: u64) -> io::Result<(Option<Vec<u8>>, u64)>
 #[derive(Debug)]
 struct Listed {
     path: PathBuf,
-    /// Higher is newer; `current` has the highest.
+    /// Higher is newer; the current one has the highest.
     number: u64,
     id: FileId,
     size: u64,
@@ -270,18 +268,8 @@ struct Listed {
 
 /// The files of a log, oldest first and `current` last. One that is renamed meanwhile is found at the next look.
 fn list(dir: &Path) -> io::Result<Vec<Listed>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
     let mut files = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let number = if name == CURRENT { Some(u64::MAX) } else { name.parse().ok() };
-        // Others are indexes, and what people left there.
-        let Some(number) = number else { continue };
+    for (number, path) in logs::list(dir)? {
         // Rotated away between the listing and the look.
         let Ok(found) = fs::metadata(&path) else { continue };
         let seconds = Duration::from_secs(u64::try_from(found.mtime()).unwrap_or(0));
@@ -289,16 +277,13 @@ fn list(dir: &Path) -> io::Result<Vec<Listed>> {
             seconds.saturating_add(Duration::from_nanos(u64::try_from(found.mtime_nsec()).unwrap_or(0)));
         files.push(Listed { id: FileId::of(&found), number, size: found.len(), written, path });
     }
-    files.sort_by_key(|file| file.number);
     Ok(files)
 }
 
 fn newest(files: &[Listed]) -> u64 {
-    files.iter().map(|file| file.number).filter(|number| *number < u64::MAX).max().unwrap_or(0)
+    files.iter().map(|file| file.number).filter(|number| *number < CURRENT).max().unwrap_or(0)
 }
 
-/// Beside it the keeper keeps older files, by number.
-const CURRENT: &str = "current";
 /// More than a program that is well writes between two looks.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 const LONGEST_LINE: usize = 64 * 1024;

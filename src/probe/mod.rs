@@ -213,6 +213,25 @@ fn of_system(error: &io::Error) -> Trouble {
     if is_our_side(error) { ours(in_words(error)) } else { theirs(in_words(error)) }
 }
 
+/// Whose trouble an error of hyper is; `nonsense` says what it means where the system had none.
+fn of_protocol(error: &hyper::Error, nonsense: &str) -> Trouble {
+    match system_error(error) {
+        Some(cause) if cause.raw_os_error().is_some() => of_system(cause),
+        Some(_) | None => theirs(nonsense),
+    }
+}
+
+/// The error of the system at the bottom of a library's own, if there is one.
+fn system_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+    let mut cause = Some(error);
+    let mut found = None;
+    while let Some(error) = cause {
+        found = error.downcast_ref::<io::Error>().or(found);
+        cause = error.source();
+    }
+    found
+}
+
 /// `connection refused` rather than `Connection refused (os error 111)`.
 fn in_words(error: &io::Error) -> String {
     if error.kind() == io::ErrorKind::UnexpectedEof {

@@ -4,10 +4,9 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_postgres::{Config, NoTls, SimpleQueryMessage};
 
-use crate::probe::http::system_error;
 use crate::probe::question::PostgresQuestion;
 use crate::probe::stream::{Place, Stream};
-use crate::probe::{Trouble, driven, of_system, quoted, theirs};
+use crate::probe::{Trouble, driven, of_system, quoted, system_error, theirs};
 
 /// Words for a pass.
 pub(crate) async fn ask(place: &Place, question: &PostgresQuestion) -> Result<String, Trouble> {

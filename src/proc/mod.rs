@@ -1,5 +1,5 @@
 //! What /proc says of one process, and how a run is named in the environment of all its processes. A leaf,
-//! so that both rings and the API read it the same way: who finds a process again after its ring died
+//! so that both rings, the API and whoever gathers evidence read it the same way: who finds a process again after its ring died
 //! must see what the other one saw. Without /proc there is no such process.
 #![cfg_attr(
     not(test),
@@ -14,6 +14,7 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::path::Path;
 
 /// In the environment of everything that is started for a unit; inherited by all that this starts.
 pub(crate) const RUN_VARIABLE: &str = "MCSUP_RUN";
@@ -32,6 +33,8 @@ const MOST_ENVIRONMENT_BYTES: u64 = 2 << 20;
 /// What counts of /proc/PID/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
+    /// As the kernel abbreviates it: `R`, `S`, `D`, `T`, `Z`, ...
+    pub(crate) state: char,
     pub(crate) is_zombie: bool,
     pub(crate) parent: i32,
     pub(crate) group: i32,
@@ -40,6 +43,8 @@ pub(crate) struct Stat {
     pub(crate) start_time: u64,
     /// Of virtual memory; 0 when it has given back all of it, on its way out.
     pub(crate) memory_bytes: u64,
+    /// Of these, what is in memory now.
+    pub(crate) resident_pages: u64,
     /// As wait(2) would say, once it is a zombie. 0 for those who may not look into it.
     pub(crate) exit_status: Option<i32>,
 }
@@ -48,21 +53,45 @@ pub(crate) fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Of the process or thread whose directory this is, with its name.
+pub(crate) fn named_stat(dir: &Path) -> Option<(String, Stat)> {
+    let stat = fs::read(dir.join("stat")).ok()?;
+    Some((parse_name(&stat)?, parse_stat(&stat)?))
+}
+
+fn parse_name(stat: &[u8]) -> Option<String> {
+    let (_, rest) = stat.split_at_checked(stat.iter().position(|byte| *byte == b'(')?)?;
+    let end = rest.iter().rposition(|byte| *byte == b')')?;
+    Some(String::from_utf8_lossy(rest.get(1..end)?).into_owned())
+}
+
 /// The name in parentheses may hold anything, so fields count from its end (proc_pid_stat(5)).
 fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = std::str::from_utf8(stat.get(end.saturating_add(1)..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     // Field 3, then one after the other.
-    let is_zombie = matches!(fields.next()?, "Z" | "X");
+    let state = fields.next()?.chars().next()?;
+    let is_zombie = matches!(state, 'Z' | 'X');
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
     let session = fields.next()?.parse().ok()?;
-    // Fields 22, 23 and the last one, 52.
+    // Fields 22, 23, 24 and the last one, 52.
     let start_time = fields.nth(15)?.parse().ok()?;
     let memory_bytes = fields.next()?.parse().ok()?;
-    let exit_status = fields.nth(28).and_then(|status| status.parse().ok());
-    Some(Stat { is_zombie, parent, group, session, start_time, memory_bytes, exit_status })
+    let resident_pages = fields.next()?.parse().ok()?;
+    let exit_status = fields.nth(27).and_then(|status| status.parse().ok());
+    Some(Stat {
+        state,
+        is_zombie,
+        parent,
+        group,
+        session,
+        start_time,
+        memory_bytes,
+        resident_pages,
+        exit_status,
+    })
 }
 
 /// The run that an environment names.
@@ -81,8 +110,13 @@ pub(crate) enum NamedRun {
 
 /// May hang as long as that process likes.
 pub(crate) fn named_run(pid: i32) -> NamedRun {
+    named_run_in(Path::new(&format!("/proc/{pid}")))
+}
+
+/// Of the process whose directory this is.
+pub(crate) fn named_run_in(dir: &Path) -> NamedRun {
     let mut environment = Vec::new();
-    let Ok(file) = File::open(format!("/proc/{pid}/environ")) else { return NamedRun::Unreadable };
+    let Ok(file) = File::open(dir.join("environ")) else { return NamedRun::Unreadable };
     let Ok(length) = file.take(MOST_ENVIRONMENT_BYTES).read_to_end(&mut environment) else {
         return NamedRun::Unreadable;
     };
@@ -101,17 +135,19 @@ mod tests {
 
     #[test]
     fn a_name_full_of_parentheses_and_spaces_shifts_no_field() {
-        let found = parse_stat(b"42 (a) b (c) Z 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 4096 0\n");
+        let line = b"42 (a) b (c) Z 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 4096 55 0\n";
         let expected = Stat {
+            state: 'Z',
             is_zombie: true,
             parent: 7,
             group: 8,
             session: 9,
             start_time: 777,
             memory_bytes: 4096,
+            resident_pages: 55,
             exit_status: None,
         };
-        assert_eq!(found, Some(expected));
+        assert_eq!((parse_name(line), parse_stat(line)), (Some("a) b (c".to_owned()), Some(expected)));
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod read;
 mod value;
 mod words;
 mod pattern;
-mod expression;
+pub(crate) mod expression;
 mod probe;
 mod listen;
 mod ladder;

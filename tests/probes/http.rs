@@ -76,6 +76,15 @@ fn http(probe: HttpProbe) -> Question {
 }
 
 #[test]
+fn an_expression_that_has_the_word_json_in_a_text_needs_no_json() {
+    let nginx = Nginx::start("word");
+    let that = |text: &str| Some(Expression(text.into()));
+    let about_type = that("!headers['content-type'].contains('json') && body == 'all is well'");
+    passes(&ask(http(HttpProbe { that: about_type, ..nginx.probe("/ok") })), "200");
+    fails(&ask(http(HttpProbe { that: that("json.a == 1"), ..nginx.probe("/ok") })), "the body is not JSON");
+}
+
+#[test]
 fn statuses_are_expected_or_told() {
     let nginx = Nginx::start("status");
     passes(&ask(http(nginx.probe("/ok"))), "200 in ");

@@ -114,7 +114,9 @@ impl Outbox {
         };
         outbox.set_channels(channels);
         let (disk, spool) = (outbox.disk.clone(), outbox.spool.clone());
-        outbox.under_way.spawn(async move { Done::Read(on_disk(&disk, move || spool.read()).await) });
+        outbox
+            .under_way
+            .spawn(async move { Done::Read(disk.ask_io(DISK_LIMIT, move || spool.read()).await) });
         outbox
     }
 
@@ -134,7 +136,7 @@ impl Outbox {
         let (disk, spool, saved) = (self.disk.clone(), self.spool.clone(), message.clone());
         self.under_way.spawn(async move {
             let number = saved.number;
-            Done::Saved(number, on_disk(&disk, move || spool.save(&saved)).await)
+            Done::Saved(number, disk.ask_io(DISK_LIMIT, move || spool.save(&saved)).await)
         });
         match &mut self.standing {
             Standing::Reading(early) => early.push((message, false)),
@@ -307,7 +309,8 @@ impl Outbox {
 
     fn forget(&mut self, work: impl FnOnce(&Spool) -> io::Result<()> + Send + 'static) {
         let (disk, spool) = (self.disk.clone(), self.spool.clone());
-        self.under_way.spawn(async move { Done::Forgotten(on_disk(&disk, move || work(&spool)).await) });
+        self.under_way
+            .spawn(async move { Done::Forgotten(disk.ask_io(DISK_LIMIT, move || work(&spool)).await) });
     }
 
     fn stop_waiting_for_callers(&mut self) {
@@ -334,20 +337,12 @@ impl Outbox {
     }
 }
 
-/// Within a limit: a disk that hangs must not keep a message from being sent.
-async fn on_disk<T: Send + 'static>(
-    disk: &Threads,
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    let done = disk.ask(DISK_LIMIT, work).await;
-    done.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
-}
-
 fn body(message: &Message) -> Vec<u8> {
     // Texts and numbers: there is nothing in it that JSON cannot say.
     serde_json::to_vec(message).unwrap_or_default()
 }
 
+/// A disk that hangs must not keep a message from being sent.
 const DISK_LIMIT: Duration = Duration::from_secs(5);
 const CALLER_LIMIT: Duration = Duration::from_secs(60);
 /// Several times what may wait.

@@ -14,9 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
-use crate::aside::Threads;
+use crate::aside::{Threads, since_boot, wall_millis};
 use crate::incident::evidence::{
     Core, Disk, Evidence, Exit, Failure, LogTail, Memory, Missing, OutOfMemory, Port, Process, Usage, VERSION,
 };
@@ -226,19 +224,6 @@ impl Deadline {
     fn is_over(self) -> bool {
         self.left().is_zero()
     }
-}
-
-fn since_boot() -> Duration {
-    clock(ClockId::Boottime)
-}
-
-fn wall_millis() -> u64 {
-    u64::try_from(clock(ClockId::Realtime).as_millis()).unwrap_or(u64::MAX)
-}
-
-fn clock(id: ClockId) -> Duration {
-    let now = clock_gettime(id);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 fn missing(what: &str, why: impl Display) -> Missing {

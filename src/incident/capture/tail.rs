@@ -1,11 +1,12 @@
 //! The last lines of a unit's log, read from the end.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
+use crate::aside::files::if_there;
+use crate::aside::logs;
 use crate::incident::evidence::LogTail;
 
 const MOST_LINES: usize = 200;
@@ -21,16 +22,12 @@ const MOST_LINE_BYTES: usize = 4 * 1024;
 pub(super) fn read(dir: &Path, from: Option<u64>) -> io::Result<LogTail> {
     let mut tail = LogTail::default();
     let mut room = MOST_BYTES;
-    for (index, path) in files(dir)?.into_iter().enumerate() {
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            // Rotated away meanwhile.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+    for (number, path) in logs::list(dir)?.into_iter().rev() {
+        // Rotated away meanwhile.
+        let Some(file) = if_there(File::open(&path))? else { continue };
         let size = file.metadata()?.len();
         let (start, lines) = last_lines(&file, size, room)?;
-        if index == 0 {
+        if number == logs::CURRENT {
             // A log that is shorter than where the run began was cut since.
             tail.of_run = from.filter(|from| *from <= size).map(|from| lines_after(&lines, from));
         }
@@ -49,29 +46,6 @@ pub(super) fn read(dir: &Path, from: Option<u64>) -> io::Result<LogTail> {
     }
     tail.of_run = tail.of_run.map(|count| count.min(tail.lines.len()));
     Ok(tail)
-}
-
-/// `current`, then what was it before, the newest first.
-fn files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut files: Vec<(bool, SystemTime, PathBuf)> = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        let is_log = !name.starts_with('.') && !name.ends_with(".index");
-        let Ok(found) = entry.metadata() else { continue };
-        if is_log && found.is_file() {
-            let modified = found.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            files.push((name == "current", modified, entry.path()));
-        }
-    }
-    files.sort_by(|a, b| b.cmp(a));
-    Ok(files.into_iter().map(|(_, _, path)| path).collect())
 }
 
 /// Where the reading began, and the whole lines from there, each with where it starts.
@@ -100,6 +74,9 @@ fn lines_after(lines: &[(u64, String)], from: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
     use super::*;
 
     struct Dir(PathBuf);
@@ -108,10 +85,8 @@ mod tests {
         fn new(name: &str, files: &[(&str, &str)]) -> Self {
             let path = std::env::temp_dir().join(format!("mcsup-tail-{name}-{}", std::process::id()));
             fs::create_dir_all(&path).unwrap();
-            for ((name, text), seconds) in files.iter().zip(1..) {
+            for (name, text) in files {
                 fs::write(path.join(name), text).unwrap();
-                let at = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
-                File::options().write(true).open(path.join(name)).unwrap().set_modified(at).unwrap();
             }
             Self(path)
         }
@@ -126,7 +101,7 @@ mod tests {
     #[test]
     fn a_short_current_is_preceded_by_what_was_set_aside() {
         let files =
-            [("9", "a\nb\n"), ("10", "c\n"), ("10.index", "x\n"), ("current", "d\ne"), (".tmp", "y\n")];
+            [("9", "a\nb\n"), ("10", "c\n"), ("10.index", "x\n"), ("current", "d\ne"), ("notes.txt", "y\n")];
         let dir = Dir::new("rotated", &files);
         let tail = read(&dir.0, Some(2)).unwrap();
         assert_eq!(tail.lines, ["a", "b", "c", "d", "e"]);

@@ -54,6 +54,14 @@ impl Drop for Running {
     }
 }
 
+fn until(holds: impl Fn() -> bool) {
+    let deadline = Deadline::after(Duration::from_secs(30));
+    while !holds() {
+        assert!(!deadline.is_over(), "it does not come to pass");
+        std::thread::yield_now();
+    }
+}
+
 fn capture(subject: Subject) -> Evidence {
     capture_within(&Capturer::default(), subject, Duration::from_secs(60))
 }
@@ -102,7 +110,7 @@ fn a_stopped_process_is_seen_as_stopped() {
     let mut running = Running::shell("echo here; kill -STOP $$; echo awake", "x#1:1");
     assert_eq!(running.line(), "here");
     let stat = format!("/proc/{}/stat", running.pid());
-    while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {}
+    until(|| std::fs::read_to_string(&stat).unwrap().contains(") T "));
     let subject = Subject { pid: Some(running.pid()), is_live: true, ..Subject::default() };
     assert_eq!(capture(subject).processes[0].state, "T");
 }
@@ -113,7 +121,7 @@ fn an_orphan_of_an_ended_run_is_found_by_its_tag_and_a_namesake_elsewhere_is_not
     let orphan: i32 = parent.line().parse().unwrap();
     // setsid(1) runs in place of the shell's child: wait until it has a session of its own.
     let of_own = || std::fs::read_to_string(format!("/proc/{orphan}/cmdline")).unwrap().starts_with("sleep");
-    while !of_own() {}
+    until(of_own);
     let subject = |orphans_of| Subject {
         run: "other#1:1".into(),
         pid: Some(i32::MAX - 5),

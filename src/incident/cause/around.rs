@@ -25,13 +25,8 @@ pub(super) fn configuration_changed(evidence: &Evidence) -> Option<Cause> {
     let ago = Duration::from_millis(ago);
     (ago <= RECENT).then_some(())?;
     let score = if ago <= JUST { 72 } else { 62 };
-    let minutes = ago.as_secs() / 60;
-    let when = match minutes {
-        0 => format!("{} seconds", ago.as_secs()),
-        1 => "a minute".to_owned(),
-        minutes => format!("{minutes} minutes"),
-    };
-    let sentence = format!("its configuration was changed {when} before");
+    let sentence =
+        format!("its configuration was changed {} before", Pretty(Duration::from_secs(ago.as_secs())));
     cause(Rule::ConfigurationChanged, score, sentence, change.what.clone())
 }
 

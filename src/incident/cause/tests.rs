@@ -313,9 +313,9 @@ fn a_wrong_password_is_seen_in_the_log_and_in_the_probe() {
 
 #[test]
 fn a_recent_change_is_told_with_its_age_and_an_old_one_is_not() {
-    let sentence = "its configuration was changed 3 minutes before";
+    let sentence = "its configuration was changed 3m20s before";
     expect(&exited(1).changed(200_000), Rule::ConfigurationChanged, sentence, "command of app");
-    let sentence = "its configuration was changed 20 seconds before";
+    let sentence = "its configuration was changed 20s before";
     expect(&exited(1).changed(20_000), Rule::ConfigurationChanged, sentence, "command of app");
     assert!(rank(&exited(1).changed(16 * 60_000)).is_empty());
 }

@@ -5,11 +5,12 @@
 //! text -> tokens (bounds, brackets, quotes) -> cel (grammar) -> names (who is meant, yes or no)
 //! ```
 
-mod tokens;
+pub(crate) mod tokens;
 mod names;
 
 use std::ops::Range;
 
+use cel::common::ast::IdedExpr;
 use cel::parser::PrattParser;
 use serde_json::{Value as Json, json};
 
@@ -141,10 +142,18 @@ fn line_of(text: &str, at: usize) -> usize {
 /// # Errors
 /// With the first mistake.
 pub(crate) fn examine(text: &str, vocabulary: &Vocabulary) -> Result<Known, Flaw> {
+    names::check(text, &parse(text)?, vocabulary)
+}
+
+/// What `text` means, where it is within its bounds and is CEL. The only door to the parser, so that what
+/// is read when a unit is loaded is read when it is asked.
+///
+/// # Errors
+/// With the first mistake.
+pub(crate) fn parse(text: &str) -> Result<IdedExpr, Flaw> {
     tokens::check(text)?;
     // The other parser of the crate needs megabytes of stack for what is allowed here.
-    let expression = PrattParser::new().parse(text).map_err(|errors| unreadable(text, &errors))?;
-    names::check(text, &expression, vocabulary)
+    PrattParser::new().parse(text).map_err(|errors| unreadable(text, &errors))
 }
 
 /// What the parser stumbled over first, in fewer words than its own.
@@ -232,9 +241,14 @@ mod tests {
     #[test]
     fn an_expression_is_bounded_before_it_is_parsed() {
         let wide = "1 == 1 && ".repeat(40);
-        for text in
-            ["(".repeat(17), "[".repeat(2000), wide, format!("{}true", "!".repeat(70)), "a".repeat(2100)]
-        {
+        for text in [
+            "(".repeat(17),
+            "[".repeat(2000),
+            wide,
+            format!("{}true", "!".repeat(70)),
+            "a".repeat(2100),
+            format!("1{}", " in [1]".repeat(70)),
+        ] {
             let (message, _) = gate(&text).unwrap_err();
             assert!(message.contains("more than") || message.contains("longer"), "{message}");
         }

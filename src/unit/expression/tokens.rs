@@ -1,25 +1,30 @@
-//! The words of an expression, looked at before the parser: it recurses by nesting, so nesting is
-//! bounded here, and what people write by habit of other languages is told by its own name.
+//! The words of an expression, looked at before the parser: it recurses by nesting, as does whoever
+//! evaluates, so nesting is bounded here, and what people write by habit of other languages is told by
+//! its own name.
 
 use std::ops::Range;
 
 use crate::unit::expression::Flaw;
 
 /// Longer ones are programs, and belong into an `exec`.
-pub(super) const MOST_BYTES: usize = 2048;
+pub(crate) const MOST_BYTES: usize = 2048;
 /// As in commands.
 pub(super) const OPEN_QUOTE: &str = "open-quote";
+/// Brackets within brackets.
 const DEEPEST: usize = 16;
+/// What bounds the depth of a parsed expression beside its brackets; the point of a path is one.
 const MOST_OPERATORS: usize = 64;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Token {
+pub(crate) enum Token {
     Word,
     Number,
     Text,
     Open(char),
     Close(char),
     Operator,
+    /// They belong to an operator or a bracket that was counted.
+    Separator,
 }
 
 /// Within its bounds, every bracket and quote closed, and made of what CEL is made of.
@@ -87,7 +92,7 @@ pub(super) fn check(text: &str) -> Result<(), Flaw> {
                     ));
                 }
             }
-            Token::Number | Token::Text => {}
+            Token::Number | Token::Text | Token::Separator => {}
         }
     }
     match open.pop() {
@@ -97,7 +102,7 @@ pub(super) fn check(text: &str) -> Result<(), Flaw> {
 }
 
 /// The tokens of a text that was checked.
-pub(super) fn all(text: &str) -> Vec<(Range<usize>, Token)> {
+pub(crate) fn all(text: &str) -> Vec<(Range<usize>, Token)> {
     let mut tokens: Vec<(Range<usize>, Token)> = Vec::new();
     while let Ok(Some(found)) = next(text, tokens.last().map_or(0, |(range, _)| range.end)) {
         tokens.push(found);
@@ -140,7 +145,12 @@ fn next(text: &str, from: usize) -> Result<Option<(Range<usize>, Token)>, Flaw> 
     if is_word(first) {
         let is_number = first.is_ascii_digit();
         let length = rest.find(|c: char| !is_word(c)).unwrap_or(rest.len());
-        return Ok(Some((range(length), if is_number { Token::Number } else { Token::Word })));
+        let token = match rest.get(..length) {
+            _ if is_number => Token::Number,
+            Some("in") => Token::Operator,
+            Some(_) | None => Token::Word,
+        };
+        return Ok(Some((range(length), token)));
     }
     if rest.starts_with("//") {
         return Err(flaw(
@@ -156,8 +166,7 @@ fn next(text: &str, from: usize) -> Result<Option<(Range<usize>, Token)>, Flaw> 
         '(' | '[' | '{' => Ok(Some((one, Token::Open(first)))),
         ')' | ']' | '}' => Ok(Some((one, Token::Close(first)))),
         '.' | '<' | '>' | '+' | '-' | '*' | '/' | '%' | '!' | '?' => Ok(Some((one, Token::Operator))),
-        // They belong to an operator or a bracket that was counted.
-        ',' | ':' => Ok(Some((one, Token::Number))),
+        ',' | ':' => Ok(Some((one, Token::Separator))),
         '=' => Err(flaw(one, "`=` compares nothing".to_owned(), Some("write `==`"))),
         '&' | '|' => {
             let help = format!("write `{first}{first}`");
