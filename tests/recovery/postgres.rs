@@ -269,7 +269,7 @@ fn a_postgres_whose_password_somebody_changed_is_given_up_after_a_restart_did_no
     patient.assert_why("password");
     let (evidence, moments) = patient.incident();
     let rungs: Vec<&str> = evidence.rungs.iter().map(|rung| rung.rung.as_str()).collect();
-    assert_eq!(rungs, ["a restart", "a stop"], "{evidence:#?}\n{moments:#?}");
+    assert_eq!(rungs, ["a restart", "a stop for good"], "{evidence:#?}\n{moments:#?}");
     patient.assert_one_incident();
     patient.shut_down();
 }
