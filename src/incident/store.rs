@@ -84,7 +84,7 @@ impl Store {
     /// As [`Store::read`] and [`Store::keep`].
     pub fn update(&self, incident: u64, change: impl FnOnce(&mut Evidence)) -> io::Result<()> {
         let path = self.path_of(incident).join(EVIDENCE);
-        let Some(text) = read_if_there(&path)? else { return Ok(()) };
+        let Some(text) = if_there(fs::read(&path))? else { return Ok(()) };
         let mut evidence: Evidence = serde_json::from_slice(&text)?;
         change(&mut evidence);
         let mut text = serde_json::to_vec_pretty(&evidence)?;
@@ -98,7 +98,7 @@ impl Store {
     /// As [`Store::keep`].
     pub fn keep_beside(&self, evidence: &Evidence) -> io::Result<()> {
         let dir = self.path_of(evidence.incident);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        make_private(&dir)?;
         let mut text = serde_json::to_vec_pretty(evidence)?;
         text.push(b'\n');
         replace(&dir.join(format!("evidence-{}.json", evidence.unit)), &text)
