@@ -20,3 +20,7 @@ mod memory;
 mod redis;
 #[path = "recovery/postgres.rs"]
 mod postgres;
+#[path = "recovery/external.rs"]
+mod external;
+#[path = "recovery/gate.rs"]
+mod gate;

@@ -116,6 +116,11 @@ impl Patient {
         self.boot_by(|instance| instance.up_by(&mut mcsup(&instance.dir.clone())));
     }
 
+    /// By a command that ends in being `mcsup`.
+    pub(crate) fn boot_with(&mut self, up: &mut Command) {
+        self.boot_by(|instance| instance.up_by(up));
+    }
+
     /// With `data` on a disk of its own, so large.
     pub(crate) fn boot_on_small_disk(&mut self, mounts: &str) {
         self.boot_by(|instance| up_with_mounts(instance, mounts));
@@ -159,6 +164,16 @@ impl Patient {
         );
         self.assert_whole(&evidence, rule);
         evidence
+    }
+
+    /// The same of what is not ours to look into.
+    #[track_caller]
+    pub(crate) fn assert_noticed(&self, fault: Fault, within: Duration) {
+        let (evidence, _) = self.incident();
+        let latest = fault.until + u64::try_from(within.as_millis()).expect("a short time");
+        let detected = evidence.times.detected_millis;
+        assert!((fault.from..=latest).contains(&detected), "{fault:?}, detected at {detected}");
+        assert!(evidence.is_complete(), "{:?}", evidence.incomplete);
     }
 
     #[track_caller]
@@ -227,6 +242,13 @@ impl Patient {
         self.instance.done(&["shutdown"]);
         assert_eq!(self.instance.ended().code(), Some(0));
         assert_eq!(self.instance.processes(), [0_u32; 0]);
+    }
+
+    /// Ends it while something else is to stay.
+    pub(crate) fn shut_down_around(mut self, still: impl FnOnce()) {
+        self.instance.done(&["shutdown"]);
+        assert_eq!(self.instance.ended().code(), Some(0));
+        still();
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn name_of(proc: &Path, pid: i32) -> String {
 }
 
 pub(super) fn session_of(proc: &Path, pid: i32) -> Option<i32> {
-    stat(proc, pid).map(|stat| stat.session)
+    named_stat(&dir_of(proc, pid)).map(|(_, stat)| stat.session)
 }
 
 /// `None` where the kernel does not tell.
