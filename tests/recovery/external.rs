@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::instance::{Instance, eventually, mcsup};
 use crate::patient::{Patient, broken, by_probes, command, run};
-use crate::place::{free_ports, public_home};
+use crate::place::free_ports;
 
 /// pm2 as npm installs it, with a daemon of the test's own.
 #[derive(Debug)]
@@ -131,7 +131,8 @@ impl StandIn {
         patient.write(program, &STAND_IN.replace("HOME", &patient.home()));
         patient.instance.write("web", &unit.replace("HOME", &patient.home()));
         let mut stand_in = Self { instance: patient.instance };
-        let path = format!("{}:{}", stand_in.instance.dir.display(), std::env::var("PATH").unwrap_or_default());
+        let path =
+            format!("{}:{}", stand_in.instance.dir.display(), std::env::var("PATH").unwrap_or_default());
         // It does not run yet: the lever `start` is what brings it up.
         fs::write(stand_in.instance.path("down"), "").expect("a file");
         stand_in.instance.up_by(mcsup(&stand_in.instance.dir.clone()).env("PATH", path));
@@ -160,7 +161,8 @@ fn assert_levers(program: &str, target: &str, unit: &str) {
     stand_in.wait_for_call(&format!("{program} stop {target}"));
     stand_in.instance.done(&["start", "web"]);
     stand_in.instance.done(&["restart", "web"]);
-    let expected = ["start", "restart", "stop", "start", "restart"].map(|verb| format!("{program} {verb} {target}"));
+    let expected =
+        ["start", "restart", "stop", "start", "restart"].map(|verb| format!("{program} {verb} {target}"));
     assert_eq!(stand_in.calls(), expected);
     stand_in.instance.done(&["shutdown"]);
     assert_eq!(stand_in.instance.ended().code(), Some(0));

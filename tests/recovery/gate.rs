@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::instance::{Instance, mcsup};
+use crate::namespace::{inside, up_with_mounts};
 
 const SLEEP: &str = "command: [sleep, '1000']\n";
 
@@ -51,14 +52,18 @@ fn a_gate_that_times_out_names_the_part_that_failed_and_still_opens_later() {
 }
 
 #[test]
-fn a_gate_looks_at_the_disk_that_it_names() {
-    let instance = Instance::new("gate-disk", &[("app", &format!("phase: apps\n{SLEEP}"))]);
-    let dir = instance.path("store");
-    fs::create_dir(&dir).expect("a directory");
-    let check = format!("disk('{}').used_percent <= 100.0 && guard.level != 'emergency'", dir.display());
+fn a_gate_holds_the_boot_while_the_disk_that_it_names_is_full() {
+    let mut instance = Instance::new("gate-disk", &[("app", &format!("phase: apps\n{SLEEP}"))]);
+    let store = instance.path("store").display().to_string();
+    fs::create_dir(&store).expect("a directory");
+    let check = format!("disk('{store}').used < 50");
     instance.write("gate", &format!("kind: gate\nphase: door\ncheck: {check:?}\ninterval: 200ms\n"));
     instance.write("mcsup", "phases: [door, apps]\ndefault_phase: apps\n");
-    let mut instance = instance;
-    instance.up();
+    let mounts =
+        format!("mount -t tmpfs -o size=1m tmpfs '{store}'; head -c 1000000 /dev/zero > '{store}/ballast'");
+    up_with_mounts(&mut instance, &mounts);
+    let held = instance.wait("held", |look| look.reason("gate").contains("used"));
+    assert!(!held.is("app", "ready"), "{held:?}");
+    fs::remove_file(inside(&instance, "store/ballast")).expect("room");
     instance.wait("opened", |look| look.is("gate", "ready") && look.is("app", "ready"));
 }
