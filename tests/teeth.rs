@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcsup::engine::effect::{Answer, Effect, Fact, Note, Role, SignalScope};
+use mcsup::engine::effect::{Answer, Effect, Fact, Lever, Note, Role, SignalScope};
 use mcsup::engine::event::{Event, UnitNote};
 use mcsup::engine::id::{HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
 use mcsup::engine::incident::Told;
@@ -391,9 +391,9 @@ const STATES: &[Plant] = &[
             step.seen.overview.late_facts = 0;
         }
     }),
-    plant(7, "b went ready -> waiting, which is no edge of the table", PAIR, |step| {
+    plant(7, "b went ready -> starting, which is no edge of the table", PAIR, |step| {
         if step.is_wake_at(10) {
-            step.add(change(B, StateName::Ready, StateName::Waiting));
+            step.add(change(B, StateName::Ready, StateName::Starting));
         }
     }),
     plant(7, "b went completed -> starting and was ready", PAIR, |step| {
@@ -613,6 +613,74 @@ const RESTARTS: &[Plant] = &[
     }),
 ];
 
+/// api (only watched) is needed by user; door is lazy.
+const WATCHED: &str = "units
+  api: {kind: external, start: [s], stop: {command: [x]}, health: {tcp: \"localhost:1\", interval: 1h}}
+  door: {command: d, listen: {sockets: [\"127.0.0.1:80\"], lazy: true}}
+  user: {command: u, depends_on: {api: healthy}}
+runs-outside api
+boot
+at 10s wake
+stops-in user 3s
+at 20s stop api
+run 5s
+at 30s shutdown
+run 5s
+";
+
+fn lever(unit: UnitId, lever: Lever) -> Effect {
+    let timeout = Duration::from_secs(1);
+    Effect::RunHelper { helper: HelperId(99), unit, role: Role::Lever(lever), timeout }
+}
+
+const WATCHES: &[Plant] = &[
+    plant(6, "api is spawned and has no process of ours", WATCHED, |step| {
+        if step.is_wake_at(10) {
+            step.add(spawn(9, A));
+        }
+    }),
+    plant(6, "api is only watched and has a process", WATCHED, |step| {
+        if step.is_wake_at(10) {
+            step.status(A).pid = Some(7);
+        }
+    }),
+    plant(6, "door has a lever pulled and is not external", WATCHED, |step| {
+        if step.is_wake_at(10) {
+            step.add(lever(B, Lever::Stop));
+        }
+    }),
+    plant(1, "api is ready and started by its lever again", WATCHED, |step| {
+        if step.is_wake_at(10) {
+            step.add(lever(A, Lever::Start));
+        }
+    }),
+    plant(2, "a lever of api is pulled in a shutdown", WATCHED, |step| {
+        if step.is_at(30) {
+            step.add(lever(A, Lever::Stop));
+        }
+    }),
+    plant(4, "api is stopped while user requires it and lives", WATCHED, |step| {
+        if step.is_at(20) {
+            step.add(change(A, StateName::Ready, StateName::Stopping));
+        }
+    }),
+    plant(6, "api awaits a connection and is not lazy", WATCHED, |step| {
+        if step.is_wake_at(10) {
+            step.add(Effect::AwaitConnection { unit: A });
+        }
+    }),
+    plant(6, "door awaits a connection twice", WATCHED, |step| {
+        if step.is_wake_at(10) {
+            step.add(Effect::AwaitConnection { unit: B });
+        }
+    }),
+    plant(17, "door waits for a connection and nobody looks for one", WATCHED, |step| {
+        if step.is_at(0) {
+            step.drop(|effect| matches!(effect, Effect::AwaitConnection { .. }));
+        }
+    }),
+];
+
 const ANSWERS: &[Plant] = &[
     plant(17, "a has no status", PAIR, |step| {
         if step.is_wake_at(10) {
@@ -744,7 +812,7 @@ fn missed(plants: &[Plant]) -> Vec<String> {
 
 #[test]
 fn every_promise_that_the_auditor_keeps_has_a_plant() {
-    let all = [STARTS, STOPS, STATES, RESTARTS, ANSWERS, HEALING, INCIDENTS].concat();
+    let all = [STARTS, STOPS, STATES, RESTARTS, WATCHES, ANSWERS, HEALING, INCIDENTS].concat();
     let numbers: BTreeSet<u8> = all.iter().map(|plant| plant.number).collect();
     // 9 needs other definitions, 19 and 20 a whole history: they have tests of their own.
     let expected: BTreeSet<u8> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 17, 18].into();
@@ -753,9 +821,9 @@ fn every_promise_that_the_auditor_keeps_has_a_plant() {
 
 #[test]
 fn nothing_is_said_of_good_histories() {
-    for story in
-        [PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED, CLIMB, UNCAPTURED]
-    {
+    let stories =
+        [PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED, CLIMB, UNCAPTURED];
+    for story in stories.into_iter().chain([WATCHED]) {
         assert_eq!(audit(story, |_| {}, |_| {}).0, [], "{story}");
     }
 }
@@ -778,6 +846,11 @@ fn a_state_a_timer_or_a_probe_that_breaks_a_promise_is_named() {
 #[test]
 fn a_restart_that_breaks_a_promise_is_named() {
     assert_eq!(missed(RESTARTS), [""; 0]);
+}
+
+#[test]
+fn a_watch_or_a_lazy_unit_that_breaks_a_promise_is_named() {
+    assert_eq!(missed(WATCHES), [""; 0]);
 }
 
 #[test]

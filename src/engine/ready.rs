@@ -171,7 +171,7 @@ impl Engine {
             }
             Notice::ExtendTimeout(by) => self.extend_deadline(id, by),
             Notice::Watchdog => self.on_keep_alive(id),
-            Notice::WatchdogTrigger => self.on_watchdog(id, "it called for help"),
+            Notice::WatchdogTrigger => self.on_watchdog(id, "watchdog: it called for help"),
             Notice::WatchdogTimeout(period) => {
                 current.watchdog = Some(period);
                 self.on_keep_alive(id);
@@ -265,7 +265,7 @@ impl Engine {
             let grace = crate::engine::time::Pretty(self.spec(id).stop.grace);
             format!("it said that it ends, and lives on after {grace}")
         } else {
-            format!("no keep-alive for {}", crate::engine::time::Pretty(period))
+            format!("watchdog: no keep-alive for {}", crate::engine::time::Pretty(period))
         };
         self.on_watchdog(id, &why);
     }

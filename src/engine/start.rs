@@ -74,7 +74,11 @@ impl Engine {
                 | UnitState::Backoff { .. }
                 | UnitState::Failed { .. } => false,
             },
-            Condition::Healthy => target.state.name() == StateName::Ready && target.health == Health::Passing,
+            // Where there is nothing to ask, its word that it is ready is all that can be known.
+            Condition::Healthy => {
+                target.state.name() == StateName::Ready
+                    && (target.probes.is_empty() || target.health == Health::Passing)
+            }
             Condition::Completed => target.has_passed,
         }
     }

@@ -288,7 +288,7 @@ impl fmt::Display for FailureCause {
             Self::StartTimeout(words) => write!(f, "not ready within start_timeout: {words}"),
             Self::Unhealthy(why) => write!(f, "unhealthy: {why}"),
             Self::CannotProbe(why) => write!(f, "cannot probe: {why}"),
-            Self::Watchdog(why) => write!(f, "watchdog: {why}"),
+            Self::Watchdog(why) => f.write_str(why),
             Self::Unkillable => {
                 f.write_str("SIGKILL does not end it: a process of it sits in uninterruptible sleep")
             }

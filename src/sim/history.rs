@@ -335,7 +335,7 @@ fn kind_yaml(unit: &UnitSpec) -> Vec<String> {
     };
     let mut keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
     if let (UnitKind::Gate, Some(probe)) = (unit.kind, unit.health.first()) {
-        keys.push(format!("check: \"{}\"", profile::GATE_CHECK));
+        keys.push(format!("check: \"{}\"", crate::sim::variety::GATE_CHECK));
         keys.push(format!("interval: {}", Pretty(probe.interval)));
     }
     keys

@@ -22,5 +22,6 @@ pub mod keeper;
 pub mod trace;
 pub mod scenario;
 pub mod profile;
+mod variety;
 pub mod history;
 pub mod shrink;

@@ -15,6 +15,7 @@ use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sough
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
 use crate::supervisor::keeper_link::{Incoming, KeeperLink, understood};
 use crate::supervisor::notes::{self, Remembered, decode, decode_accepted};
+use crate::supervisor::translate;
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
@@ -219,7 +220,7 @@ impl Takeover {
             process,
         };
         self.image.runs.insert(row.run, record);
-        self.handover.runs.push(crate::supervisor::translate::handed_run(row, name, set.unit(unit)));
+        self.handover.runs.push(translate::handed_run(row, name, set.unit(unit)));
     }
 
     fn foreign(&mut self, row: &Row, process: Process, descriptors: Vec<OwnedFd>, is_empty: bool) {

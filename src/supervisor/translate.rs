@@ -100,7 +100,7 @@ pub(crate) fn handed_run(row: &Row, unit: UnitName, spec: Option<&UnitSpec>) -> 
         ordinal: row.ordinal,
         spawned_at: Timestamp(row.spawned_at),
         condition,
-        is_ready_shown: false, // the keeper does not tell it yet
+        is_ready_shown: row.is_ready_shown,
     }
 }
 

@@ -185,7 +185,10 @@ impl Auditor {
             | NotedState::Failed { .. }
             | NotedState::Completed => false,
         };
-        let is_down_well = run.is_none() && self.stays_down(handover, id, note.desired);
+        // The keeper knows nothing of a watch: its note says whether it goes on.
+        let is_over =
+            run.is_none() && !(self.shadow.is_watch(id) && shadow::had_run(shadow::state_of(&note.life)));
+        let is_down_well = is_over && self.stays_down(handover, id, note.desired);
         is_down_well || (note.desired.is_up() && is_up_well && self.stands_alone(handover, id, 0))
     }
 

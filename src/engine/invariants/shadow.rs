@@ -670,7 +670,7 @@ impl Shadow {
 }
 
 /// A unit in this state has a run, or is watched.
-fn had_run(state: StateName) -> bool {
+pub(super) fn had_run(state: StateName) -> bool {
     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy | StateName::Stopping)
 }
 

@@ -12,6 +12,7 @@ use crate::unit::amount::show;
 use crate::unit::diagnostic::{Diagnostic, Place};
 use crate::unit::file::{Edge, RestartFile};
 use crate::unit::listen;
+use crate::unit::lower;
 use crate::unit::names::{Directory, Draft};
 use crate::unit::nearest::nearest;
 use crate::unit::settings::SettingsFile;
@@ -161,11 +162,15 @@ pub(super) fn condition(name: &str, place: Place, edge: &Edge, target: &Draft, o
             format!("`{name}` is a task, and a task is never healthy"),
             "write `completed` to wait for its end",
         )),
-        (Condition::Healthy, UnitKind::Service) if target.unit.health.is_none() && target.is_sound => Some((
-            "no-health",
-            format!("`{name}` has no `health` to wait for"),
-            "write `started`, or give it a probe",
-        )),
+        (Condition::Healthy, UnitKind::Service)
+            if target.unit.health.is_none() && target.is_sound && !lower::tells_readiness(target) =>
+        {
+            Some((
+                "no-health",
+                format!("`{name}` has no `health` to wait for"),
+                "write `started`, or give it a probe",
+            ))
+        }
         (Condition::Completed, UnitKind::Service) if target.is_sound && always_restarts(target) => Some((
             "never-completes",
             format!("`{name}` is a service that is always started again: it never completes"),

@@ -383,12 +383,20 @@ fn edges(
     body.conflicts.dedup();
 }
 
+/// It says itself when it is ready.
+pub(in crate::unit) fn tells_readiness(target: &Draft) -> bool {
+    match target.unit.ready.as_ref().map(|ready| &ready.value) {
+        Some(Ready::Notify | Ready::Log(_) | Ready::Fd(_)) => true,
+        Some(Ready::Started | Ready::Health) | None => false,
+    }
+}
+
 /// What a dependent waits for when it does not say.
 fn usual_condition(target: &Draft) -> Condition {
     match target.kind {
         UnitKind::Task => Condition::Completed,
         UnitKind::External | UnitKind::Gate => Condition::Healthy,
-        UnitKind::Service if target.unit.health.is_some() => Condition::Healthy,
+        UnitKind::Service if target.unit.health.is_some() || tells_readiness(target) => Condition::Healthy,
         UnitKind::Service => Condition::Started,
     }
 }
