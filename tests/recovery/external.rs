@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::instance::{Instance, eventually, mcsup};
 use crate::patient::{Patient, broken, by_probes, command, run};
-use crate::place::free_ports;
+use crate::place::{free_ports, public_home};
 
 /// pm2 as npm installs it, with a daemon of the test's own.
 #[derive(Debug)]
@@ -20,12 +20,11 @@ struct Pm2 {
 }
 
 impl Pm2 {
-    fn new(patient: &Patient) -> Self {
+    fn new() -> Self {
         let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pm2/node_modules/.bin");
         assert!(programs.join("pm2").exists(), "there is no pm2: tests/run installs it");
-        let home = patient.path("pm2");
-        fs::create_dir_all(&home).expect("a directory");
-        Self { home, programs }
+        // Its daemon lives there, longer than the instance.
+        Self { home: public_home("recovery-pm2-home"), programs }
     }
 
     fn path(&self) -> String {
@@ -54,6 +53,7 @@ impl Pm2 {
 impl Drop for Pm2 {
     fn drop(&mut self) {
         drop(self.command(&["kill"]).output());
+        drop(fs::remove_dir_all(&self.home));
     }
 }
 
@@ -72,7 +72,7 @@ fn answer_of(port: u16) -> Option<String> {
 fn a_pm2_app_that_somebody_stopped_is_recovered_by_the_ladder_and_outlives_mcsup() {
     let [port] = free_ports();
     let mut patient = Patient::new("pm2", "crm", port);
-    let pm2 = Pm2::new(&patient);
+    let pm2 = Pm2::new();
     fs::write(patient.path("app.js"), APP.replace("PORT", &port.to_string())).expect("an app");
     let app = patient.path("app.js").display().to_string();
     run(&mut pm2.command(&["start", &app, "--name", "crm", "--silent"]));
