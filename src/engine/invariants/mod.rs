@@ -487,7 +487,7 @@ impl Auditor {
                     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy)
                 }
                 Timer::Watchdog => matches!(state, StateName::Ready | StateName::Unhealthy),
-                Timer::RungSettle | Timer::RungPause => state == StateName::Unhealthy,
+                Timer::RungSettle | Timer::RungPause | Timer::Hold => state == StateName::Unhealthy,
                 Timer::Settle => state == StateName::Ready,
                 Timer::BootTimeout | Timer::ShutdownTimeout => false,
             };

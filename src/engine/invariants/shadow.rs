@@ -185,6 +185,15 @@ impl Shadow {
         self.helpers.values().find_map(of_unit)
     }
 
+    /// The helper of a rung of its ladder works.
+    pub(super) fn is_being_repaired(&self, id: UnitId) -> bool {
+        let repairs = |role: &Role| match role {
+            Role::Repair { .. } | Role::Reload { .. } => true,
+            Role::StopCommand { .. } | Role::Lever(_) => false,
+        };
+        self.helpers.values().any(|(unit, role)| *unit == id && repairs(role))
+    }
+
     fn stage(&self, run: RunId) -> Option<Stage> {
         self.runs.get(&run).map(|run| run.stage)
     }
