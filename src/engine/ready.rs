@@ -187,6 +187,7 @@ impl Engine {
     fn on_said_stopping(&mut self, id: UnitId) {
         let Some(current) = self.units[id].run.as_mut().filter(|current| !current.is_ending) else { return };
         current.is_ending = true;
+        self.touch(id);
         match self.units[id].state {
             UnitState::Ready | UnitState::Unhealthy => {
                 self.forget_probes(id);

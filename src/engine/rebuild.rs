@@ -209,6 +209,10 @@ impl Engine {
             HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => None,
         };
         let was_ready = matches!(note, Some(NotedState::Ready | NotedState::Unhealthy));
+        let is_ending = self.units[id]
+            .noted
+            .as_deref()
+            .is_some_and(|note| note.is_ending && note.last_run == Some(handed.run));
         let kind = self.spec(id).kind;
         let unit = &mut self.units[id];
         unit.last_run = Some(handed.run);
@@ -218,6 +222,7 @@ impl Engine {
         run.was_ready = was_ready;
         run.start_period_over = was_ready;
         run.has_shown_ready = handed.is_ready_shown;
+        run.is_ending = is_ending;
         unit.run = Some(run);
         self.owners.runs.insert(handed.run, id);
         let state = self.adopted_state(id, handed, note);
@@ -246,6 +251,9 @@ impl Engine {
         let is_starting = self.units[id].state == UnitState::Starting;
         if !is_starting {
             self.wind_watchdog(id);
+        }
+        if !is_starting && self.units[id].run.is_some_and(|run| run.is_ending) {
+            return; // nobody asks any more whether it works
         }
         if !is_starting || !self.readiness(id).is_told() {
             self.start_probing(id);
@@ -469,6 +477,7 @@ impl Engine {
             has_passed: unit.has_passed,
             incident: unit.incident,
             leaves_dependents: unit.leaves_dependents,
+            is_ending: unit.run.is_some_and(|run| run.is_ending),
             since: unit.since,
         }
     }

@@ -5,6 +5,7 @@
 
 mod view;
 mod shadow;
+mod handed;
 mod orders;
 mod troubles;
 mod answers;

@@ -157,6 +157,7 @@ mod tests {
             last_exit: Some(ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: true }),
             has_passed: true,
             incident: Some(IncidentId(3)),
+            is_ending: true,
             since: Timestamp(123_456_789_012),
         }
     }
