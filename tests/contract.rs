@@ -32,6 +32,10 @@ pub(crate) enum Script {
     LeaveInGroup,
     /// The same, in a session of its own.
     LeaveInSession,
+    /// Shows that it is ready, in the way that its unit names, and lives until a signal ends it.
+    ShowsReady,
+    /// Shows that it is ready, and ends well at once.
+    ShowsReadyAndEnds,
     /// There is no such program.
     NoProgram,
     /// There is no such working directory.
@@ -43,8 +47,14 @@ pub(crate) enum Script {
 pub(crate) enum Said {
     Spawned(RunId),
     FailedToSpawn(RunId, SpawnStep),
-    Exited { run: RunId, exit: ExitStatus, is_empty: bool },
+    Exited {
+        run: RunId,
+        exit: ExitStatus,
+        is_empty: bool,
+    },
     Emptied(RunId),
+    /// By its notify socket or its ready pipe.
+    Ready(RunId),
 }
 
 /// How far a signal reaches.
@@ -75,6 +85,10 @@ pub(crate) trait Host {
 
 const ONE: RunId = RunId(1);
 const TWO: RunId = RunId(2);
+/// Of a unit that tells by its notify socket.
+const TELLER: RunId = RunId(49);
+/// Of a unit that writes to its ready pipe.
+const PIPER: RunId = RunId(50);
 const KILLED: ExitStatus = ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: false };
 const TERMINATED: ExitStatus = ExitStatus::Signal { signal: SignalNumber::TERM, dumped_core: false };
 
@@ -124,6 +138,32 @@ pub(crate) const CLAIMS: &[Claim] = &[
         host.spawn(ONE, Script::NoDirectory);
         assert_eq!(host.next(), Said::FailedToSpawn(ONE, SpawnStep::Chdir));
         assert_eq!(host.settle(), []);
+    }),
+    ("who shows that it is ready is told to, after its spawn and once", |host| {
+        for run in [TELLER, PIPER] {
+            host.spawn(run, Script::ShowsReady);
+            assert_eq!(host.next(), Said::Spawned(run));
+            assert_eq!(host.next(), Said::Ready(run));
+            assert_eq!(host.settle(), []);
+        }
+    }),
+    ("who shows that it is ready and ends at once was ready", |host| {
+        for run in [TELLER, PIPER] {
+            host.spawn(run, Script::ShowsReadyAndEnds);
+            assert_eq!(host.next(), Said::Spawned(run));
+            assert_eq!(host.next(), Said::Ready(run));
+            assert_eq!(host.next(), exited(run, ExitStatus::Code(0), true));
+        }
+    }),
+    ("a new supervisor learns who has shown that it is ready", |host| {
+        host.spawn(TELLER, Script::ShowsReady);
+        assert_eq!([host.next(), host.next()], [Said::Spawned(TELLER), Said::Ready(TELLER)]);
+        host.spawn(PIPER, Script::Sleep);
+        assert_eq!(host.next(), Said::Spawned(PIPER));
+        for _ in 0..2 {
+            let known = [Said::Spawned(TELLER), Said::Ready(TELLER), Said::Spawned(PIPER)];
+            assert_eq!(host.reconnect(), known);
+        }
     }),
     ("a failed spawn takes nothing else with it", |host| {
         host.spawn(ONE, Script::NoProgram);
@@ -257,7 +297,7 @@ fn broken_claims<H: Host>(fresh: impl Fn() -> H) -> Vec<&'static str> {
 mod real {
     use super::*;
     use crate::keeper_host::{TestKeeper, eventually, shell};
-    use mcsup::keeper::wire::{Exit, Order, Report, Scope, SpawnOrder, Stage, Step};
+    use mcsup::keeper::wire::{Exit, Given, Order, Report, Scope, SpawnOrder, Stage, Step};
 
     struct RealHost {
         keeper: TestKeeper,
@@ -286,10 +326,14 @@ mod real {
                         made.display()
                     )
                 }
+                Script::ShowsReady => format!("{}; exec sleep 1000", shows_ready(run)),
+                Script::ShowsReadyAndEnds => format!("{}; exit 0", shows_ready(run)),
                 Script::NoProgram | Script::NoDirectory => String::new(),
             };
             let mut order = shell(run.0, &text);
             order.unit = format!("unit{}", run.0);
+            order.notify = run == TELLER;
+            order.given = (run == PIPER).then_some(Given::ReadyPipe { number: 3 }).into_iter().collect();
             match script {
                 Script::NoProgram => order.program = b"/no/such/program".to_vec(),
                 Script::NoDirectory => order.working_dir = b"/no/such/directory".to_vec(),
@@ -297,6 +341,8 @@ mod real {
                 | Script::Die(_)
                 | Script::Sleep
                 | Script::Stubborn
+                | Script::ShowsReady
+                | Script::ShowsReadyAndEnds
                 | Script::LeaveInGroup
                 | Script::LeaveInSession => {}
             }
@@ -304,8 +350,25 @@ mod real {
         }
     }
 
+    fn shows_ready(run: RunId) -> &'static str {
+        if run == PIPER { "echo >&3" } else { "systemd-notify --ready" }
+    }
+
+    fn known(report: Report) -> Vec<Said> {
+        let ready = match &report {
+            Report::Row(row) if row.is_ready_shown => Some(Said::Ready(RunId(row.run))),
+            _ => None,
+        };
+        std::iter::once(said(report)).chain(ready).collect()
+    }
+
     fn said(report: Report) -> Said {
         match report {
+            Report::ReadyShown { run } => Said::Ready(RunId(run)),
+            Report::Notified { run, text } => {
+                assert!(text.split(|byte| *byte == b'\n').any(|line| line == b"READY=1"));
+                Said::Ready(RunId(run))
+            }
             Report::Spawned { run, .. } => Said::Spawned(RunId(run)),
             Report::SpawnFailed { run, step, .. } => Said::FailedToSpawn(RunId(run), step_of(step)),
             Report::Exited { run, exit, is_empty, .. } => exited(RunId(run), exit_of(exit), is_empty),
@@ -374,7 +437,7 @@ mod real {
 
         fn reconnect(&mut self) -> Vec<Said> {
             self.keeper.connect();
-            self.keeper.handover().into_iter().map(said).collect()
+            self.keeper.handover().into_iter().flat_map(known).collect()
         }
     }
 
@@ -392,14 +455,14 @@ mod simulated {
     use std::time::Duration;
 
     use mcsup::engine::effect::{Effect, SignalScope};
-    use mcsup::engine::event::{Event, HandedCondition, Handover};
+    use mcsup::engine::event::{Event, HandedCondition, HandedRun, Handover, Notice};
     use mcsup::engine::id::UnitId;
     use mcsup::sim::actor::{Leftover, SpawnOutcome, Trait, spawn_failure};
     use mcsup::sim::command::Command;
     use mcsup::sim::profile::plain;
     use mcsup::sim::world::World;
     use mcsup::unit::name::UnitName;
-    use mcsup::unit::spec::UnitSet;
+    use mcsup::unit::spec::{Ready, UnitSet, UnitSpec};
 
     /// As many runs as a claim may have; each is of a unit of its own.
     const UNITS: u32 = 50;
@@ -412,7 +475,12 @@ mod simulated {
     impl SimulatedHost {
         /// `link_takes`: how late everything is told. Claims hold whatever it is.
         fn new(link_takes: Duration) -> Self {
-            let units = (0..UNITS).map(|at| plain(name(at))).collect();
+            let ready = |at| match at {
+                at if at == unit_of(TELLER) => Ready::Notify,
+                at if at == unit_of(PIPER) => Ready::Fd(3),
+                _ => Ready::Started,
+            };
+            let units = (0..UNITS).map(|at| UnitSpec { ready: ready(at), ..plain(name(at)) }).collect();
             let set = UnitSet {
                 units,
                 phases: vec!["main".into()],
@@ -446,8 +514,13 @@ mod simulated {
         match script {
             Script::Exit(code) => vec![ends(ExitStatus::Code(code))],
             Script::Die(signal) => vec![ends(ExitStatus::Signal { signal, dumped_core: false })],
-            Script::Sleep => Vec::new(),
+            Script::Sleep => vec![Trait::ShowsReady(None)],
             Script::Stubborn => vec![Trait::IgnoresTerm(true)],
+            Script::ShowsReady => vec![Trait::ShowsReady(Some(Duration::ZERO))],
+            Script::ShowsReadyAndEnds => {
+                let end = Some((Duration::from_millis(1), ExitStatus::Code(0)));
+                vec![Trait::ShowsReady(Some(Duration::ZERO)), Trait::Ends(end)]
+            }
             // Groups and sessions are not told apart here: what a run leaves is the run's.
             Script::LeaveInGroup | Script::LeaveInSession => {
                 let left = Leftover { ends_after: None, ignores_term: false };
@@ -464,6 +537,7 @@ mod simulated {
             Event::RunFailedToSpawn { run, failure } => Said::FailedToSpawn(run, failure.step),
             Event::RunExited { run, exit, is_empty } => exited(run, exit, is_empty),
             Event::RunEmptied { run } => Said::Emptied(run),
+            Event::ReadyShown { run } | Event::Notified { run, notice: Notice::Ready } => Said::Ready(run),
             other => panic!("{other:?}"),
         }
     }
@@ -475,7 +549,11 @@ mod simulated {
             HandedCondition::Exited { exit, is_empty } => exited(run, exit, is_empty),
             HandedCondition::Spawning => panic!("nothing is being spawned"),
         };
-        handover.runs.into_iter().map(|handed| said((handed.run, handed.condition))).collect()
+        let known = |handed: HandedRun| {
+            let ready = handed.is_ready_shown.then_some(Said::Ready(handed.run));
+            std::iter::once(said((handed.run, handed.condition))).chain(ready)
+        };
+        handover.runs.into_iter().flat_map(known).collect()
     }
 
     impl Host for SimulatedHost {

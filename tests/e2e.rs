@@ -23,3 +23,7 @@ mod incidents;
 mod alerts;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/passed.rs"]
+mod passed;
+#[path = "e2e/tells.rs"]
+mod tells;

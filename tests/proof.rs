@@ -10,6 +10,8 @@ mod instance;
 mod load;
 #[path = "proof/namespace.rs"]
 mod namespace;
+#[path = "proof/place.rs"]
+mod place;
 
 #[path = "proof/disk.rs"]
 mod disk;

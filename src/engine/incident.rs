@@ -234,12 +234,14 @@ impl Engine {
             self.mark_incomplete(id);
         }
         self.go_on_stopping(id);
+        self.climb_after_capture(id);
     }
 
     /// Whoever keeps the evidence takes too long: healing does not wait for it.
     pub(crate) fn on_capture_wait_over(&mut self, id: UnitId) {
         self.mark_incomplete(id);
         self.go_on_stopping(id);
+        self.climb_after_capture(id);
     }
 
     /// Ends the wait for evidence, where there is one.

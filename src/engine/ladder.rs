@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::engine::effect::{Effect, Fact, Role, SignalScope};
 use crate::engine::event::HelperOutcome;
 use crate::engine::id::{HelperId, UnitId};
-use crate::engine::incident::Told;
+use crate::engine::incident::{CAPTURE_WAIT, Told};
 use crate::engine::policy;
 use crate::engine::state::{FailureCause, Health, StateName, StopReason, UnitState};
 use crate::engine::time::Timestamp;
@@ -48,10 +48,41 @@ impl Engine {
             return;
         }
         self.pass_alerts(id);
+        if self.is_being_captured(id) && self.alters_at_once(id) {
+            if self.timers.at(Some(id), Timer::CaptureWait).is_none() {
+                self.timers.set(Some(id), Timer::CaptureWait, self.now.mono.after(CAPTURE_WAIT));
+            }
+            return;
+        }
+        self.climb_now(id);
+    }
+
+    /// Without a look at its evidence.
+    fn climb_now(&mut self, id: UnitId) {
+        self.timers.cancel(Some(id), Timer::CaptureWait);
         let Some(at) = self.share(id).map(|share| share.rung) else { return };
         match self.rung(id, at) {
             Some(_) => self.try_rung(id, at),
             None => self.repeat(id),
+        }
+    }
+
+    /// The next rung changes what is to be kept as evidence. A stop, and so a restart of nothing else, waits for it
+    /// by itself.
+    fn alters_at_once(&self, id: UnitId) -> bool {
+        let next = self.share(id).and_then(|share| self.rung(id, share.rung));
+        match next.or_else(|| self.last_acting(id).map(|(_, rung)| rung)) {
+            Some(Rung::Exec { .. } | Rung::Reload(_)) => true,
+            Some(Rung::Restart { with }) => !with.is_empty(),
+            Some(Rung::Stop | Rung::Alert { .. }) | None => false,
+        }
+    }
+
+    /// Its evidence is there, or does not come.
+    pub(crate) fn climb_after_capture(&mut self, id: UnitId) {
+        let is_free = self.share(id).is_some_and(|share| share.step == Step::Idle);
+        if is_free && self.units[id].desired.is_up() && self.units[id].state == UnitState::Unhealthy {
+            self.climb_now(id);
         }
     }
 
@@ -505,6 +536,22 @@ impl Engine {
         if !left.is_empty() {
             self.wait_for_others(id, left, self.now.mono);
         }
+    }
+
+    /// Its present start is that of a rung `restart`.
+    pub(crate) fn is_restarted_by_ladder(&self, id: UnitId) -> bool {
+        self.share(id).is_some_and(|share| share.step == Step::Restarting { is_told: true })
+    }
+
+    /// A restart by its ladder did not bring it up. True: the rung `stop` is what comes next.
+    pub(crate) fn stops_after(&mut self, id: UnitId) -> bool {
+        self.pass_alerts(id);
+        let Some(at) = self.share(id).map(|share| share.rung) else { return false };
+        let is_stop = matches!(self.rung(id, at), Some(Rung::Stop));
+        if is_stop {
+            self.tell_rung(id, at);
+        }
+        is_stop
     }
 
     /// What is being tried, for people.

@@ -65,7 +65,11 @@ impl Engine {
         if matches!(cause, FailureCause::RungStopped(_)) {
             return self.give_up(id, cause);
         }
+        let was_restarted = self.is_restarted_by_ladder(id);
         let is_rung = self.climbs_after(id, &cause);
+        if was_restarted && self.stops_after(id) {
+            return self.give_up(id, FailureCause::RungStopped(Box::new(cause)));
+        }
         let may_restart = match self.spec(id).restart.policy {
             RestartPolicy::Always | RestartPolicy::OnFailure => true,
             RestartPolicy::Never => is_rung,

@@ -38,7 +38,8 @@ impl Timer {
         match self {
             Self::BackoffDelay => state == Backoff,
             Self::StartTimeout => state == Starting,
-            Self::CaptureWait | Self::StopGrace | Self::KillWait => state == Stopping,
+            Self::StopGrace | Self::KillWait => state == Stopping,
+            Self::CaptureWait => [Unhealthy, Stopping].contains(&state),
             Self::ProbeDue(_) => [Starting, Ready, Unhealthy].contains(&state),
             Self::Watchdog => [Ready, Unhealthy].contains(&state),
             Self::RungSettle | Self::RungPause => state == Unhealthy,

@@ -131,6 +131,7 @@ pub(super) fn write(database: &mut Connection, records: &[Record]) -> rusqlite::
         for record in records {
             match record {
                 Record::Incident(row) => write_incident(&mut incidents, row)?,
+                Record::Merged { from, into } => merge(&transaction, *from, *into)?,
                 Record::Fact(FactRow { at_millis, unit, incident, kind, text }) => {
                     facts.execute(params![
                         integer(*at_millis),
@@ -161,6 +162,12 @@ fn write_incident(statement: &mut rusqlite::Statement<'_>, row: &IncidentRow) ->
         &bounded(&row.verdict),
     ];
     statement.execute(values).map(drop)
+}
+
+fn merge(database: &Connection, from: u64, into: u64) -> rusqlite::Result<()> {
+    database.execute("DELETE FROM incidents WHERE id = ?", [integer(from)])?;
+    database.execute("UPDATE facts SET incident = ? WHERE incident = ?", [integer(into), integer(from)])?;
+    Ok(())
 }
 
 fn write_run(statement: &mut rusqlite::Statement<'_>, row: &RunRow) -> rusqlite::Result<()> {

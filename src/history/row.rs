@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 pub enum Record {
     /// Key: `id`.
     Incident(IncidentRow),
+    /// It was another one's all along: its row goes, its facts are the other's.
+    Merged {
+        from: u64,
+        into: u64,
+    },
     Fact(FactRow),
     /// Key: unit, ordinal and start.
     Run(RunRow),

@@ -109,6 +109,23 @@ fn what_was_recorded_comes_back_after_a_restart() {
 }
 
 #[test]
+fn what_was_another_incident_all_along_is_counted_once() {
+    let dir = Dir::new("merged");
+    run(async {
+        let history = History::open(dir.file()).unwrap();
+        let fact = |incident| FactRow { incident: Some(incident), ..FactRow::default() };
+        for id in [1, 2] {
+            history.record(Record::Incident(incident(id, 1000, None)));
+            history.record(Record::Fact(fact(id)));
+        }
+        history.record(Record::Merged { from: 1, into: 2 });
+        assert_eq!(history.incident(1).await.unwrap(), None);
+        assert_eq!(history.facts_of(2).await.unwrap().len(), 2);
+        assert_eq!(history.window(0, 10_000).await.unwrap().incidents, 1);
+    });
+}
+
+#[test]
 fn the_file_is_ours_alone_and_its_pages_are_never_mapped() {
     let dir = Dir::new("pragmas");
     run(async {

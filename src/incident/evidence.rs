@@ -168,6 +168,8 @@ pub struct Port {
     /// `None`: its owner may not be seen from here.
     pub pid: Option<i32>,
     pub process: String,
+    /// Of which unit's run that process is; empty when it is none of ours.
+    pub unit: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -264,6 +264,7 @@ mod tests {
             port: 6379,
             pid: Some(77),
             process: "valkey".into(),
+            ..Port::default()
         }];
         evidence.probes = vec![Answer {
             at_millis: AT + 700,

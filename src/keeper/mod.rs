@@ -29,6 +29,7 @@ mod farewell;
 mod table;
 mod holdings;
 mod spawn;
+mod pid_slot;
 mod process;
 mod environ;
 mod pump;

@@ -24,7 +24,8 @@ use rustix::process::{Pid, PidfdFlags, Uid};
 use rustix::thread::Gid;
 
 use crate::keeper::clock::{self, MILLISECOND, Patience, SECOND};
-use crate::keeper::sys::{self, Child, ChildStack, Failure, Image, OomScore, PidSlot, Program, Strings};
+use crate::keeper::pid_slot::{self, PidSlot};
+use crate::keeper::sys::{self, Child, ChildStack, Failure, Image, OomScore, Program, Strings};
 use crate::keeper::wire::{Credentials, Limit, SpawnOrder, Step};
 use crate::proc::RUN_ASSIGNMENT;
 
@@ -84,7 +85,7 @@ pub(super) struct Gifts {
 impl Gifts {
     fn tell(&self, pair: &[u8]) -> bool {
         let name = |pair: &[u8]| pair.split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
-        let is_pid = self.has_sockets && pair.starts_with(sys::LISTEN_PID);
+        let is_pid = self.has_sockets && pair.starts_with(pid_slot::LISTEN_PID);
         is_pid || self.env.iter().any(|own| name(own) == name(pair))
     }
 }

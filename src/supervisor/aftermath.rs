@@ -19,9 +19,7 @@ use crate::supervisor::launch::{Call, NOBODY, What};
 impl Executor {
     /// Before the run is released, which forgets what it left.
     pub(crate) fn capture(&mut self, now: Now, wanted: Wanted, engine: &Engine) {
-        let run = wanted.run.map(|run| run.0);
-        let holding = run.and_then(|run| Some((run, self.holdings.runs.get(&run)?)));
-        self.witness.take(now, wanted, engine, &self.ground, holding);
+        self.witness.take(now, wanted, engine, &self.ground, &self.holdings);
     }
 
     /// What a worker found; the engine hears of it, and so does the desk.

@@ -26,7 +26,7 @@ use crate::keeper::wire;
 use crate::log::files::{CURRENT, LogDir};
 use crate::log::start::{self, Start};
 use crate::proc::run_tag;
-use crate::supervisor::holdings::{Holding, Stage};
+use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
 use crate::supervisor::launch::Ground;
 use crate::supervisor::words::name_of;
@@ -151,14 +151,14 @@ impl Witness {
         self.began.remove(&incident);
     }
 
-    /// Takes the evidence of a unit, once for each incident. `holding`: of the run that is concerned.
+    /// Takes the evidence of a unit, once for each incident.
     pub(crate) fn take(
         &mut self,
         now: Now,
         wanted: Wanted,
         engine: &Engine,
         ground: &Arc<Ground>,
-        holding: Option<(u64, &Holding)>,
+        holdings: &Holdings,
     ) {
         let taken = self.taken.entry(wanted.incident).or_default();
         let is_first = taken.is_empty();
@@ -169,7 +169,7 @@ impl Witness {
         let Some(spec) = ground.set.unit(wanted.unit) else {
             return drop(self.outlet.send(wanted.answer(None, false)));
         };
-        let mut scene = self.scene(now, &wanted, engine, ground, spec, holding);
+        let mut scene = self.scene(now, &wanted, engine, ground, spec, holdings);
         scene.is_beside = !is_first;
         let promise = Promise::new(self.outlet.clone(), wanted.clone().answer(None, false));
         let (capturer, files, archive) = (self.capturer.clone(), self.files.clone(), self.archive.clone());
@@ -186,9 +186,11 @@ impl Witness {
         engine: &Engine,
         ground: &Ground,
         spec: &UnitSpec,
-        holding: Option<(u64, &Holding)>,
+        holdings: &Holdings,
     ) -> Scene {
         let (set, unit) = (&ground.set, wanted.unit);
+        let run = wanted.run.map(|run| run.0);
+        let holding = run.and_then(|run| Some((run, holdings.runs.get(&run)?)));
         let detected = millis(now);
         let began = self.began.get(&wanted.incident).map_or(detected, |at| date(now, *at));
         let log_dir = ground.log_dir.join(spec.name.as_str());
@@ -211,6 +213,7 @@ impl Witness {
             log_dir: Some(log_dir.clone()),
             log_from: None,
             ports: ports_of(spec),
+            others: holdings.leaders_besides(spec.name.as_str()),
             directories: vec![
                 ("log".to_owned(), ground.log_dir.clone()),
                 ("state".to_owned(), self.state.clone()),

@@ -1,28 +1,12 @@
 //! The quickstart, as a new user starts it.
 
 use std::fs;
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::instance::{Instance, mcsup, timed};
-
-/// Ports that nobody listens at, as many as asked for.
-pub(crate) fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
-    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port"));
-    listeners.map(|listener| listener.local_addr().expect("an address").port())
-}
-
-/// A home, not under the build directory, that any user may enter.
-pub(crate) fn public_home(name: &str) -> PathBuf {
-    let dir = std::env::temp_dir().join(format!("mcsup-{}-{name}", std::process::id()));
-    drop(fs::remove_dir_all(&dir));
-    fs::create_dir_all(dir.join("units")).expect("a home");
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("permissions");
-    dir
-}
+use crate::place::{free_ports, public_home};
 
 /// Copies the files of an example into the units directory, with these texts replaced.
 pub(crate) fn copy_example(instance: &Instance, example: &str, replaced: &[(&str, String)]) {

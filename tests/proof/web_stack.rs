@@ -5,8 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::examples::{copy_example, free_ports, public_home};
+use crate::examples::copy_example;
 use crate::instance::{Instance, eventually, is_alive, kill, mcsup};
+use crate::place::{free_ports, public_home};
 
 struct Stack {
     instance: Instance,

@@ -481,7 +481,8 @@ impl Auditor {
             let belongs = match timer {
                 Timer::BackoffDelay => matches!(state, StateName::Backoff | StateName::Failed),
                 Timer::StartTimeout => state == StateName::Starting,
-                Timer::CaptureWait | Timer::StopGrace | Timer::KillWait => state == StateName::Stopping,
+                Timer::StopGrace | Timer::KillWait => state == StateName::Stopping,
+                Timer::CaptureWait => matches!(state, StateName::Unhealthy | StateName::Stopping),
                 Timer::ProbeDue(_) => {
                     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy)
                 }

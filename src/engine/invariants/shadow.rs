@@ -444,7 +444,11 @@ impl Shadow {
                 .as_ref()
                 .is_some_and(|note| matches!(note.life, NotedState::Ready | NotedState::Unhealthy));
             self.polls.begin(id, was_ready);
+            // A lazy one that ended well waits for the next connection, and only its note says that it passed.
+            let has_passed = self.spec(id).is_some_and(|spec| spec.listen.is_lazy)
+                && noted.as_ref().is_some_and(|note| note.has_passed && note.life == NotedState::Inactive);
             if let Some(unit) = self.unit_mut(id) {
+                unit.has_passed |= has_passed;
                 unit.state = noted.as_ref().map_or(StateName::Inactive, |note| state_of(&note.life));
                 // What was asked and lost before it was remembered was not done.
                 match unit.state {
@@ -630,6 +634,8 @@ impl Shadow {
                     }
                     // A lazy unit that ended well is done until somebody connects.
                     StateName::Waiting if is_lazy => {
+                        // After a good end the backoff starts over.
+                        unit.last_attempt = unit.last_attempt.filter(|_| !had_run(*from));
                         unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
                     }
                     StateName::Waiting

@@ -47,6 +47,8 @@ pub struct Subject {
     pub log_from: Option<u64>,
     /// Where the unit listens, as far as its definition tells.
     pub ports: Vec<u16>,
+    /// Main processes of the other live runs, each the leader of its session, with their units.
+    pub others: Vec<(i32, String)>,
     /// What is kept where: `log`, `state`, `working directory`.
     pub directories: Vec<(String, PathBuf)>,
     /// The run's own control group, if it has one.
@@ -185,7 +187,7 @@ impl HostSide {
         match sockets::listening(proc, subject.pid.filter(|_| subject.is_live)) {
             Ok(sockets) => {
                 let owned = sockets::owned_by(proc, &sockets, &pids);
-                let search = sockets::strangers(proc, &sockets, wanted, &owned, deadline);
+                let search = sockets::strangers(proc, &sockets, wanted, &owned, &subject.others, deadline);
                 found(&mut |side| {
                     side.ports.clone_from(&owned);
                     side.strangers.clone_from(&search.ports);

@@ -72,6 +72,10 @@ pub(super) fn name_of(proc: &Path, pid: i32) -> String {
     named_stat(&dir_of(proc, pid)).map_or_else(String::new, |(name, _)| name)
 }
 
+pub(super) fn session_of(proc: &Path, pid: i32) -> Option<i32> {
+    named_stat(&dir_of(proc, pid)).map(|(_, stat)| stat.session)
+}
+
 /// `None` where the kernel does not tell.
 pub(super) fn memory(proc: &Path) -> Option<Memory> {
     let text = fs::read_to_string(proc.join("meminfo")).ok()?;

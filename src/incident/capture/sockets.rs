@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use crate::incident::capture::Deadline;
-use crate::incident::capture::processes::{name_of, pids};
+use crate::incident::capture::processes::{name_of, pids, session_of};
 use crate::incident::evidence::Port;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,12 +61,13 @@ pub(super) fn owned_by(proc: &Path, sockets: &[Socket], members: &[i32]) -> Vec<
     owned
 }
 
-/// Who else listens on one of the `wanted` ports.
+/// Who else listens on one of the `wanted` ports. `others`: as in [`super::Subject`].
 pub(super) fn strangers(
     proc: &Path,
     sockets: &[Socket],
     wanted: &[u16],
     owned: &[Port],
+    others: &[(i32, String)],
     deadline: Deadline,
 ) -> Search {
     let is_own = |socket: &Socket| {
@@ -88,13 +89,20 @@ pub(super) fn strangers(
         }
         for inode in inodes_of(proc, pid) {
             if let Some(socket) = nameless.remove(&inode) {
-                search.ports.push(port(proc, socket, Some(pid)));
+                search.ports.push(Port { unit: unit_of(proc, pid, others), ..port(proc, socket, Some(pid)) });
             }
         }
     }
     // Held by somebody who may not be looked into, or in another pid namespace.
     search.ports.extend(nameless.values().map(|socket| port(proc, socket, None)));
     search
+}
+
+/// Whose run it is, by its session.
+fn unit_of(proc: &Path, pid: i32, others: &[(i32, String)]) -> String {
+    let session = session_of(proc, pid);
+    let other = others.iter().find(|(leader, _)| Some(*leader) == session);
+    other.map_or_else(String::new, |(_, unit)| unit.clone())
 }
 
 /// Ports that these lines call taken.
@@ -148,6 +156,7 @@ fn port(proc: &Path, socket: &Socket, pid: Option<i32>) -> Port {
         port: socket.port,
         pid,
         process: pid.map_or_else(String::new, |pid| name_of(proc, pid)),
+        unit: String::new(),
     }
 }
 

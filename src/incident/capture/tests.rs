@@ -153,6 +153,11 @@ fn who_holds_the_port_that_the_log_names_is_found() {
         assert!(!stranger.process.is_empty());
         assert!(evidence.is_complete(), "{:?}", evidence.incomplete);
     }
+    // It may be another unit's.
+    let session = rustix::process::getsid(None).unwrap().as_raw_nonzero().get();
+    let others = vec![(session, "db".to_owned())];
+    let evidence = capture(Subject { ports: vec![port], others, ..Subject::default() });
+    assert_eq!(evidence.strangers[0].unit, "db");
     // To itself, this process is no stranger.
     let own = i32::try_from(std::process::id()).ok();
     let evidence = capture(Subject { ports: vec![port], pid: own, is_live: true, ..Subject::default() });

@@ -47,10 +47,13 @@ pub(super) fn port_in_use(evidence: &Evidence) -> Option<Cause> {
     let lines = evidence.log.own_lines();
     let line = lines.iter().rev().find(|line| is_about_taken_ports(line));
     let stranger = evidence.strangers.iter().find(|port| is_named(lines, port.port));
-    let stranger = stranger.or_else(|| evidence.strangers.first());
+    // A port of another unit is one that its probe asks through; that it wants to have it, its log must say.
+    let no_unit = || evidence.strangers.iter().find(|port| port.unit.is_empty() || line.is_some());
+    let stranger = stranger.or_else(no_unit);
     match (line, stranger) {
         (Some(line), Some(port)) => {
-            let sentence = format!("{} is taken by {}", port.address, who(&port.process, port.pid));
+            let of = if port.unit.is_empty() { String::new() } else { format!(" of {}", port.unit) };
+            let sentence = format!("{} is taken by {}{of}", port.address, who(&port.process, port.pid));
             cause(Rule::PortInUse, 95, sentence, line.clone())
         }
         (None, Some(port)) => {

@@ -54,7 +54,7 @@ pub(super) fn permission(evidence: &Evidence) -> Option<Cause> {
 fn subject_of(line: &str) -> &str {
     let quoted = line.split(['"', '\'']).nth(1).filter(|quoted| quoted.contains('/'));
     let path = || line.split_ascii_whitespace().find(|word| word.starts_with('/') && word.len() > 1);
-    quoted.or_else(path).map_or("what it needs", |path| path.trim_end_matches([':', ',', '.']))
+    quoted.or_else(path).map_or("what it needs", |path| path.trim_end_matches([':', ',', '.', ')']))
 }
 
 pub(super) fn disk_full(evidence: &Evidence) -> Option<Cause> {

@@ -41,7 +41,7 @@ impl Evidence {
     fn stranger(mut self, port: u16) -> Self {
         let address = format!("127.0.0.1:{port}");
         let (protocol, process) = ("tcp".into(), "nginx".into());
-        self.strangers = vec![Port { protocol, address, port, pid: Some(77), process }];
+        self.strangers = vec![Port { protocol, address, port, pid: Some(77), process, unit: String::new() }];
         self
     }
 
@@ -152,6 +152,19 @@ fn a_port_that_is_taken_names_who_has_it() {
 }
 
 #[test]
+fn the_port_of_another_unit_is_no_reason_unless_the_log_says_so() {
+    let mut asks_through = failed(FailureKind::Unhealthy, "postgres: no answer within 1s").stranger(5432);
+    asks_through.strangers[0].unit = "db".into();
+    assert!(
+        rank(&asks_through).iter().all(|cause| cause.rule != Rule::PortInUse),
+        "it asks the other's port"
+    );
+    let mut wants = exited(1).log(&[REDIS_PORT]).stranger(6379);
+    wants.strangers[0].unit = "cache".into();
+    expect(&wants, Rule::PortInUse, "127.0.0.1:6379 is taken by nginx (pid 77) of cache", "*:6379: bind");
+}
+
+#[test]
 fn a_program_that_is_missing_is_named_with_its_step() {
     expect(
         &not_started("exec", libc::ENOENT),
@@ -190,6 +203,8 @@ fn what_may_not_be_used_is_named() {
         "it may not use /var/lib/postgresql/17/main",
         "FATAL",
     );
+    let redis = "12:M # Failed opening the temp RDB file temp-9.rdb (in server root dir /srv/data) for saving: Permission denied";
+    expect(&exited(1).log(&[redis]), Rule::Permission, "it may not use /srv/data", "temp-9.rdb");
     let python = exited(1).log(&["PermissionError: [Errno 13] Permission denied: '/etc/app.key'"]);
     expect(&python, Rule::Permission, "it may not use /etc/app.key", "Errno 13");
     expect(

@@ -220,8 +220,9 @@ impl Book {
             story.steps = story.steps.saturating_add(old.steps);
             deeds.push(Deed::Write(Writing::Moment(into, told.moment("merged"))));
         }
-        deeds.extend(old.note());
-        self.keep(old.row);
+        // Its files stay, as evidence of their own; whoever counts incidents finds one.
+        deeds.push(old.outcome());
+        deeds.push(Deed::Record(Record::Merged { from, into }));
         deeds.extend(self.note(into));
         deeds
     }
@@ -416,6 +417,11 @@ impl Story {
     }
 
     fn note(&self) -> Vec<Deed> {
+        vec![Deed::Record(Record::Incident(self.row.clone())), self.outcome()]
+    }
+
+    /// For the files.
+    fn outcome(&self) -> Deed {
         let row = &self.row;
         let outcome = Outcome {
             times: Times {
@@ -428,10 +434,7 @@ impl Story {
             healed_by: row.verdict.clone(),
             alerted: self.alerted.iter().cloned().collect(),
         };
-        vec![
-            Deed::Record(Record::Incident(row.clone())),
-            Deed::Write(Writing::Outcome(row.id, Box::new(outcome))),
-        ]
+        Deed::Write(Writing::Outcome(row.id, Box::new(outcome)))
     }
 
     /// Whoever was told of the incident hears how its ladder goes.
