@@ -178,7 +178,8 @@ fn whoever_was_told_hears_of_each_rung_once_and_of_the_end() {
 #[test]
 fn what_is_given_up_says_so_and_a_person_who_stops_it_ends_it() {
     let mut told = Told::default();
-    told.fact(1, &opened(1, DB, 1)).fact(2, &changed(DB, StateName::Backoff, StateName::Failed));
+    told.fact(1, &opened(1, DB, 1)).fact(2, &changed(DB, StateName::Starting, StateName::Ready));
+    told.fact(2, &changed(DB, StateName::Ready, StateName::Failed));
     assert_eq!((told.row().verdict.as_str(), told.row().recovered_millis), ("given up: as told", None));
     assert!(told.book.is_open(1), "it lasts until somebody does something about it");
     told.fact(9, &left(1, DB, None)).fact(9, &closed(1));
