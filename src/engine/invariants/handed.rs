@@ -30,12 +30,7 @@ impl Shadow {
 
     fn take_over_run(&mut self, handover: &Handover, handed: &HandedRun, known: Option<&Run>) {
         let Some(unit) = self.set.find(handed.unit.as_str()) else { return };
-        let stage = match &handed.condition {
-            HandedCondition::Spawning => Stage::Ordered,
-            HandedCondition::Live { .. } => Stage::Live,
-            HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { is_empty: true, .. } => Stage::Over,
-            HandedCondition::Exited { is_empty: false, .. } => Stage::LeaderGone,
-        };
+        let stage = stage_of(&handed.condition);
         let run = Run {
             unit,
             stage,
@@ -64,7 +59,7 @@ impl Shadow {
             && is_last
             && had_run(self.state(unit))
         {
-            self.learn_exit(handed.run, exit);
+            self.learn_own_end(unit, exit); // nobody can say whether it was wanted then: a stop may be half noted
         }
     }
 
@@ -99,5 +94,14 @@ impl Shadow {
         unit.was_pulled = false;
         unit.last_attempt = None;
         unit.is_pausing = false;
+    }
+}
+
+fn stage_of(condition: &HandedCondition) -> Stage {
+    match condition {
+        HandedCondition::Spawning => Stage::Ordered,
+        HandedCondition::Live { .. } => Stage::Live,
+        HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { is_empty: true, .. } => Stage::Over,
+        HandedCondition::Exited { is_empty: false, .. } => Stage::LeaderGone,
     }
 }

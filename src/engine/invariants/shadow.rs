@@ -272,20 +272,23 @@ impl Shadow {
         }
     }
 
-    /// Whatever state it leads to, an end by itself that was a bad one has not passed, once the run is empty.
-    pub(super) fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
+    fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
         let Some(id) = self.runs.get(&run).map(|run| run.unit) else { return };
+        if self.learn_own_end(id, exit) == Some(false) && self.is_noted_up(id) {
+            self.troubles.owe(run);
+        }
+    }
+
+    /// Whether it ended well; `None`: not by itself. Whatever state it leads to, an end by itself that was a bad one
+    /// has not passed, once the run is empty.
+    pub(super) fn learn_own_end(&mut self, id: UnitId, exit: ExitStatus) -> Option<bool> {
         if self.state(id) == StateName::Stopping {
-            return;
+            return None;
         }
         let is_task = self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Task);
         let has_passed = if is_task { exit.is_success() } else { exit.is_clean() };
-        if !has_passed && self.is_noted_up(id) {
-            self.troubles.owe(run);
-        }
-        if let Some(unit) = self.unit_mut(id) {
-            unit.own_end = Some(has_passed);
-        }
+        self.unit_mut(id)?.own_end = Some(has_passed);
+        Some(has_passed)
     }
 
     fn is_noted_up(&self, id: UnitId) -> bool {

@@ -305,7 +305,12 @@ impl Book {
                     story.helped = "a restart helped".to_owned();
                 }
             }
-            StateName::Failed if is_root => story.row.verdict = format!("given up: {reason}"),
+            StateName::Failed if is_root => {
+                // It may have worked for a moment just before.
+                story.row.recovered_millis = None;
+                story.helped.clear();
+                story.row.verdict = format!("given up: {reason}");
+            }
             StateName::Unhealthy | StateName::Backoff | StateName::Failed => {
                 story.row.recovered_millis = None;
                 story.helped.clear();

@@ -1,9 +1,10 @@
+//! Stories told to the book, fact by fact.
+
 use crate::engine::id::IncidentId;
 use crate::engine::state::Health;
 use crate::engine::time::WallTime;
-use crate::sim::profile::plain;
-use crate::unit::name::UnitName;
-use crate::unit::spec::recover::{Channel, Route};
+use crate::graph;
+use crate::unit::SourceFile;
 
 use super::*;
 
@@ -11,17 +12,13 @@ const DB: UnitId = UnitId(1);
 const API: UnitId = UnitId(0);
 
 fn set() -> UnitSet {
-    UnitSet {
-        units: ["api", "db"].map(|name| plain(UnitName::new(name).unwrap())).into(),
-        phases: vec!["main".into()],
-        boot_timeout: std::time::Duration::from_secs(300),
-        shutdown_timeout: std::time::Duration::from_secs(60),
-        log_total_bytes: 1 << 30,
-        alerts: ["ops", "pager"]
-            .map(|name| Channel { name: name.into(), route: Route::Exec { command: vec![] } })
-            .into(),
-        heartbeat: None,
-    }
+    let file = |name: &str, text: &str| SourceFile { name: name.to_owned(), bytes: text.as_bytes().to_vec() };
+    let files = [
+        file("api.yaml", "command: [api]\ndepends_on: [db]\n"),
+        file("db.yaml", "command: [db]\n"),
+        file("mcsup.yaml", "alerts: {ops: {exec: [tell]}, pager: {exec: [tell]}}\n"),
+    ];
+    graph::load(&files).set.expect("units that are right")
 }
 
 fn at(seconds: u64) -> Now {
@@ -181,7 +178,8 @@ fn whoever_was_told_hears_of_each_rung_once_and_of_the_end() {
 #[test]
 fn what_is_given_up_says_so_and_a_person_who_stops_it_ends_it() {
     let mut told = Told::default();
-    told.fact(1, &opened(1, DB, 1)).fact(2, &changed(DB, StateName::Backoff, StateName::Failed));
+    told.fact(1, &opened(1, DB, 1)).fact(2, &changed(DB, StateName::Starting, StateName::Ready));
+    told.fact(2, &changed(DB, StateName::Ready, StateName::Failed));
     assert_eq!((told.row().verdict.as_str(), told.row().recovered_millis), ("given up: as told", None));
     assert!(told.book.is_open(1), "it lasts until somebody does something about it");
     told.fact(9, &left(1, DB, None)).fact(9, &closed(1));
