@@ -158,7 +158,7 @@ fn whoever_was_told_hears_of_each_rung_once_and_of_the_end() {
     let deeds = told.book.alert(&set(), &alert(crate::engine::incident::Told::Trouble, Some("ops"), 2));
     told.keep(deeds);
     let tried = Fact::RungTried { incident: IncidentId(1), unit: DB, index: 1, rung: "a restart".into() };
-    told.fact(3, &tried).fact(9, &closed(1));
+    told.fact(3, &tried).fact(5, &tried).fact(9, &closed(1));
     let deeds = told.book.alert(&set(), &alert(crate::engine::incident::Told::Over, Some("ops"), 9));
     told.keep(deeds);
     let sent: Vec<_> = told.messages.iter().map(|m| (&*m.channel, m.change, m.step, &*m.unit)).collect();
@@ -170,7 +170,7 @@ fn whoever_was_told_hears_of_each_rung_once_and_of_the_end() {
             ("ops", Change::Healed, 0, "db"),
         ]
     );
-    assert_eq!(told.outcomes.iter().filter(|outcome| outcome.alerted == ["ops"]).count(), 3);
+    assert_eq!(told.outcomes.iter().filter(|outcome| outcome.alerted == ["ops"]).count(), 4);
     let everybody = told.book.alert(&set(), &alert(crate::engine::incident::Told::GaveUp, None, 10));
     assert_eq!(everybody.iter().filter(|deed| matches!(deed, Deed::Send(_))).count(), 2);
 }
