@@ -145,7 +145,9 @@ fn an_incident_outlives_its_supervisor_and_is_closed_by_the_next() {
 fn what_is_given_up_or_only_just_healed_is_still_open_for_the_next_supervisor() {
     let broken =
         "command: [sh, -c, 'exit 4']\nrestart: {backoff: {initial: 0s}, limit: {starts: 1, within: 10m}}\n";
-    let mut instance = Instance::new("given-up", &[("a", broken), ("b", QUICK)]);
+    // Stable only long after this test.
+    let patient = format!("{QUICK}recover: {{rungs: [restart], settle: 1h}}\n");
+    let mut instance = Instance::new("given-up", &[("a", broken), ("b", &patient)]);
     instance.up();
     let before = instance.wait("both", |look| look.is("a", "failed") && look.is("b", "ready")).pid("b");
     kill(before);
