@@ -524,7 +524,7 @@ fn a_ladder_is_read_rung_by_rung() {
     let web = unit(&set, "web");
     assert_eq!(web.recover.settle, Duration::from_secs(3));
     assert_eq!(
-        web.recover.rungs,
+        *web.recover.rungs,
         [
             Rung::Exec { command: plain(&["fix", "it"]), timeout: Duration::from_secs(60) },
             Rung::Reload(Reload::Signal(SignalNumber::HUP)),

@@ -319,7 +319,7 @@ impl Engine {
             Rung::Exec { .. } | Rung::Restart { .. } | Rung::Reload(_) | Rung::Stop => true,
             Rung::Alert { .. } => false,
         };
-        let found = (0_u16..).zip(&self.spec(id).recover.rungs).filter(|(_, rung)| acts(rung)).last();
+        let found = (0_u16..).zip(self.spec(id).recover.rungs.iter()).filter(|(_, rung)| acts(rung)).last();
         found.map(|(at, rung)| (at, rung.clone()))
     }
 

@@ -253,7 +253,7 @@ fn ladder(earlier: &[UnitSpec], random: &mut Random) -> Ladder {
     if random.chance(100) {
         rungs.push(Rung::Stop);
     }
-    Ladder { rungs, settle: random.millis(500, 15_000) }
+    Ladder { rungs: rungs.into(), settle: random.millis(500, 15_000) }
 }
 
 fn companions(earlier: &[UnitSpec], random: &mut Random) -> Vec<UnitId> {

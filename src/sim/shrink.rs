@@ -92,7 +92,7 @@ fn without(history: &History, gone: UnitId) -> History {
         for edge in &mut unit.depends_on {
             edge.unit = moved.get(&edge.unit).copied().unwrap_or(edge.unit);
         }
-        for rung in &mut unit.recover.rungs {
+        for rung in unit.recover.rungs.to_mut() {
             if let Rung::Restart { with } = rung {
                 with.retain(|other| *other != gone);
                 for other in with {

@@ -48,7 +48,7 @@ fn external(unit: &mut UnitSpec, random: &mut Random) {
     unit.levers.restart = if random.chance(500) { command("restart") } else { None };
     let can_restart = unit.levers.restart.is_some() || unit.stop.command.is_some();
     let can_stop = unit.stop.command.is_some();
-    unit.recover.rungs.retain(|rung| match rung {
+    unit.recover.rungs.to_mut().retain(|rung| match rung {
         Rung::Restart { .. } => can_restart,
         Rung::Stop => can_stop,
         Rung::Reload(Reload::Signal(_)) => false,
@@ -72,7 +72,7 @@ fn gate(unit: &mut UnitSpec, random: &mut Random) {
         start_period: Duration::ZERO,
     }];
     unit.stop = StopSpec { signal: SignalNumber::TERM, grace: Duration::from_secs(10), command: None };
-    unit.recover.rungs.retain(|rung| match rung {
+    unit.recover.rungs.to_mut().retain(|rung| match rung {
         Rung::Exec { .. } | Rung::Alert { .. } => true,
         Rung::Restart { .. } | Rung::Reload(_) | Rung::Stop => false,
     });

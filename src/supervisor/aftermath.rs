@@ -70,9 +70,9 @@ impl Executor {
         let Some(unit) = self.ground.set.find(&holding.unit) else { return };
         let started_millis = date(now, Timestamp(holding.spawned_at));
         let why = exit.to_string();
-        let usage = holding.usage.unwrap_or_default();
+        let usage = holding.usage.as_deref().copied().unwrap_or_default();
         let row = RunRow {
-            unit: holding.unit.clone(),
+            unit: (*holding.unit).to_owned(),
             ordinal: holding.ordinal,
             started_millis,
             ended_millis: Some(millis(now)),

@@ -207,7 +207,7 @@ impl Witness {
             is_live: holding.is_some_and(|(_, held)| matches!(held.stage, Stage::Live(_))),
             orphans_of: self.keeper_pid,
             exit: holding.and_then(|(_, held)| exit_of(held)),
-            usage: holding.and_then(|(_, held)| held.usage.map(usage)),
+            usage: holding.and_then(|(_, held)| held.usage.as_deref().copied().map(usage)),
             failure: failure_of(&wanted.cause),
             times: Times { started_millis: began, detected_millis: detected, recovered_millis: None },
             log_dir: Some(log_dir.clone()),

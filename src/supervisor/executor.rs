@@ -233,9 +233,10 @@ impl Executor {
             return;
         };
         self.probes.run_begins(spec, run.0, &self.ground);
-        let name = spec.name.as_str().to_owned();
+        let name = spec.name.as_str().into();
         self.opens(unit);
-        self.holdings.runs.insert(run.0, Holding::new(name, ordinal, now.mono.0, Stage::Ordered));
+        let holding = Holding::new(name, ordinal, now.mono.0, Stage::Ordered);
+        self.holdings.runs.insert(run.0, Box::new(holding));
         self.begin(now, Launch { run: run.0, unit, ordinal, what: What::Main });
     }
 
@@ -328,10 +329,10 @@ impl Executor {
     fn note_order(&mut self, order: &SpawnOrder) {
         let Some(holding) = self.holdings.runs.get_mut(&order.run) else { return };
         let own = || rustix::process::geteuid().as_raw();
-        holding.log_place = order.log_place;
+        holding.log_place = order.log_place.map(Box::new);
         holding.uid = Some(order.credentials.as_ref().map_or_else(own, |credentials| credentials.uid));
         let recorded = RecordedRun {
-            unit: holding.unit.clone(),
+            unit: Arc::clone(&holding.unit),
             ordinal: holding.ordinal,
             spawned_at: holding.spawned_at,
             uid: holding.uid,
@@ -354,7 +355,7 @@ impl Executor {
         let UnitReady::Log(pattern) = &spec.ready else { return };
         self.ready_lines.expect(run.0, LogDir::new(&self.ground.log_dir, spec.name.as_str()), pattern);
         let holding = self.holdings.runs.get(&run.0);
-        if let Some(place) = holding.and_then(|holding| holding.log_place) {
+        if let Some(place) = holding.and_then(|holding| holding.log_place.as_deref().copied()) {
             self.ready_lines.begin(run.0, Some(place));
         }
     }

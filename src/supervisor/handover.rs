@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Notes, UnitNote};
 use crate::engine::id::RunId;
@@ -205,21 +206,22 @@ impl Takeover {
             Stage::Exited { is_empty: false, .. } => At::Exited(process),
             Stage::Exited { is_empty: true, .. } => At::Over,
         };
-        let mut holding = Holding::new(row.unit.clone(), row.ordinal, row.spawned_at, stage);
+        let unit_name: Arc<str> = row.unit.as_str().into();
+        let mut holding = Holding::new(Arc::clone(&unit_name), row.ordinal, row.spawned_at, stage);
         holding.exit = exit_of(row.stage);
         holding.descriptors = held(&row.carries, descriptors);
         holding.is_ready_shown = row.is_ready_shown;
-        holding.log_place = row.log_place;
+        holding.log_place = row.log_place.map(Box::new);
         self.holdings.push((row.run, holding));
         let process = matches!(row.stage, Stage::Live).then_some(process);
         let record = RecordedRun {
-            unit: row.unit.clone(),
+            unit: unit_name,
             ordinal: row.ordinal,
             spawned_at: row.spawned_at,
             uid: None,
             process,
         };
-        self.image.runs.insert(row.run, record);
+        self.image.runs.insert(row.run, Box::new(record));
         self.handover.runs.push(translate::handed_run(row, name, set.unit(unit)));
     }
 
@@ -233,7 +235,8 @@ impl Takeover {
             row.unit, row.ordinal, row.pid
         );
         self.announcements.push(text);
-        let mut holding = Holding::new(row.unit.clone(), row.ordinal, row.spawned_at, At::Foreign(process));
+        let stage = At::Foreign(process);
+        let mut holding = Holding::new(row.unit.as_str().into(), row.ordinal, row.spawned_at, stage);
         holding.exit = exit_of(row.stage);
         holding.descriptors = held(&row.carries, descriptors);
         self.holdings.push((row.run, holding));
@@ -267,7 +270,7 @@ impl Takeover {
             holding.descriptors = self.adopt(run, record, process, logs(unit));
         }
         self.holdings.push((run, holding));
-        self.image.runs.insert(run, RecordedRun { process, ..record.clone() });
+        self.image.runs.insert(run, Box::new(RecordedRun { process, ..record.clone() }));
         let spawned_at = Timestamp(*spawned_at);
         self.handover.runs.push(HandedRun {
             run: RunId(run),
@@ -292,7 +295,7 @@ impl Takeover {
             "{unit}#{ordinal} (pid {pid}) still runs and belongs to no unit any more: left alone, with what it \
              holds; end it by hand (`kill {pid}`), or give {unit} its file back and restart mcsup"
         ));
-        self.image.runs.insert(run, RecordedRun { process: Some(process), ..record.clone() });
+        self.image.runs.insert(run, Box::new(RecordedRun { process: Some(process), ..record.clone() }));
         let stage = if is_ours { At::Foreign(process) } else { At::Unverified(process) };
         let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
         if is_ours {
@@ -309,7 +312,7 @@ impl Takeover {
         let descriptors = identity::reopened(pid);
         let order = AdoptOrder {
             run,
-            unit: record.unit.clone(),
+            unit: (*record.unit).to_owned(),
             ordinal: record.ordinal,
             pid,
             start_time,

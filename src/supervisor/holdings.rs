@@ -11,12 +11,14 @@ use crate::supervisor::journal::Process;
 
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
-    pub(crate) runs: BTreeMap<u64, Holding>,
+    /// Boxed, as half of a tree's places are empty.
+    pub(crate) runs: BTreeMap<u64, Box<Holding>>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Holding {
-    pub(crate) unit: String,
+    /// Shared with the journal.
+    pub(crate) unit: Arc<str>,
     pub(crate) ordinal: u32,
     /// CLOCK_BOOTTIME nanoseconds of the order.
     pub(crate) spawned_at: u64,
@@ -24,8 +26,8 @@ pub(crate) struct Holding {
     pub(crate) uid: Option<u32>,
     /// How its leader ended, as the keeper told it.
     pub(crate) exit: Option<Exit>,
-    /// What its leader took, as the keeper told it.
-    pub(crate) usage: Option<Usage>,
+    /// What its leader took, as the keeper told it; boxed, as it is known of few.
+    pub(crate) usage: Option<Box<Usage>>,
     /// Its main process, also when that has ended.
     pub(crate) process: Option<Process>,
     /// It was sent a signal by us.
@@ -36,7 +38,7 @@ pub(crate) struct Holding {
     /// It showed by itself that it is ready.
     pub(crate) is_ready_shown: bool,
     /// Where the log was when it was ordered, of one whose log tells that it is ready.
-    pub(crate) log_place: Option<LogPlace>,
+    pub(crate) log_place: Option<Box<LogPlace>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub(crate) enum Stage {
 impl Holdings {
     /// The run that a unit has or had last; 0 where there is none. Looks at all of them.
     pub(crate) fn newest_run_of(&self, unit: &str) -> u64 {
-        self.runs.iter().rev().find(|(_, holding)| holding.unit == unit).map_or(0, |(run, _)| *run)
+        self.runs.iter().rev().find(|(_, holding)| *holding.unit == *unit).map_or(0, |(run, _)| *run)
     }
 }
 
@@ -70,7 +72,7 @@ pub(crate) fn held(carries: &[Carried], descriptors: Vec<OwnedFd>) -> Held {
 }
 
 impl Holding {
-    pub(crate) fn new(unit: String, ordinal: u32, spawned_at: u64, stage: Stage) -> Self {
+    pub(crate) fn new(unit: Arc<str>, ordinal: u32, spawned_at: u64, stage: Stage) -> Self {
         Self {
             unit,
             ordinal,
@@ -100,7 +102,7 @@ impl Holding {
         };
         Some(AdoptOrder {
             run,
-            unit: self.unit.clone(),
+            unit: (*self.unit).to_owned(),
             ordinal: self.ordinal,
             pid: process.pid,
             start_time: process.start_time,
@@ -109,7 +111,7 @@ impl Holding {
             log,
             carries: self.descriptors.iter().map(|(carried, _)| *carried).collect(),
             is_ready_shown: self.is_ready_shown,
-            log_place: self.log_place,
+            log_place: self.log_place.as_deref().copied(),
         })
     }
 }
@@ -117,14 +119,14 @@ impl Holding {
 impl Holdings {
     /// Main processes of what lives of other units.
     pub(crate) fn leaders_besides(&self, unit: &str) -> Vec<(i32, String)> {
-        let others = self.runs.values().filter(|holding| holding.unit != unit);
+        let others = self.runs.values().filter(|holding| *holding.unit != *unit);
         let leader = |holding: &Holding| match holding.stage {
-            Stage::Live(process) => Some((i32::try_from(process.pid).ok()?, holding.unit.clone())),
+            Stage::Live(process) => Some((i32::try_from(process.pid).ok()?, (*holding.unit).to_owned())),
             Stage::Ordered | Stage::Unverified(_) | Stage::Foreign(_) | Stage::Exited(_) | Stage::Over => {
                 None
             }
         };
-        others.filter_map(leader).collect()
+        others.filter_map(|holding| leader(holding)).collect()
     }
 
     pub(crate) fn stage(&self, run: u64) -> Option<Stage> {
@@ -159,7 +161,7 @@ impl Holdings {
     pub(crate) fn ended_by(&mut self, run: u64, exit: Exit, usage: Usage) {
         if let Some(holding) = self.runs.get_mut(&run) {
             holding.exit.get_or_insert(exit);
-            holding.usage.get_or_insert(usage);
+            holding.usage.get_or_insert_with(|| Box::new(usage));
         }
     }
 

@@ -16,6 +16,7 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::time::Timestamp;
@@ -27,7 +28,8 @@ use crate::supervisor::sink::{Batch, Sink};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Recorded {
     pub(crate) epoch: Option<Epoch>,
-    pub(crate) runs: BTreeMap<u64, RecordedRun>,
+    /// Boxed, as half of a tree's places are empty.
+    pub(crate) runs: BTreeMap<u64, Box<RecordedRun>>,
     pub(crate) notes: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Lines that made no sense; more than the last one means damage.
     pub(crate) bad_lines: u32,
@@ -35,7 +37,7 @@ pub(crate) struct Recorded {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordedRun {
-    pub(crate) unit: String,
+    pub(crate) unit: Arc<str>,
     pub(crate) ordinal: u32,
     pub(crate) spawned_at: u64,
     /// Whom it runs as. `None`: not known.
@@ -73,7 +75,7 @@ impl Journal {
 
     pub(crate) fn run_ordered(&mut self, run: u64, recorded: RecordedRun) {
         self.append(&run_line(run, &recorded));
-        self.image.runs.insert(run, recorded);
+        self.image.runs.insert(run, Box::new(recorded));
     }
 
     pub(crate) fn run_lives(&mut self, run: u64, process: Process) {
@@ -198,13 +200,13 @@ impl Recorded {
             "run" => {
                 let run = words.next()?.parse().ok()?;
                 let recorded = RecordedRun {
-                    unit: words.next()?.to_owned(),
+                    unit: words.next()?.into(),
                     ordinal: words.next()?.parse().ok()?,
                     spawned_at: words.next()?.parse().ok()?,
                     uid: words.next().and_then(|uid| uid.parse().ok()),
                     process: None,
                 };
-                self.runs.insert(run, recorded);
+                self.runs.insert(run, Box::new(recorded));
             }
             "live" => {
                 let run = words.next()?.parse().ok()?;
@@ -321,7 +323,9 @@ mod tests {
         let run = RecordedRun { unit: "redis".into(), ordinal: 4, spawned_at: 99, uid: Some(1000), process };
         Recorded {
             epoch: Some(Epoch { boot_id: "b-1".into(), pid_namespace: "4026531836".into() }),
-            runs: [(4, run.clone()), (5, RecordedRun { process: None, uid: None, ..run })].into(),
+            runs: [(4, run.clone()), (5, RecordedRun { process: None, uid: None, ..run })]
+                .map(|(number, run)| (number, Box::new(run)))
+                .into(),
             notes: [(b"unit:redis".to_vec(), vec![1, 2, 255])].into(),
             bad_lines: 0,
         }
@@ -355,7 +359,7 @@ mod tests {
     }
 
     fn ordered() -> RecordedRun {
-        RecordedRun { process: None, ..sample().runs[&4].clone() }
+        RecordedRun { process: None, ..(*sample().runs[&4]).clone() }
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl Supervisor {
                 }
             } else if is_done {
                 if std::mem::take(&mut self.executor.is_over_its_boot) {
-                    give_memory_back();
+                    // And once more when its thread ends, as what follows a boot is not over yet.
+                    drop(tokio::task::spawn_blocking(give_memory_back));
                 }
                 let woken = self.wait().await;
                 self.wake(woken);

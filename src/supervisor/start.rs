@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -18,7 +18,7 @@ use tokio::task::LocalSet;
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
-use crate::keeper::{inherited, make_room_for_descriptors, use_little_memory};
+use crate::keeper::{give_memory_back, inherited, make_room_for_descriptors, use_little_memory};
 use crate::supervisor::chronicle::{self, Beginning, Chronicle};
 use crate::supervisor::clock::{self, Alarm, StepWatch};
 use crate::supervisor::descriptors;
@@ -108,6 +108,7 @@ pub fn main(face: Face) -> ExitCode {
         .max_blocking_threads(MOST_THREADS)
         .thread_keep_alive(THREAD_KEEP_ALIVE)
         .thread_stack_size(THREAD_STACK_BYTES)
+        .on_thread_stop(tidier())
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
@@ -249,7 +250,8 @@ impl Supervisor {
         }
         executor.is_over_its_boot = !holdings.is_empty();
         executor.is_booted = !holdings.is_empty();
-        executor.holdings.runs = holdings.into_iter().collect();
+        executor.holdings.runs =
+            holdings.into_iter().map(|(run, holding)| (run, Box::new(holding))).collect();
         for (order, descriptors) in adopt {
             executor.adopt(order, descriptors);
         }
@@ -333,6 +335,22 @@ fn serve_api(face: &Face, heirloom: &Heirloom, handle: Handle, home: &Home) -> i
     let (end, is_ending) = oneshot::channel();
     let worker = tokio::task::spawn_local((face.serve)(listener, handle, home, is_ending));
     Ok(Some(Api { end, worker }))
+}
+
+/// Gives memory back when a thread of the runtime ends. Whatever is more than routine needs such a thread: a
+/// client whose rights are looked up, a probe, a capture. So this comes `THREAD_KEEP_ALIVE` after the last of
+/// it, and wakes nobody for its own sake. Not more often than that: who ends sooner after another had nothing
+/// to do in between.
+fn tidier() -> impl Fn() + Send + Sync + 'static {
+    let pause = u64::try_from(THREAD_KEEP_ALIVE.as_nanos()).unwrap_or(u64::MAX);
+    let last = AtomicU64::new(0);
+    move || {
+        let now = clock::mono().0;
+        let is_due = |last: u64| (now.saturating_sub(last) >= pause).then_some(now);
+        if last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok() {
+            give_memory_back();
+        }
+    }
 }
 
 /// Shutdown is the keeper's to hear of; whoever signals all processes of a group means us no harm.

@@ -20,7 +20,7 @@ use crate::supervisor::clock;
 use crate::supervisor::descriptors::with_reserve;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::handover;
-use crate::supervisor::holdings::{Held, Holding, Stage};
+use crate::supervisor::holdings::{Held, Stage};
 use crate::supervisor::identity::{self, Carriers, Ordered, Sought};
 use crate::supervisor::journal::Process;
 use crate::supervisor::keeper_link::{Heirloom, start_keeper};
@@ -168,13 +168,12 @@ impl Executor {
     fn find_the_ordered(&mut self) {
         let is_lost =
             |executor: &Self, run: u64, stage| stage == Stage::Ordered && !executor.starts.is_pending(run);
-        let sought = |(run, holding): (&u64, &Holding)| (*run, holding.ordered(*run));
         let ordered: Vec<(u64, Ordered)> = self
             .holdings
             .runs
             .iter()
             .filter(|(run, holding)| is_lost(self, **run, holding.stage))
-            .map(sought)
+            .map(|(run, holding)| (*run, holding.ordered(*run)))
             .collect();
         if ordered.is_empty() {
             return;

@@ -61,7 +61,7 @@ impl Hash {
         let Ladder { rungs, settle } = ladder;
         self.duration(*settle);
         self.number(rungs.len());
-        for rung in rungs {
+        for rung in rungs.iter() {
             match rung {
                 Rung::Exec { command, timeout } => {
                     self.number(0_u8);

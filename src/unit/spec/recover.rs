@@ -1,5 +1,6 @@
 //! What is tried when a unit does not work, and who hears of it.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::unit::spec::{SignalNumber, Template, UnitId};
@@ -8,22 +9,24 @@ use crate::unit::spec::{SignalNumber, Template, UnitId};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ladder {
     /// Default: one restart for what can be restarted, nothing for gates and tasks.
-    pub rungs: Vec<Rung>,
+    pub rungs: Cow<'static, [Rung]>,
     /// A rung has helped when the unit is ready again within this time. Default 10 s.
     pub settle: Duration,
 }
 
 impl Ladder {
     pub const SETTLE: Duration = Duration::from_secs(10);
+    /// Shared by all who say nothing.
+    const USUAL: &[Rung] = &[Rung::Restart { with: Vec::new() }];
 
     /// Nothing is tried.
     pub fn empty() -> Self {
-        Self { rungs: Vec::new(), settle: Self::SETTLE }
+        Self { rungs: Cow::Borrowed(&[]), settle: Self::SETTLE }
     }
 
     /// What holds where nothing is said.
     pub fn restart() -> Self {
-        Self { rungs: vec![Rung::Restart { with: Vec::new() }], settle: Self::SETTLE }
+        Self { rungs: Cow::Borrowed(Self::USUAL), settle: Self::SETTLE }
     }
 }
 
