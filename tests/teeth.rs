@@ -518,6 +518,17 @@ const HEALING: &[Plant] = &[
         step.drop(is_capture);
     }),
     plant(13, "run 1 is released before its evidence is kept", CRASHES, |step| step.drop(is_capture)),
+    plant(13, "a is repaired before its evidence is kept", UNCAPTURED, |step| {
+        if step.effects.iter().any(is_capture) {
+            let role = Role::Reload { rung: 0, incident: IncidentId(1) };
+            step.add(Effect::RunHelper {
+                helper: HelperId(99),
+                unit: A,
+                role,
+                timeout: Duration::from_secs(1),
+            });
+        }
+    }),
     plant(13, "a waits too long for its evidence", UNCAPTURED, |step| {
         for (at, _, timer) in &mut step.seen.timers {
             if *timer == Timer::CaptureWait {

@@ -415,6 +415,17 @@ fn a_fingerprint_kept_on_disk_means_the_same_in_the_next_build() {
 }
 
 #[test]
+fn one_bad_line_is_enough() {
+    let retries = |health: &str| {
+        let set = set(&[("a.yaml", &format!("command: a\nhealth: {{log: {health}}}\n"))]);
+        set.units[0].health[0].retries
+    };
+    assert_eq!(retries("{bad: FATAL}"), Retries { count: 1, of: 1 });
+    assert_eq!(retries("{within: 1m}"), Retries { count: 3, of: 3 });
+    assert_eq!(retries("{bad: FATAL}, retries: 2"), Retries { count: 2, of: 2 });
+}
+
+#[test]
 fn an_external_unit_gets_its_commands_from_its_adapter() {
     let set = set(&[
         ("redis.yaml", "kind: external\nadapter: docker\ntarget: redis\nhealth: {redis: 6379}\n"),

@@ -119,6 +119,9 @@ fn what_was_another_incident_all_along_is_counted_once() {
             history.record(Record::Fact(fact(id)));
         }
         history.record(Record::Merged { from: 1, into: 2 });
+        history.close(Duration::from_secs(60)).await;
+
+        let history = History::open(dir.file()).unwrap();
         assert_eq!(history.incident(1).await.unwrap(), None);
         assert_eq!(history.facts_of(2).await.unwrap().len(), 2);
         assert_eq!(history.window(0, 10_000).await.unwrap().incidents, 1);

@@ -96,6 +96,8 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
     use_little_memory();
     sys::keep_for_ourselves();
     sys::reset_dispositions();
+    // It was started from a descriptor: without a name it would be called `exe`.
+    rustix::thread::set_name(c"mcsup").ok();
     let mask = SigSet::all();
     mask.thread_block()?;
     let nofile = raise_descriptor_limit();

@@ -142,6 +142,32 @@ fn an_incident_outlives_its_supervisor_and_is_closed_by_the_next() {
 }
 
 #[test]
+fn what_is_given_up_or_only_just_healed_is_still_open_for_the_next_supervisor() {
+    let broken =
+        "command: [sh, -c, 'exit 4']\nrestart: {backoff: {initial: 0s}, limit: {starts: 1, within: 10m}}\n";
+    let mut instance = Instance::new("given-up", &[("a", broken), ("b", QUICK)]);
+    instance.up();
+    let before = instance.wait("both", |look| look.is("a", "failed") && look.is("b", "ready")).pid("b");
+    kill(before);
+    instance.wait("healed", |look| look.is("b", "ready") && look.pid("b") != before);
+    evidence(&instance, 2);
+    let supervisor = instance.supervisor();
+    kill(supervisor);
+    let back = eventually(|| instance.ring("__supervisor").filter(|pid| *pid != supervisor));
+    assert!(back.is_some(), "{}", instance.printed());
+    let list = eventually(|| {
+        let list = json(&instance, &["incidents", "--json"]);
+        (list["incidents"].as_array().map(Vec::len) == Some(2)).then_some(list)
+    });
+    let list = list.expect("both are listed");
+    for incident in list["incidents"].as_array().expect("incidents") {
+        assert_eq!(incident["open"], true, "{list:#}");
+    }
+    let given_up = &list["incidents"][1];
+    assert!(given_up["recovered"].is_null() && given_up["unit"] == "a", "{list:#}");
+}
+
+#[test]
 fn the_next_boot_counts_on_and_says_what_became_of_the_last_ones() {
     let broken = "command: [sh, -c, 'exit 4']\nrestart: {backoff: {initial: 10m}}\n";
     let mut instance = Instance::new("counts-on", &[("a", broken)]);

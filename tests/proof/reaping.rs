@@ -69,7 +69,7 @@ fn case_13_two_hundred_processes_that_end_at_once_are_told_apart() {
 fn case_14_no_status_is_lost_between_probes_and_quick_tasks() {
     let mut units = tasks(1..61, |code| format!("exit {code}"));
     for name in ["p1", "p2", "p3"] {
-        let probed = "command: [sleep, '1000']\nhealth: {exec: ['true'], interval: 100ms, timeout: 100ms, retries: 200}\n";
+        let probed = "command: [sleep, '1000']\nhealth: {exec: ['true'], interval: 100ms, timeout: 100ms, retries: 64}\n";
         units.push((name.to_owned(), probed.to_owned()));
     }
     let mut instance = Instance::new("one-owner", &borrowed(&units));
@@ -90,7 +90,7 @@ fn case_15_orphans_of_services_and_probes_are_reaped() {
     let service = "while :; do (sleep 0.01 & sleep 0.02 &); sleep 0.02; done";
     let unit = format!(
         "command: [sh, -c, '{service}']\n\
-         health: {{exec: [sh, -c, '{probe}'], interval: 100ms, timeout: 100ms, retries: 200}}\n"
+         health: {{exec: [sh, -c, '{probe}'], interval: 100ms, timeout: 100ms, retries: 64}}\n"
     );
     let instance = Instance::booted("orphans", &[("a", &unit)]);
     let probes = || fs::read_to_string(instance.path("units/probes")).unwrap_or_default().lines().count();

@@ -221,7 +221,7 @@ impl Auditor {
                     look.violate(2, format!("a lever of {name} is pulled in a shutdown"));
                 }
             }
-            Role::Repair { .. } | Role::Reload { .. } => {}
+            Role::Repair { .. } | Role::Reload { .. } => self.evidence_before_repair(look, id),
         }
     }
 

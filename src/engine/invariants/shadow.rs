@@ -399,14 +399,7 @@ impl Shadow {
         let before = std::mem::take(&mut self.runs);
         for handed in &handover.runs {
             let Some(unit) = self.set.find(handed.unit.as_str()) else { continue };
-            let stage = match &handed.condition {
-                HandedCondition::Spawning => Stage::Ordered,
-                HandedCondition::Live { .. } => Stage::Live,
-                HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { is_empty: true, .. } => {
-                    Stage::Over
-                }
-                HandedCondition::Exited { is_empty: false, .. } => Stage::LeaderGone,
-            };
+            let stage = stage_of(&handed.condition);
             let known = before.get(&handed.run);
             let run = Run {
                 unit,
@@ -678,6 +671,15 @@ impl Shadow {
 /// A unit in this state has a run, or is watched.
 pub(super) fn had_run(state: StateName) -> bool {
     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy | StateName::Stopping)
+}
+
+fn stage_of(condition: &HandedCondition) -> Stage {
+    match condition {
+        HandedCondition::Spawning => Stage::Ordered,
+        HandedCondition::Live { .. } => Stage::Live,
+        HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { is_empty: true, .. } => Stage::Over,
+        HandedCondition::Exited { is_empty: false, .. } => Stage::LeaderGone,
+    }
 }
 
 pub(super) fn state_of(noted: &NotedState) -> StateName {

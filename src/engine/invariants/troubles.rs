@@ -304,6 +304,18 @@ impl Auditor {
         }
     }
 
+    /// 13: while the evidence of a live run is on its way, only a deadline lets a repair begin.
+    pub(super) fn evidence_before_repair(&self, look: &mut Look<'_>, unit: UnitId) {
+        let run = self.shadow.troubles.captures.get(&unit).and_then(|(_, run)| *run);
+        let found = run.and_then(|run| self.shadow.runs.get(&run));
+        let is_live = found.is_some_and(|found| found.stage == super::shadow::Stage::Live);
+        // What an earlier engine began goes on.
+        let may_begin = matches!(look.event, Event::DeadlineReached | Event::KeeperConnected(_));
+        if is_live && !self.shadow.is_watch(unit) && !may_begin {
+            look.violate(13, format!("{} is repaired before its evidence is kept", self.shadow.name(unit)));
+        }
+    }
+
     pub(super) fn evidence_before_release(&self, look: &mut Look<'_>, run: RunId) {
         let troubles = &self.shadow.troubles;
         if troubles.owed.contains(&run) && !troubles.kept.contains(&run) {

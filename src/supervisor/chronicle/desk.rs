@@ -116,24 +116,32 @@ impl Desk {
 
     /// The incidents that the last supervisor, or the last boot, left open.
     async fn take_up(&mut self) {
-        let newest = self.archive.newest(MOST_TAKEN_UP, LIMIT).await.unwrap_or_default();
-        for id in newest {
-            let Ok(Some((evidence, _))) = self.archive.read(id, LIMIT).await else { continue };
-            if evidence.times.recovered_millis.is_some() || !evidence.healed_by.is_empty() {
-                continue;
+        match self.beginning.clone() {
+            Beginning::Takeover { open } => {
+                for id in open {
+                    let Ok(Some((evidence, _))) = self.archive.read(id, LIMIT).await else { continue };
+                    self.book.go_on(row_of(&evidence), &evidence);
+                }
             }
-            let mut row = row_of(&evidence);
-            match self.beginning {
-                Beginning::Takeover => self.book.go_on(row, &evidence),
-                Beginning::Boot => {
-                    row.verdict = LOST_SIGHT.to_owned();
-                    self.record(Record::Incident(row));
-                    let over = |evidence: &mut Evidence| LOST_SIGHT.clone_into(&mut evidence.healed_by);
-                    // A disk that does not take it says so when the next incident is kept.
-                    drop(self.archive.update(id, over, LIMIT).await);
+            Beginning::Boot => {
+                let newest = self.archive.newest(MOST_TAKEN_UP, LIMIT).await.unwrap_or_default();
+                for id in newest {
+                    self.lose_sight_of(id).await;
                 }
             }
         }
+    }
+
+    /// An incident of an earlier boot ends, unless its end is known.
+    async fn lose_sight_of(&mut self, id: u64) {
+        let Ok(Some((evidence, _))) = self.archive.read(id, LIMIT).await else { return };
+        if evidence.times.recovered_millis.is_some() || !evidence.healed_by.is_empty() {
+            return;
+        }
+        self.record(Record::Incident(IncidentRow { verdict: LOST_SIGHT.to_owned(), ..row_of(&evidence) }));
+        let over = |evidence: &mut Evidence| LOST_SIGHT.clone_into(&mut evidence.healed_by);
+        // A disk that does not take it says so when the next incident is kept.
+        drop(self.archive.update(id, over, LIMIT).await);
     }
 
     fn hear(&mut self, telling: Telling) {

@@ -8,6 +8,7 @@ mod book;
 mod desk;
 mod scribe;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::engine::effect::Fact;
+use crate::engine::event::Notes;
 use crate::engine::id::{IncidentId, UnitId};
 use crate::engine::incident::Told;
 use crate::engine::time::Now;
@@ -136,12 +138,20 @@ impl IncidentStory {
 }
 
 /// How the last time ended, for incidents that were open then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Beginning {
     /// A boot: what was open then is over, somehow.
     Boot,
-    /// They go on.
-    Takeover,
+    /// Those of the engine's notes go on, whatever is kept of them: one that was given up is open, and so is one
+    /// whose unit works again but not yet for long enough.
+    Takeover { open: BTreeSet<u64> },
+}
+
+impl Beginning {
+    pub(crate) fn after(notes: &Notes) -> Self {
+        let open = || notes.incidents.keys().map(|incident| incident.0).collect();
+        notes.boot.as_ref().map_or(Self::Boot, |_| Self::Takeover { open: open() })
+    }
 }
 
 impl Chronicle {

@@ -19,6 +19,7 @@ use crate::unit::words::plain_words;
 const INTERVAL: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(1);
 const RETRIES: Retries = Retries { count: 3, of: 3 };
+const ONCE: Retries = Retries { count: 1, of: 1 };
 /// A gate looks oftener than a probe: somebody waits for it, and its facts are at hand.
 const GATE_INTERVAL: Duration = Duration::from_secs(5);
 /// A repair that takes longer is stuck.
@@ -31,7 +32,7 @@ pub(super) fn health(draft: &Draft, diagnostics: &mut Vec<Diagnostic>) -> Vec<Pr
         UnitKind::Gate => {
             let interval = unit.interval.as_ref().map_or(GATE_INTERVAL, |interval| interval.value);
             let check = unit.check.iter().map(|check| ProbeSpec {
-                retries: Retries { count: 1, of: 1 },
+                retries: ONCE,
                 ..usual(ProbeKind::Check(check.value.expression.clone()), interval)
             });
             check.collect()
@@ -49,11 +50,13 @@ pub(super) fn health(draft: &Draft, diagnostics: &mut Vec<Diagnostic>) -> Vec<Pr
 }
 
 fn usual(kind: ProbeKind, interval: Duration) -> ProbeSpec {
+    // A bad line is seen by one look, and the next one begins behind it.
+    let is_seen_once = matches!(&kind, ProbeKind::Log(log) if log.bad.is_some());
     ProbeSpec {
         kind,
         interval,
         timeout: TIMEOUT.min(interval),
-        retries: RETRIES,
+        retries: if is_seen_once { ONCE } else { RETRIES },
         successes: 1,
         start_period: Duration::ZERO,
         start_interval: None,

@@ -120,7 +120,7 @@ probe_kinds! {
     interval: Duration = "10s";
     /// How long one execution may take; never longer than `interval`. Default 1s, or `interval` if that is shorter.
     timeout: Duration;
-    /// Failures in a row until the unit is unhealthy; `{count: 3, of: 5}` also catches flapping.
+    /// Failures in a row until the unit is unhealthy; `{count: 3, of: 5}` also catches flapping. Default 1 for `log: {bad}`: the next look does not see the line again.
     retries: RetriesFile = 3;
     /// Passes in a row until a unit that failed counts as healthy again; 1 to 64.
     successes: Failures = 1;

@@ -35,6 +35,8 @@ struct Story {
     /// Where each unit that it reached was last seen.
     states: BTreeMap<String, StateName>,
     rungs: Vec<RungTried>,
+    /// The rung under way was tried before in this incident: people have heard of it.
+    is_repeating: bool,
     /// The last thing that helped, or seemed to.
     helped: String,
     causes: Vec<Cause>,
@@ -259,11 +261,14 @@ impl Book {
     fn rung_tried(&mut self, told: &Telling<'_>, incident: u64, rung: &str) -> Vec<Deed> {
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
         let tried = RungTried { at_millis: told.millis(), rung: rung.to_owned(), outcome: String::new() };
+        story.is_repeating = story.rungs.iter().any(|earlier| earlier.rung == rung);
         if story.rungs.len() < MOST_RUNGS {
             story.rungs.push(tried);
         }
         let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("rung")))];
-        deeds.extend(story.tell_step(told));
+        if !story.is_repeating {
+            deeds.extend(story.tell_step(told));
+        }
         deeds.extend(self.note(incident));
         deeds
     }
@@ -285,7 +290,9 @@ impl Book {
             story.helped = format!("{rung} helped");
         }
         let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("rung-ended")))];
-        deeds.extend(story.tell_step(told));
+        if !story.is_repeating {
+            deeds.extend(story.tell_step(told));
+        }
         deeds.extend(self.note(incident));
         deeds
     }
@@ -305,7 +312,12 @@ impl Book {
                     story.helped = "a restart helped".to_owned();
                 }
             }
-            StateName::Failed if is_root => story.row.verdict = format!("given up: {reason}"),
+            StateName::Failed if is_root => {
+                // It may have worked for a moment just before.
+                story.row.recovered_millis = None;
+                story.helped.clear();
+                story.row.verdict = format!("given up: {reason}");
+            }
             StateName::Unhealthy | StateName::Backoff | StateName::Failed => {
                 story.row.recovered_millis = None;
                 story.helped.clear();
@@ -384,7 +396,7 @@ impl Book {
         let mut deeds = Vec::new();
         for channel in &channels {
             deeds.push(Deed::Send(Message { channel: channel.clone(), ..message.clone() }));
-            let text = format!("{channel} is told: {}", alert.text);
+            let text = format!("message to {channel}: {}", alert.text);
             let moment = Moment { at_millis, unit: message.unit.clone(), kind: "alert".into(), text };
             deeds.push(Deed::Write(Writing::Moment(incident, moment)));
         }

@@ -158,7 +158,7 @@ fn whoever_was_told_hears_of_each_rung_once_and_of_the_end() {
     let deeds = told.book.alert(&set(), &alert(crate::engine::incident::Told::Trouble, Some("ops"), 2));
     told.keep(deeds);
     let tried = Fact::RungTried { incident: IncidentId(1), unit: DB, index: 1, rung: "a restart".into() };
-    told.fact(3, &tried).fact(9, &closed(1));
+    told.fact(3, &tried).fact(5, &tried).fact(9, &closed(1));
     let deeds = told.book.alert(&set(), &alert(crate::engine::incident::Told::Over, Some("ops"), 9));
     told.keep(deeds);
     let sent: Vec<_> = told.messages.iter().map(|m| (&*m.channel, m.change, m.step, &*m.unit)).collect();
@@ -170,7 +170,7 @@ fn whoever_was_told_hears_of_each_rung_once_and_of_the_end() {
             ("ops", Change::Healed, 0, "db"),
         ]
     );
-    assert_eq!(told.outcomes.iter().filter(|outcome| outcome.alerted == ["ops"]).count(), 3);
+    assert_eq!(told.outcomes.iter().filter(|outcome| outcome.alerted == ["ops"]).count(), 4);
     let everybody = told.book.alert(&set(), &alert(crate::engine::incident::Told::GaveUp, None, 10));
     assert_eq!(everybody.iter().filter(|deed| matches!(deed, Deed::Send(_))).count(), 2);
 }
@@ -178,7 +178,8 @@ fn whoever_was_told_hears_of_each_rung_once_and_of_the_end() {
 #[test]
 fn what_is_given_up_says_so_and_a_person_who_stops_it_ends_it() {
     let mut told = Told::default();
-    told.fact(1, &opened(1, DB, 1)).fact(2, &changed(DB, StateName::Backoff, StateName::Failed));
+    told.fact(1, &opened(1, DB, 1)).fact(2, &changed(DB, StateName::Starting, StateName::Ready));
+    told.fact(2, &changed(DB, StateName::Ready, StateName::Failed));
     assert_eq!((told.row().verdict.as_str(), told.row().recovered_millis), ("given up: as told", None));
     assert!(told.book.is_open(1), "it lasts until somebody does something about it");
     told.fact(9, &left(1, DB, None)).fact(9, &closed(1));
