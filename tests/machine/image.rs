@@ -149,7 +149,7 @@ impl Node {
         };
         let device = if matches!(self.kind, Kind::Console) { [5, 1] } else { [0, 0] };
         let Owner(owner) = self.owner;
-        let size = u32::try_from(content.len()).expect("less than the archive's 4 GiB");
+        let size = u32::try_from(content.len()).map_err(io::Error::other)?;
         let mode = format | self.permissions;
         // Number, mode, user, group, links, time, size, device of the file, device that it is.
         let fields = [number, mode, owner, owner, 1, 0, size, 0, 0, device[0], device[1]];
@@ -161,7 +161,8 @@ impl Node {
 fn entry(file: &mut impl Write, fields: [u32; 11], name: &str, content: &[u8]) -> io::Result<()> {
     let mut header = String::from("070701");
     let checksum = 0;
-    for field in fields.into_iter().chain([u32::try_from(name.len() + 1).expect("a short name"), checksum]) {
+    let name_size = u32::try_from(name.len() + 1).map_err(io::Error::other)?;
+    for field in fields.into_iter().chain([name_size, checksum]) {
         header.push_str(&format!("{field:08x}"));
     }
     header.push_str(name);
