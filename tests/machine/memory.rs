@@ -72,8 +72,9 @@ fn share(dir: &Path, name: &str) -> String {
 
 /// Besides the question.
 const HEALTH: &str = "interval: 500ms, timeout: 300ms, retries: 3, start_period: 60s, start_interval: 200ms";
+/// Nobody waits for the evidence of a run that has ended: the pause is longer than an emulated machine takes for it.
 const PERSISTENT: &str = "start_timeout: 90s\n\
-                          restart: {backoff: {initial: 500ms, max: 500ms, jitter: 0}}\n\
+                          restart: {backoff: {initial: 3s, max: 3s, jitter: 0}}\n\
                           recover: {rungs: [restart], settle: 5s}\n";
 
 /// Ten megabytes at a time, so that it answers its probe until the end.
