@@ -175,6 +175,16 @@ at 41s late spawn a
 ----
 ";
 
+/// a is unhealthy and holds: b, which it needs, gave up.
+const EXPLAINED: &str = "units
+  a: {command: x, depends_on: {b: started}, health: {tcp: \"localhost:1\", interval: 1s, retries: 1}, ready: started}
+  b: {command: x, restart: never}
+boot
+at 10s exit b code=1; probe a fail
+at 20s wake
+----
+";
+
 /// b may not live beside a.
 const RIVALS: &str = "units
   a: {command: x}
@@ -502,6 +512,19 @@ const HEALING: &[Plant] = &[
             if let Effect::Record(Fact::RungTried { index, .. }) = effect {
                 *index = 9;
             }
+        }
+    }),
+    plant(13, "a tries rung 0, and the trouble of b explains its own", EXPLAINED, |step| {
+        if step.is_wake_at(20) {
+            let incident = IncidentId(1);
+            step.add(Effect::Record(Fact::RungTried { incident, unit: A, index: 0, rung: "it".into() }));
+        }
+    }),
+    plant(13, "a is spawned while its repair program works", CRASHES, |step| {
+        if step.is_at(10) {
+            let role = Role::Repair { rung: 0, incident: IncidentId(1), cause: "it".into() };
+            let timeout = Duration::from_secs(60);
+            step.add(Effect::RunHelper { helper: HelperId(99), unit: A, role, timeout });
         }
     }),
     plant(13, "ops is told too early", CLIMB, |step| {
@@ -832,8 +855,10 @@ fn every_promise_that_the_auditor_keeps_has_a_plant() {
 
 #[test]
 fn nothing_is_said_of_good_histories() {
-    let stories =
-        [PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED, CLIMB, UNCAPTURED];
+    let stories = [
+        PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED, CLIMB, EXPLAINED,
+        UNCAPTURED,
+    ];
     for story in stories.into_iter().chain([WATCHED]) {
         assert_eq!(audit(story, |_| {}, |_| {}).0, [], "{story}");
     }

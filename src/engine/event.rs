@@ -131,6 +131,8 @@ pub struct UnitNote {
     pub incident: Option<IncidentId>,
     /// It was stopped with `--only`: dependents that require it may live on.
     pub leaves_dependents: bool,
+    /// Its run said that it ends by itself.
+    pub is_ending: bool,
     pub since: Timestamp,
 }
 

@@ -156,7 +156,7 @@ impl Engine {
         }
     }
 
-    fn all_dependents(&self, root: UnitId) -> BTreeSet<UnitId> {
+    pub(crate) fn all_dependents(&self, root: UnitId) -> BTreeSet<UnitId> {
         let graph = Arc::clone(&self.graph);
         let mut found = BTreeSet::new();
         let mut queue = vec![root];

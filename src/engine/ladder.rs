@@ -47,6 +47,9 @@ impl Engine {
         if !is_free || !self.units[id].desired.is_up() || self.units[id].state != UnitState::Unhealthy {
             return;
         }
+        if self.holds(id) {
+            return;
+        }
         self.pass_alerts(id);
         if self.is_being_captured(id) && self.alters_at_once(id) {
             if self.timers.at(Some(id), Timer::CaptureWait).is_none() {
@@ -81,7 +84,8 @@ impl Engine {
     /// Its evidence is there, or does not come.
     pub(crate) fn climb_after_capture(&mut self, id: UnitId) {
         let is_free = self.share(id).is_some_and(|share| share.step == Step::Idle);
-        if is_free && self.units[id].desired.is_up() && self.units[id].state == UnitState::Unhealthy {
+        let is_wanted = self.units[id].desired.is_up();
+        if is_free && is_wanted && self.units[id].state == UnitState::Unhealthy && !self.holds(id) {
             self.climb_now(id);
         }
     }
@@ -215,7 +219,7 @@ impl Engine {
         };
         let (role, timeout) = match self.rung(id, at) {
             Some(Rung::Exec { timeout, .. }) => {
-                let cause = self.probe_words(id);
+                let cause = self.cause_for_repair(id);
                 (Role::Repair { rung: at, incident, cause }, timeout)
             }
             Some(Rung::Reload(Reload::Command(_))) => (Role::Reload { rung: at, incident }, RELOAD_TIMEOUT),
@@ -229,6 +233,13 @@ impl Engine {
         self.units[id].repair = Some(helper);
     }
 
+    fn cause_for_repair(&self, id: UnitId) -> Box<str> {
+        match self.units[id].state.automatic_after() {
+            Some(after) => after.to_string().into(),
+            None => self.probe_words(id),
+        }
+    }
+
     pub(crate) fn on_repaired(&mut self, id: UnitId, helper: HelperId, outcome: HelperOutcome, said: &str) {
         if self.units[id].repair != Some(helper) {
             return; // an earlier rung's, which was cancelled or helped before it ended
@@ -236,6 +247,9 @@ impl Engine {
         self.units[id].repair = None;
         if self.share(id).is_none_or(|share| share.step != Step::Working) {
             return;
+        }
+        if self.units[id].state.name() == StateName::Backoff {
+            return self.on_repaired_before_start(id, outcome);
         }
         let last = said.lines().last().unwrap_or_default();
         let with_words = |ended: String| if last.is_empty() { ended } else { format!("{ended}: {last}") };
@@ -314,6 +328,9 @@ impl Engine {
             return;
         }
         self.set_step(id, Step::Idle);
+        if self.holds(id) {
+            return;
+        }
         if let Some((at, _)) = self.last_acting(id) {
             self.try_rung(id, at);
         }
@@ -479,7 +496,7 @@ impl Engine {
         let Some(share) = self.share(id).cloned() else { return };
         let is_unhealthy = self.units[id].state == UnitState::Unhealthy && self.units[id].desired.is_up();
         match share.step {
-            Step::Working if is_unhealthy => self.begin_repair(id),
+            Step::Working if is_unhealthy || self.is_in_backoff(id) => self.begin_repair(id),
             Step::Settling { until, .. } if is_unhealthy => {
                 self.timers.set(Some(id), Timer::RungSettle, until);
             }
@@ -497,6 +514,10 @@ impl Engine {
             }
             Step::Idle => {}
         }
+    }
+
+    fn is_in_backoff(&self, id: UnitId) -> bool {
+        self.units[id].state.name() == StateName::Backoff && self.units[id].desired.is_up()
     }
 
     /// Each is restarted once: whoever runs since before the rung began still has to go.
@@ -543,15 +564,71 @@ impl Engine {
         self.share(id).is_some_and(|share| share.step == Step::Restarting { is_told: true })
     }
 
-    /// A restart by its ladder did not bring it up. True: the rung `stop` is what comes next.
-    pub(crate) fn stops_after(&mut self, id: UnitId) -> bool {
-        self.pass_alerts(id);
-        let Some(at) = self.share(id).map(|share| share.rung) else { return false };
-        let is_stop = matches!(self.rung(id, at), Some(Rung::Stop));
-        if is_stop {
+    /// A restart by its ladder did not bring it up: the rung that comes next, of those that need no process.
+    pub(crate) fn next_without_process(&mut self, id: UnitId) -> Option<Rung> {
+        if self.explained_by_trouble_of(id).is_some() {
+            return None;
+        }
+        for _ in 0..=self.spec(id).recover.rungs.len() {
+            self.pass_alerts(id);
+            let at = self.share(id).map(|share| share.rung)?;
+            let rung = self.rung(id, at)?;
+            match &rung {
+                Rung::Exec { .. } | Rung::Stop => return Some(rung),
+                Rung::Restart { with } => return Some(rung.clone()).filter(|_| with.is_empty()),
+                Rung::Reload(_) => {
+                    self.tell_rung(id, at);
+                    self.end_rung(id, false, "no process of it runs");
+                }
+                Rung::Alert { .. } => {} // `pass_alerts` has passed them
+            }
+        }
+        None
+    }
+
+    pub(crate) fn tell_next_rung(&mut self, id: UnitId) {
+        if let Some(at) = self.share(id).map(|share| share.rung) {
             self.tell_rung(id, at);
         }
-        is_stop
+    }
+
+    /// In its backoff: the start that comes shows whether the rung helped.
+    pub(crate) fn try_before_start(&mut self, id: UnitId, rung: &Rung) {
+        match rung {
+            Rung::Exec { .. } => {
+                self.tell_next_rung(id);
+                self.begin_repair(id);
+            }
+            Rung::Restart { .. } => {
+                self.tell_next_rung(id);
+                self.set_step(id, Step::Restarting { is_told: true });
+            }
+            Rung::Reload(_) | Rung::Stop | Rung::Alert { .. } => {}
+        }
+    }
+
+    fn on_repaired_before_start(&mut self, id: UnitId, outcome: HelperOutcome) {
+        self.mark(id);
+        match outcome {
+            HelperOutcome::Ended(_) | HelperOutcome::TimedOut => {
+                self.set_step(id, Step::Restarting { is_told: true });
+            }
+            HelperOutcome::NotStarted => {
+                self.end_rung(id, false, "cannot be started");
+                match self.next_without_process(id) {
+                    Some(Rung::Stop) => self.stop_before_start(id),
+                    Some(rung) => self.try_before_start(id, &rung),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn stop_before_start(&mut self, id: UnitId) {
+        self.tell_next_rung(id);
+        if let Some(cause) = self.units[id].state.automatic_after().cloned() {
+            self.give_up(id, FailureCause::RungStopped(Box::new(cause)));
+        }
     }
 
     /// What is being tried, for people.

@@ -30,6 +30,7 @@ mod helper;
 mod health;
 mod recover;
 pub mod ladder;
+mod hold;
 mod boot;
 mod request;
 mod rebuild;
@@ -99,6 +100,8 @@ pub struct Engine {
     changed_incidents: BTreeSet<IncidentId>,
     /// Units that are restarted for others, whose own restart comes next.
     healing: BTreeMap<UnitId, BTreeSet<UnitId>>,
+    /// Unhealthy units whose ladder waits for what explains their trouble, or did just now.
+    holding: BTreeSet<UnitId>,
     late_facts: u64,
     now: Now,
     /// Who should be up, still to spread along the graph.
@@ -140,6 +143,7 @@ impl Engine {
             incidents: BTreeMap::new(),
             changed_incidents: BTreeSet::new(),
             healing: BTreeMap::new(),
+            holding: BTreeSet::new(),
             late_facts: 0,
             now: Now::default(),
             wishes: VecDeque::new(),
@@ -220,6 +224,7 @@ impl Engine {
             (Some(id), Timer::CaptureWait) => self.on_capture_wait_over(id),
             (Some(id), Timer::RungSettle) => self.on_rung_settled(id),
             (Some(id), Timer::RungPause) => self.on_rung_pause_over(id),
+            (Some(id), Timer::Hold) => self.on_hold_over(id),
             (None, Timer::BootTimeout) => self.on_boot_timeout(),
             (None, Timer::ShutdownTimeout) => self.kill_everything(),
             (
@@ -233,6 +238,7 @@ impl Engine {
                 | Timer::Watchdog
                 | Timer::RungSettle
                 | Timer::RungPause
+                | Timer::Hold
                 | Timer::Settle,
             )
             | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
@@ -278,7 +284,7 @@ impl Engine {
             UnitState::Inactive => {}
             UnitState::Waiting { .. } if is_wanted => self.begin(id),
             UnitState::Backoff { until, .. } if is_wanted => {
-                if until <= self.now.mono {
+                if until <= self.now.mono && self.units[id].repair.is_none() {
                     self.begin(id);
                 }
             }
@@ -373,6 +379,9 @@ impl Engine {
         }
         if !self.healing.is_empty() {
             self.tell_the_healed(id, state);
+        }
+        if !self.holding.is_empty() && state != StateName::Unhealthy {
+            self.look_at_holding(id);
         }
         self.on_essential(id, state);
     }

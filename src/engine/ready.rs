@@ -10,6 +10,9 @@ use crate::engine::state::{FailureCause, StopReason, StopStage, UnitState};
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Ready, UnitKind, UnitSpec};
 
+/// Who says that it ends has this long at least, also where `grace` is zero.
+const LEAST_END: Duration = Duration::from_millis(1);
+
 /// By what a unit of this kind and definition becomes ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Readiness {
@@ -184,11 +187,11 @@ impl Engine {
     fn on_said_stopping(&mut self, id: UnitId) {
         let Some(current) = self.units[id].run.as_mut().filter(|current| !current.is_ending) else { return };
         current.is_ending = true;
-        let grace = self.spec(id).stop.grace;
+        self.touch(id);
         match self.units[id].state {
             UnitState::Ready | UnitState::Unhealthy => {
                 self.forget_probes(id);
-                self.timers.set(Some(id), Timer::Watchdog, self.now.mono.after(grace));
+                self.wind_watchdog(id);
             }
             // `start_timeout` goes on, or the deadline of its stop.
             UnitState::Starting | UnitState::Stopping { .. } => {}
@@ -235,6 +238,10 @@ impl Engine {
     }
 
     pub(crate) fn wind_watchdog(&mut self, id: UnitId) {
+        if self.units[id].run.as_ref().is_some_and(|run| run.is_ending) {
+            let grace = self.spec(id).stop.grace.max(LEAST_END); // never in this very step
+            return self.timers.set(Some(id), Timer::Watchdog, self.now.mono.after(grace));
+        }
         match self.watchdog_period(id) {
             Some(period) => self.timers.set(Some(id), Timer::Watchdog, self.now.mono.after(period)),
             None => self.timers.cancel(Some(id), Timer::Watchdog),

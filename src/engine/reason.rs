@@ -73,6 +73,9 @@ impl Engine {
             (UnitState::Starting | UnitState::Ready | UnitState::Unhealthy, Desired::Down(_)) => {
                 self.holder_of(id)
             }
+            (UnitState::Unhealthy, Desired::Up(_)) if self.holding.contains(&id) => {
+                self.explained_by_trouble_of(id)
+            }
             (
                 UnitState::Inactive
                 | UnitState::Starting
@@ -107,7 +110,7 @@ impl Engine {
             UnitState::Starting => self.why_starting(id),
             UnitState::Ready => self.why_ready(id),
             UnitState::Unhealthy => {
-                let words = match self.climbing_words(id) {
+                let words = match self.climbing_words(id).or_else(|| self.holding_words(id)) {
                     Some(words) => format!("{}; {words}", self.probe_words(id)),
                     None => self.probe_words(id).into(),
                 };
@@ -116,7 +119,11 @@ impl Engine {
             UnitState::Stopping { why, stage, .. } => self.why_stopping(id, why, *stage),
             UnitState::Backoff { after, until } => {
                 let delay = whole_millis(until.since(unit.since));
-                self.with_remark(id, format!("{after}; starts again after {}", Pretty(delay)))
+                let words = match self.climbing_words(id) {
+                    Some(words) => format!("{after}; {words}, then it starts again"),
+                    None => format!("{after}; starts again after {}", Pretty(delay)),
+                };
+                self.with_remark(id, words)
             }
             UnitState::Failed { cause } => self.with_remark(id, cause.to_string()),
             UnitState::Completed => unit.last_exit.map_or_else(|| "done".to_owned(), |exit| exit.to_string()),

@@ -7,11 +7,13 @@ use crate::engine::Engine;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
 use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Handover, UnitNote};
-use crate::engine::id::{RunId, UnitId};
+use crate::engine::id::UnitId;
 use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::life::Run;
 use crate::engine::ready::Readiness;
-use crate::engine::state::{Desired, DownSource, NotedState, StopReason, StopStage, UnitState, UpSource};
+use crate::engine::state::{
+    Desired, DownSource, FailureCause, NotedState, StopReason, StopStage, UnitState, UpSource,
+};
 use crate::engine::stop::KILL_WAIT;
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
@@ -117,7 +119,7 @@ impl Engine {
                 continue;
             };
             if self.was_accounted_for(id, &handed) {
-                self.capture_again(id, handed.run);
+                self.capture_again(id, &handed);
                 self.actions.push(Effect::Release { run: handed.run });
                 continue;
             }
@@ -162,21 +164,40 @@ impl Engine {
     }
 
     /// What was noted came first; whether the evidence was ordered then is not known, and it must be kept
-    /// before the release.
-    fn capture_again(&mut self, id: UnitId, run: RunId) {
+    /// before the release. Where the next start was noted already, the end itself says what it was.
+    fn capture_again(&mut self, id: UnitId, handed: &HandedRun) {
+        let last = self.units[id].last_run;
         let cause = match self.units[id].noted.as_deref().map(|note| &note.life) {
-            Some(NotedState::Backoff { after: cause, .. } | NotedState::Failed { cause }) => cause.clone(),
+            Some(NotedState::Backoff { after: cause, .. } | NotedState::Failed { cause })
+                if last == Some(handed.run) =>
+            {
+                Some(cause.clone())
+            }
             Some(
-                NotedState::Inactive
+                NotedState::Backoff { .. }
+                | NotedState::Failed { .. }
+                | NotedState::Inactive
                 | NotedState::Starting
                 | NotedState::Ready
                 | NotedState::Unhealthy
                 | NotedState::Stopping { .. }
                 | NotedState::Completed,
             )
-            | None => return,
+            | None => self.cause_of_handed(id, handed),
         };
-        self.capture_of(id, Some(run), &cause);
+        if let Some(cause) = cause {
+            self.capture_of(id, Some(handed.run), &cause);
+        }
+    }
+
+    fn cause_of_handed(&self, id: UnitId, handed: &HandedRun) -> Option<FailureCause> {
+        match &handed.condition {
+            HandedCondition::FailedToSpawn(failure) => Some(FailureCause::SpawnFailed(failure.clone())),
+            HandedCondition::Exited { exit, .. } if !self.is_well_ended(id, *exit) => {
+                Some(FailureCause::Exited(*exit))
+            }
+            HandedCondition::Exited { .. } | HandedCondition::Spawning | HandedCondition::Live { .. } => None,
+        }
     }
 
     /// True when something happened to the run that the unit does not know yet.
@@ -188,6 +209,10 @@ impl Engine {
             HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => None,
         };
         let was_ready = matches!(note, Some(NotedState::Ready | NotedState::Unhealthy));
+        let is_ending = self.units[id]
+            .noted
+            .as_deref()
+            .is_some_and(|note| note.is_ending && note.last_run == Some(handed.run));
         let kind = self.spec(id).kind;
         let unit = &mut self.units[id];
         unit.last_run = Some(handed.run);
@@ -197,6 +222,7 @@ impl Engine {
         run.was_ready = was_ready;
         run.start_period_over = was_ready;
         run.has_shown_ready = handed.is_ready_shown;
+        run.is_ending = is_ending;
         unit.run = Some(run);
         self.owners.runs.insert(handed.run, id);
         let state = self.adopted_state(id, handed, note);
@@ -225,6 +251,9 @@ impl Engine {
         let is_starting = self.units[id].state == UnitState::Starting;
         if !is_starting {
             self.wind_watchdog(id);
+        }
+        if !is_starting && self.units[id].run.is_some_and(|run| run.is_ending) {
+            return; // nobody asks any more whether it works
         }
         if !is_starting || !self.readiness(id).is_told() {
             self.start_probing(id);
@@ -448,6 +477,7 @@ impl Engine {
             has_passed: unit.has_passed,
             incident: unit.incident,
             leaves_dependents: unit.leaves_dependents,
+            is_ending: unit.run.is_some_and(|run| run.is_ending),
             since: unit.since,
         }
     }

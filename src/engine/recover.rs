@@ -6,6 +6,7 @@ use crate::engine::id::UnitId;
 use crate::engine::policy;
 use crate::engine::state::{FailureCause, StateName, UnitState};
 use crate::engine::timers::Timer;
+use crate::unit::spec::recover::Rung;
 use crate::unit::spec::{OnLimit, RestartPolicy, UnitKind};
 
 impl Engine {
@@ -67,19 +68,26 @@ impl Engine {
         }
         let was_restarted = self.is_restarted_by_ladder(id);
         let is_rung = self.climbs_after(id, &cause);
-        if was_restarted && self.stops_after(id) {
+        let next = if was_restarted { self.next_without_process(id) } else { None };
+        if next == Some(Rung::Stop) {
+            self.tell_next_rung(id);
             return self.give_up(id, FailureCause::RungStopped(Box::new(cause)));
         }
         let may_restart = match self.spec(id).restart.policy {
             RestartPolicy::Always | RestartPolicy::OnFailure => true,
-            RestartPolicy::Never => is_rung,
+            RestartPolicy::Never => is_rung || next.is_some(),
         };
         if !may_restart {
             return self.give_up(id, cause);
         }
         self.plan_restart(id, cause);
-        if !is_rung && self.units[id].state.name() == StateName::Backoff {
-            self.pass_alerts(id);
+        if self.units[id].state.name() != StateName::Backoff {
+            return;
+        }
+        match next {
+            Some(rung) => self.try_before_start(id, &rung),
+            None if !is_rung => self.pass_alerts(id),
+            None => {}
         }
     }
 

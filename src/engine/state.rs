@@ -189,6 +189,7 @@ pub const EDGES: &[(StateName, StateName, &str)] = {
         (Stopping, Completed, "empty after ending well"),
         (Backoff, Starting, "the delay is over, or a person started it"),
         (Backoff, Waiting, "the delay is over, something is missing"),
+        (Backoff, Failed, "the repair before its start cannot be started; its ladder ends in a stop"),
         (Backoff, Inactive, "wanted down"),
         (Failed, Starting, "a person started it"),
         (Failed, Waiting, "a person started it, something is missing"),

@@ -24,6 +24,8 @@ pub enum Timer {
     RungSettle,
     /// Before the last rung is tried again.
     RungPause,
+    /// Of a unit whose trouble another's explained, which is over.
+    Hold,
     /// Of a unit that is ready again while its incident is open.
     Settle,
     /// Of the barrier that is waited for.
@@ -42,7 +44,7 @@ impl Timer {
             Self::CaptureWait => [Unhealthy, Stopping].contains(&state),
             Self::ProbeDue(_) => [Starting, Ready, Unhealthy].contains(&state),
             Self::Watchdog => [Ready, Unhealthy].contains(&state),
-            Self::RungSettle | Self::RungPause => state == Unhealthy,
+            Self::RungSettle | Self::RungPause | Self::Hold => state == Unhealthy,
             Self::Settle => state == Ready,
             Self::BootTimeout | Self::ShutdownTimeout => false,
         }
@@ -59,6 +61,7 @@ impl fmt::Display for Timer {
             Self::CaptureWait => f.write_str("capture-wait"),
             Self::RungSettle => f.write_str("rung-settle"),
             Self::RungPause => f.write_str("rung-pause"),
+            Self::Hold => f.write_str("hold"),
             Self::ProbeDue(index) => write!(f, "probe-due {index}"),
             Self::Watchdog => f.write_str("watchdog"),
             Self::Settle => f.write_str("settle"),

@@ -5,6 +5,7 @@
 
 mod view;
 mod shadow;
+mod handed;
 mod orders;
 mod troubles;
 mod answers;
@@ -487,7 +488,7 @@ impl Auditor {
                     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy)
                 }
                 Timer::Watchdog => matches!(state, StateName::Ready | StateName::Unhealthy),
-                Timer::RungSettle | Timer::RungPause => state == StateName::Unhealthy,
+                Timer::RungSettle | Timer::RungPause | Timer::Hold => state == StateName::Unhealthy,
                 Timer::Settle => state == StateName::Ready,
                 Timer::BootTimeout | Timer::ShutdownTimeout => false,
             };

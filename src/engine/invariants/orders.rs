@@ -110,6 +110,9 @@ impl Auditor {
         if let Some(other) = self.shadow.stop_command(id) {
             look.violate(1, format!("{name} is spawned while the stop command of run {} works", other.0));
         }
+        if self.shadow.is_being_repaired(id) {
+            look.violate(13, format!("{name} is spawned while its repair program works"));
+        }
         if run.0 <= self.shadow.highest_run {
             look.violate(1, format!("{name}: the number of run {} was given before", run.0));
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::effect::{Effect, Fact, Lever, Note, Role};
-use crate::engine::event::{Ask, Event, ExitStatus, HandedCondition, Handover, UnitNote, Verdict};
+use crate::engine::event::{Ask, Event, ExitStatus, UnitNote, Verdict};
 use crate::engine::id::{HelperId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::invariants::answers::Polls;
 use crate::engine::invariants::troubles::Troubles;
@@ -59,7 +59,7 @@ pub(super) struct Unit {
     pub(super) is_pausing: bool,
     pub(super) note: Option<UnitNote>,
     /// When its present run, or the watch of it, began.
-    began: Timestamp,
+    pub(super) began: Timestamp,
     /// The lever that starts it was pulled in this start.
     pub(super) was_pulled: bool,
 }
@@ -185,6 +185,15 @@ impl Shadow {
         self.helpers.values().find_map(of_unit)
     }
 
+    /// The helper of a rung of its ladder works.
+    pub(super) fn is_being_repaired(&self, id: UnitId) -> bool {
+        let repairs = |role: &Role| match role {
+            Role::Repair { .. } | Role::Reload { .. } => true,
+            Role::StopCommand { .. } | Role::Lever(_) => false,
+        };
+        self.helpers.values().any(|(unit, role)| *unit == id && repairs(role))
+    }
+
     fn stage(&self, run: RunId) -> Option<Stage> {
         self.runs.get(&run).map(|run| run.stage)
     }
@@ -263,20 +272,23 @@ impl Shadow {
         }
     }
 
-    /// Whatever state it leads to, an end by itself that was a bad one has not passed, once the run is empty.
     fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
         let Some(id) = self.runs.get(&run).map(|run| run.unit) else { return };
+        if self.learn_own_end(id, exit) == Some(false) && self.is_noted_up(id) {
+            self.troubles.owe(run);
+        }
+    }
+
+    /// Whether it ended well; `None`: not by itself. Whatever state it leads to, an end by itself that was a bad one
+    /// has not passed, once the run is empty.
+    pub(super) fn learn_own_end(&mut self, id: UnitId, exit: ExitStatus) -> Option<bool> {
         if self.state(id) == StateName::Stopping {
-            return;
+            return None;
         }
         let is_task = self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Task);
         let has_passed = if is_task { exit.is_success() } else { exit.is_clean() };
-        if !has_passed && self.is_noted_up(id) {
-            self.troubles.owe(run);
-        }
-        if let Some(unit) = self.unit_mut(id) {
-            unit.own_end = Some(has_passed);
-        }
+        self.unit_mut(id)?.own_end = Some(has_passed);
+        Some(has_passed)
     }
 
     fn is_noted_up(&self, id: UnitId) -> bool {
@@ -334,7 +346,9 @@ impl Shadow {
                 for id in named {
                     if let Some(unit) = self.unit_mut(id) {
                         unit.is_stopped_by_operator = true;
-                        unit.is_spared_order = *only;
+                        // One that is being stopped already goes on as it began.
+                        unit.is_spared_order =
+                            *only || (unit.is_spared_order && unit.state == StateName::Stopping);
                     }
                 }
             }
@@ -392,76 +406,6 @@ impl Shadow {
             }
         }
         all
-    }
-
-    /// A new engine, and the truth from the keeper's table.
-    fn take_over(&mut self, handover: &Handover) {
-        let before = std::mem::take(&mut self.runs);
-        for handed in &handover.runs {
-            let Some(unit) = self.set.find(handed.unit.as_str()) else { continue };
-            let stage = stage_of(&handed.condition);
-            let known = before.get(&handed.run);
-            let run = Run {
-                unit,
-                stage,
-                ordered_at: handed.spawned_at,
-                stop_began: known.and_then(|run| run.stop_began),
-                noted_deadline: handover.notes.units.get(&handed.unit).and_then(|note| match note.life {
-                    NotedState::Stopping { deadline, .. } => Some(deadline),
-                    NotedState::Inactive
-                    | NotedState::Starting
-                    | NotedState::Ready
-                    | NotedState::Unhealthy
-                    | NotedState::Backoff { .. }
-                    | NotedState::Failed { .. }
-                    | NotedState::Completed => None,
-                }),
-                kill_asked: known.is_some_and(|run| run.kill_asked),
-            };
-            self.runs.insert(handed.run, run);
-            if let Some(unit) = self.unit_mut(unit) {
-                unit.began = handed.spawned_at;
-            }
-            self.highest_run = self.highest_run.max(handed.run.0);
-        }
-        self.open_phases = handover.notes.boot.as_ref().map_or(0, |boot| boot.open_phases);
-        if handover.notes.boot.as_ref().is_none_or(|boot| boot.shutdown.is_none()) {
-            self.shutdown_since = None; // it was asked, and lost before it was remembered
-            self.is_kill_all = false;
-        }
-        let set = Arc::clone(&self.set);
-        self.troubles.take_over(handover, &set);
-        for id in set.ids() {
-            let noted = self.spec(id).and_then(|spec| handover.notes.units.get(&spec.name)).cloned();
-            let was_ready = noted
-                .as_ref()
-                .is_some_and(|note| matches!(note.life, NotedState::Ready | NotedState::Unhealthy));
-            self.polls.begin(id, was_ready);
-            // A lazy one that ended well waits for the next connection, and only its note says that it passed.
-            let has_passed = self.spec(id).is_some_and(|spec| spec.listen.is_lazy)
-                && noted.as_ref().is_some_and(|note| note.has_passed && note.life == NotedState::Inactive);
-            if let Some(unit) = self.unit_mut(id) {
-                unit.has_passed |= has_passed;
-                unit.state = noted.as_ref().map_or(StateName::Inactive, |note| state_of(&note.life));
-                // What was asked and lost before it was remembered was not done.
-                match unit.state {
-                    StateName::Completed => unit.has_passed = true,
-                    StateName::Failed | StateName::Backoff => unit.has_passed = false,
-                    StateName::Inactive
-                    | StateName::Waiting
-                    | StateName::Starting
-                    | StateName::Ready
-                    | StateName::Unhealthy
-                    | StateName::Stopping => {}
-                }
-                unit.is_stopped_by_operator &= noted.as_ref().is_some_and(|note| !note.desired.is_up());
-                unit.note = noted;
-                unit.was_pulled = false;
-                unit.last_attempt = None;
-                unit.is_pausing = false;
-            }
-        }
-        self.late_facts = 0;
     }
 
     pub(super) fn forget_engine(&mut self) {
@@ -671,15 +615,6 @@ impl Shadow {
 /// A unit in this state has a run, or is watched.
 pub(super) fn had_run(state: StateName) -> bool {
     matches!(state, StateName::Starting | StateName::Ready | StateName::Unhealthy | StateName::Stopping)
-}
-
-fn stage_of(condition: &HandedCondition) -> Stage {
-    match condition {
-        HandedCondition::Spawning => Stage::Ordered,
-        HandedCondition::Live { .. } => Stage::Live,
-        HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { is_empty: true, .. } => Stage::Over,
-        HandedCondition::Exited { is_empty: false, .. } => Stage::LeaderGone,
-    }
 }
 
 pub(super) fn state_of(noted: &NotedState) -> StateName {

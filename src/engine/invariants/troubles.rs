@@ -243,6 +243,15 @@ impl Auditor {
         if at(index).is_none() {
             return look.violate(13, format!("{} has no rung {index}", spec.name));
         }
+        if let Some(other) =
+            self.explained_by(unit).filter(|_| !matches!(at(index), Some(Rung::Alert { .. })))
+        {
+            let other = self.shadow.name(other);
+            look.violate(
+                13,
+                format!("{} tries rung {index}, and the trouble of {other} explains its own", spec.name),
+            );
+        }
         let Ladder { next, may_start_over, .. } =
             self.shadow.troubles.ladders.get(&unit).copied().unwrap_or_default();
         // A restart may be the policy's, and a channel that was told hears nothing twice.
@@ -256,6 +265,25 @@ impl Auditor {
         if !is_next {
             look.violate(13, format!("{} tries rung {index} and rung {next} is next", spec.name));
         }
+    }
+
+    /// 13: of what it depends on, near or far, one that is in trouble in the same incident.
+    fn explained_by(&self, unit: UnitId) -> Option<UnitId> {
+        let share = self.shadow.troubles.shares.get(&unit)?;
+        let mut seen = BTreeSet::new();
+        let mut queue = vec![unit];
+        while let Some(at) = queue.pop() {
+            for edge in self.shadow.spec(at).into_iter().flat_map(|spec| &spec.depends_on) {
+                let is_same = self.shadow.troubles.shares.get(&edge.unit) == Some(share);
+                if is_same && self.shadow.state(edge.unit) != StateName::Ready {
+                    return Some(edge.unit);
+                }
+                if seen.insert(edge.unit) {
+                    queue.push(edge.unit);
+                }
+            }
+        }
+        None
     }
 
     /// 13: an alert comes in its turn, when its unit gives up, or when the incident is over; and once.

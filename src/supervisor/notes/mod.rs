@@ -157,6 +157,7 @@ mod tests {
             last_exit: Some(ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: true }),
             has_passed: true,
             incident: Some(IncidentId(3)),
+            is_ending: true,
             since: Timestamp(123_456_789_012),
         }
     }
@@ -304,7 +305,8 @@ mod tests {
         bytes.extend([5, 0xac, 2, 2, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 7, 1, 9, 4]);
         bytes.extend([1, 1, 9, 1, 1, 1, 3, 0x94, 0xb4, 0xe4, 0xf4, 0xcb, 0x3]);
         let after = FailureCause::Unhealthy("refused".into());
-        let expected = note(NotedState::Backoff { after, until: Timestamp(5) });
+        let now = note(NotedState::Backoff { after, until: Timestamp(5) });
+        let expected = UnitNote { is_ending: false, ..now }; // it did not remember that
         let redis = UnitName::new("redis").unwrap();
         assert_eq!(decode(b"unit:redis", &bytes, &empty_set()), Some(Remembered::Unit(redis, expected)));
         let boot = [2, 3, 1, 4, 1, 5, 6, 7, 1, 8];

@@ -77,6 +77,7 @@ impl<'a> Sections<'a> {
         });
         let (last_run, last_ordinal, last_exit, has_passed) = runs.unwrap_or_default();
         let incident = self.get(5, |input| input.option(Reader::incident_id)).flatten();
+        let is_ending = self.get(6, Reader::flag).unwrap_or_default();
         Some(UnitNote {
             desired,
             life,
@@ -89,6 +90,7 @@ impl<'a> Sections<'a> {
             has_passed,
             incident,
             leaves_dependents,
+            is_ending,
             since,
         })
     }
@@ -272,6 +274,7 @@ impl<'a> Reader<'a> {
             last_exit: self.option(Self::exit)?,
             has_passed: self.flag()?,
             incident: self.option(|input| input.u64().map(IncidentId))?,
+            is_ending: false,
             since: self.time()?,
         })
     }

@@ -222,6 +222,7 @@ pub(super) fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
         last_exit,
         has_passed,
         incident,
+        is_ending,
         since,
     } = note;
     Writer::sectioned(|out| {
@@ -246,6 +247,7 @@ pub(super) fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
             out.flag(*has_passed);
         });
         out.section(5, |out| out.option(*incident, |out, incident| out.u64(incident.0)));
+        out.section(6, |out| out.flag(*is_ending));
     })
 }
 
