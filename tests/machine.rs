@@ -1,0 +1,10 @@
+//! Where a kernel of one's own is needed: machines in software, each with Debian's kernel, mcsup and what it looks
+//! after, all in memory.
+
+#[path = "machine/mod.rs"]
+mod machine;
+
+#[path = "machine/cluster.rs"]
+mod cluster;
+#[path = "machine/memory.rs"]
+mod memory;
