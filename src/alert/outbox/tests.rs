@@ -74,6 +74,19 @@ async fn until(outbox: &mut Outbox, is_so: impl Fn() -> bool) {
     tokio::time::timeout(Duration::from_secs(60), waits).await.expect("it comes to be");
 }
 
+/// The server has a request, and has decided what becomes of it. Nobody is idle meanwhile, so no time passes.
+async fn has_come(outbox: &mut Outbox, server: &Server) {
+    let seen = async {
+        while server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        event = outbox.next() => panic!("{event:?}"),
+        () = seen => {}
+    }
+}
+
 #[test]
 fn a_message_is_posted_once_as_json_and_forgotten() {
     let dir = Dir::new("posted");
@@ -158,9 +171,10 @@ fn a_server_that_hangs_costs_ten_seconds_and_holds_up_no_other_channel() {
         let channels = [webhook("ops", &hanging.url()), webhook("boss", &well.url())];
         let mut outbox = Outbox::open(dir.outbox(), &channels, NOW);
         outbox.push(message("ops", 7, Change::Opened));
+        has_come(&mut outbox, &hanging).await;
+        hanging.set(Mood::Answer(200));
         outbox.push(message("boss", 7, Change::Opened));
         assert_eq!(delivered(&mut outbox).await.channel, "boss");
-        hanging.set(Mood::Answer(200));
         let Event::Failed { why, .. } = next(&mut outbox).await else { panic!("it hangs") };
         assert_eq!(why, "no answer in time");
         assert_eq!(delivered(&mut outbox).await.channel, "ops");
