@@ -1,10 +1,11 @@
 //! Sockets that are opened before the start and passed to programs that nobody here wrote.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::instance::{Instance, eventually, is_alive, kill};
@@ -80,21 +81,26 @@ fn nginx_takes_over_a_socket_that_it_is_told_of() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a stranger that no supervisor started")]
 fn a_port_that_somebody_has_fails_the_start_and_names_them() {
-    let other = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = other.local_addr().expect("an address").port();
+    // In a process of its own: forks of this one, which other tests make, would hold it, too.
+    let script = "import socket, time\ns = socket.create_server(('127.0.0.1', 0))\nprint(s.getsockname()[1], flush=True)\ntime.sleep(1000)";
+    let mut other = Command::new("python3");
+    let mut other = other.args(["-c", script]).stdout(Stdio::piped()).spawn().expect("python3");
+    let mut line = String::new();
+    BufReader::new(other.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    let port: u16 = line.trim().parse().expect("a port");
     let unit = format!("command: [sleep, '1000']\nlisten: '127.0.0.1:{port}'\nrestart: {{policy: never}}\n");
     let mut instance = Instance::new("port-taken", &[("web", &unit)]);
     instance.up();
     let look = instance.wait("failed", |look| look.is("web", "failed"));
-    let own = format!("(pid {})", std::process::id());
+    let own = format!("(pid {})", other.id());
     let reason = look.reason("web");
     assert!(reason.contains(&format!("listen: 127.0.0.1:{port}: Address already in use by ")), "{reason}");
     assert!(reason.contains(&own), "{reason}");
-    drop(other);
-    // A process that another test just starts may still hold a copy until it execs.
-    let started = eventually(|| instance.run(&["start", "web"]).status.success().then_some(()));
-    assert!(started.is_some(), "{}", instance.printed());
+    other.kill().expect("it lives");
+    other.wait().expect("it is ours");
+    instance.done(&["start", "web"]);
     assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
 }
 

@@ -25,7 +25,7 @@ pub(super) fn configuration_changed(evidence: &Evidence) -> Option<Cause> {
     let ago = Duration::from_millis(ago);
     (ago <= RECENT).then_some(())?;
     // That a file is young says little by itself: whatever was seen to go wrong comes first.
-    let score = if ago <= JUST { 48 } else { 46 };
+    let score = if ago <= JUST { 44 } else { 42 };
     let sentence =
         format!("its configuration was changed {} before", Pretty(Duration::from_secs(ago.as_secs())));
     cause(Rule::ConfigurationChanged, score, sentence, change.what.clone())

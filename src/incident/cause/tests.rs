@@ -377,8 +377,8 @@ fn the_more_direct_fact_comes_first() {
         .state("T")
         .disk(10)
         .dependency("failed", START - 1000)
-        .changed(1000)
-        .lived(100);
+        .lived(100)
+        .changed(1000);
     let rules: Vec<Rule> = rank(&all).iter().map(|cause| cause.rule).collect();
     let expected = [
         Rule::DiskFull,
@@ -387,8 +387,8 @@ fn the_more_direct_fact_comes_first() {
         Rule::DependencyDown,
         Rule::Permission,
         Rule::Authentication,
-        Rule::ConfigurationChanged,
         Rule::ExitAfterStart,
+        Rule::ConfigurationChanged,
     ];
     assert_eq!(rules, expected);
     let missing = not_started("exec", libc::ENOENT).dependency("failed", 1).disk(10).changed(5);
