@@ -113,9 +113,11 @@ impl Engine {
         if self.incidents.is_empty() {
             return None;
         }
-        let own = self.incidents.iter().find(|(_, incident)| incident.root == Some(id));
-        if let Some((incident, _)) = own {
-            return Some(*incident);
+        // Whoever it reached depends on it: a set of thousands that fail each alone costs nothing here.
+        let is_own = |number: &IncidentId| self.incidents.get(number).is_some_and(|it| it.root == Some(id));
+        let reached = self.all_dependents(id).into_iter().filter_map(|unit| self.units[unit].incident);
+        if let Some(incident) = reached.into_iter().find(is_own) {
+            return Some(incident);
         }
         let mut seen = BTreeSet::from([id]);
         let mut queue = VecDeque::from([id]);
@@ -136,21 +138,14 @@ impl Engine {
     fn absorb_recent(&mut self, root: UnitId, into: IncidentId) {
         let now = self.now.mono;
         let window = self.detection_time(root).max(SAME_SPELL);
-        let is_recent = |(number, incident): &(&IncidentId, &Incident)| {
-            **number != into && incident.root.is_some() && now.since(incident.opened) <= window
-        };
-        let recent: Vec<(IncidentId, Option<UnitId>)> = self
-            .incidents
-            .iter()
-            .filter(is_recent)
-            .map(|(number, incident)| (*number, incident.root))
-            .collect();
-        if recent.is_empty() {
-            return;
-        }
         let dependents = self.all_dependents(root);
-        for (number, of) in recent {
-            if of.is_some_and(|of| dependents.contains(&of)) {
+        let is_theirs = |incident: &Incident| {
+            incident.root.is_some_and(|of| dependents.contains(&of)) && now.since(incident.opened) <= window
+        };
+        let numbers: BTreeSet<IncidentId> =
+            dependents.iter().filter_map(|unit| self.units[*unit].incident).collect();
+        for number in numbers {
+            if number != into && self.incidents.get(&number).is_some_and(is_theirs) {
                 self.merge(number, into);
             }
         }
