@@ -176,7 +176,11 @@ impl Look {
             // Renamed while the directory was read, and by now it has its name; or it is deleted.
             files = list(dir).map_err(|error| unreadable(&error))?;
         }
-        let written = files.iter().map(|file| file.written).max().filter(|written| *written > self.began);
+        let written = files
+            .iter()
+            .map(|file| file.written)
+            .max()
+            .filter(|written| written.saturating_add(FILE_CLOCK) > self.began);
         let mut bad = None;
         if wanted.matches.is_some() || wanted.bad.is_some() {
             let text = self.read_on(&files).map_err(|error| unreadable(&error))?;
@@ -284,6 +288,8 @@ fn newest(files: &[Listed]) -> u64 {
     files.iter().map(|file| file.number).filter(|number| *number < CURRENT).max().unwrap_or(0)
 }
 
+/// Files are dated by the kernel's coarse clock, which lags by up to a tick of 100 Hz.
+const FILE_CLOCK: Duration = Duration::from_millis(10);
 /// More than a program that is well writes between two looks.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 const LONGEST_LINE: usize = 64 * 1024;
