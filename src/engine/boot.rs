@@ -20,8 +20,8 @@ pub(crate) struct Boot {
     pub(crate) is_booted: bool,
     pub(crate) waiting_since: Timestamp,
     pub(crate) shutdown: Option<ShutdownNote>,
-    /// The open incident of a barrier, as it was noted; only until the incidents are restored.
-    pub(crate) noted_incident: Option<IncidentId>,
+    /// The open incident of the barrier that is waited for.
+    pub(crate) incident: Option<IncidentId>,
     has_exited: bool,
     /// Per phase: units whose state keeps the next barrier (or the boot) waiting.
     holding: Vec<u32>,
@@ -50,7 +50,7 @@ impl Boot {
             is_booted: false,
             waiting_since: Timestamp::default(),
             shutdown: None,
-            noted_incident: None,
+            incident: None,
             has_exited: false,
             holding: vec![0; set.phases.len()],
             live: vec![0; set.phases.len()],
@@ -165,7 +165,7 @@ impl Engine {
     pub(crate) fn on_boot_timeout(&mut self) {
         let phase = self.last_open_phase();
         let holders = self.holders_of(phase);
-        if self.barrier_incident().is_none() {
+        if self.boot.incident.is_none() {
             let names: Vec<&str> = holders.iter().map(|id| self.spec(*id).name.as_str()).collect();
             let cause = format!("phase {} is held by {}", self.phase_name(phase), names.join(", "));
             self.open_barrier_incident(cause.into());
@@ -180,7 +180,8 @@ impl Engine {
 
     /// The units that keep the barrier after `phase` shut.
     pub(crate) fn holders_of(&self, phase: PhaseId) -> Vec<UnitId> {
-        self.graph.units_of(phase).iter().copied().filter(|id| self.boot.holds(*id)).collect()
+        let units = self.graph.units_of(phase).iter().copied().inspect(|_| self.visit());
+        units.filter(|id| self.boot.holds(*id)).collect()
     }
 
     pub(crate) fn phase_name(&self, phase: PhaseId) -> &str {
@@ -293,7 +294,7 @@ impl Engine {
             waiting_since: self.boot.waiting_since,
             shutdown: self.boot.shutdown,
             last_incident: self.last_incident,
-            incident: self.barrier_incident(),
+            incident: self.boot.incident,
         };
         if self.boot.noted.as_ref() == Some(&note) {
             return None;

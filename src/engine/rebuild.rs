@@ -74,7 +74,7 @@ impl Engine {
         self.boot.is_booted = note.is_booted;
         self.boot.waiting_since = note.waiting_since;
         self.boot.shutdown = note.shutdown;
-        self.boot.noted_incident = note.incident;
+        self.boot.incident = note.incident;
         self.last_incident = note.last_incident;
         match note.shutdown {
             Some(shutdown) => {
@@ -476,6 +476,7 @@ impl Engine {
             last_exit: unit.last_exit,
             has_passed: unit.has_passed,
             incident: unit.incident,
+            share: self.share(id).cloned().map(Box::new),
             leaves_dependents: unit.leaves_dependents,
             is_ending: unit.run.is_some_and(|run| run.is_ending),
             since: unit.since,

@@ -121,6 +121,7 @@ impl Engine {
     pub(crate) fn end_of_chain(&self, id: UnitId) -> UnitId {
         let mut at = id;
         for _ in 0..self.units.0.len() {
+            self.visit();
             match &self.units[at].state {
                 UnitState::Waiting { on: WaitingOn::Dependency(next), .. } => at = *next,
                 UnitState::Waiting {

@@ -169,7 +169,7 @@ impl Auditor {
     fn is_as_desired(&self, handover: &Handover, id: UnitId) -> bool {
         let Some(spec) = self.shadow.spec(id) else { return false };
         let heals_another = |share: &crate::engine::incident::Share| matches!(&share.step, Step::Others { left, .. } if left.contains(&id));
-        if handover.notes.incidents.values().any(|incident| incident.affected.values().any(heals_another)) {
+        if handover.notes.units.values().filter_map(|note| note.share.as_deref()).any(heals_another) {
             return false; // a rung restarts it
         }
         let noted = |id: UnitId| handover.notes.units.get(&self.shadow.spec(id)?.name);

@@ -92,8 +92,7 @@ impl Troubles {
             let (Some(unit), Some(incident)) = (set.find(name.as_str()), note.incident) else { continue };
             self.open.insert(incident);
             self.shares.insert(unit, incident);
-            let noted = handover.notes.incidents.get(&incident);
-            let Some(share) = noted.and_then(|noted| noted.affected.get(&unit)) else { continue };
+            let Some(share) = &note.share else { continue };
             let next = share.rung.saturating_add(u16::from(share.step != Step::Idle));
             self.ladders.insert(unit, Ladder { next, reached: next, may_start_over: false });
         }
