@@ -1,5 +1,6 @@
 //! Barriers between phases, the end of the boot, essential units, and the shutdown.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -28,7 +29,7 @@ pub(crate) struct Boot {
     /// Per phase: units of which something lives that can still be killed.
     live: Vec<u32>,
     /// Per phase: units that hold the barrier and have given up.
-    stuck: Vec<u32>,
+    stuck: Vec<BTreeSet<UnitId>>,
     /// What was counted for each unit, so that a change can be undone.
     counted: Vec<Counted>,
     noted: Option<BootNote>,
@@ -54,7 +55,7 @@ impl Boot {
             has_exited: false,
             holding: vec![0; set.phases.len()],
             live: vec![0; set.phases.len()],
-            stuck: vec![0; set.phases.len()],
+            stuck: vec![BTreeSet::new(); set.phases.len()],
             counted: vec![Counted::default(); set.units.len()],
             noted: None,
         }
@@ -62,8 +63,13 @@ impl Boot {
 
     /// The barrier that is waited for will not open by itself.
     pub(crate) fn is_stuck(&self) -> bool {
-        let last = usize::from(self.open_phases).checked_sub(1);
-        last.and_then(|last| self.stuck.get(last)).is_some_and(|stuck| *stuck > 0)
+        self.stuck_holder().is_some()
+    }
+
+    /// The first unit that will not let go of the barrier that is waited for.
+    pub(crate) fn stuck_holder(&self) -> Option<UnitId> {
+        let last = usize::from(self.open_phases).checked_sub(1)?;
+        self.stuck.get(last)?.first().copied()
     }
 
     fn holds(&self, id: UnitId) -> bool {
@@ -96,7 +102,13 @@ impl Engine {
         }
         if before.is_stuck != now.is_stuck {
             let was_stuck = self.boot.is_stuck();
-            Boot::count(&mut self.boot.stuck, phase, now.is_stuck);
+            if let Some(stuck) = self.boot.stuck.get_mut(usize::from(phase.0)) {
+                if now.is_stuck {
+                    stuck.insert(id)
+                } else {
+                    stuck.remove(&id)
+                };
+            }
             if self.boot.is_stuck() != was_stuck {
                 self.wake_later_phases();
             }

@@ -68,7 +68,14 @@ impl Incident {
     fn without_shares(&self) -> Self {
         let Self { root, opened, cause, is_complete, affected: _, told } = self;
         let (cause, told) = (cause.clone(), told.clone());
-        Self { root: *root, opened: *opened, cause, is_complete: *is_complete, affected: BTreeMap::new(), told }
+        Self {
+            root: *root,
+            opened: *opened,
+            cause,
+            is_complete: *is_complete,
+            affected: BTreeMap::new(),
+            told,
+        }
     }
 }
 

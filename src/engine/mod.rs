@@ -448,7 +448,10 @@ impl Engine {
     }
 
     /// Counts what a step looks at: a test holds that this does not grow with the set.
-    #[cfg_attr(not(test), expect(clippy::unused_self, clippy::missing_const_for_fn, reason = "only tests count"))]
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, clippy::missing_const_for_fn, reason = "only tests count")
+    )]
     fn visit(&self) {
         #[cfg(test)]
         self.visits.set(self.visits.get().saturating_add(1));

@@ -92,8 +92,8 @@ impl Engine {
 
     /// Of the units that hold the barrier, one that will not let go, if there is one.
     fn worst_holder(&self) -> Option<UnitId> {
-        let holders = self.holders_of(self.last_open_phase());
-        holders.iter().copied().find(|id| self.is_hopeless(*id)).or_else(|| holders.first().copied())
+        let first = || self.holders_of(self.last_open_phase()).first().copied();
+        self.boot.stuck_holder().or_else(first)
     }
 
     fn dependency_that_is_down(&self, id: UnitId) -> Option<UnitId> {
@@ -212,12 +212,12 @@ impl Engine {
 
     fn why_behind_a_barrier(&self) -> String {
         let waits = format!("waits for phase {}", self.phase_name(self.last_open_phase()));
-        match self.worst_holder() {
-            Some(id) if self.is_hopeless(id) => {
+        match self.boot.stuck_holder() {
+            Some(id) => {
                 let holder = &self.units[id];
                 format!("{waits}, which {} holds: it is {}", self.spec(id).name, holder.state.name())
             }
-            Some(_) | None => waits,
+            None => waits,
         }
     }
 

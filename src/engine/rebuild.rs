@@ -91,8 +91,10 @@ impl Engine {
 
     /// Everything but the state, which needs the run: `adopt` and `settle_without_run` give it.
     fn restore_unit(&mut self, id: UnitId, note: UnitNote) {
+        let is_shutdown = self.boot.shutdown.is_some();
         let unit = &mut self.units[id];
-        unit.desired = note.desired;
+        // The shutdown may have been noted and no unit of it: what goes on below must know.
+        unit.desired = if is_shutdown { Desired::Down(DownSource::Shutdown) } else { note.desired };
         unit.since = note.since;
         unit.attempt = note.attempt;
         unit.starts.clone_from(&note.starts);

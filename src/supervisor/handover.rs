@@ -351,12 +351,7 @@ impl Takeover {
                 self.handover.notes.incidents.insert(number, *incident);
                 self.image.notes.insert(key.to_vec(), value.to_vec());
             }
-            Some(
-                Remembered::Unit(..)
-                | Remembered::Boot(_)
-                | Remembered::Accepted(_),
-            )
-            | None => {}
+            Some(Remembered::Unit(..) | Remembered::Boot(_) | Remembered::Accepted(_)) | None => {}
         }
     }
 

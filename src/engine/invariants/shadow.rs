@@ -388,6 +388,9 @@ impl Shadow {
             if at != id && self.state(at) == StateName::Completed {
                 continue; // it needs nothing any more, so a stop does not go through it
             }
+            if at != id && self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
+                continue; // with `--only`: a stop of what it requires finds it down, and ends there
+            }
             let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
             queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
         }
