@@ -23,7 +23,7 @@ mod life;
 mod desire;
 mod start;
 mod ready;
-mod lazy;
+pub(crate) mod lazy;
 mod watch;
 mod stop;
 mod helper;

@@ -30,6 +30,7 @@ impl Engine {
             health: (!unit.probes.is_empty()).then_some(unit.health),
             last_exit: unit.last_exit,
             incident: unit.incident,
+            is_listening: self.rests_for_connection(id),
             told: unit.told.clone(),
         })
     }

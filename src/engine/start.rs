@@ -64,6 +64,8 @@ impl Engine {
         match edge.condition {
             // It is about to stop: nothing new builds on it.
             Condition::Started | Condition::Healthy if !target.desired.is_up() => false,
+            // It listens: who connects starts it, and is served.
+            Condition::Started | Condition::Healthy if self.rests_for_connection(edge.unit) => true,
             Condition::Started => match target.state {
                 UnitState::Ready | UnitState::Unhealthy => true,
                 UnitState::Starting => target.is_running(),
@@ -90,7 +92,7 @@ impl Engine {
         target.desired.is_up()
             && match target.state {
                 UnitState::Inactive => true,
-                // Nobody's start but that of who requires it makes it come.
+                // Nothing but a connection, or who requires its end, makes it come.
                 UnitState::Waiting { on: WaitingOn::Connection, .. } => false,
                 UnitState::Waiting { is_hopeless, .. } => !is_hopeless,
                 UnitState::Starting | UnitState::Ready => target.attempt == 0,

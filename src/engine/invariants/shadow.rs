@@ -77,6 +77,8 @@ pub(super) struct Shadow {
     pub(super) helpers: BTreeMap<HelperId, (UnitId, Role)>,
     /// Lazy units whose sockets are watched.
     pub(super) awaited: BTreeSet<UnitId>,
+    /// Lazy units that listened at some time of this step; what was begun then could connect.
+    pub(super) listened: BTreeSet<UnitId>,
     pub(super) pending: BTreeSet<RequestId>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
@@ -122,6 +124,7 @@ impl Shadow {
             probes: BTreeMap::new(),
             helpers: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            listened: BTreeSet::new(),
             pending: BTreeSet::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
@@ -546,6 +549,9 @@ impl Shadow {
                     self.begin_presence(now, *id);
                 }
                 let is_lazy = self.spec(*id).is_some_and(|spec| spec.listen.is_lazy);
+                if is_lazy && *from == StateName::Waiting {
+                    self.listened.insert(*id);
+                }
                 let Some(unit) = self.unit_mut(*id) else { return };
                 unit.state = *to;
                 // A restart that has begun goes on in the shutdown that comes then.
@@ -556,7 +562,7 @@ impl Shadow {
                 match to {
                     StateName::Completed => unit.has_passed = true,
                     StateName::Backoff => {
-                        unit.has_passed = false;
+                        unit.has_passed &= is_lazy && *from == StateName::Waiting;
                         unit.comes_from_backoff = true;
                         let is_pausing = std::mem::take(&mut unit.is_pausing);
                         unit.last_attempt =
