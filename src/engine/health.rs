@@ -10,6 +10,7 @@ use crate::engine::ready::{Readiness, Sign};
 use crate::engine::state::{FailureCause, Health, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
+use crate::unit::spec::UnitKind;
 use crate::unit::spec::probe::Retries;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
 /// What worked before a supervisor was lost is looked at again within this time, however long its interval.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The recent answers of one probe of one run.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +80,11 @@ impl ProbeTrack {
             self.health = Some(Health::Unknown);
         }
         has_given_up
+    }
+
+    /// The last word of it, if it had one, was that it could not be asked.
+    fn is_unasked(&self) -> bool {
+        self.errors_in_a_row > 0
     }
 
     fn push(&mut self, is_failure: bool) {
@@ -183,6 +189,10 @@ impl Engine {
         };
         track.running = None;
         let mut cannot_ask = None;
+        let can_ask = match &verdict {
+            Verdict::Pass(_) | Verdict::Fail(_) => true,
+            Verdict::Error(_) => false,
+        };
         match verdict {
             Verdict::Pass(text) => {
                 track.on_pass(retries, successes);
@@ -207,6 +217,9 @@ impl Engine {
         if let Some(why) = cannot_ask {
             self.cannot_probe(id, why);
         }
+        if can_ask {
+            self.take_up_start_again(id);
+        }
         self.plan_next_probe(id, index, interval);
         self.weigh_health(id);
     }
@@ -215,6 +228,25 @@ impl Engine {
     fn cannot_probe(&mut self, id: UnitId, why: Box<str>) {
         if self.units[id].incident.is_none() {
             self.trouble(id, &FailureCause::CannotProbe(why));
+        }
+    }
+
+    /// It is not known to work because it cannot be asked: no probe has anything else to say against it.
+    pub(crate) fn cannot_be_asked(&self, id: UnitId) -> bool {
+        let mut open =
+            self.units[id].probes.iter().filter(|track| track.health() != Health::Passing).peekable();
+        open.peek().is_some() && open.all(ProbeTrack::is_unasked)
+    }
+
+    /// Whether it is ready in time can only be said of what can be asked; from when it can it has its time.
+    fn take_up_start_again(&mut self, id: UnitId) {
+        if self.units[id].state != UnitState::Starting || self.spec(id).kind == UnitKind::Gate {
+            return;
+        }
+        let Some(timeout) = self.spec(id).start_timeout else { return };
+        if let Some(run) = self.units[id].run.as_mut().filter(|run| run.is_overdue) {
+            run.is_overdue = false;
+            self.timers.set(Some(id), Timer::StartTimeout, self.now.mono.after(timeout));
         }
     }
 

@@ -93,7 +93,7 @@ pub(crate) struct Run {
     pub(crate) is_reloading: bool,
     /// It said that it ends by itself.
     pub(crate) is_ending: bool,
-    /// `start_timeout` is over, and it goes on trying (gates).
+    /// `start_timeout` is over, and it goes on: a gate, or what cannot be asked.
     pub(crate) is_overdue: bool,
     /// The period of its watchdog where it is not the unit's.
     pub(crate) watchdog: Option<Duration>,

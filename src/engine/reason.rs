@@ -234,6 +234,9 @@ impl Engine {
             _ if self.spec(id).kind == UnitKind::Task => format!("running {name}#{ordinal}"),
             _ if self.spec(id).kind == UnitKind::Gate => self.why_shut(id, run.is_overdue),
             _ if run.start_lever.is_some() => format!("its start command runs: {}", self.probe_words(id)),
+            Ready::Started | Ready::Health if self.cannot_be_asked(id) => {
+                format!("{}; it is left alone", FailureCause::CannotProbe(self.probe_words(id)))
+            }
             Ready::Started | Ready::Health => {
                 format!("waits for its first passing probe: {}", self.probe_words(id))
             }

@@ -288,7 +288,8 @@ impl Engine {
                     return UnitState::Ready;
                 }
                 if let Some(timeout) = self.spec(id).start_timeout.filter(|_| readiness.takes_time()) {
-                    self.timers.set(Some(id), Timer::StartTimeout, handed.spawned_at.after(timeout));
+                    let at = self.resumed_start_deadline(id, handed.spawned_at, timeout);
+                    self.timers.set(Some(id), Timer::StartTimeout, at);
                 }
                 UnitState::Starting
             }

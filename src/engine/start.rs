@@ -1,12 +1,16 @@
 //! From wanted to ready: what a start waits for, the spawn, and what its answer makes of the unit.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
 use crate::engine::event::SpawnFailure;
+use crate::engine::health::LOOK_AGAIN;
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::life::Run;
 use crate::engine::ready::{Readiness, Sign};
 use crate::engine::state::{FailureCause, Health, StateName, StopReason, UnitState, WaitingOn};
+use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Condition, Dependency, Ready, UnitKind};
 
@@ -238,6 +242,9 @@ impl Engine {
             // It waits for its dependents to stop, and is about to stop itself.
             UnitState::Starting if !self.units[id].desired.is_up() => {}
             UnitState::Starting if self.spec(id).kind == UnitKind::Gate => self.on_gate_overdue(id),
+            UnitState::Starting if self.readiness(id) == Readiness::Probes && self.cannot_be_asked(id) => {
+                self.on_start_unasked(id);
+            }
             UnitState::Starting => {
                 let has_probes = !self.units[id].probes.is_empty();
                 let words = if has_probes { self.probe_words(id) } else { "".into() };
@@ -253,6 +260,33 @@ impl Engine {
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed => self.bug(Some(id), "a start timeout of a unit that is not starting"),
+        }
+    }
+
+    /// Its time is over, and nobody knows whether it is ready: it is left alone until it can be asked.
+    fn on_start_unasked(&mut self, id: UnitId) {
+        if let Some(run) = &mut self.units[id].run {
+            run.is_overdue = true;
+        }
+        if self.units[id].incident.is_none() {
+            let cause = FailureCause::CannotProbe(self.probe_words(id));
+            self.trouble(id, &cause);
+        }
+        self.mark(id);
+    }
+
+    /// When the start of a run that an earlier supervisor began has taken too long. Nobody asked it meanwhile.
+    pub(crate) fn resumed_start_deadline(
+        &self,
+        id: UnitId,
+        began: Timestamp,
+        timeout: Duration,
+    ) -> Timestamp {
+        let deadline = began.after(timeout);
+        if self.readiness(id) == Readiness::Probes {
+            deadline.max(self.now.mono.after(LOOK_AGAIN))
+        } else {
+            deadline
         }
     }
 }
