@@ -115,7 +115,8 @@ impl Engine {
         let is_awaited =
             self.units[id].state == UnitState::Starting && self.readiness(id) == Readiness::Probes;
         for index in 0..u16::try_from(self.units[id].probes.len()).unwrap_or(u16::MAX) {
-            let due = now.after(if is_awaited { Duration::ZERO } else { self.first_delay(id, index) });
+            let delay = if is_awaited { Duration::ZERO } else { self.first_delay(id, index) };
+            let due = now.after(self.settling_gap(id).map_or(delay, |soon| delay.min(soon)));
             if due <= now {
                 self.start_probe(id, index);
             } else {
@@ -292,7 +293,12 @@ impl Engine {
 
     /// Whether a rung has helped must be seen within its time, however seldom the probes ask otherwise.
     fn settling_gap(&self, id: UnitId) -> Option<Duration> {
-        let is_settling = self.share(id).is_some_and(|share| matches!(share.step, Step::Settling { .. }));
+        let is_ready = self.units[id].state == UnitState::Ready; // and has not shown that it works
+        let is_settling = self.share(id).is_some_and(|share| match share.step {
+            Step::Settling { .. } => true,
+            Step::Restarting { .. } => is_ready,
+            Step::Idle | Step::Working | Step::Others { .. } | Step::Ending | Step::Pausing { .. } => false,
+        });
         is_settling.then(|| self.spec(id).recover.settle.checked_div(5).unwrap_or(FIRST_RETRY))
     }
 
@@ -338,14 +344,16 @@ impl Engine {
                 let cause = FailureCause::Unhealthy(self.probe_words(id));
                 self.enter(id, UnitState::Unhealthy);
                 self.trouble(id, &cause);
+                self.has_not_helped(id);
                 self.climb(id);
             }
             // Its stop was taken back, or nothing is left to try.
             (UnitState::Unhealthy, Health::Failing) => self.climb(id),
             (UnitState::Unhealthy, Health::Passing) => self.become_ready(id),
             (UnitState::Ready, Health::Passing) => {
-                if self.timers.at(Some(id), Timer::Settle).is_none() {
-                    self.watch_it_settle(id); // it can be asked again
+                // Its first pass, or the first since it can be asked again.
+                if self.timers.at(Some(id), Timer::Settle).is_none() || self.is_restarted(id) {
+                    self.recovered(id);
                 }
             }
             // It cannot be asked, or has not answered yet: nobody can say that it settles.

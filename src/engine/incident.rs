@@ -13,7 +13,7 @@ use crate::engine::effect::{Effect, Fact, Note};
 use crate::engine::id::{IncidentId, RunId, UnitId};
 use crate::engine::ladder::Step;
 use crate::engine::life::Capture;
-use crate::engine::state::{FailureCause, StateName, StopStage, UnitState};
+use crate::engine::state::{FailureCause, Health, StateName, StopStage, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 
@@ -304,8 +304,12 @@ impl Engine {
         self.facts.push(Fact::IncidentClosed { incident, unit });
     }
 
-    /// It is ready again, at least for now.
+    /// It is ready again, at least for now. Who can be asked is not believed before its probes have passed.
     pub(crate) fn recovered(&mut self, id: UnitId) {
+        let unit = &self.units[id];
+        if !unit.probes.is_empty() && unit.health != Health::Passing {
+            return;
+        }
         self.works(id);
         self.has_helped(id);
         self.watch_it_settle(id);
