@@ -170,6 +170,7 @@ pub(crate) fn event(record: &EventRecord) -> dto::Event {
         }
         Fact::IncidentOpened { incident, .. }
         | Fact::IncidentJoined { incident, .. }
+        | Fact::IncidentReached { incident, .. }
         | Fact::IncidentMerged { into: incident, .. }
         | Fact::RungTried { incident, .. }
         | Fact::RungEnded { incident, .. }

@@ -34,6 +34,8 @@ pub struct Incident {
     /// Every unit that is part of it now. Each unit notes its own share: an incident of thousands is not written anew
     /// with each of their steps.
     pub affected: BTreeMap<UnitId, Share>,
+    /// Who is well, and waited for a part of it or was stopped by one. Not noted: they are told of again.
+    pub reached: BTreeSet<UnitId>,
     /// What each channel was told of it, so that nobody is told twice.
     pub told: BTreeSet<(Box<str>, Told)>,
 }
@@ -62,20 +64,14 @@ pub enum Told {
 
 impl Incident {
     pub(crate) fn new(root: Option<UnitId>, opened: Timestamp, cause: Box<str>) -> Self {
-        Self { root, opened, cause, is_complete: true, affected: BTreeMap::new(), told: BTreeSet::new() }
+        let (affected, reached, told) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { root, opened, cause, is_complete: true, affected, reached, told }
     }
 
     fn without_shares(&self) -> Self {
-        let Self { root, opened, cause, is_complete, affected: _, told } = self;
-        let (cause, told) = (cause.clone(), told.clone());
-        Self {
-            root: *root,
-            opened: *opened,
-            cause,
-            is_complete: *is_complete,
-            affected: BTreeMap::new(),
-            told,
-        }
+        let Self { root, opened, cause, is_complete, affected: _, reached: _, told } = self;
+        let told = told.clone();
+        Self { is_complete: *is_complete, told, ..Self::new(*root, *opened, cause.clone()) }
     }
 }
 
@@ -119,8 +115,10 @@ impl Engine {
             found.affected.insert(id, Share::new(began, now));
         }
         self.units[id].incident = Some(incident);
+        self.units[id].reached_by = None;
         self.touch(id);
         self.absorb_recent(id, incident);
+        self.reach_who_waits_for(id, incident);
     }
 
     /// The open incident whose root it is, or that of the nearest dependency in trouble.
@@ -176,6 +174,12 @@ impl Engine {
 
     fn merge(&mut self, from: IncidentId, into: IncidentId) {
         let Some(old) = self.take_incident(from) else { return };
+        for unit in &old.reached {
+            self.units[*unit].reached_by = Some(into).filter(|_| self.units[*unit].reached_by == Some(from));
+        }
+        if let Some(incident) = self.incidents.get_mut(&into) {
+            incident.reached.extend(old.reached);
+        }
         for (unit, share) in old.affected {
             self.units[unit].incident = Some(into);
             self.touch(unit);

@@ -39,6 +39,8 @@ pub(crate) struct Unit {
     pub(crate) starts: Vec<Timestamp>,
     /// The open incident that its trouble is part of.
     pub(crate) incident: Option<IncidentId>,
+    /// The open incident of what it waits for, or of what stopped it.
+    pub(crate) reached_by: Option<IncidentId>,
     /// Evidence that was asked for and is not kept yet; the latest, where there are several.
     pub(crate) capture: Option<Capture>,
     /// The helper of the rung that is being tried.
@@ -145,6 +147,7 @@ impl Unit {
             last_exit: None,
             has_passed: false,
             incident: None,
+            reached_by: None,
             capture: None,
             repair: None,
             health: Health::Unknown,

@@ -29,6 +29,7 @@ mod stop;
 mod helper;
 mod health;
 mod recover;
+mod reach;
 pub mod ladder;
 mod hold;
 mod boot;
@@ -124,6 +125,8 @@ pub struct Engine {
     dirty: BTreeSet<UnitId>,
     /// Units that this step changed: their notes and waiting requests are looked at when it ends.
     touched: BTreeSet<UnitId>,
+    /// Whom incidents reached in this step.
+    reached_now: Vec<(IncidentId, UnitId)>,
     facts: Vec<Fact>,
     actions: Vec<Effect>,
     /// Units that were looked at so far.
@@ -166,6 +169,7 @@ impl Engine {
             swayed: BTreeMap::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
+            reached_now: Vec::new(),
             facts: Vec::new(),
             actions: Vec::new(),
             #[cfg(test)]
@@ -337,6 +341,7 @@ impl Engine {
     fn account(&mut self) -> Effects {
         self.finish_shutdown();
         self.answer_requests();
+        self.tell_whom_it_reached();
         let mut effects = Vec::new();
         if let Some(note) = self.changed_boot_note() {
             effects.push(Effect::Remember(Note::Boot(note)));
@@ -370,6 +375,7 @@ impl Engine {
         }
         self.units[id].state = state;
         self.keep_awaiting(id, was_resting);
+        self.look_who_is_waited_for(id);
         self.recount(id);
         self.wake_neighbours(id);
         if from != to {

@@ -11,7 +11,7 @@ use crate::engine::state::{
 use crate::engine::status::{Overview, UnitStatus, WhyLink};
 use crate::engine::time::Pretty;
 use crate::unit::spec::probe::Pattern;
-use crate::unit::spec::{Condition, Ready, UnitKind};
+use crate::unit::spec::{Condition, Follow, Ready, UnitKind};
 
 impl Engine {
     pub fn status(&self, id: UnitId) -> Option<UnitStatus> {
@@ -30,6 +30,7 @@ impl Engine {
             health: (!unit.probes.is_empty()).then_some(unit.health),
             last_exit: unit.last_exit,
             incident: unit.incident,
+            reached_by: unit.reached_by.filter(|incident| self.incidents.contains_key(incident)),
             is_listening: self.rests_for_connection(id),
             told: unit.told.clone(),
         })
@@ -166,8 +167,21 @@ impl Engine {
             }
             Desired::Down(DownSource::Dependency) => match self.dependency_that_is_down(id) {
                 Some(other) => format!("stopped with {}, which it requires", self.spec(other).name),
-                None => "stopped with a unit that it follows".to_owned(),
+                None => self.why_followed_down(id),
             },
+        }
+    }
+
+    /// By `follow: stop`; it does not come back by itself.
+    fn why_followed_down(&self, id: UnitId) -> String {
+        let follows = self.spec(id).depends_on.iter().filter(|edge| edge.follow == Follow::Stop);
+        let names: Vec<&str> = follows.map(|edge| self.spec(edge.unit).name.as_str()).collect();
+        let name = &self.spec(id).name;
+        match names.as_slice() {
+            [] => "stopped with a unit that it follows".to_owned(),
+            names => {
+                format!("stopped with {}, which it follows, until `mcsup start {name}`", names.join(" or "))
+            }
         }
     }
 

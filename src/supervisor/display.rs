@@ -78,6 +78,7 @@ impl Display {
                     | Fact::IncidentOpened { .. }
                     | Fact::IncidentClosed { .. }
                     | Fact::IncidentJoined { .. }
+                    | Fact::IncidentReached { .. }
                     | Fact::IncidentMerged { .. }
                     | Fact::RungTried { .. }
                     | Fact::RungEnded { .. }

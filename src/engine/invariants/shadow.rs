@@ -603,6 +603,7 @@ impl Shadow {
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
             | Fact::IncidentJoined { .. }
+            | Fact::IncidentReached { .. }
             | Fact::IncidentMerged { .. }
             | Fact::EvidenceIncomplete { .. }
             | Fact::IncidentLeft { .. }

@@ -161,6 +161,7 @@ impl Troubles {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::EvidenceIncomplete { .. }
+            | Fact::IncidentReached { .. }
             | Fact::RungEnded { .. }
             | Fact::StatusTold { .. }
             | Fact::Unkillable { .. }
@@ -196,6 +197,14 @@ impl Auditor {
                 if let Some(share) = troubles.shares.get(unit) {
                     let unit = name(*unit);
                     look.violate(14, format!("{unit} is part of incident {share} and joins {incident}"));
+                }
+            }
+            Fact::IncidentReached { incident, units } => {
+                if !troubles.open.contains(incident) {
+                    look.violate(14, format!("incident {incident} reaches others and is not open"));
+                }
+                if let Some(unit) = units.iter().find(|unit| troubles.shares.get(unit) == Some(incident)) {
+                    look.violate(14, format!("incident {incident} reaches {}, which is in it", name(*unit)));
                 }
             }
             Fact::IncidentMerged { from, into } => {

@@ -190,6 +190,7 @@ pub(crate) fn is_for_the_chronicle(fact: &Fact) -> bool {
         | Fact::PhaseHeld { .. }
         | Fact::IncidentOpened { .. }
         | Fact::IncidentJoined { .. }
+        | Fact::IncidentReached { .. }
         | Fact::IncidentMerged { .. }
         | Fact::EvidenceIncomplete { .. }
         | Fact::RungTried { .. }

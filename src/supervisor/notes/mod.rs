@@ -250,6 +250,7 @@ mod tests {
             cause: "unhealthy".into(),
             is_complete: false,
             affected: BTreeMap::new(),
+            reached: BTreeSet::new(),
             told: BTreeSet::from([("ops".into(), Told::Trouble), ("".into(), Told::GaveUp)]),
         }
     }

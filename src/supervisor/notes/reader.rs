@@ -105,7 +105,8 @@ impl<'a> Sections<'a> {
         // From before each unit noted its own.
         let affected: BTreeMap<UnitId, Share> = self.get(2, |input| input.shares(set)).unwrap_or_default();
         let told = self.get(3, Reader::told).unwrap_or_default();
-        Some(Box::new(Incident { root: root.flatten(), opened, cause, is_complete, affected, told }))
+        let begun = Incident::new(root.flatten(), opened, cause);
+        Some(Box::new(Incident { is_complete, affected, told, ..begun }))
     }
 }
 
