@@ -1,10 +1,11 @@
 //! What a step looks at and what it says must not grow with the set: counted, because time would not tell.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::engine::effect::Effect;
-use crate::engine::event::{Event, ExitStatus, Verdict};
-use crate::engine::id::RunId;
+use crate::engine::event::{Event, ExitStatus};
+use crate::engine::id::{RunId, UnitId};
 use crate::engine::time::{Now, Timestamp, WallTime};
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::unit::SourceFile;
@@ -13,7 +14,7 @@ use crate::unit::SourceFile;
 struct Counted {
     engine: Engine,
     now: u64,
-    runs: Vec<RunId>,
+    runs: BTreeMap<UnitId, RunId>,
     /// Visits of the dearest step, and the length of the longest that one said.
     dearest: u64,
     longest: usize,
@@ -26,7 +27,7 @@ impl Counted {
         let set = crate::unit::load(&files).set.expect("a valid set");
         let options = Options { seed: 1, bug_policy: BugPolicy::Panic };
         let engine = Engine::new(Arc::new(set), options);
-        let mut counted = Self { engine, now: 1, runs: vec![RunId(0); units], dearest: 0, longest: 0 };
+        let mut counted = Self { engine, now: 1, runs: BTreeMap::new(), dearest: 0, longest: 0 };
         counted.tell(1, Event::KeeperConnected(Box::default()));
         (counted.dearest, counted.longest) = (0, 0);
         counted
@@ -44,29 +45,24 @@ impl Counted {
             self.dearest = self.dearest.max(self.engine.visits.get() - before);
             self.longest = self.longest.max(format!("{effects:?}").len());
             for effect in effects.0 {
-                match effect {
-                    Effect::Spawn { run, unit, .. } => {
-                        self.runs[unit.0 as usize] = run;
-                        events.push(Event::RunSpawned { run, pid: 1_000 + unit.0 });
-                    }
-                    Effect::StartProbe { probe, .. } => {
-                        events.push(Event::ProbeFinished { probe, verdict: Verdict::Pass("ok".into()) });
-                    }
-                    _ => {}
+                if let Effect::Spawn { run, unit, .. } = effect {
+                    self.runs.insert(unit, run);
+                    events.push(Event::RunSpawned { run, pid: 1_000 + unit.0 });
                 }
             }
         }
     }
 
     /// Long after the last one: what happens within moments may turn out to be one trouble, and is told together.
-    fn crash(&mut self, unit: usize) {
-        let exit = ExitStatus::Code(1);
-        self.tell(11_000_000_000, Event::RunExited { run: self.runs[unit], exit, is_empty: true });
+    fn crash(&mut self, unit: u32) {
+        let run = *self.runs.get(&UnitId(unit)).expect("it was started");
+        self.tell(11_000_000_000, Event::RunExited { run, exit: ExitStatus::Code(1), is_empty: true });
     }
 
-    fn crash_all_over_the_set(&mut self, times: usize) -> (u64, usize) {
+    fn crash_all_over_the_set(&mut self, times: u32) -> (u64, usize) {
+        let units = u32::try_from(self.runs.len()).expect("few");
         for crash in 0..times {
-            self.crash((crash * 7_919) % self.runs.len());
+            self.crash((crash * 7_919) % units);
         }
         (self.dearest, self.longest)
     }

@@ -539,58 +539,58 @@ impl Shadow {
         }
     }
 
+    fn carry_change(&mut self, now: Timestamp, id: UnitId, from: StateName, to: StateName) {
+        let is_restart =
+            to == StateName::Stopping && self.shutdown_since.is_none() && !self.is_stopped_by_person(id);
+        if to == StateName::Starting && self.is_watch(id) {
+            self.begin_presence(now, id);
+        }
+        let is_lazy = self.spec(id).is_some_and(|spec| spec.listen.is_lazy);
+        if is_lazy && from == StateName::Waiting {
+            self.listened.insert(id);
+        }
+        let Some(unit) = self.unit_mut(id) else { return };
+        unit.state = to;
+        // A restart that has begun goes on in the shutdown that comes then.
+        unit.is_spared_order |= is_restart;
+        // What was stopped was cut short, unless it had ended by itself and was only swept.
+        let is_over = to == StateName::Inactive && unit.own_end.is_some();
+        unit.has_passed &= from != StateName::Stopping || is_over;
+        match to {
+            StateName::Completed => unit.has_passed = true,
+            StateName::Backoff => {
+                unit.has_passed &= is_lazy && from == StateName::Waiting;
+                unit.comes_from_backoff = true;
+                let is_pausing = std::mem::take(&mut unit.is_pausing);
+                unit.last_attempt = unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
+            }
+            StateName::Failed => {
+                unit.has_passed = false;
+                unit.automatic_starts.clear();
+                unit.last_attempt = None;
+            }
+            StateName::Inactive => {
+                unit.has_passed |= had_run(from) && unit.own_end == Some(true);
+                unit.comes_from_backoff = false;
+                unit.last_attempt = None;
+            }
+            // A lazy unit that ended well is done until somebody connects.
+            StateName::Waiting if is_lazy => {
+                // After a good end the backoff starts over.
+                unit.last_attempt = unit.last_attempt.filter(|_| !had_run(from));
+                unit.has_passed |= had_run(from) && unit.own_end == Some(true);
+            }
+            StateName::Waiting
+            | StateName::Starting
+            | StateName::Ready
+            | StateName::Unhealthy
+            | StateName::Stopping => {}
+        }
+    }
+
     fn carry_fact(&mut self, now: Timestamp, fact: &Fact) {
         match fact {
-            Fact::StateChanged { unit: id, from, to, .. } => {
-                let is_restart = *to == StateName::Stopping
-                    && self.shutdown_since.is_none()
-                    && !self.is_stopped_by_person(*id);
-                if *to == StateName::Starting && self.is_watch(*id) {
-                    self.begin_presence(now, *id);
-                }
-                let is_lazy = self.spec(*id).is_some_and(|spec| spec.listen.is_lazy);
-                if is_lazy && *from == StateName::Waiting {
-                    self.listened.insert(*id);
-                }
-                let Some(unit) = self.unit_mut(*id) else { return };
-                unit.state = *to;
-                // A restart that has begun goes on in the shutdown that comes then.
-                unit.is_spared_order |= is_restart;
-                // What was stopped was cut short, unless it had ended by itself and was only swept.
-                let is_over = *to == StateName::Inactive && unit.own_end.is_some();
-                unit.has_passed &= *from != StateName::Stopping || is_over;
-                match to {
-                    StateName::Completed => unit.has_passed = true,
-                    StateName::Backoff => {
-                        unit.has_passed &= is_lazy && *from == StateName::Waiting;
-                        unit.comes_from_backoff = true;
-                        let is_pausing = std::mem::take(&mut unit.is_pausing);
-                        unit.last_attempt =
-                            unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
-                    }
-                    StateName::Failed => {
-                        unit.has_passed = false;
-                        unit.automatic_starts.clear();
-                        unit.last_attempt = None;
-                    }
-                    StateName::Inactive => {
-                        unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
-                        unit.comes_from_backoff = false;
-                        unit.last_attempt = None;
-                    }
-                    // A lazy unit that ended well is done until somebody connects.
-                    StateName::Waiting if is_lazy => {
-                        // After a good end the backoff starts over.
-                        unit.last_attempt = unit.last_attempt.filter(|_| !had_run(*from));
-                        unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
-                    }
-                    StateName::Waiting
-                    | StateName::Starting
-                    | StateName::Ready
-                    | StateName::Unhealthy
-                    | StateName::Stopping => {}
-                }
-            }
+            Fact::StateChanged { unit, from, to, .. } => self.carry_change(now, *unit, *from, *to),
             Fact::PhaseOpened { phase } => self.open_phases = self.open_phases.max(phase.0.saturating_add(1)),
             Fact::Unkillable { unit } => {
                 if let Some(unit) = self.unit_mut(*unit) {
