@@ -72,8 +72,8 @@ pub(super) fn name_of(proc: &Path, pid: i32) -> String {
     named_stat(&dir_of(proc, pid)).map_or_else(String::new, |(name, _)| name)
 }
 
-pub(super) fn session_of(proc: &Path, pid: i32) -> Option<i32> {
-    named_stat(&dir_of(proc, pid)).map(|(_, stat)| stat.session)
+pub(super) fn stat_of(proc: &Path, pid: i32) -> Option<Stat> {
+    named_stat(&dir_of(proc, pid)).map(|(_, stat)| stat)
 }
 
 /// `None` where the kernel does not tell.
