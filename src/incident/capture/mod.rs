@@ -43,8 +43,10 @@ pub struct Subject {
     pub times: Times,
     /// `LOG/UNIT`. `None`: it keeps no log.
     pub log_dir: Option<PathBuf>,
-    /// Where in the log's `current` this run began.
-    pub log_from: Option<u64>,
+    /// Where in the log this run began. `None`: nobody can tell.
+    pub log_from: Option<LogPoint>,
+    /// Where in the log it ended; what follows is a later run's. `None`: it goes on, or nobody can tell.
+    pub log_until: Option<LogPoint>,
     /// Where the unit listens, as far as its definition tells.
     pub ports: Vec<u16>,
     /// Main processes of the other live runs, each the leader of its session, with their units.
@@ -55,6 +57,14 @@ pub struct Subject {
     pub cgroup: Option<PathBuf>,
     /// Kills for want of memory that the group had counted when the run began.
     pub earlier_oom_kills: u64,
+}
+
+/// A byte of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPoint {
+    /// Of the file, whatever it is called by now. 0 as an end: the run wrote nothing.
+    pub inode: u64,
+    pub offset: u64,
 }
 
 /// Cheap to clone; the bounds are shared.
@@ -116,8 +126,8 @@ impl Capturer {
 
     async fn log(&self, subject: &Subject, limit: Duration) -> (LogTail, Vec<Missing>) {
         let Some(dir) = subject.log_dir.clone() else { return Default::default() };
-        let from = subject.log_from;
-        match self.logs.ask(limit, move || tail::read(&dir, from)).await {
+        let (from, until) = (subject.log_from, subject.log_until);
+        match self.logs.ask(limit, move || tail::read(&dir, from, until)).await {
             Some(Ok(tail)) => (tail, Vec::new()),
             Some(Err(error)) => (LogTail::default(), vec![missing("log", error)]),
             None => (LogTail::default(), vec![missing("log", LATE)]),
