@@ -206,6 +206,7 @@ impl Witness {
             run: holding.map(|(run, held)| run_tag(&held.unit, held.ordinal, run)).unwrap_or_default(),
             pid: process.and_then(|process| i32::try_from(process.pid).ok()),
             is_live: holding.is_some_and(|(_, held)| matches!(held.stage, Stage::Live(_))),
+            is_over: holding.is_none_or(|(_, held)| held.stage == Stage::Over),
             orphans_of: self.keeper_pid,
             exit: holding.and_then(|(_, held)| exit_of(held)),
             usage: holding.and_then(|(_, held)| held.usage.as_deref().copied().map(usage)),
@@ -215,7 +216,6 @@ impl Witness {
             log_from: span.and_then(|span| span.from).map(point),
             log_until: span.and_then(|span| span.until).map(point),
             ports: ports_of(spec),
-            others: holdings.leaders_besides(spec.name.as_str()),
             directories: vec![
                 ("log".to_owned(), ground.log_dir.clone()),
                 ("state".to_owned(), self.state.clone()),

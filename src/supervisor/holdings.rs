@@ -145,18 +145,6 @@ impl Holding {
 }
 
 impl Holdings {
-    /// Main processes of what lives of other units.
-    pub(crate) fn leaders_besides(&self, unit: &str) -> Vec<(i32, String)> {
-        let others = self.runs.values().filter(|holding| *holding.unit != *unit);
-        let leader = |holding: &Holding| match holding.stage {
-            Stage::Live(process) => Some((i32::try_from(process.pid).ok()?, (*holding.unit).to_owned())),
-            Stage::Ordered | Stage::Unverified(_) | Stage::Foreign(_) | Stage::Exited(_) | Stage::Over => {
-                None
-            }
-        };
-        others.filter_map(|holding| leader(holding)).collect()
-    }
-
     pub(crate) fn stage(&self, run: u64) -> Option<Stage> {
         self.runs.get(&run).map(|holding| holding.stage)
     }

@@ -35,6 +35,8 @@ pub struct Subject {
     /// Of the run's main process, also when that has ended.
     pub pid: Option<i32>,
     pub is_live: bool,
+    /// It ended, and nobody of it is left to be looked for.
+    pub is_over: bool,
     /// Whose children are the run's orphans: the keeper.
     pub orphans_of: Option<i32>,
     pub exit: Option<Exit>,
@@ -49,8 +51,6 @@ pub struct Subject {
     pub log_until: Option<LogPoint>,
     /// Where the unit listens, as far as its definition tells.
     pub ports: Vec<u16>,
-    /// Main processes of the other live runs, each the leader of its session, with their units.
-    pub others: Vec<(i32, String)>,
     /// What is kept where: `log`, `state`, `working directory`.
     pub directories: Vec<(String, PathBuf)>,
     /// The run's own control group, if it has one.
@@ -193,11 +193,14 @@ impl HostSide {
             side.core.clone_from(&core);
             side.out_of_memory.clone_from(&out_of_memory);
         });
-        let pids = processes::members(proc, subject);
+        let pids = if subject.is_over { Vec::new() } else { processes::members(proc, subject) };
+        if pids.is_empty() && wanted.is_empty() {
+            return;
+        }
         match sockets::listening(proc, subject.pid.filter(|_| subject.is_live)) {
             Ok(sockets) => {
                 let owned = sockets::owned_by(proc, &sockets, &pids);
-                let search = sockets::strangers(proc, &sockets, wanted, &owned, &subject.others, deadline);
+                let search = sockets::strangers(proc, &sockets, wanted, &owned, subject.orphans_of, deadline);
                 found(&mut |side| {
                     side.ports.clone_from(&owned);
                     side.strangers.clone_from(&search.ports);
