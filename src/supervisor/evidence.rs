@@ -275,7 +275,7 @@ async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Arch
     };
     let around = files.ask(DEADLINE / 8, around).await;
     subject.log_from = around.as_ref().map_or(known_from, |(from, _)| *from);
-    let mut evidence = capturer.capture(subject, DEADLINE * 5 / 8).await;
+    let mut evidence = capturer.capture(subject, DEADLINE / 2).await;
     match around {
         Some((_, change)) => evidence.change = change,
         None => evidence.incomplete.push(missing("configuration", "no answer in time")),
@@ -286,8 +286,8 @@ async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Arch
     evidence.dependents = scene.dependents;
     evidence.restarts = scene.restarts;
     evidence.affected = scene.affected;
-    evidence.causes = cause::rank(&evidence);
     let limit = DEADLINE / 4;
+    let mut evidence = judged(evidence, files, limit / 2).await;
     let kept = if is_beside {
         archive.keep_beside(evidence.clone(), limit).await
     } else {
@@ -298,6 +298,19 @@ async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Arch
     }
     let is_complete = evidence.is_complete();
     (evidence, is_complete)
+}
+
+/// With its probable causes: hundreds of lines are read for them, so not on the loop.
+async fn judged(evidence: Evidence, files: &Threads, limit: Duration) -> Evidence {
+    let evidence = Arc::new(evidence);
+    let shared = Arc::clone(&evidence);
+    let causes = files.ask(limit, move || cause::rank(&shared)).await;
+    let mut evidence = Arc::unwrap_or_clone(evidence);
+    match causes {
+        Some(causes) => evidence.causes = causes,
+        None => evidence.incomplete.push(missing("causes", "no answer in time")),
+    }
+    evidence
 }
 
 /// Where the first byte since that moment is, as near as the log's hints tell and rather too early.
