@@ -31,9 +31,11 @@ pub struct Incident {
     pub cause: Box<str>,
     /// All evidence that was asked for was kept.
     pub is_complete: bool,
-    /// Every unit that is part of it now. Each unit notes its own share: an incident of thousands is not written anew
-    /// with each of their steps.
-    pub affected: BTreeMap<UnitId, Share>,
+    /// Every unit that is part of it now.
+    pub affected: BTreeSet<UnitId>,
+    /// Shares that an earlier version noted with it. Each unit notes its own: an incident of thousands is not written
+    /// anew with each of their steps.
+    pub noted: BTreeMap<UnitId, Share>,
     /// Who is well, and waited for a part of it or was stopped by one. Not noted: they are told of again.
     pub reached: BTreeSet<UnitId>,
     /// What each channel was told of it, so that nobody is told twice.
@@ -64,12 +66,13 @@ pub enum Told {
 
 impl Incident {
     pub(crate) fn new(root: Option<UnitId>, opened: Timestamp, cause: Box<str>) -> Self {
-        let (affected, reached, told) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { root, opened, cause, is_complete: true, affected, reached, told }
+        let (affected, noted, reached, told) =
+            (BTreeSet::new(), BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { root, opened, cause, is_complete: true, affected, noted, reached, told }
     }
 
     fn without_shares(&self) -> Self {
-        let Self { root, opened, cause, is_complete, affected: _, reached: _, told } = self;
+        let Self { root, opened, cause, is_complete, affected: _, noted: _, reached: _, told } = self;
         let told = told.clone();
         Self { is_complete: *is_complete, told, ..Self::new(*root, *opened, cause.clone()) }
     }
@@ -112,8 +115,9 @@ impl Engine {
             }
         };
         if let Some(found) = self.incidents.get_mut(&incident) {
-            found.affected.insert(id, Share::new(began, now));
+            found.affected.insert(id);
         }
+        self.units[id].share = Some(Box::new(Share::new(began, now)));
         self.units[id].incident = Some(incident);
         self.units[id].reached_by = None;
         self.touch(id);
@@ -180,13 +184,15 @@ impl Engine {
         if let Some(incident) = self.incidents.get_mut(&into) {
             incident.reached.extend(old.reached);
         }
-        for (unit, share) in old.affected {
+        for unit in old.affected {
             self.units[unit].incident = Some(into);
             self.touch(unit);
-            if let Some(incident) = self.incident_mut(into) {
-                incident.is_complete &= old.is_complete;
-                incident.affected.entry(unit).or_insert(share);
+            if let Some(incident) = self.incidents.get_mut(&into) {
+                incident.affected.insert(unit);
             }
+        }
+        if let Some(incident) = self.incident_mut(into) {
+            incident.is_complete &= old.is_complete;
         }
         self.facts.push(Fact::IncidentMerged { from, into });
     }
@@ -279,9 +285,11 @@ impl Engine {
         self.cancel_rung(id, "no longer needed");
         let Some(incident) = self.units[id].incident.take() else { return };
         self.touch(id);
+        let share = self.units[id].share.take();
         let Some(found) = self.incidents.get_mut(&incident) else { return };
-        if let Some(share) = found.affected.remove(&id) {
-            let Share { began, detected, recovered, .. } = share;
+        found.affected.remove(&id);
+        if let Some(share) = share {
+            let Share { began, detected, recovered, .. } = *share;
             self.facts.push(Fact::IncidentLeft { incident, unit: id, began, detected, recovered });
         }
         self.close_if_over(incident);
@@ -361,14 +369,15 @@ impl Engine {
     }
 
     pub(crate) fn share(&self, id: UnitId) -> Option<&Share> {
-        self.incidents.get(&self.units[id].incident?)?.affected.get(&id)
+        self.units[id].share.as_deref()
     }
 
     /// To be changed: its unit is noted again.
     pub(crate) fn share_mut(&mut self, id: UnitId) -> Option<&mut Share> {
-        let incident = self.units[id].incident?;
-        self.touch(id);
-        self.incidents.get_mut(&incident)?.affected.get_mut(&id)
+        if self.units[id].share.is_some() {
+            self.touch(id);
+        }
+        self.units[id].share.as_deref_mut()
     }
 
     /// False when the channel was told so before.
@@ -388,19 +397,13 @@ impl Engine {
                 let unnamed = || Incident::new(Some(id), now, cause.into());
                 let mut incident = noted.remove(&number).unwrap_or_else(unnamed);
                 incident.root.get_or_insert(id); // where its root is not defined any more
-                incident.affected.retain(|unit, _| self.units[*unit].incident == Some(number));
                 self.put_incident(number, incident);
             }
             let share = self.units[id].noted.as_ref().and_then(|note| note.share.clone());
             if let Some(incident) = self.incidents.get_mut(&number) {
-                match share {
-                    Some(share) => {
-                        incident.affected.insert(id, *share);
-                    }
-                    None => {
-                        incident.affected.entry(id).or_insert_with(|| Share::new(now, now));
-                    }
-                }
+                incident.affected.insert(id);
+                let old = incident.noted.remove(&id).map(Box::new);
+                self.units[id].share = share.or(old).or_else(|| Some(Box::new(Share::new(now, now))));
             }
             self.last_incident = self.last_incident.max(number.0);
         }

@@ -7,6 +7,7 @@ use crate::engine::effect::{Lever, Role};
 use crate::engine::event::{ExitStatus, UnitNote};
 use crate::engine::health::ProbeTrack;
 use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RunId, UnitId};
+use crate::engine::incident::Share;
 use crate::engine::state::{Desired, DownSource, Health, UnitState};
 use crate::engine::time::Timestamp;
 use crate::unit::spec::UnitKind;
@@ -39,6 +40,8 @@ pub(crate) struct Unit {
     pub(crate) starts: Vec<Timestamp>,
     /// The open incident that its trouble is part of.
     pub(crate) incident: Option<IncidentId>,
+    /// What it has to do with that incident.
+    pub(crate) share: Option<Box<Share>>,
     /// The open incident of what it waits for, or of what stopped it.
     pub(crate) reached_by: Option<IncidentId>,
     /// Evidence that was asked for and is not kept yet; the latest, where there are several.
@@ -147,6 +150,7 @@ impl Unit {
             last_exit: None,
             has_passed: false,
             incident: None,
+            share: None,
             reached_by: None,
             capture: None,
             repair: None,

@@ -249,7 +249,8 @@ mod tests {
             opened: Timestamp(77),
             cause: "unhealthy".into(),
             is_complete: false,
-            affected: BTreeMap::new(),
+            affected: BTreeSet::new(),
+            noted: BTreeMap::new(),
             reached: BTreeSet::new(),
             told: BTreeSet::from([("ops".into(), Told::Trouble), ("".into(), Told::GaveUp)]),
         }
@@ -314,7 +315,7 @@ mod tests {
         };
         let (began, detected) = (Timestamp(1), Timestamp(2));
         let share = Share { began, detected, recovered: None, rung: 3, step: Step::Idle };
-        assert_eq!(read.affected, BTreeMap::from([(UnitId(0), share)]));
+        assert_eq!(read.noted, BTreeMap::from([(UnitId(0), share)]));
         assert_eq!((read.root, read.opened, &*read.cause), (Some(UnitId(0)), Timestamp(77), "x"));
     }
 

@@ -103,10 +103,10 @@ impl<'a> Sections<'a> {
             Some((input.option(|input| input.unit(set))?, input.time()?, input.text()?, input.flag()?))
         })?;
         // From before each unit noted its own.
-        let affected: BTreeMap<UnitId, Share> = self.get(2, |input| input.shares(set)).unwrap_or_default();
+        let noted: BTreeMap<UnitId, Share> = self.get(2, |input| input.shares(set)).unwrap_or_default();
         let told = self.get(3, Reader::told).unwrap_or_default();
         let begun = Incident::new(root.flatten(), opened, cause);
-        Some(Box::new(Incident { is_complete, affected, told, ..begun }))
+        Some(Box::new(Incident { is_complete, noted, told, ..begun }))
     }
 }
 

@@ -257,7 +257,7 @@ pub(super) fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
 
 pub(super) fn incident_value(note: &Incident, set: &UnitSet) -> Vec<u8> {
     // Who is part of it each unit notes; whom it reaches is found again.
-    let Incident { root, opened, cause, is_complete, affected: _, reached: _, told } = note;
+    let Incident { root, opened, cause, is_complete, affected: _, noted: _, reached: _, told } = note;
     Writer::sectioned(|out| {
         out.section(1, |out| {
             out.option(*root, |out, root| out.unit(root, set));
