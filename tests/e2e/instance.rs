@@ -165,6 +165,19 @@ impl Instance {
         })
     }
 
+    /// Kills keeper and supervisor, as when the power fails: both are stopped first, as whichever outlived the
+    /// other for a moment would start it again.
+    pub(crate) fn lose_both_rings(&self) {
+        let gone = eventually(|| {
+            let rings = [self.ring("__keeper"), self.ring("__supervisor")];
+            for word in [rustix::process::Signal::STOP, rustix::process::Signal::KILL] {
+                rings.into_iter().flatten().for_each(|pid| signal(pid, word));
+            }
+            (rings == [None, None]).then_some(())
+        });
+        assert!(gone.is_some(), "both rings are dead:\n{}", self.printed());
+    }
+
     /// The keeper that the supervisor talks to: it signs the lock with its name once it said hello.
     pub(crate) fn holder(&self) -> Option<u32> {
         fs::read_to_string(self.path("state/lock")).ok()?.trim().parse().ok()
