@@ -81,18 +81,14 @@ pub(crate) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let story = story(&shared, &id).await?;
-    let evidence = story.evidence.as_ref();
+    let known = story.whole_evidence();
     let detail = dto::IncidentDetail {
         incident: incident(&story.listed),
         directory: story.directory.to_string_lossy().into_owned(),
-        causes: evidence.map(|evidence| evidence.causes.iter().map(cause).collect()).unwrap_or_default(),
-        missing: evidence
-            .map(|evidence| {
-                evidence.incomplete.iter().map(|one| format!("{}: {}", one.what, one.why)).collect()
-            })
-            .unwrap_or_default(),
+        causes: known.causes.iter().map(cause).collect(),
+        missing: known.incomplete.iter().map(|one| format!("{}: {}", one.what, one.why)).collect(),
         timeline: story.timeline.iter().map(moment).collect(),
-        evidence: evidence.and_then(|evidence| serde_json::to_value(evidence).ok()),
+        evidence: story.evidence.as_ref().and_then(|evidence| serde_json::to_value(evidence).ok()),
     };
     Ok(json(&detail, 64 << 10))
 }

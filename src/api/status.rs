@@ -19,7 +19,7 @@ use crate::engine::event::ExitStatus;
 use crate::engine::status::{UnitStatus, WhyLink};
 use crate::engine::time::{Timestamp, WallTime};
 use crate::supervisor::handle::{EventRecord, StatusTable};
-use crate::supervisor::words::{name_of, phase_name, unit_of};
+use crate::supervisor::words::{name_of, phase_name};
 use crate::unit::name::UnitName;
 use crate::unit::nearest::nearest;
 use crate::unit::spec::{Condition, Follow, Piece, Template, UnitId, UnitKind, UnitSet, UnitSpec};
@@ -265,9 +265,7 @@ fn detail<'a>(
 
 /// The last events of a unit, also those of an earlier set.
 fn recent(spec: &UnitSpec, events: &[Arc<EventRecord>]) -> Vec<dto::Event> {
-    let is_about = |record: &&Arc<EventRecord>| {
-        unit_of(&record.fact).is_some_and(|unit| name_of(&record.set, unit) == spec.name.as_str())
-    };
+    let is_about = |record: &&Arc<EventRecord>| record.unit() == Some(spec.name.as_str());
     let mut recent: Vec<dto::Event> =
         events.iter().rev().filter(is_about).take(RECENT_EVENTS).map(|record| event(record)).collect();
     recent.reverse();
