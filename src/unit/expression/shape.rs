@@ -1,6 +1,8 @@
 //! What stands behind the names of an expression, as far as that is known before it is asked: a field that is
 //! never there would keep a gate shut for ever.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "the library's own list, of which a few matter here")]
+
 use std::collections::BTreeSet;
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SelectExpr, operators};
@@ -112,13 +114,7 @@ pub(super) fn needs(expression: &Expr) -> BTreeSet<&str> {
             Some((unit, "ready")) => BTreeSet::from([unit]),
             Some(_) | None => BTreeSet::new(),
         },
-        Expr::Unspecified
-        | Expr::Literal(_)
-        | Expr::Ident(_)
-        | Expr::List(_)
-        | Expr::Map(_)
-        | Expr::Struct(_)
-        | Expr::Comprehension(_) => BTreeSet::new(),
+        _ => BTreeSet::new(),
     }
 }
 
@@ -143,14 +139,7 @@ fn compared(call: &CallExpr) -> Option<&str> {
                 .elements
                 .iter()
                 .all(|element| text(&element.expr).is_some_and(|state| !AT_REST.contains(&state))),
-            Expr::Unspecified
-            | Expr::Call(_)
-            | Expr::Comprehension(_)
-            | Expr::Ident(_)
-            | Expr::Literal(_)
-            | Expr::Map(_)
-            | Expr::Select(_)
-            | Expr::Struct(_) => false,
+            _ => false,
         },
         (_, _) => false,
     };
@@ -172,15 +161,7 @@ fn member(expression: &Expr) -> Option<(&IdedExpr, &str)> {
             [of, key] => Some((of, text(&key.expr)?)),
             _ => None,
         },
-        Expr::Call(_)
-        | Expr::Select(_)
-        | Expr::Unspecified
-        | Expr::Literal(_)
-        | Expr::Ident(_)
-        | Expr::List(_)
-        | Expr::Map(_)
-        | Expr::Struct(_)
-        | Expr::Comprehension(_) => None,
+        _ => None,
     }
 }
 
@@ -191,29 +172,13 @@ pub(super) fn is_units(expression: &Expr) -> bool {
 pub(super) fn text(expression: &Expr) -> Option<&str> {
     match expression {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        Expr::Literal(_)
-        | Expr::Unspecified
-        | Expr::Call(_)
-        | Expr::Comprehension(_)
-        | Expr::Ident(_)
-        | Expr::List(_)
-        | Expr::Map(_)
-        | Expr::Select(_)
-        | Expr::Struct(_) => None,
+        _ => None,
     }
 }
 
 fn number(expression: &Expr) -> Option<i64> {
     match expression {
         Expr::Literal(LiteralValue::Int(number)) => Some(*number.inner()),
-        Expr::Literal(_)
-        | Expr::Unspecified
-        | Expr::Call(_)
-        | Expr::Comprehension(_)
-        | Expr::Ident(_)
-        | Expr::List(_)
-        | Expr::Map(_)
-        | Expr::Select(_)
-        | Expr::Struct(_) => None,
+        _ => None,
     }
 }
