@@ -15,7 +15,7 @@ use crate::api::body::unfold;
 use crate::api::caller::MayLook;
 use crate::api::dto;
 use crate::api::parameters::Parameters;
-use crate::api::problem::Problem;
+use crate::api::problem::{self, Problem};
 use crate::api::status::rfc3339;
 use crate::engine::effect::Fact;
 use crate::engine::state::StateName;
@@ -37,8 +37,7 @@ const MOST_IN_A_PIECE: usize = 256;
     responses(
         (status = 200, body = String, content_type = "text/event-stream",
          description = "One `Event` as JSON in each `data`; its number is the `id`, its kind the `event`"),
-        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::BadRequest, problem::NotPermitted,
 ))]
 pub(crate) async fn events(
     _: MayLook,

@@ -114,10 +114,7 @@ fn an_incident_outlives_its_supervisor_and_is_closed_by_the_next() {
     instance.up();
     let first = evidence(&instance, 1)["captured_millis"].clone();
     instance.wait("in its loop", |look| look.unit("a")["restarts"].as_u64().is_some_and(|n| n >= 1));
-    let supervisor = instance.supervisor();
-    kill(supervisor);
-    let back = eventually(|| instance.ring("__supervisor").filter(|pid| *pid != supervisor));
-    assert!(back.is_some(), "{}", instance.printed());
+    instance.lose_supervisor();
     let list = eventually(|| {
         let list = json(&instance, &["incidents", "--json"]);
         (list["incidents"][0]["open"] == true).then_some(list)
@@ -153,10 +150,7 @@ fn what_is_given_up_or_only_just_healed_is_still_open_for_the_next_supervisor() 
     kill(before);
     instance.wait("healed", |look| look.is("b", "ready") && look.pid("b") != before);
     evidence(&instance, 2);
-    let supervisor = instance.supervisor();
-    kill(supervisor);
-    let back = eventually(|| instance.ring("__supervisor").filter(|pid| *pid != supervisor));
-    assert!(back.is_some(), "{}", instance.printed());
+    instance.lose_supervisor();
     let list = eventually(|| {
         let list = json(&instance, &["incidents", "--json"]);
         (list["incidents"].as_array().map(Vec::len) == Some(2)).then_some(list)
@@ -206,10 +200,7 @@ fn an_incident_that_found_no_room_on_disk_stays_listed_for_the_next_supervisor()
     fs::create_dir_all(instance.path("state/history.db/in-the-way")).expect("a directory");
     instance.up();
     instance.wait("given up", |look| look.is("a", "failed"));
-    let supervisor = instance.supervisor();
-    kill(supervisor);
-    let back = eventually(|| instance.ring("__supervisor").filter(|pid| *pid != supervisor));
-    assert!(back.is_some(), "{}", instance.printed());
+    instance.lose_supervisor();
     let list = eventually(|| {
         let list = json(&instance, &["incidents", "--json"]);
         (list["incidents"].as_array().map(Vec::len) == Some(1)).then_some(list)

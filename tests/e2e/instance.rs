@@ -165,6 +165,14 @@ impl Instance {
         })
     }
 
+    /// Kills the supervisor, and comes back when the keeper has started the next one.
+    pub(crate) fn lose_supervisor(&self) {
+        let supervisor = self.supervisor();
+        kill(supervisor);
+        let back = eventually(|| self.ring("__supervisor").filter(|pid| *pid != supervisor));
+        assert!(back.is_some(), "no supervisor comes back:\n{}", self.printed());
+    }
+
     /// Kills keeper and supervisor, as when the power fails: both are stopped first, as whichever outlived the
     /// other for a moment would start it again.
     pub(crate) fn lose_both_rings(&self) {

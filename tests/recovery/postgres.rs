@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use mcsup::incident::cause::Rule;
 use rustix::process::Signal;
 
-use crate::instance::{eventually, kill, signal};
+use crate::instance::{eventually, signal};
 use crate::memory::MemoryGroup;
 use crate::namespace::inside;
 use crate::patient::{BY_EXIT, HEALTH, Patient, become_user, broken, by_probes, command, own, run};
@@ -134,12 +134,7 @@ fn answers(patient: &Patient) -> bool {
 fn a_postgres_that_is_killed_is_back_and_the_kill_is_the_cause() {
     let mut patient = postgres("kill", PERSISTENT);
     patient.boot();
-    let pid = patient.pid();
-    let fault = broken(|| kill(pid));
-    patient.assert_detected(fault, BY_EXIT, Rule::Killed);
-    patient.wait_for_run(1);
-    patient.assert_seen_before("postgres#2", Rule::Killed);
-    patient.assert_healed();
+    patient.assert_back_after_a_kill();
     assert!(answers(&patient));
     patient.shut_down();
 }
@@ -148,13 +143,7 @@ fn a_postgres_that_is_killed_is_back_and_the_kill_is_the_cause() {
 fn a_postgres_that_is_stopped_in_its_tracks_is_found_out_and_restarted() {
     let mut patient = postgres("stopped", PERSISTENT);
     patient.boot();
-    let pid = patient.pid();
-    let fault = broken(|| signal(pid, Signal::STOP));
-    let found = patient.assert_detected(fault, by_probes(), Rule::Stopped);
-    assert!(found.causes[0].fact.contains(&pid.to_string()), "{:?}", found.causes[0]);
-    patient.wait_for_run(1);
-    patient.assert_seen_before("postgres#2", Rule::Stopped);
-    patient.assert_healed();
+    patient.assert_back_after_a_halt();
     patient.shut_down();
 }
 
