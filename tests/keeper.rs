@@ -10,6 +10,7 @@ mod keeper_host;
 
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,8 +22,8 @@ use keeper_host::{
 };
 use mcsup::keeper::link::{self, Link};
 use mcsup::keeper::wire::{
-    AdoptOrder, Credentials, Exit, Given, HELPER_BIT, Limit, LogOrder, Order, Report, Scope, SpawnOrder,
-    Stage, Step, VERSION,
+    AdoptOrder, Credentials, Exit, Given, HELPER_BIT, Limit, LogOrder, LogPlace, Order, Report, Scope,
+    SpawnOrder, Stage, Step, VERSION,
 };
 
 const NOBODY: u32 = 65534;
@@ -556,6 +557,37 @@ mod logs {
             keeper.spawn(logged(&keeper, run, "echo out; echo err >&2; printf 'last words'"));
             assert_eq!(keeper.exit_of(run), (Exit::Code(0), true));
             assert!(keeper.current_log("test").ends_with(b"out\nerr\nlast words"), "run {run}");
+        }
+    }
+
+    #[test]
+    fn where_the_log_ended_is_told_with_the_exit_and_the_next_run_stands_behind_it() {
+        let mut keeper = TestKeeper::start();
+        let mut ends = Vec::new();
+        for run in 1..=20 {
+            keeper.queue(
+                &Order::Spawn(Box::new(logged(&keeper, run, &format!("printf 'run {run}'")))),
+                Vec::new(),
+            );
+            keeper.flush();
+            let reports = keeper.until(|report| matches!(report, Report::Exited { .. }));
+            let Some(Report::Exited { log_end, .. }) = reports.last() else { panic!("{reports:?}") };
+            ends.push(log_end.unwrap());
+        }
+        keeper.spawn(logged(&keeper, 21, "exit 0"));
+        let reports = keeper.until(|report| matches!(report, Report::Exited { .. }));
+        let silent = Some(LogPlace::default());
+        assert!(
+            matches!(reports.last(), Some(Report::Exited { log_end, .. }) if *log_end == silent),
+            "{reports:?}"
+        );
+        let log = String::from_utf8(keeper.current_log("test")).unwrap();
+        let inode = fs::metadata(keeper.scratch.path("log/test/current")).unwrap().ino();
+        let mut from = 0;
+        for (run, end) in (1..).zip(ends) {
+            let until = usize::try_from(end.offset).unwrap();
+            assert_eq!((end.inode, &log[from..until]), (inode, format!("run {run}").as_str()));
+            from = until;
         }
     }
 

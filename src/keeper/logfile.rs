@@ -18,7 +18,7 @@ use rustix::pipe::SpliceFlags;
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
 use crate::keeper::pump::RETRY;
 use crate::keeper::rotation;
-use crate::keeper::wire::LogOrder;
+use crate::keeper::wire::{LogOrder, LogPlace};
 
 /// Most bytes moved at once, so that one loud unit does not hold the others.
 const MOST: usize = 1024 * 1024;
@@ -120,6 +120,12 @@ impl LogFile {
         } else {
             self.is_cut_due = true;
         }
+    }
+
+    /// Where it ends. `None`: no byte was written to it, or it cannot be.
+    pub(super) fn place(&self) -> Option<LogPlace> {
+        let open = self.open.as_ref()?;
+        Some(LogPlace { inode: open.identity.1, born: 0, offset: open.size })
     }
 
     /// Moves what is there, up to `MOST` bytes.

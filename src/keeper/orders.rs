@@ -308,7 +308,7 @@ impl Keeper {
             spawned_at: if order.spawned_at == 0 { clock::boottime() } else { order.spawned_at },
             stage: match order.exit {
                 None => Stage::Live,
-                Some(exit) => Stage::Exited { exit, usage: Usage::default(), is_empty: false },
+                Some(exit) => Stage::Exited { exit, usage: Usage::default(), is_empty: false, log_end: None },
             },
             log: order.log.clone(),
             carries: Vec::new(),
@@ -327,7 +327,7 @@ impl Keeper {
         // Nobody's pid: its negative would mean everybody.
         let Some(pidfd) = pidfd.filter(|_| pid > 1) else {
             // What cannot be told from a stranger is neither watched nor signalled.
-            return self.table.exited(run, Exit::Unknown, Usage::default(), true);
+            return self.table.exited(run, Exit::Unknown, Usage::default(), true, None);
         };
         let output = taken(Carried::Output).map(Arc::new);
         let tidings = Self::adopted_tidings(&order.unit, pid, taken(Carried::Notify), taken(Carried::Ready));

@@ -22,7 +22,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
 use crate::keeper::logfile::{LogFile, Moved, Tools};
 use crate::keeper::rotation::{self, Total};
-use crate::keeper::wire::LogOrder;
+use crate::keeper::wire::{LogOrder, LogPlace};
 
 /// A log that could not be written is tried again after this long.
 pub(super) const RETRY: u64 = 2 * SECOND;
@@ -83,6 +83,8 @@ struct Shared {
     logs: Mutex<Logs>,
     /// The directories that hold the logs' directories.
     roots: Mutex<BTreeSet<PathBuf>>,
+    /// Where the logs of pipes ended that are closed, until somebody asks.
+    ends: Mutex<BTreeMap<u64, LogPlace>>,
     requests: Mutex<Vec<Request>>,
     answers: Mutex<Vec<Answer>>,
     total_limit: AtomicU64,
@@ -99,6 +101,8 @@ struct Channel {
     order: LogOrder,
     pipe: Arc<OwnedFd>,
     has_room: AtomicBool,
+    has_told_end: AtomicBool,
+    has_written: AtomicBool,
     log: Arc<Mutex<LogFile>>,
 }
 
@@ -109,6 +113,10 @@ enum Request {
 }
 
 impl Channel {
+    fn end(&self, log: &LogFile) -> Option<LogPlace> {
+        if self.has_written.load(Ordering::Relaxed) { log.place() } else { Some(LogPlace::default()) }
+    }
+
     fn make_room(&self) {
         if !self.has_room.swap(true, Ordering::Relaxed) {
             // Refused to users with many large pipes: then it stays as it is.
@@ -129,6 +137,7 @@ impl Pump {
             channels: Mutex::default(),
             logs: Mutex::default(),
             roots: Mutex::default(),
+            ends: Mutex::default(),
             requests: Mutex::default(),
             answers: Mutex::default(),
             total_limit: AtomicU64::new(u64::MAX),
@@ -171,8 +180,12 @@ impl Pump {
             let new = || Arc::new(Mutex::new(LogFile::new(unit, Arc::clone(&order.dir))));
             Arc::clone(logs.entry(Arc::clone(&order.dir)).or_insert_with(new))
         };
-        let has_room = AtomicBool::new(false);
-        let channel = Arc::new(Channel { key, order, pipe: Arc::clone(&pipe), has_room, log });
+        let [has_room, has_told_end, has_written] = [const { AtomicBool::new(false) }; 3];
+        let pipe_of_it = Arc::clone(&pipe);
+        let channel =
+            Arc::new(Channel { key, order, pipe: pipe_of_it, has_room, has_told_end, has_written, log });
+        // What nobody asked for was of an earlier run with this key.
+        locked(&self.shared.ends).remove(&key);
         locked(&self.shared.channels).insert(key, channel);
         self.shared.listen(key, pipe.as_fd());
     }
@@ -184,6 +197,15 @@ impl Pump {
             Ok(log) => !log.holds_bytes() && rustix::io::ioctl_fionread(&channel.pipe) == Ok(0),
             Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => false,
         }
+    }
+
+    /// Where the log ends by now, of a run that has just ended and whose pipe is drained. Asked once. No
+    /// inode: it wrote nothing. `None`: the log is busy, or cannot be written.
+    pub(super) fn log_end(&self, key: u64) -> Option<LogPlace> {
+        let Some(channel) = self.shared.channel(key) else { return locked(&self.shared.ends).remove(&key) };
+        channel.has_told_end.store(true, Ordering::Relaxed);
+        let log = channel.log.try_lock().ok()?;
+        channel.end(&log)
     }
 
     /// Answered by `Answer::Drained`.
@@ -377,6 +399,7 @@ impl Worker {
         };
         match moved {
             Moved::Bytes(bytes) => {
+                channel.has_written.store(true, Ordering::Relaxed);
                 if bytes >= FULL_BYTES {
                     channel.make_room();
                 }
@@ -415,7 +438,11 @@ impl Worker {
     /// Every writer is gone. A log without pipes is closed too; the next run opens it again.
     fn close(&mut self, channel: &Arc<Channel>) {
         epoll::delete(&self.shared.epoll, &channel.pipe).ok();
+        let end = channel.end(&locked(&channel.log));
         let mut logs = locked(&self.shared.logs);
+        if let Some(end) = end.filter(|_| !channel.has_told_end.load(Ordering::Relaxed)) {
+            locked(&self.shared.ends).insert(channel.key, end);
+        }
         locked(&self.shared.channels).remove(&channel.key);
         // The map and this channel hold it; one more is another pipe, or one about to be added.
         // Closing its file may take long: the last to hold it is `channel`, without these locks.

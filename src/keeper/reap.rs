@@ -151,7 +151,8 @@ impl Keeper {
         };
         self.holdings.change(slot, |holding| holding.tell_at = None);
         let is_empty = self.is_empty_at_exit(slot);
-        self.table.exited(run, ended.exit, ended.usage, is_empty);
+        let log_end = self.pump.log_end(slot);
+        self.table.exited(run, ended.exit, ended.usage, is_empty, log_end);
         self.forget_or_linger(slot, is_empty, now);
     }
 
@@ -274,10 +275,8 @@ impl Keeper {
 
     /// A leader that has not yet made its own session is not in its own group either.
     fn signal_leader_beside_group(&self, holding: &Holding, signal: u8) {
-        let group = rustix::process::Pid::from_raw(holding.pid)
-            .and_then(|pid| rustix::process::getpgid(Some(pid)).ok())
-            .map(|group| group.as_raw_nonzero().get());
-        if group != Some(holding.pid) {
+        let leader = nix::unistd::Pid::from_raw(holding.pid);
+        if nix::unistd::getpgid(Some(leader)) != Ok(leader) {
             sys::signal_by_pidfd(holding.pidfd.as_fd(), signal).ok();
         }
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::keeper::wire::{Exit, HELPER_BIT, Report, Row, Stage, Step, Usage};
+use crate::keeper::wire::{Exit, HELPER_BIT, LogPlace, Report, Row, Stage, Step, Usage};
 
 /// Signals kept for a supervisor that does not read; more of them say nothing new.
 const SIGNALS_KEPT: usize = 16;
@@ -154,9 +154,16 @@ impl Table {
         }
     }
 
-    pub(super) fn exited(&mut self, run: u64, exit: Exit, usage: Usage, is_empty: bool) {
+    pub(super) fn exited(
+        &mut self,
+        run: u64,
+        exit: Exit,
+        usage: Usage,
+        is_empty: bool,
+        log_end: Option<LogPlace>,
+    ) {
         if let Some(entry) = self.rows.get_mut(&run) {
-            entry.row.stage = Stage::Exited { exit, usage, is_empty };
+            entry.row.stage = Stage::Exited { exit, usage, is_empty, log_end };
             self.news.push_back(run);
             self.forget_if_over(run);
         }
@@ -381,9 +388,9 @@ impl Table {
             (Stage::SpawnFailed { step, errno }, Told::Nothing | Told::Spawned) => {
                 (Told::Emptied, Report::SpawnFailed { run, step: *step, errno: *errno })
             }
-            (Stage::Exited { exit, usage, is_empty }, Told::Spawned) => {
-                let told = told_by(&row.stage);
-                (told, Report::Exited { run, exit: *exit, usage: *usage, is_empty: *is_empty })
+            (Stage::Exited { exit, usage, is_empty, log_end }, Told::Spawned) => {
+                let (exit, usage, is_empty, log_end) = (*exit, *usage, *is_empty, *log_end);
+                (told_by(&row.stage), Report::Exited { run, exit, usage, is_empty, log_end })
             }
             (Stage::Exited { is_empty: true, .. }, Told::Ended) => (Told::Emptied, Report::Emptied { run }),
             (Stage::Spawning | Stage::Live | Stage::SpawnFailed { .. } | Stage::Exited { .. }, _) => {
@@ -466,11 +473,11 @@ mod tests {
     }
 
     fn exit(table: &mut Table, run: u64, is_empty: bool) {
-        table.exited(run, Exit::Code(0), Usage::default(), is_empty);
+        table.exited(run, Exit::Code(0), Usage::default(), is_empty, None);
     }
 
     fn exited(run: u64, is_empty: bool) -> Report {
-        Report::Exited { run, exit: Exit::Code(0), usage: Usage::default(), is_empty }
+        Report::Exited { run, exit: Exit::Code(0), usage: Usage::default(), is_empty, log_end: None }
     }
 
     const SPAWNED: Report = Report::Spawned { run: 1, pid: 10, start_time: 0, carries: Vec::new() };

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 /// Raised when the meaning of any message changes.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 1;
 
 /// May the other ring speak this version? A supervisor that was upgraded first meets an older
 /// keeper, so a version is read one back; never a newer one, and there is none before the first.
@@ -142,6 +142,9 @@ pub enum Report {
         exit: Exit,
         usage: Usage,
         is_empty: bool,
+        /// Where its log ended then: what stands behind it is the next run's. No inode: it wrote nothing.
+        /// `None`: not known.
+        log_end: Option<LogPlace>,
     },
     Emptied {
         run: u64,
@@ -232,12 +235,12 @@ pub enum Carried {
     Ready,
 }
 
-/// Where the unit's log ended when the run was ordered: what it says comes after this.
+/// A place in a unit's log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogPlace {
-    /// Of its newest file; 0: there was none.
+    /// Of what was its newest file; 0: there was none.
     pub inode: u64,
-    /// When that file was made, nanoseconds since 1970; 0 where the file system does not tell.
+    /// When that file was made, nanoseconds since 1970; 0 where nobody was asked or can tell.
     pub born: u64,
     pub offset: u64,
 }
@@ -311,7 +314,7 @@ pub enum Stage {
     Spawning,
     Live,
     SpawnFailed { step: Step, errno: i32 },
-    Exited { exit: Exit, usage: Usage, is_empty: bool },
+    Exited { exit: Exit, usage: Usage, is_empty: bool, log_end: Option<LogPlace> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,15 +15,15 @@ use crate::engine::state::FailureCause;
 use crate::engine::time::{Now, Timestamp, nanos};
 use crate::guard::Guard;
 use crate::guard::curve::Sample;
-use crate::incident::capture::{Capturer, DEADLINE, Subject};
+use crate::incident::capture::{Capturer, DEADLINE, LogPoint, Subject};
 use crate::incident::cause;
 use crate::incident::evidence::{
     Answer, Change, Evidence, Exit, Failure, FailureKind, HostSample, Missing, Neighbour, Restart, Usage,
 };
 use crate::incident::store::Archive;
 use crate::incident::times::Times;
-use crate::keeper::wire;
-use crate::log::files::{CURRENT, LogDir};
+use crate::keeper::wire::{self, LogPlace};
+use crate::log::files::LogDir;
 use crate::log::start::{self, Start};
 use crate::proc::run_tag;
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
@@ -199,21 +199,23 @@ impl Witness {
             Stage::Over => holding.process,
             Stage::Ordered | Stage::Unverified(_) | Stage::Foreign(_) => None,
         });
+        let span = holding.and_then(|(_, held)| held.log_span.as_deref());
         let subject = Subject {
             incident: wanted.incident.0,
             unit: spec.name.to_string(),
             run: holding.map(|(run, held)| run_tag(&held.unit, held.ordinal, run)).unwrap_or_default(),
             pid: process.and_then(|process| i32::try_from(process.pid).ok()),
             is_live: holding.is_some_and(|(_, held)| matches!(held.stage, Stage::Live(_))),
+            is_over: holding.is_none_or(|(_, held)| held.stage == Stage::Over),
             orphans_of: self.keeper_pid,
             exit: holding.and_then(|(_, held)| exit_of(held)),
             usage: holding.and_then(|(_, held)| held.usage.as_deref().copied().map(usage)),
             failure: failure_of(&wanted.cause),
             times: Times { started_millis: began, detected_millis: detected, recovered_millis: None },
             log_dir: Some(log_dir.clone()),
-            log_from: None,
+            log_from: span.and_then(|span| span.from).map(point),
+            log_until: span.and_then(|span| span.until).map(point),
             ports: ports_of(spec),
-            others: holdings.leaders_besides(spec.name.as_str()),
             directories: vec![
                 ("log".to_owned(), ground.log_dir.clone()),
                 ("state".to_owned(), self.state.clone()),
@@ -267,15 +269,14 @@ impl Witness {
 /// Asks, judges and keeps, all within the deadline. True: nothing is missing.
 async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Archive) -> (Evidence, bool) {
     let Scene { mut subject, run_began_millis, log_dir, units_dir, defined_by, is_beside, .. } = scene;
-    if !subject.is_live {
-        // What it said last is on its way through the pipe; nobody waits for us.
-        drop(tokio::time::timeout(PIPE, std::future::pending::<()>()).await);
-    }
-    let around =
-        move || (run_began_millis.and_then(|at| log_from(&log_dir, at)), changed(&units_dir, &defined_by));
+    let known_from = subject.log_from;
+    let around = move || {
+        let looked_for = || run_began_millis.and_then(|at| log_from(&log_dir, at));
+        (known_from.or_else(looked_for), changed(&units_dir, &defined_by))
+    };
     let around = files.ask(DEADLINE / 8, around).await;
-    subject.log_from = around.as_ref().and_then(|(from, _)| *from);
-    let mut evidence = capturer.capture(subject, DEADLINE * 5 / 8).await;
+    subject.log_from = around.as_ref().map_or(known_from, |(from, _)| *from);
+    let mut evidence = capturer.capture(subject, DEADLINE / 2).await;
     match around {
         Some((_, change)) => evidence.change = change,
         None => evidence.incomplete.push(missing("configuration", "no answer in time")),
@@ -286,8 +287,8 @@ async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Arch
     evidence.dependents = scene.dependents;
     evidence.restarts = scene.restarts;
     evidence.affected = scene.affected;
-    evidence.causes = cause::rank(&evidence);
     let limit = DEADLINE / 4;
+    let mut evidence = judged(evidence, files, limit / 2).await;
     let kept = if is_beside {
         archive.keep_beside(evidence.clone(), limit).await
     } else {
@@ -300,17 +301,27 @@ async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Arch
     (evidence, is_complete)
 }
 
-/// Where in `current` the first byte since that moment is, as near as the log's hints tell and rather too early.
-fn log_from(dir: &Path, since_millis: u64) -> Option<u64> {
+/// With its probable causes: hundreds of lines are read for them, so not on the loop.
+async fn judged(evidence: Evidence, files: &Threads, limit: Duration) -> Evidence {
+    let evidence = Arc::new(evidence);
+    let shared = Arc::clone(&evidence);
+    let causes = files.ask(limit, move || cause::rank(&shared)).await;
+    let mut evidence = Arc::unwrap_or_clone(evidence);
+    match causes {
+        Some(causes) => evidence.causes = causes,
+        None => evidence.incomplete.push(missing("causes", "no answer in time")),
+    }
+    evidence
+}
+
+/// Where the first byte since that moment is, as near as the log's hints tell and rather too early.
+fn log_from(dir: &Path, since_millis: u64) -> Option<LogPoint> {
     let (parent, unit) = (dir.parent()?, dir.file_name()?.to_str()?);
     let dir = LogDir::new(parent, unit);
     let files = dir.list().ok()?;
     let start = Start { lines: None, since: Some(since_millis.saturating_mul(1_000_000)) };
     let place = start::find(&dir, &files, start).ok()?;
-    let last = files.len().checked_sub(1)?;
-    let is_current = files.last()?.path.file_name()?.to_str() == Some(CURRENT);
-    // A run that is older than the file has written all of it.
-    is_current.then_some(if place.file == last { place.offset } else { 0 })
+    Some(LogPoint { inode: files.get(place.file)?.id.numbers().0, offset: place.offset })
 }
 
 /// The file among these that was written last.
@@ -349,6 +360,10 @@ fn affected(engine: &Engine, set: &UnitSet, wanted: &Wanted) -> Vec<String> {
     };
     let reached = engine.graph().impact(wanted.unit).into_iter().map(|one| one.unit);
     reached.filter(of_it).map(|unit| name_of(set, unit).to_owned()).collect()
+}
+
+fn point(place: LogPlace) -> LogPoint {
+    LogPoint { inode: place.inode, offset: place.offset }
 }
 
 fn failure_of(cause: &FailureCause) -> Failure {
@@ -479,8 +494,6 @@ pub(crate) fn date(now: Now, at: Timestamp) -> u64 {
 /// How many of the runtime's threads evidence may take.
 pub(crate) const EVIDENCE_THREADS: usize = Capturer::THREADS + FILES + 1;
 const FILES: usize = 2;
-/// What the log pump gathers before it writes, and some.
-const PIPE: Duration = Duration::from_millis(20);
 /// Of each unit, as many as show a streak.
 const ANSWERS: usize = 5;
 const RESTARTS: usize = 10;

@@ -9,7 +9,7 @@ use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Not
 use crate::engine::id::RunId;
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
-use crate::keeper::wire::{AdoptOrder, Exit, LogOrder, Report, Row, Stage};
+use crate::keeper::wire::{AdoptOrder, LogOrder, Report, Row, Stage};
 use crate::proc::run_tag;
 use crate::supervisor::holdings::{Held, Holding, Stage as At, held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
@@ -208,7 +208,7 @@ impl Takeover {
         };
         let unit_name: Arc<str> = row.unit.as_str().into();
         let mut holding = Holding::new(Arc::clone(&unit_name), row.ordinal, row.spawned_at, stage);
-        holding.exit = exit_of(row.stage);
+        ended(&mut holding, row.stage);
         holding.descriptors = held(&row.carries, descriptors);
         holding.is_ready_shown = row.is_ready_shown;
         holding.log_place = row.log_place.map(Box::new);
@@ -237,7 +237,7 @@ impl Takeover {
         self.announcements.push(text);
         let stage = At::Foreign(process);
         let mut holding = Holding::new(row.unit.as_str().into(), row.ordinal, row.spawned_at, stage);
-        holding.exit = exit_of(row.stage);
+        ended(&mut holding, row.stage);
         holding.descriptors = held(&row.carries, descriptors);
         self.holdings.push((row.run, holding));
     }
@@ -389,10 +389,10 @@ pub(crate) fn unverifiable(unit: &str, ordinal: u32, pid: u32) -> String {
     )
 }
 
-fn exit_of(stage: Stage) -> Option<Exit> {
+fn ended(holding: &mut Holding, stage: Stage) {
     match stage {
-        Stage::Exited { exit, .. } => Some(exit),
-        Stage::Spawning | Stage::Live | Stage::SpawnFailed { .. } => None,
+        Stage::Exited { exit, usage, log_end, is_empty: _ } => holding.ended_by(exit, usage, log_end, None),
+        Stage::Spawning | Stage::Live | Stage::SpawnFailed { .. } => {}
     }
 }
 

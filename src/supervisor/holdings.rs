@@ -13,6 +13,8 @@ use crate::supervisor::journal::Process;
 pub(crate) struct Holdings {
     /// Boxed, as half of a tree's places are empty.
     pub(crate) runs: BTreeMap<u64, Box<Holding>>,
+    /// Where the last run of a unit that wrote anything ended in its log.
+    log_ends: BTreeMap<Arc<str>, LogPlace>,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,16 @@ pub(crate) struct Holding {
     pub(crate) is_ready_shown: bool,
     /// Where the log was when it was ordered, of one whose log tells that it is ready.
     pub(crate) log_place: Option<Box<LogPlace>>,
+    /// Where its log began and ended, as far as the keeper told it.
+    pub(crate) log_span: Option<Box<LogSpan>>,
+}
+
+/// `None`: not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogSpan {
+    /// Where the unit's last run ended.
+    pub(crate) from: Option<LogPlace>,
+    pub(crate) until: Option<LogPlace>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +98,22 @@ impl Holding {
             descriptors: Vec::new(),
             is_ready_shown: false,
             log_place: None,
+            log_span: None,
+        }
+    }
+
+    /// How its leader ended. `log_from`: where the unit's last run ended in the log.
+    pub(crate) fn ended_by(
+        &mut self,
+        exit: Exit,
+        usage: Usage,
+        log_until: Option<LogPlace>,
+        log_from: Option<LogPlace>,
+    ) {
+        if self.exit.is_none() {
+            self.exit = Some(exit);
+            self.usage = Some(Box::new(usage));
+            self.log_span = Some(Box::new(LogSpan { from: log_from, until: log_until }));
         }
     }
 
@@ -117,18 +145,6 @@ impl Holding {
 }
 
 impl Holdings {
-    /// Main processes of what lives of other units.
-    pub(crate) fn leaders_besides(&self, unit: &str) -> Vec<(i32, String)> {
-        let others = self.runs.values().filter(|holding| *holding.unit != *unit);
-        let leader = |holding: &Holding| match holding.stage {
-            Stage::Live(process) => Some((i32::try_from(process.pid).ok()?, (*holding.unit).to_owned())),
-            Stage::Ordered | Stage::Unverified(_) | Stage::Foreign(_) | Stage::Exited(_) | Stage::Over => {
-                None
-            }
-        };
-        others.filter_map(|holding| leader(holding)).collect()
-    }
-
     pub(crate) fn stage(&self, run: u64) -> Option<Stage> {
         self.runs.get(&run).map(|holding| holding.stage)
     }
@@ -158,10 +174,11 @@ impl Holdings {
     }
 
     /// How the leader ended, for whoever asks a new keeper.
-    pub(crate) fn ended_by(&mut self, run: u64, exit: Exit, usage: Usage) {
-        if let Some(holding) = self.runs.get_mut(&run) {
-            holding.exit.get_or_insert(exit);
-            holding.usage.get_or_insert_with(|| Box::new(usage));
+    pub(crate) fn ended_by(&mut self, run: u64, exit: Exit, usage: Usage, log_end: Option<LogPlace>) {
+        let Some(holding) = self.runs.get_mut(&run) else { return };
+        holding.ended_by(exit, usage, log_end, self.log_ends.get(&holding.unit).copied());
+        if let Some(end) = log_end.filter(|end| end.inode != 0) {
+            self.log_ends.insert(Arc::clone(&holding.unit), end);
         }
     }
 

@@ -226,8 +226,8 @@ impl Supervisor {
                 self.executor.spawn_failed(now, run, step, errno);
                 None
             }
-            Report::Exited { run, exit, usage, is_empty } => {
-                self.executor.holdings.ended_by(run, exit, usage);
+            Report::Exited { run, exit, usage, is_empty, log_end } => {
+                self.executor.holdings.ended_by(run, exit, usage, log_end);
                 self.executor.exited(now, run, translate::exit_status(exit), is_empty)
             }
             Report::Emptied { run } => self.executor.emptied(now, run),

@@ -90,7 +90,7 @@ pub(crate) fn handed_run(row: &Row, unit: UnitName, spec: Option<&UnitSpec>) -> 
         Stage::SpawnFailed { step, errno } => {
             HandedCondition::FailedToSpawn(spawn_failure(step, errno, spec, "the program"))
         }
-        Stage::Exited { exit, usage: _, is_empty } => {
+        Stage::Exited { exit, usage: _, is_empty, log_end: _ } => {
             HandedCondition::Exited { exit: exit_status(exit), is_empty }
         }
     };

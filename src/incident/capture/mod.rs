@@ -37,6 +37,8 @@ pub struct Subject {
     /// Of the run's main process, also when that has ended.
     pub pid: Option<i32>,
     pub is_live: bool,
+    /// It ended, and nobody of it is left to be looked for.
+    pub is_over: bool,
     /// Whose children are the run's orphans: the keeper.
     pub orphans_of: Option<i32>,
     pub exit: Option<Exit>,
@@ -45,12 +47,12 @@ pub struct Subject {
     pub times: Times,
     /// `LOG/UNIT`. `None`: it keeps no log.
     pub log_dir: Option<PathBuf>,
-    /// Where in the log's `current` this run began.
-    pub log_from: Option<u64>,
+    /// Where in the log this run began. `None`: nobody can tell.
+    pub log_from: Option<LogPoint>,
+    /// Where in the log it ended; what follows is a later run's. `None`: it goes on, or nobody can tell.
+    pub log_until: Option<LogPoint>,
     /// Where the unit listens, as far as its definition tells.
     pub ports: Vec<u16>,
-    /// Main processes of the other live runs, each the leader of its session, with their units.
-    pub others: Vec<(i32, String)>,
     /// What is kept where: `log`, `state`, `working directory`.
     pub directories: Vec<(String, PathBuf)>,
     /// The run's own control group. `None`: that of its main process.
@@ -59,6 +61,14 @@ pub struct Subject {
     pub earlier_oom_kills: u64,
     /// Children of the run that its log says were killed; looked for when the log was read.
     pub killed_children: Vec<i32>,
+}
+
+/// A byte of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogPoint {
+    /// Of the file, whatever it is called by now. 0 as an end: the run wrote nothing.
+    pub inode: u64,
+    pub offset: u64,
 }
 
 /// Cheap to clone; the bounds are shared.
@@ -123,8 +133,8 @@ impl Capturer {
 
     async fn log(&self, subject: &Subject, limit: Duration) -> (LogTail, Vec<Missing>) {
         let Some(dir) = subject.log_dir.clone() else { return Default::default() };
-        let from = subject.log_from;
-        match self.logs.ask(limit, move || tail::read(&dir, from)).await {
+        let (from, until) = (subject.log_from, subject.log_until);
+        match self.logs.ask(limit, move || tail::read(&dir, from, until)).await {
             Some(Ok(tail)) => (tail, Vec::new()),
             Some(Err(error)) => (LogTail::default(), vec![missing("log", error)]),
             None => (LogTail::default(), vec![missing("log", LATE)]),
@@ -202,11 +212,14 @@ impl HostSide {
             side.out_of_memory.clone_from(&out_of_memory);
             side.control_group.clone_from(&group);
         });
-        let pids = processes::members(proc, subject);
+        let pids = if subject.is_over { Vec::new() } else { processes::members(proc, subject) };
+        if pids.is_empty() && wanted.is_empty() {
+            return;
+        }
         match sockets::listening(proc, subject.pid.filter(|_| subject.is_live)) {
             Ok(sockets) => {
                 let owned = sockets::owned_by(proc, &sockets, &pids);
-                let search = sockets::strangers(proc, &sockets, wanted, &owned, &subject.others, deadline);
+                let search = sockets::strangers(proc, &sockets, wanted, &owned, subject.orphans_of, deadline);
                 found(&mut |side| {
                     side.ports.clone_from(&owned);
                     side.strangers.clone_from(&search.ports);

@@ -23,14 +23,13 @@ pub(super) fn members(proc: &Path, subject: &Subject) -> Vec<i32> {
     let stat = |pid: i32| named_stat(&dir_of(proc, pid)).map(|(_, stat)| (pid, stat));
     let all: BTreeMap<i32, Stat> = pids(proc).filter_map(stat).collect();
     let is_leader = |pid: i32| subject.pid == Some(pid);
-    let is_orphan = |stat: &Stat| stat.parent == 1 || subject.orphans_of == Some(stat.parent);
     let run = NamedRun::Is(subject.run.clone().into_bytes());
     let carries = |pid: i32| !subject.run.is_empty() && named_run_in(&dir_of(proc, pid)) == run;
     let belongs = |(pid, stat): &(&i32, &Stat)| {
         (is_leader(**pid) && subject.is_live)
             || is_leader(stat.group)
             || is_leader(stat.session)
-            || (is_orphan(stat) && carries(**pid))
+            || (is_orphan(stat, subject.orphans_of) && carries(**pid))
     };
     let mut found: BTreeSet<i32> = all.iter().filter(belongs).map(|(pid, _)| *pid).collect();
     // One more generation a round; it ends when a round finds nobody.
@@ -46,6 +45,26 @@ pub(super) fn members(proc: &Path, subject: &Subject) -> Vec<i32> {
     let mut pids: Vec<i32> = found.into_iter().collect();
     pids.sort_by_key(|pid| (!is_leader(*pid), *pid));
     pids
+}
+
+/// Whose children the runs are that lost their parents: the keeper's, or those of the first process.
+fn is_orphan(stat: &Stat, keeper: Option<i32>) -> bool {
+    stat.parent == 1 || keeper == Some(stat.parent)
+}
+
+/// Whose run a process is part of, as the first of its session says: that is the keeper's child.
+pub(super) fn unit_of(proc: &Path, pid: i32, keeper: Option<i32>) -> String {
+    let leader = stat_of(proc, pid).map(|stat| stat.session);
+    let leader = leader.filter(|pid| stat_of(proc, *pid).is_some_and(|stat| is_orphan(&stat, keeper)));
+    match leader.map(|pid| named_run_in(&dir_of(proc, pid))) {
+        Some(NamedRun::Is(tag)) => {
+            let unit = tag.split(|byte| *byte == b'#').next().unwrap_or_default();
+            String::from_utf8_lossy(unit).into_owned()
+        }
+        Some(NamedRun::None | NamedRun::Empty | NamedRun::TooLong | NamedRun::Unreadable) | None => {
+            String::new()
+        }
+    }
 }
 
 /// `None`: it has ended meanwhile.
@@ -74,8 +93,8 @@ pub(super) fn name_of(proc: &Path, pid: i32) -> String {
     named_stat(&dir_of(proc, pid)).map_or_else(String::new, |(name, _)| name)
 }
 
-pub(super) fn session_of(proc: &Path, pid: i32) -> Option<i32> {
-    named_stat(&dir_of(proc, pid)).map(|(_, stat)| stat.session)
+pub(super) fn stat_of(proc: &Path, pid: i32) -> Option<Stat> {
+    named_stat(&dir_of(proc, pid)).map(|(_, stat)| stat)
 }
 
 /// `None` where the kernel does not tell.

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use crate::incident::capture::Deadline;
-use crate::incident::capture::processes::{name_of, pids, session_of};
+use crate::incident::capture::processes::{name_of, pids, stat_of, unit_of};
 use crate::incident::evidence::Port;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +61,13 @@ pub(super) fn owned_by(proc: &Path, sockets: &[Socket], members: &[i32]) -> Vec<
     owned
 }
 
-/// Who else listens on one of the `wanted` ports. `others`: as in [`super::Subject`].
+/// Who else listens on one of the `wanted` ports. `keeper`: whose children the runs are.
 pub(super) fn strangers(
     proc: &Path,
     sockets: &[Socket],
     wanted: &[u16],
     owned: &[Port],
-    others: &[(i32, String)],
+    keeper: Option<i32>,
     deadline: Deadline,
 ) -> Search {
     let is_own = |socket: &Socket| {
@@ -89,7 +89,9 @@ pub(super) fn strangers(
         }
         for inode in inodes_of(proc, pid) {
             if let Some(socket) = nameless.remove(&inode) {
-                search.ports.push(Port { unit: unit_of(proc, pid, others), ..port(proc, socket, Some(pid)) });
+                let holder = eldest_holder(proc, pid, inode);
+                let unit = unit_of(proc, holder, keeper);
+                search.ports.push(Port { unit, ..port(proc, socket, Some(holder)) });
             }
         }
     }
@@ -98,11 +100,14 @@ pub(super) fn strangers(
     search
 }
 
-/// Whose run it is, by its session.
-fn unit_of(proc: &Path, pid: i32, others: &[(i32, String)]) -> String {
-    let session = session_of(proc, pid);
-    let other = others.iter().find(|(leader, _)| Some(*leader) == session);
-    other.map_or_else(String::new, |(_, unit)| unit.clone())
+/// A worker holds what its master listens on, and so does a fork that has not become another program yet: the first
+/// of the family is the one to be named.
+fn eldest_holder(proc: &Path, pid: i32, inode: u64) -> i32 {
+    let parent = |pid: &i32| {
+        let parent = stat_of(proc, *pid)?.parent;
+        inodes_of(proc, parent).contains(&inode).then_some(parent)
+    };
+    std::iter::successors(Some(pid), parent).take(MOST_GENERATIONS).last().unwrap_or(pid)
 }
 
 /// Ports that these lines call taken.
@@ -207,6 +212,8 @@ fn unix(text: &str) -> Vec<Socket> {
     text.lines().skip(1).filter_map(socket).collect()
 }
 
+/// Of processes that each inherited a socket from the one before.
+const MOST_GENERATIONS: usize = 16;
 const TCP_LISTEN: &str = "0A";
 /// A datagram socket that is connected to nobody.
 const UDP_BOUND: &str = "07";
@@ -247,6 +254,39 @@ mod tests {
             let found: Vec<u16> = ports_named_in(&lines).into_iter().collect();
             assert_eq!(found, expected, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn of_a_family_that_holds_a_port_the_first_is_named() {
+        let proc = std::env::temp_dir().join(format!("mcsup-family-{}", std::process::id()));
+        // A worker may have the lowest number: they come round again.
+        for (pid, parent, socket) in
+            [(10, 900, 77), (900, 800, 77), (800, 700, 77), (700, 1, 5), (950, 900, 77)]
+        {
+            let dir = proc.join(pid.to_string());
+            fs::create_dir_all(dir.join("fd")).unwrap();
+            let rest = "0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 100 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0";
+            fs::write(dir.join("stat"), format!("{pid} (web) S {parent} {pid} 800 {rest}\n")).unwrap();
+            std::os::unix::fs::symlink(format!("socket:[{socket}]"), dir.join("fd/3")).unwrap();
+        }
+        let socket = Socket { protocol: "tcp", address: "127.0.0.1:80".into(), port: 80, inode: 77 };
+        let deadline = Deadline::after(std::time::Duration::from_secs(60));
+        fs::write(proc.join("800/environ"), "PATH=/bin\0MCSUP_RUN=db#3:17\0").unwrap();
+        let found = |keeper| {
+            let search = strangers(&proc, std::slice::from_ref(&socket), &[80], &[], keeper, deadline);
+            search.ports.into_iter().map(|port| (port.pid, port.unit)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            found(Some(700)),
+            [(Some(800), "db".to_owned())],
+            "the keeper's child says whose run it is"
+        );
+        assert_eq!(
+            found(Some(701)),
+            [(Some(800), String::new())],
+            "another supervisor's units are none of ours"
+        );
+        fs::remove_dir_all(&proc).unwrap();
     }
 
     #[test]

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::keeper::wire::{
-    self, AdoptOrder, Carried, Credentials, Exit, Given, Limit, LogOrder, LogPlace, Order, Report, Row,
-    Scope, SpawnOrder, Stage, Step, Usage,
+    AdoptOrder, Carried, Credentials, Exit, Given, Limit, LogOrder, LogPlace, Order, Report, Row, Scope,
+    SpawnOrder, Stage, Step, Usage,
 };
 
 /// Something that travels over the link as a whole.
@@ -22,7 +22,7 @@ impl Message for Order {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        whole(bytes).or_else(|| Some(whole::<before::Order>(bytes)?.into()))
+        whole(bytes)
     }
 }
 
@@ -32,7 +32,7 @@ impl Message for Report {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        whole(bytes).or_else(|| Some(whole::<before::Report>(bytes)?.into()))
+        whole(bytes)
     }
 }
 
@@ -222,9 +222,6 @@ macro_rules! choice {
     };
 }
 
-/// Messages of the version before whose form is another one by now. Their tags are not given again.
-mod before;
-
 choice!(Order {
     0 => Hello { version, pid },
     2 => Signal { run, signal, scope },
@@ -247,7 +244,7 @@ choice!(Report {
     2 => Note { key, value },
     3 => HandedOver { rows, notes },
     5 => SpawnFailed { run, step, errno },
-    6 => Exited { run, exit, usage, is_empty },
+    6 => Exited { run, exit, usage, is_empty, log_end },
     7 => Emptied { run },
     8 => Signalled { signal, sender_pid },
     9 => LogTrouble { unit, errno, lost_bytes },
@@ -277,7 +274,7 @@ choice!(Stage {
     0 => Spawning {},
     1 => Live {},
     2 => SpawnFailed { step, errno },
-    3 => Exited { exit, usage, is_empty },
+    3 => Exited { exit, usage, is_empty, log_end },
 });
 
 choice!(Exit { 0 => Code { code: 0 }, 1 => Signal { number, dumped_core }, 2 => Unknown {} });
@@ -408,6 +405,7 @@ mod tests {
     fn every_report_comes_out_as_it_went_in() {
         let usage = Usage { user_us: 1, system_us: 2, max_rss_kib: 3 };
         let exit = Exit::Signal { number: 9, dumped_core: true };
+        let place = LogPlace { inode: 1, born: 0, offset: 2 };
         let row = Row {
             run: 1,
             unit: "redis".into(),
@@ -415,7 +413,7 @@ mod tests {
             pid: 2,
             start_time: 3,
             spawned_at: 4,
-            stage: Stage::Exited { exit, usage, is_empty: true },
+            stage: Stage::Exited { exit, usage, is_empty: true, log_end: Some(place) },
             log: None,
             carries: vec![Carried::Pidfd, Carried::Output, Carried::Notify, Carried::Ready],
             is_ready_shown: true,
@@ -437,8 +435,8 @@ mod tests {
             Report::ReadyShown { run: 1 },
             Report::MainChanged { run: 1, pid: 2, start_time: 3 },
             Report::SpawnFailed { run: 1, step: Step::Timeout, errno: 0 },
-            Report::Exited { run: 1, exit: Exit::Code(7), usage, is_empty: false },
-            Report::Exited { run: 1, exit: Exit::Unknown, usage, is_empty: false },
+            Report::Exited { run: 1, exit: Exit::Code(7), usage, is_empty: false, log_end: Some(place) },
+            Report::Exited { run: 1, exit: Exit::Unknown, usage, is_empty: false, log_end: None },
             Report::Emptied { run: 1 },
             Report::Signalled { signal: 15, sender_pid: 1 },
             Report::LogTrouble { unit: "a".into(), errno: 28, lost_bytes: 1 },
