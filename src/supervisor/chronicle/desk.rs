@@ -372,7 +372,10 @@ impl Desk {
                         let row = row.or(kept)?;
                         Some(Listed { row, is_open: false })
                     });
-                    let (evidence, timeline) = found.map_or((None, Vec::new()), |(e, t)| (Some(e), t));
+                    let (evidence, timeline) = match found {
+                        Some((evidence, timeline)) => (Some(evidence), timeline),
+                        None => (None, archive.timeline(id, LIMIT).await.unwrap_or_default()),
+                    };
                     let story = listed.map(|listed| IncidentStory { listed, directory, evidence, timeline });
                     drop(reply.send(story));
                 });

@@ -119,13 +119,20 @@ impl IncidentStory {
         postmortem::write(&self.whole_evidence(), &self.timeline)
     }
 
+    /// There is no evidence: of some, the timeline found room.
+    fn nothing_kept(&self) -> Missing {
+        let (what, why) =
+            if self.timeline.is_empty() { ("files", "none are kept") } else { ("evidence", "none is kept") };
+        Missing { what: what.to_owned(), why: why.to_owned() }
+    }
+
     /// What the files say, with what has become of it since.
     pub fn whole_evidence(&self) -> Evidence {
         let row = &self.listed.row;
         let mut evidence = self.evidence.clone().unwrap_or_else(|| Evidence {
             incident: row.id,
             unit: row.root.clone().unwrap_or_default(),
-            incomplete: vec![Missing { what: "files".to_owned(), why: "none are kept".to_owned() }],
+            incomplete: vec![self.nothing_kept()],
             ..Evidence::default()
         });
         evidence.affected.clone_from(&row.affected);
