@@ -22,21 +22,23 @@ pub(super) fn out_of_memory(
     counted: &Counted,
     deadline: Deadline,
 ) -> OutOfMemory {
+    let was_killed = subject.exit.is_some_and(|exit| exit.signal == Some(KILL) && !exit.is_ours);
+    let killed: Vec<i32> =
+        subject.pid.filter(|_| was_killed).into_iter().chain(subject.killed_children.clone()).collect();
     if let Some(group) = group
         && let Some(count) = group.events.get(OOM_KILL).copied()
     {
-        let earlier = seen_before(counted, group, count).max(subject.earlier_oom_kills);
+        let seen = seen_before(counted, group, count);
+        // The first look cannot tell a kill of long ago, unless something else speaks of one.
+        let is_dated = seen.is_some() || subject.earlier_oom_kills > 0 || !killed.is_empty();
         // What a group has not counted has not happened in it, whoever is in it.
-        if !group.is_shared || count == 0 {
-            let more = count.saturating_sub(earlier);
+        if count == 0 || (!group.is_shared && is_dated) {
+            let more = count.saturating_sub(seen.unwrap_or(0).max(subject.earlier_oom_kills));
             let text = if more > 0 { format!("{OOM_KILL} {count}") } else { String::new() };
             let verdict = if more > 0 { OomVerdict::Killed } else { OomVerdict::NotKilled };
             return OutOfMemory { verdict, source: "cgroup".to_owned(), text };
         }
     }
-    let was_killed = subject.exit.is_some_and(|exit| exit.signal == Some(KILL) && !exit.is_ours);
-    let killed: Vec<i32> =
-        subject.pid.filter(|_| was_killed).into_iter().chain(subject.killed_children.clone()).collect();
     if killed.is_empty() {
         return OutOfMemory::default();
     }
@@ -49,15 +51,15 @@ pub(super) fn out_of_memory(
     }
 }
 
-/// Remembers `count` for the next time.
-fn seen_before(counted: &Counted, group: &ControlGroup, count: u64) -> u64 {
+/// What it counted when it was last looked at; remembers `count` for the next time.
+fn seen_before(counted: &Counted, group: &ControlGroup, count: u64) -> Option<u64> {
     let mut counted = counted.lock().unwrap_or_else(PoisonError::into_inner);
     if counted.len() >= MOST_GROUPS {
         counted.clear();
     }
     // A group of this name that counts less is another one.
-    let earlier = counted.insert(PathBuf::from(&group.path), count).unwrap_or(0);
-    if earlier <= count { earlier } else { 0 }
+    let earlier = counted.insert(PathBuf::from(&group.path), count)?;
+    Some(if earlier <= count { earlier } else { 0 })
 }
 
 /// The control group of the run's main process, with what it counted. `None`: the process has ended, or there are
@@ -214,14 +216,17 @@ mod tests {
     #[test]
     fn a_group_tells_of_what_it_counted_since_it_was_last_looked_at() {
         let counted = Counted::default();
-        let look = |path, kills| {
+        let look_at = |subject: Subject, path, kills| {
             let deadline = Deadline::after(std::time::Duration::from_secs(60));
-            out_of_memory(&Subject::default(), Some(&group(path, false, kills)), &counted, deadline).verdict
+            out_of_memory(&subject, Some(&group(path, false, kills)), &counted, deadline).verdict
         };
+        let look = |path, kills| look_at(Subject::default(), path, kills);
         assert_eq!(look("/a", 0), OomVerdict::NotKilled);
         assert_eq!(look("/a", 2), OomVerdict::Killed);
         assert_eq!(look("/a", 2), OomVerdict::NotKilled, "the kill was of an earlier failure");
-        assert_eq!(look("/b", 1), OomVerdict::Killed);
+        assert_eq!(look("/b", 1), OomVerdict::Unknown, "that may be long ago");
+        let told = Subject { killed_children: vec![i32::MAX], ..Subject::default() };
+        assert_eq!(look_at(told, "/c", 1), OomVerdict::Killed);
         assert_eq!(look("/a", 1), OomVerdict::Killed, "a new group of the same name");
     }
 
