@@ -223,6 +223,7 @@ impl Witness {
             ],
             cgroup: None,
             earlier_oom_kills: 0,
+            killed_children: Vec::new(),
         };
         let graph = engine.graph();
         let impact = graph.impact(unit);

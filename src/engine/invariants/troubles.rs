@@ -163,6 +163,7 @@ impl Troubles {
             | Fact::EvidenceIncomplete { .. }
             | Fact::IncidentReached { .. }
             | Fact::RungEnded { .. }
+            | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
@@ -234,6 +235,7 @@ impl Auditor {
             | Fact::PhaseHeld { .. }
             | Fact::EvidenceIncomplete { .. }
             | Fact::RungEnded { .. }
+            | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }

@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use crate::aside::{Threads, since_boot, wall_millis};
 use crate::incident::evidence::{
-    Core, Disk, Evidence, Exit, Failure, LogTail, Memory, Missing, OutOfMemory, Port, Process, Usage, VERSION,
+    ControlGroup, Core, Disk, Evidence, Exit, Failure, LogTail, Memory, Missing, OutOfMemory, Port, Process,
+    Usage, VERSION,
 };
 use crate::incident::times::Times;
 
+pub(super) use crate::incident::capture::death::is_about_a_killed_child;
 pub(super) use crate::incident::capture::sockets::{is_about_taken_ports, ports_in_line};
 
 /// What a run that is about to be ended is made to wait for its evidence, at most.
@@ -53,10 +55,12 @@ pub struct Subject {
     pub ports: Vec<u16>,
     /// What is kept where: `log`, `state`, `working directory`.
     pub directories: Vec<(String, PathBuf)>,
-    /// The run's own control group, if it has one.
+    /// The run's own control group. `None`: that of its main process.
     pub cgroup: Option<PathBuf>,
     /// Kills for want of memory that the group had counted when the run began.
     pub earlier_oom_kills: u64,
+    /// Children of the run that its log says were killed; looked for when the log was read.
+    pub killed_children: Vec<i32>,
 }
 
 /// A byte of a log.
@@ -75,6 +79,7 @@ pub struct Capturer {
     logs: Threads,
     hosts: Threads,
     disks: Threads,
+    counted: Arc<death::Counted>,
 }
 
 impl Default for Capturer {
@@ -89,7 +94,8 @@ impl Capturer {
 
     pub fn new(proc: PathBuf) -> Self {
         let threads = |name| Threads::new(name, Self::THREADS / 3);
-        Self { proc, logs: threads("capture log"), hosts: threads("capture"), disks: threads("capture disk") }
+        let (logs, hosts, disks) = (threads("capture log"), threads("capture"), threads("capture disk"));
+        Self { proc, logs, hosts, disks, counted: Arc::default() }
     }
 
     /// All that can be had within `limit`. Never fails: what is missing is in `incomplete`. Safe to drop.
@@ -113,6 +119,7 @@ impl Capturer {
             ports: host.ports,
             strangers: host.strangers,
             out_of_memory: host.out_of_memory,
+            control_group: host.control_group,
             core: host.core,
             disks: disks.0,
             memory: host.memory,
@@ -143,12 +150,14 @@ impl Capturer {
     async fn host(&self, subject: &Subject, log: &LogTail, limit: Duration) -> HostSide {
         let mut wanted = subject.ports.clone();
         wanted.extend(sockets::ports_named_in(log.own_lines()));
-        let (proc, subject) = (self.proc.clone(), subject.clone());
+        let killed_children = death::killed_children(log.own_lines());
+        let (proc, subject) = (self.proc.clone(), Subject { killed_children, ..subject.clone() });
+        let counted = Arc::clone(&self.counted);
         // Less than the whole, so that what was found by then is kept.
         let deadline = Deadline::after(limit.saturating_sub(limit / 10));
         let side = Arc::new(Mutex::new(HostSide::default()));
         let theirs = Arc::clone(&side);
-        let look = move || HostSide::look(&proc, &subject, &wanted, deadline, &theirs);
+        let look = move || HostSide::look(&proc, &subject, &wanted, deadline, &counted, &theirs);
         let asked = self.hosts.ask(limit, look).await;
         // Whoever still looks writes into what nobody reads any more.
         let mut side = std::mem::take(&mut *side.lock().unwrap_or_else(PoisonError::into_inner));
@@ -166,6 +175,7 @@ struct HostSide {
     ports: Vec<Port>,
     strangers: Vec<Port>,
     out_of_memory: OutOfMemory,
+    control_group: Option<ControlGroup>,
     core: Option<Core>,
     memory: Option<Memory>,
     missing: Vec<Missing>,
@@ -174,7 +184,14 @@ struct HostSide {
 impl HostSide {
     /// What comes first cannot hang; last come the words of processes, each of which may (proc(5) takes a lock of
     /// theirs). `side` has what was found so far.
-    fn look(proc: &Path, subject: &Subject, wanted: &[u16], deadline: Deadline, side: &Mutex<Self>) {
+    fn look(
+        proc: &Path,
+        subject: &Subject,
+        wanted: &[u16],
+        deadline: Deadline,
+        counted: &death::Counted,
+        side: &Mutex<Self>,
+    ) {
         let found =
             |put: &mut dyn FnMut(&mut Self)| put(&mut side.lock().unwrap_or_else(PoisonError::into_inner));
         if !proc.join("self/stat").exists() {
@@ -187,11 +204,13 @@ impl HostSide {
         }
         let had_core = subject.exit.is_some_and(|exit| exit.dumped_core);
         let core = had_core.then(|| death::core(proc, subject));
-        let out_of_memory = death::out_of_memory(subject, deadline);
+        let group = death::control_group(proc, subject);
+        let out_of_memory = death::out_of_memory(subject, group.as_ref(), counted, deadline);
         found(&mut |side| {
             side.memory.clone_from(&memory);
             side.core.clone_from(&core);
             side.out_of_memory.clone_from(&out_of_memory);
+            side.control_group.clone_from(&group);
         });
         let pids = if subject.is_over { Vec::new() } else { processes::members(proc, subject) };
         if pids.is_empty() && wanted.is_empty() {
