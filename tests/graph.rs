@@ -48,6 +48,36 @@ fn units_start_after_their_phase_and_dependencies_and_stop_in_exact_reverse() {
 }
 
 #[test]
+fn what_lies_behind_a_unit_comes_nearest_first_and_ends_within_reach_but_for_what_it_names_itself() {
+    let stack = web_stack();
+    let proxy = stack.find("proxy").unwrap();
+    let behind = names(&stack, Graph::new(&stack).behind(&stack, proxy));
+    assert_eq!(behind, ["web", "postgres", "redis", "initdb"]);
+
+    let mut files: Vec<(String, String)> = (0..300)
+        .map(|at| {
+            (
+                format!("u{at:03}"),
+                if at == 0 {
+                    "command: [x]\n".to_owned()
+                } else {
+                    format!("command: [x]\ndepends_on: [u{:03}]\n", at - 1)
+                },
+            )
+        })
+        .collect();
+    let wide: Vec<String> = (0..150).map(|at| format!("u{at:03}")).collect();
+    files.push(("wide".to_owned(), format!("command: [x]\ndepends_on: [{}]\n", wide.join(", "))));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let set = set(&files);
+    let graph = Graph::new(&set);
+    let last = names(&set, graph.behind(&set, set.find("u299").unwrap()));
+    assert_eq!((last.len(), last[0].as_str(), last[99].as_str()), (graph::REACH, "u298", "u199"));
+    assert_eq!(names(&set, graph.behind(&set, set.find("wide").unwrap())), wide);
+    assert_eq!(graph.behind(&set, set.find("u000").unwrap()).count(), 0);
+}
+
+#[test]
 fn every_edge_is_seen_from_its_other_end() {
     let set = web_stack();
     let graph = Graph::new(&set);

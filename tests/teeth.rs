@@ -578,6 +578,16 @@ const INCIDENTS: &[Plant] = &[
             step.add(Effect::Record(Fact::IncidentJoined { incident, unit: A, cause: "it".into(), began }));
         }
     }),
+    plant(14, "incident 9 reaches others and is not open", PAIR, |step| {
+        if step.is_wake_at(10) {
+            step.add(Effect::Record(Fact::IncidentReached { incident: IncidentId(9), units: vec![A] }));
+        }
+    }),
+    plant(14, "incident 1 reaches a, which is in it", CRASHES, |step| {
+        if step.is_at(10) {
+            step.add(Effect::Record(Fact::IncidentReached { incident: IncidentId(1), units: vec![A] }));
+        }
+    }),
     plant(14, "incident 8 merges into 9, and 8 is not open", PAIR, |step| {
         if step.is_wake_at(10) {
             let (from, into) = (IncidentId(8), IncidentId(9));

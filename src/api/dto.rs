@@ -69,6 +69,9 @@ pub struct Unit<'a> {
     pub protected: bool,
     /// Number of its open incident.
     pub incident: Option<u64>,
+    /// It is lazy and waits for a connection, which is where it should be; left out where it is not so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub listening: bool,
     /// What its run says of itself, by the notify protocol; left out where it says nothing.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub says: Option<Cow<'a, str>>,

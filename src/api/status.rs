@@ -197,6 +197,7 @@ fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'
         last_exit: status.last_exit.map(last_exit),
         protected: spec.protected,
         incident: status.incident.map(|incident| incident.0),
+        listening: status.is_listening,
         says: status.told.as_deref().map(Cow::Borrowed),
     })
 }

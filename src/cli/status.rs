@@ -78,6 +78,7 @@ pub(crate) fn is_well(unit: &Unit<'_>) -> bool {
     match &*unit.state {
         "ready" | "completed" => true,
         "inactive" => unit.desired == "down",
+        "waiting" => unit.listening,
         _ => false,
     }
 }

@@ -1,5 +1,6 @@
 //! Barriers between phases, the end of the boot, essential units, and the shutdown.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -20,15 +21,15 @@ pub(crate) struct Boot {
     pub(crate) is_booted: bool,
     pub(crate) waiting_since: Timestamp,
     pub(crate) shutdown: Option<ShutdownNote>,
-    /// The open incident of a barrier, as it was noted; only until the incidents are restored.
-    pub(crate) noted_incident: Option<IncidentId>,
+    /// The open incident of the barrier that is waited for.
+    pub(crate) incident: Option<IncidentId>,
     has_exited: bool,
     /// Per phase: units whose state keeps the next barrier (or the boot) waiting.
     holding: Vec<u32>,
     /// Per phase: units of which something lives that can still be killed.
     live: Vec<u32>,
     /// Per phase: units that hold the barrier and have given up.
-    stuck: Vec<u32>,
+    stuck: Vec<BTreeSet<UnitId>>,
     /// What was counted for each unit, so that a change can be undone.
     counted: Vec<Counted>,
     noted: Option<BootNote>,
@@ -50,11 +51,11 @@ impl Boot {
             is_booted: false,
             waiting_since: Timestamp::default(),
             shutdown: None,
-            noted_incident: None,
+            incident: None,
             has_exited: false,
             holding: vec![0; set.phases.len()],
             live: vec![0; set.phases.len()],
-            stuck: vec![0; set.phases.len()],
+            stuck: vec![BTreeSet::new(); set.phases.len()],
             counted: vec![Counted::default(); set.units.len()],
             noted: None,
         }
@@ -62,8 +63,13 @@ impl Boot {
 
     /// The barrier that is waited for will not open by itself.
     pub(crate) fn is_stuck(&self) -> bool {
-        let last = usize::from(self.open_phases).checked_sub(1);
-        last.and_then(|last| self.stuck.get(last)).is_some_and(|stuck| *stuck > 0)
+        self.stuck_holder().is_some()
+    }
+
+    /// The first unit that will not let go of the barrier that is waited for.
+    pub(crate) fn stuck_holder(&self) -> Option<UnitId> {
+        let last = usize::from(self.open_phases).checked_sub(1)?;
+        self.stuck.get(last)?.first().copied()
     }
 
     fn holds(&self, id: UnitId) -> bool {
@@ -96,7 +102,13 @@ impl Engine {
         }
         if before.is_stuck != now.is_stuck {
             let was_stuck = self.boot.is_stuck();
-            Boot::count(&mut self.boot.stuck, phase, now.is_stuck);
+            if let Some(stuck) = self.boot.stuck.get_mut(usize::from(phase.0)) {
+                if now.is_stuck {
+                    stuck.insert(id)
+                } else {
+                    stuck.remove(&id)
+                };
+            }
             if self.boot.is_stuck() != was_stuck {
                 self.wake_later_phases();
             }
@@ -165,7 +177,7 @@ impl Engine {
     pub(crate) fn on_boot_timeout(&mut self) {
         let phase = self.last_open_phase();
         let holders = self.holders_of(phase);
-        if self.barrier_incident().is_none() {
+        if self.boot.incident.is_none() {
             let names: Vec<&str> = holders.iter().map(|id| self.spec(*id).name.as_str()).collect();
             let cause = format!("phase {} is held by {}", self.phase_name(phase), names.join(", "));
             self.open_barrier_incident(cause.into());
@@ -180,7 +192,8 @@ impl Engine {
 
     /// The units that keep the barrier after `phase` shut.
     pub(crate) fn holders_of(&self, phase: PhaseId) -> Vec<UnitId> {
-        self.graph.units_of(phase).iter().copied().filter(|id| self.boot.holds(*id)).collect()
+        let units = self.graph.units_of(phase).iter().copied().inspect(|_| self.visit());
+        units.filter(|id| self.boot.holds(*id)).collect()
     }
 
     pub(crate) fn phase_name(&self, phase: PhaseId) -> &str {
@@ -293,7 +306,7 @@ impl Engine {
             waiting_since: self.boot.waiting_since,
             shutdown: self.boot.shutdown,
             last_incident: self.last_incident,
-            incident: self.barrier_incident(),
+            incident: self.boot.incident,
         };
         if self.boot.noted.as_ref() == Some(&note) {
             return None;

@@ -179,6 +179,11 @@ pub enum Fact {
         cause: Box<str>,
         began: Timestamp,
     },
+    /// Who is well, and waits for a part of it or was stopped by one; each once.
+    IncidentReached {
+        incident: IncidentId,
+        units: Vec<UnitId>,
+    },
     /// What seemed trouble of its own had its root elsewhere.
     IncidentMerged {
         from: IncidentId,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RequestId, RunId, UnitId};
-use crate::engine::incident::Incident;
+use crate::engine::incident::{Incident, Share};
 use crate::engine::state::{Desired, NotedState};
 use crate::engine::time::Timestamp;
 use crate::unit::name::UnitName;
@@ -129,6 +129,8 @@ pub struct UnitNote {
     /// Its last finished run passed (tasks; condition `completed`).
     pub has_passed: bool,
     pub incident: Option<IncidentId>,
+    /// What it has to do with that incident.
+    pub share: Option<Box<Share>>,
     /// It was stopped with `--only`: dependents that require it may live on.
     pub leaves_dependents: bool,
     /// Its run said that it ends by itself.

@@ -10,6 +10,7 @@ use crate::engine::ready::{Readiness, Sign};
 use crate::engine::state::{FailureCause, Health, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
+use crate::unit::spec::UnitKind;
 use crate::unit::spec::probe::Retries;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use std::time::Duration;
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 
 /// What worked before a supervisor was lost is looked at again within this time, however long its interval.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The recent answers of one probe of one run.
 #[derive(Clone, Debug, Default)]
@@ -81,6 +82,11 @@ impl ProbeTrack {
         has_given_up
     }
 
+    /// The last word of it, if it had one, was that it could not be asked.
+    fn is_unasked(&self) -> bool {
+        self.errors_in_a_row > 0
+    }
+
     fn push(&mut self, is_failure: bool) {
         self.history = (self.history << 1) | u64::from(is_failure);
         self.counted = self.counted.saturating_add(1).min(64);
@@ -109,7 +115,8 @@ impl Engine {
         let is_awaited =
             self.units[id].state == UnitState::Starting && self.readiness(id) == Readiness::Probes;
         for index in 0..u16::try_from(self.units[id].probes.len()).unwrap_or(u16::MAX) {
-            let due = now.after(if is_awaited { Duration::ZERO } else { self.first_delay(id, index) });
+            let delay = if is_awaited { Duration::ZERO } else { self.first_delay(id, index) };
+            let due = now.after(self.settling_gap(id).map_or(delay, |soon| delay.min(soon)));
             if due <= now {
                 self.start_probe(id, index);
             } else {
@@ -183,6 +190,10 @@ impl Engine {
         };
         track.running = None;
         let mut cannot_ask = None;
+        let can_ask = match &verdict {
+            Verdict::Pass(_) | Verdict::Fail(_) => true,
+            Verdict::Error(_) => false,
+        };
         match verdict {
             Verdict::Pass(text) => {
                 track.on_pass(retries, successes);
@@ -207,6 +218,9 @@ impl Engine {
         if let Some(why) = cannot_ask {
             self.cannot_probe(id, why);
         }
+        if can_ask {
+            self.take_up_start_again(id);
+        }
         self.plan_next_probe(id, index, interval);
         self.weigh_health(id);
     }
@@ -215,6 +229,25 @@ impl Engine {
     fn cannot_probe(&mut self, id: UnitId, why: Box<str>) {
         if self.units[id].incident.is_none() {
             self.trouble(id, &FailureCause::CannotProbe(why));
+        }
+    }
+
+    /// It is not known to work because it cannot be asked: no probe has anything else to say against it.
+    pub(crate) fn cannot_be_asked(&self, id: UnitId) -> bool {
+        let mut open =
+            self.units[id].probes.iter().filter(|track| track.health() != Health::Passing).peekable();
+        open.peek().is_some() && open.all(ProbeTrack::is_unasked)
+    }
+
+    /// Whether it is ready in time can only be said of what can be asked; from when it can it has its time.
+    fn take_up_start_again(&mut self, id: UnitId) {
+        if self.units[id].state != UnitState::Starting || self.spec(id).kind == UnitKind::Gate {
+            return;
+        }
+        let Some(timeout) = self.spec(id).start_timeout else { return };
+        if let Some(run) = self.units[id].run.as_mut().filter(|run| run.is_overdue) {
+            run.is_overdue = false;
+            self.timers.set(Some(id), Timer::StartTimeout, self.now.mono.after(timeout));
         }
     }
 
@@ -260,7 +293,12 @@ impl Engine {
 
     /// Whether a rung has helped must be seen within its time, however seldom the probes ask otherwise.
     fn settling_gap(&self, id: UnitId) -> Option<Duration> {
-        let is_settling = self.share(id).is_some_and(|share| matches!(share.step, Step::Settling { .. }));
+        let is_ready = self.units[id].state == UnitState::Ready; // and has not shown that it works
+        let is_settling = self.share(id).is_some_and(|share| match share.step {
+            Step::Settling { .. } => true,
+            Step::Restarting { .. } => is_ready,
+            Step::Idle | Step::Working | Step::Others { .. } | Step::Ending | Step::Pausing { .. } => false,
+        });
         is_settling.then(|| self.spec(id).recover.settle.checked_div(5).unwrap_or(FIRST_RETRY))
     }
 
@@ -306,14 +344,16 @@ impl Engine {
                 let cause = FailureCause::Unhealthy(self.probe_words(id));
                 self.enter(id, UnitState::Unhealthy);
                 self.trouble(id, &cause);
+                self.has_not_helped(id);
                 self.climb(id);
             }
             // Its stop was taken back, or nothing is left to try.
             (UnitState::Unhealthy, Health::Failing) => self.climb(id),
             (UnitState::Unhealthy, Health::Passing) => self.become_ready(id),
             (UnitState::Ready, Health::Passing) => {
-                if self.timers.at(Some(id), Timer::Settle).is_none() {
-                    self.watch_it_settle(id); // it can be asked again
+                // Its first pass, or the first since it can be asked again.
+                if self.timers.at(Some(id), Timer::Settle).is_none() || self.is_restarted(id) {
+                    self.recovered(id);
                 }
             }
             // It cannot be asked, or has not answered yet: nobody can say that it settles.

@@ -3,8 +3,6 @@
 //! It holds its ladder while what it depends on is in trouble, and for the time its own probes need to see
 //! a failure after that. A crash follows the restart policy, whoever is to blame for it.
 
-use std::collections::{BTreeSet, VecDeque};
-
 use crate::engine::Engine;
 use crate::engine::id::UnitId;
 use crate::engine::state::{StateName, UnitState};
@@ -23,21 +21,11 @@ impl Engine {
             return None;
         }
         let mut nearest = None;
-        let mut seen = BTreeSet::from([id]);
-        let mut queue = VecDeque::from([id]);
-        while let Some(at) = queue.pop_front() {
-            for edge in &self.spec(at).depends_on {
-                if !seen.insert(edge.unit) {
-                    continue;
-                }
-                if is_in_trouble(edge.unit) {
-                    if root == Some(edge.unit) {
-                        return root;
-                    }
-                    nearest.get_or_insert(edge.unit);
-                }
-                queue.push_back(edge.unit);
+        for other in self.behind(id).filter(|other| is_in_trouble(*other)) {
+            if root == Some(other) {
+                return root;
             }
+            nearest.get_or_insert(other);
         }
         nearest
     }
@@ -47,7 +35,7 @@ impl Engine {
     pub(crate) fn holds(&mut self, id: UnitId) -> bool {
         if self.explained_by_trouble_of(id).is_some() {
             self.timers.cancel(Some(id), Timer::Hold);
-            self.holding.insert(id);
+            self.begin_to_hold(id);
             return true;
         }
         if !self.holding.contains(&id) {
@@ -60,22 +48,36 @@ impl Engine {
         true
     }
 
+    fn begin_to_hold(&mut self, id: UnitId) {
+        if self.holding.insert(id) {
+            let behind: Vec<UnitId> = self.behind(id).collect();
+            self.holds_behind.extend(behind.into_iter().map(|other| (other, id)));
+        }
+    }
+
+    fn end_hold(&mut self, id: UnitId) {
+        if self.holding.remove(&id) {
+            let behind: Vec<UnitId> = self.behind(id).collect();
+            for other in behind {
+                self.holds_behind.remove(&(other, id));
+            }
+        }
+    }
+
     /// What may explain the trouble of others works again, or is no longer wanted.
     pub(crate) fn look_at_holding(&mut self, changed: UnitId) {
-        self.holding.remove(&changed);
-        if self.holding.is_empty() {
-            return;
-        }
-        let dependents = self.all_dependents(changed);
-        let holding: Vec<UnitId> = self.holding.intersection(&dependents).copied().collect();
+        self.end_hold(changed);
+        let theirs = (changed, UnitId(0))..=(changed, UnitId(u32::MAX));
+        let holding: Vec<UnitId> = self.holds_behind.range(theirs).map(|(_, holder)| *holder).collect();
         for id in holding {
+            self.visit();
             self.holds(id);
             self.touch(id);
         }
     }
 
     pub(crate) fn on_hold_over(&mut self, id: UnitId) {
-        self.holding.remove(&id);
+        self.end_hold(id);
         self.climb(id);
     }
 

@@ -3,16 +3,17 @@
 //! `trouble` is called where a failure is detected, before anything is done about it: it opens or joins
 //! an incident, and orders the evidence.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::engine::effect::{Effect, Fact};
+use crate::engine::effect::{Effect, Fact, Note};
 use crate::engine::id::{IncidentId, RunId, UnitId};
 use crate::engine::ladder::Step;
 use crate::engine::life::Capture;
-use crate::engine::state::{FailureCause, StateName, StopStage, UnitState};
+use crate::engine::state::{FailureCause, Health, StateName, StopStage, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 
@@ -30,8 +31,13 @@ pub struct Incident {
     pub cause: Box<str>,
     /// All evidence that was asked for was kept.
     pub is_complete: bool,
-    /// Every unit that was part of it. Its share is open for as long as the unit refers to the incident.
-    pub affected: BTreeMap<UnitId, Share>,
+    /// Every unit that is part of it now.
+    pub affected: BTreeSet<UnitId>,
+    /// Shares that an earlier version noted with it. Each unit notes its own: an incident of thousands is not written
+    /// anew with each of their steps.
+    pub noted: BTreeMap<UnitId, Share>,
+    /// Who is well, and waited for a part of it or was stopped by one. Not noted: they are told of again.
+    pub reached: BTreeSet<UnitId>,
     /// What each channel was told of it, so that nobody is told twice.
     pub told: BTreeSet<(Box<str>, Told)>,
 }
@@ -60,7 +66,15 @@ pub enum Told {
 
 impl Incident {
     pub(crate) fn new(root: Option<UnitId>, opened: Timestamp, cause: Box<str>) -> Self {
-        Self { root, opened, cause, is_complete: true, affected: BTreeMap::new(), told: BTreeSet::new() }
+        let (affected, noted, reached, told) =
+            (BTreeSet::new(), BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { root, opened, cause, is_complete: true, affected, noted, reached, told }
+    }
+
+    fn without_shares(&self) -> Self {
+        let Self { root, opened, cause, is_complete, affected: _, noted: _, reached: _, told } = self;
+        let told = told.clone();
+        Self { is_complete: *is_complete, told, ..Self::new(*root, *opened, cause.clone()) }
     }
 }
 
@@ -96,16 +110,19 @@ impl Engine {
                 let incident = self.number_incident();
                 let cause = words.clone();
                 self.facts.push(Fact::IncidentOpened { incident, unit: Some(id), cause, began });
-                self.incidents.insert(incident, Incident::new(Some(id), now, words));
+                self.put_incident(incident, Incident::new(Some(id), now, words));
                 incident
             }
         };
-        if let Some(found) = self.incident_mut(incident) {
-            found.affected.insert(id, Share::new(began, now));
+        if let Some(found) = self.incidents.get_mut(&incident) {
+            found.affected.insert(id);
         }
+        self.units[id].share = Some(Box::new(Share::new(began, now)));
         self.units[id].incident = Some(incident);
+        self.units[id].reached_by = None;
         self.touch(id);
         self.absorb_recent(id, incident);
+        self.reach_who_waits_for(id, incident);
     }
 
     /// The open incident whose root it is, or that of the nearest dependency in trouble.
@@ -113,68 +130,69 @@ impl Engine {
         if self.incidents.is_empty() {
             return None;
         }
-        // Whoever it reached depends on it: a set of thousands that fail each alone costs nothing here.
-        let is_own = |number: &IncidentId| self.incidents.get(number).is_some_and(|it| it.root == Some(id));
-        let reached = self.all_dependents(id).into_iter().filter_map(|unit| self.units[unit].incident);
-        if let Some(incident) = reached.into_iter().find(is_own) {
-            return Some(incident);
-        }
-        let mut seen = BTreeSet::from([id]);
-        let mut queue = VecDeque::from([id]);
-        while let Some(at) = queue.pop_front() {
-            for edge in &self.spec(at).depends_on {
-                if let Some(incident) = self.units[edge.unit].incident {
-                    return Some(incident);
-                }
-                if seen.insert(edge.unit) {
-                    queue.push_back(edge.unit);
-                }
-            }
-        }
-        None
+        let own = self.roots.range(of_unit(id)).next().map(|(_, number)| *number);
+        own.or_else(|| self.behind(id).find_map(|unit| self.units[unit].incident))
     }
 
     /// Dependents that noticed first opened incidents of their own: they were the same trouble.
     fn absorb_recent(&mut self, root: UnitId, into: IncidentId) {
         let now = self.now.mono;
         let window = self.detection_time(root).max(SAME_SPELL);
-        let dependents = self.all_dependents(root);
-        let is_theirs = |incident: &Incident| {
-            incident.root.is_some_and(|of| dependents.contains(&of)) && now.since(incident.opened) <= window
+        let is_recent = |number: &IncidentId| {
+            self.incidents.get(number).is_some_and(|incident| now.since(incident.opened) <= window)
         };
-        let numbers: BTreeSet<IncidentId> =
-            dependents.iter().filter_map(|unit| self.units[*unit].incident).collect();
+        let theirs = self.roots_behind.range(of_unit(root)).map(|(_, number)| *number);
+        let numbers: Vec<IncidentId> = theirs.filter(|number| *number != into && is_recent(number)).collect();
         for number in numbers {
-            if number != into && self.incidents.get(&number).is_some_and(is_theirs) {
-                self.merge(number, into);
-            }
+            self.merge(number, into);
         }
     }
 
-    pub(crate) fn all_dependents(&self, root: UnitId) -> BTreeSet<UnitId> {
-        let graph = Arc::clone(&self.graph);
-        let mut found = BTreeSet::new();
-        let mut queue = vec![root];
-        while let Some(at) = queue.pop() {
-            queue
-                .extend(graph.dependents(at).iter().map(|edge| edge.unit).filter(|unit| found.insert(*unit)));
+    /// Its dependencies, nearest first.
+    pub(crate) fn behind(&self, id: UnitId) -> impl Iterator<Item = UnitId> + '_ {
+        self.graph.behind(&self.set, id).inspect(|_| self.visit())
+    }
+
+    /// It is open from now on, and whoever its root depends on can find it.
+    fn put_incident(&mut self, number: IncidentId, incident: Incident) {
+        if let Some(root) = incident.root {
+            self.roots.insert((root, number));
+            let behind: Vec<UnitId> = self.behind(root).collect();
+            self.roots_behind.extend(behind.into_iter().map(|unit| (unit, number)));
         }
-        found
+        self.incidents.insert(number, incident);
+    }
+
+    fn take_incident(&mut self, number: IncidentId) -> Option<Incident> {
+        let incident = self.incidents.remove(&number)?;
+        if let Some(root) = incident.root {
+            self.roots.remove(&(root, number));
+            let behind: Vec<UnitId> = self.behind(root).collect();
+            for unit in behind {
+                self.roots_behind.remove(&(unit, number));
+            }
+        }
+        self.changed_incidents.insert(number);
+        Some(incident)
     }
 
     fn merge(&mut self, from: IncidentId, into: IncidentId) {
-        let Some(old) = self.incidents.remove(&from) else { return };
-        self.changed_incidents.insert(from);
-        for (unit, share) in old.affected {
-            let is_open = self.units[unit].incident == Some(from);
-            if is_open {
-                self.units[unit].incident = Some(into);
-                self.touch(unit);
+        let Some(old) = self.take_incident(from) else { return };
+        for unit in &old.reached {
+            self.units[*unit].reached_by = Some(into).filter(|_| self.units[*unit].reached_by == Some(from));
+        }
+        if let Some(incident) = self.incidents.get_mut(&into) {
+            incident.reached.extend(old.reached);
+        }
+        for unit in old.affected {
+            self.units[unit].incident = Some(into);
+            self.touch(unit);
+            if let Some(incident) = self.incidents.get_mut(&into) {
+                incident.affected.insert(unit);
             }
-            if let Some(incident) = self.incident_mut(into) {
-                incident.is_complete &= old.is_complete;
-                incident.affected.entry(unit).or_insert(share);
-            }
+        }
+        if let Some(incident) = self.incident_mut(into) {
+            incident.is_complete &= old.is_complete;
         }
         self.facts.push(Fact::IncidentMerged { from, into });
     }
@@ -267,9 +285,11 @@ impl Engine {
         self.cancel_rung(id, "no longer needed");
         let Some(incident) = self.units[id].incident.take() else { return };
         self.touch(id);
-        let Some(found) = self.incident_mut(incident) else { return };
-        if let Some(share) = found.affected.get(&id).cloned() {
-            let Share { began, detected, recovered, .. } = share;
+        let share = self.units[id].share.take();
+        let Some(found) = self.incidents.get_mut(&incident) else { return };
+        found.affected.remove(&id);
+        if let Some(share) = share {
+            let Share { began, detected, recovered, .. } = *share;
             self.facts.push(Fact::IncidentLeft { incident, unit: id, began, detected, recovered });
         }
         self.close_if_over(incident);
@@ -277,7 +297,7 @@ impl Engine {
 
     fn close_if_over(&mut self, incident: IncidentId) {
         let Some(found) = self.incidents.get(&incident) else { return };
-        if found.affected.keys().any(|unit| self.units[*unit].incident == Some(incident)) {
+        if !found.affected.is_empty() {
             return;
         }
         let root = found.root;
@@ -292,13 +312,16 @@ impl Engine {
     }
 
     fn close(&mut self, incident: IncidentId, unit: Option<UnitId>) {
-        self.incidents.remove(&incident);
-        self.changed_incidents.insert(incident);
+        self.take_incident(incident);
         self.facts.push(Fact::IncidentClosed { incident, unit });
     }
 
-    /// It is ready again, at least for now.
+    /// It is ready again, at least for now. Who can be asked is not believed before its probes have passed.
     pub(crate) fn recovered(&mut self, id: UnitId) {
+        let unit = &self.units[id];
+        if !unit.probes.is_empty() && unit.health != Health::Passing {
+            return;
+        }
         self.works(id);
         self.has_helped(id);
         self.watch_it_settle(id);
@@ -330,19 +353,12 @@ impl Engine {
         let began = self.boot.waiting_since;
         let incident = self.number_incident();
         self.facts.push(Fact::IncidentOpened { incident, unit: None, cause: cause.clone(), began });
-        self.incidents.insert(incident, Incident::new(None, self.now.mono, cause));
-    }
-
-    /// The open incident of the barrier that is waited for.
-    pub(crate) fn barrier_incident(&self) -> Option<IncidentId> {
-        if self.boot.is_booted {
-            return None; // there is no barrier any more
-        }
-        self.incidents.iter().find(|(_, incident)| incident.root.is_none()).map(|(number, _)| *number)
+        self.put_incident(incident, Incident::new(None, self.now.mono, cause));
+        self.boot.incident = Some(incident);
     }
 
     pub(crate) fn close_barrier_incident(&mut self) {
-        if let Some(incident) = self.barrier_incident() {
+        if let Some(incident) = self.boot.incident.take() {
             self.close(incident, None);
         }
     }
@@ -353,13 +369,15 @@ impl Engine {
     }
 
     pub(crate) fn share(&self, id: UnitId) -> Option<&Share> {
-        self.incidents.get(&self.units[id].incident?)?.affected.get(&id)
+        self.units[id].share.as_deref()
     }
 
-    /// To be changed: the incident is noted again.
+    /// To be changed: its unit is noted again.
     pub(crate) fn share_mut(&mut self, id: UnitId) -> Option<&mut Share> {
-        let incident = self.units[id].incident?;
-        self.incident_mut(incident)?.affected.get_mut(&id)
+        if self.units[id].share.is_some() {
+            self.touch(id);
+        }
+        self.units[id].share.as_deref_mut()
     }
 
     /// False when the channel was told so before.
@@ -374,18 +392,24 @@ impl Engine {
         let now = self.now.mono;
         for id in Arc::clone(&self.set).ids() {
             let Some(number) = self.units[id].incident else { continue };
-            let cause = "noted before the supervisor was replaced";
-            let restored = noted.remove(&number);
-            let incident = self
-                .incidents
-                .entry(number)
-                .or_insert_with(|| restored.unwrap_or_else(|| Incident::new(Some(id), now, cause.into())));
-            incident.affected.entry(id).or_insert_with(|| Share::new(now, now));
+            if !self.incidents.contains_key(&number) {
+                let cause = "noted before the supervisor was replaced";
+                let unnamed = || Incident::new(Some(id), now, cause.into());
+                let mut incident = noted.remove(&number).unwrap_or_else(unnamed);
+                incident.root.get_or_insert(id); // where its root is not defined any more
+                self.put_incident(number, incident);
+            }
+            let share = self.units[id].noted.as_ref().and_then(|note| note.share.clone());
+            if let Some(incident) = self.incidents.get_mut(&number) {
+                incident.affected.insert(id);
+                let old = incident.noted.remove(&id).map(Box::new);
+                self.units[id].share = share.or(old).or_else(|| Some(Box::new(Share::new(now, now))));
+            }
             self.last_incident = self.last_incident.max(number.0);
         }
-        if let Some(number) = self.boot.noted_incident {
+        if let Some(number) = self.boot.incident {
             let unnamed = || Incident::new(None, now, "a barrier does not open".into());
-            self.incidents.insert(number, noted.remove(&number).unwrap_or_else(unnamed));
+            self.put_incident(number, noted.remove(&number).unwrap_or_else(unnamed));
             self.last_incident = self.last_incident.max(number.0);
         }
         for (number, incident) in noted {
@@ -394,14 +418,19 @@ impl Engine {
         }
     }
 
-    /// The notes of the incidents that this step changed.
+    /// The notes of the incidents that this step changed; who is part of them the units note.
     pub(crate) fn changed_incident_notes(&mut self) -> Vec<Effect> {
         let note = |number: IncidentId| {
-            let found = self.incidents.get(&number).cloned().map(Box::new);
-            Effect::Remember(crate::engine::effect::Note::Incident(number, found))
+            let found = self.incidents.get(&number).map(|found| Box::new(found.without_shares()));
+            Effect::Remember(Note::Incident(number, found))
         };
         let notes = self.changed_incidents.iter().copied().map(note).collect();
         self.changed_incidents.clear();
         notes
     }
+}
+
+/// Every incident that is filed under a unit.
+fn of_unit(id: UnitId) -> RangeInclusive<(UnitId, IncidentId)> {
+    (id, IncidentId(0))..=(id, IncidentId(u64::MAX))
 }

@@ -433,6 +433,31 @@ impl Engine {
         }
     }
 
+    /// A restart whose start was ready before its probes had answered, and they fail.
+    pub(crate) fn has_not_helped(&mut self, id: UnitId) {
+        match self.share(id).map(|share| share.step.clone()) {
+            Some(Step::Restarting { is_told: true }) => {
+                let words = self.probe_words(id);
+                self.end_rung(id, false, &words);
+            }
+            Some(Step::Restarting { is_told: false }) => self.next_rung_silently(id),
+            Some(
+                Step::Idle
+                | Step::Working
+                | Step::Settling { .. }
+                | Step::Others { .. }
+                | Step::Ending
+                | Step::Pausing { .. },
+            )
+            | None => {}
+        }
+    }
+
+    /// Whether its restart helped is still to be seen.
+    pub(crate) fn is_restarted(&self, id: UnitId) -> bool {
+        self.share(id).is_some_and(|share| matches!(share.step, Step::Restarting { .. }))
+    }
+
     fn next_rung_silently(&mut self, id: UnitId) {
         if let Some(share) = self.share_mut(id) {
             share.rung = share.rung.saturating_add(1);
@@ -517,8 +542,18 @@ impl Engine {
                 self.cancel_rung(id, "cut short");
             }
             Step::Ending | Step::Restarting { .. } => {
-                if matches!(self.units[id].state, UnitState::Ready | UnitState::Unhealthy) {
-                    self.has_helped(id);
+                let can_be_asked = !self.units[id].probes.is_empty();
+                match self.units[id].state {
+                    UnitState::Ready if can_be_asked => {} // its probes will tell
+                    UnitState::Ready => self.has_helped(id),
+                    UnitState::Unhealthy => self.has_not_helped(id),
+                    UnitState::Inactive
+                    | UnitState::Waiting { .. }
+                    | UnitState::Starting
+                    | UnitState::Stopping { .. }
+                    | UnitState::Backoff { .. }
+                    | UnitState::Failed { .. }
+                    | UnitState::Completed => {}
                 }
             }
             Step::Idle => {}

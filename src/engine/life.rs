@@ -7,6 +7,7 @@ use crate::engine::effect::{Lever, Role};
 use crate::engine::event::{ExitStatus, UnitNote};
 use crate::engine::health::ProbeTrack;
 use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RunId, UnitId};
+use crate::engine::incident::Share;
 use crate::engine::state::{Desired, DownSource, Health, UnitState};
 use crate::engine::time::Timestamp;
 use crate::unit::spec::UnitKind;
@@ -39,6 +40,10 @@ pub(crate) struct Unit {
     pub(crate) starts: Vec<Timestamp>,
     /// The open incident that its trouble is part of.
     pub(crate) incident: Option<IncidentId>,
+    /// What it has to do with that incident.
+    pub(crate) share: Option<Box<Share>>,
+    /// The open incident of what it waits for, or of what stopped it.
+    pub(crate) reached_by: Option<IncidentId>,
     /// Evidence that was asked for and is not kept yet; the latest, where there are several.
     pub(crate) capture: Option<Capture>,
     /// The helper of the rung that is being tried.
@@ -93,7 +98,7 @@ pub(crate) struct Run {
     pub(crate) is_reloading: bool,
     /// It said that it ends by itself.
     pub(crate) is_ending: bool,
-    /// `start_timeout` is over, and it goes on trying (gates).
+    /// `start_timeout` is over, and it goes on: a gate, or what cannot be asked.
     pub(crate) is_overdue: bool,
     /// The period of its watchdog where it is not the unit's.
     pub(crate) watchdog: Option<Duration>,
@@ -145,6 +150,8 @@ impl Unit {
             last_exit: None,
             has_passed: false,
             incident: None,
+            share: None,
+            reached_by: None,
             capture: None,
             repair: None,
             health: Health::Unknown,

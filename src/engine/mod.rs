@@ -23,12 +23,13 @@ mod life;
 mod desire;
 mod start;
 mod ready;
-mod lazy;
+pub(crate) mod lazy;
 mod watch;
 mod stop;
 mod helper;
 mod health;
 mod recover;
+mod reach;
 pub mod ladder;
 mod hold;
 mod boot;
@@ -37,6 +38,8 @@ mod rebuild;
 mod reason;
 mod policy;
 pub mod invariants;
+#[cfg(test)]
+mod cost;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -98,10 +101,16 @@ pub struct Engine {
     incidents: BTreeMap<IncidentId, Incident>,
     /// Of which this step changed something.
     changed_incidents: BTreeSet<IncidentId>,
+    /// Each with an open incident that began with it.
+    roots: BTreeSet<(UnitId, IncidentId)>,
+    /// What the root of an open incident depends on, with that incident.
+    roots_behind: BTreeSet<(UnitId, IncidentId)>,
     /// Units that are restarted for others, whose own restart comes next.
     healing: BTreeMap<UnitId, BTreeSet<UnitId>>,
     /// Unhealthy units whose ladder waits for what explains their trouble, or did just now.
     holding: BTreeSet<UnitId>,
+    /// What each of them depends on, with the one that holds.
+    holds_behind: BTreeSet<(UnitId, UnitId)>,
     late_facts: u64,
     now: Now,
     /// Who should be up, still to spread along the graph.
@@ -116,8 +125,13 @@ pub struct Engine {
     dirty: BTreeSet<UnitId>,
     /// Units that this step changed: their notes and waiting requests are looked at when it ends.
     touched: BTreeSet<UnitId>,
+    /// Whom incidents reached in this step.
+    reached_now: Vec<(IncidentId, UnitId)>,
     facts: Vec<Fact>,
     actions: Vec<Effect>,
+    /// Units that were looked at so far.
+    #[cfg(test)]
+    visits: std::cell::Cell<u64>,
 }
 
 impl Engine {
@@ -142,8 +156,11 @@ impl Engine {
             last_incident: 0,
             incidents: BTreeMap::new(),
             changed_incidents: BTreeSet::new(),
+            roots: BTreeSet::new(),
+            roots_behind: BTreeSet::new(),
             healing: BTreeMap::new(),
             holding: BTreeSet::new(),
+            holds_behind: BTreeSet::new(),
             late_facts: 0,
             now: Now::default(),
             wishes: VecDeque::new(),
@@ -152,8 +169,11 @@ impl Engine {
             swayed: BTreeMap::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
+            reached_now: Vec::new(),
             facts: Vec::new(),
             actions: Vec::new(),
+            #[cfg(test)]
+            visits: std::cell::Cell::default(),
         }
     }
 
@@ -277,6 +297,7 @@ impl Engine {
     }
 
     fn advance_unit(&mut self, id: UnitId) {
+        self.visit();
         let unit = &self.units[id];
         let is_wanted = unit.desired.is_up();
         match unit.state {
@@ -320,6 +341,7 @@ impl Engine {
     fn account(&mut self) -> Effects {
         self.finish_shutdown();
         self.answer_requests();
+        self.tell_whom_it_reached();
         let mut effects = Vec::new();
         if let Some(note) = self.changed_boot_note() {
             effects.push(Effect::Remember(Note::Boot(note)));
@@ -353,6 +375,7 @@ impl Engine {
         }
         self.units[id].state = state;
         self.keep_awaiting(id, was_resting);
+        self.look_who_is_waited_for(id);
         self.recount(id);
         self.wake_neighbours(id);
         if from != to {
@@ -400,12 +423,15 @@ impl Engine {
         self.mark(id);
         let (set, graph) = (Arc::clone(&self.set), Arc::clone(&self.graph));
         for edge in graph.dependents(id) {
+            self.visit();
             self.mark_if_waiting(edge.unit);
         }
         for other in graph.conflicts_of(id) {
+            self.visit();
             self.mark_if_waiting(*other);
         }
         for edge in set.unit(id).map_or(&[][..], |spec| &spec.depends_on) {
+            self.visit();
             if !self.units[edge.unit].desired.is_up() {
                 self.mark(edge.unit);
             }
@@ -425,6 +451,16 @@ impl Engine {
 
     fn touch(&mut self, id: UnitId) {
         self.touched.insert(id);
+    }
+
+    /// Counts what a step looks at: a test holds that this does not grow with the set.
+    #[cfg_attr(
+        not(test),
+        expect(clippy::unused_self, clippy::missing_const_for_fn, reason = "only tests count")
+    )]
+    fn visit(&self) {
+        #[cfg(test)]
+        self.visits.set(self.visits.get().saturating_add(1));
     }
 
     fn late(&mut self) {

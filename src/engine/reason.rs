@@ -11,7 +11,7 @@ use crate::engine::state::{
 use crate::engine::status::{Overview, UnitStatus, WhyLink};
 use crate::engine::time::Pretty;
 use crate::unit::spec::probe::Pattern;
-use crate::unit::spec::{Condition, Ready, UnitKind};
+use crate::unit::spec::{Condition, Follow, Ready, UnitKind};
 
 impl Engine {
     pub fn status(&self, id: UnitId) -> Option<UnitStatus> {
@@ -30,6 +30,8 @@ impl Engine {
             health: (!unit.probes.is_empty()).then_some(unit.health),
             last_exit: unit.last_exit,
             incident: unit.incident,
+            reached_by: unit.reached_by.filter(|incident| self.incidents.contains_key(incident)),
+            is_listening: self.rests_for_connection(id),
             told: unit.told.clone(),
         })
     }
@@ -92,8 +94,8 @@ impl Engine {
 
     /// Of the units that hold the barrier, one that will not let go, if there is one.
     fn worst_holder(&self) -> Option<UnitId> {
-        let holders = self.holders_of(self.last_open_phase());
-        holders.iter().copied().find(|id| self.is_hopeless(*id)).or_else(|| holders.first().copied())
+        let first = || self.holders_of(self.last_open_phase()).first().copied();
+        self.boot.stuck_holder().or_else(first)
     }
 
     fn dependency_that_is_down(&self, id: UnitId) -> Option<UnitId> {
@@ -165,8 +167,21 @@ impl Engine {
             }
             Desired::Down(DownSource::Dependency) => match self.dependency_that_is_down(id) {
                 Some(other) => format!("stopped with {}, which it requires", self.spec(other).name),
-                None => "stopped with a unit that it follows".to_owned(),
+                None => self.why_followed_down(id),
             },
+        }
+    }
+
+    /// By `follow: stop`; it does not come back by itself.
+    fn why_followed_down(&self, id: UnitId) -> String {
+        let follows = self.spec(id).depends_on.iter().filter(|edge| edge.follow == Follow::Stop);
+        let names: Vec<&str> = follows.map(|edge| self.spec(edge.unit).name.as_str()).collect();
+        let name = &self.spec(id).name;
+        match names.as_slice() {
+            [] => "stopped with a unit that it follows".to_owned(),
+            names => {
+                format!("stopped with {}, which it follows, until `mcsup start {name}`", names.join(" or "))
+            }
         }
     }
 
@@ -212,12 +227,12 @@ impl Engine {
 
     fn why_behind_a_barrier(&self) -> String {
         let waits = format!("waits for phase {}", self.phase_name(self.last_open_phase()));
-        match self.worst_holder() {
-            Some(id) if self.is_hopeless(id) => {
+        match self.boot.stuck_holder() {
+            Some(id) => {
                 let holder = &self.units[id];
                 format!("{waits}, which {} holds: it is {}", self.spec(id).name, holder.state.name())
             }
-            Some(_) | None => waits,
+            None => waits,
         }
     }
 
@@ -233,6 +248,9 @@ impl Engine {
             _ if self.spec(id).kind == UnitKind::Task => format!("running {name}#{ordinal}"),
             _ if self.spec(id).kind == UnitKind::Gate => self.why_shut(id, run.is_overdue),
             _ if run.start_lever.is_some() => format!("its start command runs: {}", self.probe_words(id)),
+            Ready::Started | Ready::Health if self.cannot_be_asked(id) => {
+                format!("{}; it is left alone", FailureCause::CannotProbe(self.probe_words(id)))
+            }
             Ready::Started | Ready::Health => {
                 format!("waits for its first passing probe: {}", self.probe_words(id))
             }

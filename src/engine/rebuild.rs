@@ -74,7 +74,7 @@ impl Engine {
         self.boot.is_booted = note.is_booted;
         self.boot.waiting_since = note.waiting_since;
         self.boot.shutdown = note.shutdown;
-        self.boot.noted_incident = note.incident;
+        self.boot.incident = note.incident;
         self.last_incident = note.last_incident;
         match note.shutdown {
             Some(shutdown) => {
@@ -91,8 +91,10 @@ impl Engine {
 
     /// Everything but the state, which needs the run: `adopt` and `settle_without_run` give it.
     fn restore_unit(&mut self, id: UnitId, note: UnitNote) {
+        let is_shutdown = self.boot.shutdown.is_some();
         let unit = &mut self.units[id];
-        unit.desired = note.desired;
+        // The shutdown may have been noted and no unit of it: what goes on below must know.
+        unit.desired = if is_shutdown { Desired::Down(DownSource::Shutdown) } else { note.desired };
         unit.since = note.since;
         unit.attempt = note.attempt;
         unit.starts.clone_from(&note.starts);
@@ -286,7 +288,8 @@ impl Engine {
                     return UnitState::Ready;
                 }
                 if let Some(timeout) = self.spec(id).start_timeout.filter(|_| readiness.takes_time()) {
-                    self.timers.set(Some(id), Timer::StartTimeout, handed.spawned_at.after(timeout));
+                    let at = self.resumed_start_deadline(id, handed.spawned_at, timeout);
+                    self.timers.set(Some(id), Timer::StartTimeout, at);
                 }
                 UnitState::Starting
             }
@@ -476,6 +479,7 @@ impl Engine {
             last_exit: unit.last_exit,
             has_passed: unit.has_passed,
             incident: unit.incident,
+            share: self.share(id).cloned().map(Box::new),
             leaves_dependents: unit.leaves_dependents,
             is_ending: unit.run.is_some_and(|run| run.is_ending),
             since: unit.since,

@@ -92,7 +92,7 @@ impl Engine {
     }
 
     /// Backoff, bounded by the start limit.
-    fn plan_restart(&mut self, id: UnitId, cause: FailureCause) {
+    pub(crate) fn plan_restart(&mut self, id: UnitId, cause: FailureCause) {
         let now = self.now.mono;
         let restart = self.spec(id).restart;
         let attempt = self.units[id].attempt;

@@ -1,12 +1,16 @@
 //! From wanted to ready: what a start waits for, the spawn, and what its answer makes of the unit.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
 use crate::engine::effect::Effect;
 use crate::engine::event::SpawnFailure;
+use crate::engine::health::LOOK_AGAIN;
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::life::Run;
 use crate::engine::ready::{Readiness, Sign};
 use crate::engine::state::{FailureCause, Health, StateName, StopReason, UnitState, WaitingOn};
+use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 use crate::unit::spec::{Condition, Dependency, Ready, UnitKind};
 
@@ -64,6 +68,8 @@ impl Engine {
         match edge.condition {
             // It is about to stop: nothing new builds on it.
             Condition::Started | Condition::Healthy if !target.desired.is_up() => false,
+            // It listens: who connects starts it, and is served.
+            Condition::Started | Condition::Healthy if self.rests_for_connection(edge.unit) => true,
             Condition::Started => match target.state {
                 UnitState::Ready | UnitState::Unhealthy => true,
                 UnitState::Starting => target.is_running(),
@@ -90,7 +96,7 @@ impl Engine {
         target.desired.is_up()
             && match target.state {
                 UnitState::Inactive => true,
-                // Nobody's start but that of who requires it makes it come.
+                // Nothing but a connection, or who requires its end, makes it come.
                 UnitState::Waiting { on: WaitingOn::Connection, .. } => false,
                 UnitState::Waiting { is_hopeless, .. } => !is_hopeless,
                 UnitState::Starting | UnitState::Ready => target.attempt == 0,
@@ -121,6 +127,7 @@ impl Engine {
     pub(crate) fn end_of_chain(&self, id: UnitId) -> UnitId {
         let mut at = id;
         for _ in 0..self.units.0.len() {
+            self.visit();
             match &self.units[at].state {
                 UnitState::Waiting { on: WaitingOn::Dependency(next), .. } => at = *next,
                 UnitState::Waiting {
@@ -235,6 +242,9 @@ impl Engine {
             // It waits for its dependents to stop, and is about to stop itself.
             UnitState::Starting if !self.units[id].desired.is_up() => {}
             UnitState::Starting if self.spec(id).kind == UnitKind::Gate => self.on_gate_overdue(id),
+            UnitState::Starting if self.readiness(id) == Readiness::Probes && self.cannot_be_asked(id) => {
+                self.on_start_unasked(id);
+            }
             UnitState::Starting => {
                 let has_probes = !self.units[id].probes.is_empty();
                 let words = if has_probes { self.probe_words(id) } else { "".into() };
@@ -250,6 +260,33 @@ impl Engine {
             | UnitState::Backoff { .. }
             | UnitState::Failed { .. }
             | UnitState::Completed => self.bug(Some(id), "a start timeout of a unit that is not starting"),
+        }
+    }
+
+    /// Its time is over, and nobody knows whether it is ready: it is left alone until it can be asked.
+    fn on_start_unasked(&mut self, id: UnitId) {
+        if let Some(run) = &mut self.units[id].run {
+            run.is_overdue = true;
+        }
+        if self.units[id].incident.is_none() {
+            let cause = FailureCause::CannotProbe(self.probe_words(id));
+            self.trouble(id, &cause);
+        }
+        self.mark(id);
+    }
+
+    /// When the start of a run that an earlier supervisor began has taken too long. Nobody asked it meanwhile.
+    pub(crate) fn resumed_start_deadline(
+        &self,
+        id: UnitId,
+        began: Timestamp,
+        timeout: Duration,
+    ) -> Timestamp {
+        let deadline = began.after(timeout);
+        if self.readiness(id) == Readiness::Probes {
+            deadline.max(self.now.mono.after(LOOK_AGAIN))
+        } else {
+            deadline
         }
     }
 }

@@ -159,6 +159,8 @@ pub const EDGES: &[(StateName, StateName, &str)] = {
         (Inactive, Waiting, "wanted up, something is missing"),
         (Inactive, Starting, "wanted up"),
         (Waiting, Starting, "nothing is missing any more"),
+        (Waiting, Backoff, "lazy, and called too soon after its last run"),
+        (Waiting, Failed, "lazy, and called more often than its limit allows"),
         (Waiting, Inactive, "wanted down"),
         (Starting, Ready, "started, or every probe passed"),
         (Starting, Stopping, "wanted down, restarted, start_timeout, or a rest to sweep"),

@@ -25,6 +25,10 @@ pub struct UnitStatus {
     pub health: Option<Health>,
     pub last_exit: Option<ExitStatus>,
     pub incident: Option<IncidentId>,
+    /// The open incident of what it waits for, or of what stopped it.
+    pub reached_by: Option<IncidentId>,
+    /// Lazy, and waits for a connection: it is where it should be.
+    pub is_listening: bool,
     /// What its run says of itself (STATUS of the notify protocol).
     pub told: Option<Box<str>>,
 }

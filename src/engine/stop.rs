@@ -107,7 +107,12 @@ impl Engine {
             match edge.follow {
                 Follow::None => {}
                 Follow::Restart => self.to_stop.push_back((edge.unit, StopReason::Follow(id))),
-                Follow::Stop => self.wishes.push_back(Wish::FollowDown(edge.unit)),
+                Follow::Stop => {
+                    if let Some(incident) = self.units[id].incident {
+                        self.reaches(incident, edge.unit);
+                    }
+                    self.wishes.push_back(Wish::FollowDown(edge.unit));
+                }
             }
         }
     }

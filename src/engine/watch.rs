@@ -211,7 +211,8 @@ impl Engine {
             NotedState::Stopping { why, deadline, .. } => self.resume_end(id, why, *deadline),
             NotedState::Starting => {
                 if let Some(timeout) = start_timeout {
-                    self.timers.set(Some(id), Timer::StartTimeout, note.since.after(timeout));
+                    let at = self.resumed_start_deadline(id, note.since, timeout);
+                    self.timers.set(Some(id), Timer::StartTimeout, at);
                 }
                 self.start_probing(id);
             }

@@ -12,12 +12,14 @@
 mod order;
 mod cycle;
 mod impact;
+mod behind;
 mod draw;
 
 use crate::unit::diagnostic::index;
 use crate::unit::spec::{Condition, Follow, PhaseId, UnitId, UnitSet};
 use crate::unit::{self, Loaded, SourceFile};
 
+pub use behind::{Behind, REACH};
 pub use draw::Format;
 pub use impact::Impact;
 

@@ -350,6 +350,11 @@ impl Page<'_> {
             Fact::IncidentJoined { incident, unit, cause, began: _ } => {
                 self.say(Some(*unit), format!("joins incident {incident}: {cause}"));
             }
+            Fact::IncidentReached { incident, units } => {
+                for unit in units {
+                    self.say(Some(*unit), format!("reached by incident {incident}"));
+                }
+            }
             Fact::IncidentMerged { from, into } => {
                 self.say(None, format!("incident {from} is part of incident {into}"));
             }

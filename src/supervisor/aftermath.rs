@@ -51,6 +51,7 @@ impl Executor {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::IncidentJoined { .. }
+            | Fact::IncidentReached { .. }
             | Fact::EvidenceIncomplete { .. }
             | Fact::RungTried { .. }
             | Fact::RungEnded { .. }

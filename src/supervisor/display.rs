@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::engine::effect::Fact;
 use crate::engine::id::{PhaseId, UnitId};
+use crate::engine::lazy::WAITS_FOR_CONNECTION;
 use crate::engine::state::StateName;
 use crate::engine::time::{Pretty, Timestamp};
 use crate::supervisor::sink::Sink;
@@ -77,6 +78,7 @@ impl Display {
                     | Fact::IncidentOpened { .. }
                     | Fact::IncidentClosed { .. }
                     | Fact::IncidentJoined { .. }
+                    | Fact::IncidentReached { .. }
                     | Fact::IncidentMerged { .. }
                     | Fact::RungTried { .. }
                     | Fact::RungEnded { .. }
@@ -134,7 +136,7 @@ impl Display {
         for line in picture.troubles(&self.set) {
             self.line(&line);
         }
-        let up = picture.units.values().filter(|(state, _)| is_settled_well(*state)).count();
+        let up = picture.units.values().filter(|(state, reason)| is_settled_well(*state, reason)).count();
         let took = Duration::from_millis(u64::try_from(now.since(self.began).as_millis()).unwrap_or(0));
         self.line(&format!(
             "mcsup: {up} of {} units up in {}; `mcsup status` shows them",
@@ -170,10 +172,10 @@ impl Picture {
             if members.is_empty() {
                 continue;
             }
-            let well = members.iter().filter(|(_, (state, _))| is_settled_well(*state)).count();
+            let well = members.iter().filter(|(_, (state, reason))| is_settled_well(*state, reason)).count();
             lines.push(format!("{:<12} {well}/{}", phase_name(set, phase), members.len()));
             let open: Vec<_> =
-                members.into_iter().filter(|(_, (state, _))| !is_settled_well(*state)).collect();
+                members.into_iter().filter(|(_, (state, reason))| !is_settled_well(*state, reason)).collect();
             for (unit, (state, reason)) in open.iter().take(UNITS_SHOWN) {
                 lines.push(cut(&format!("  {:<16} {state}: {reason}", name_of(set, **unit))));
             }
@@ -196,11 +198,11 @@ impl Picture {
     }
 }
 
-fn is_settled_well(state: StateName) -> bool {
+fn is_settled_well(state: StateName, reason: &str) -> bool {
     match state {
         StateName::Ready | StateName::Completed => true,
+        StateName::Waiting => reason.starts_with(WAITS_FOR_CONNECTION), // lazy, and where it should be
         StateName::Inactive
-        | StateName::Waiting
         | StateName::Starting
         | StateName::Unhealthy
         | StateName::Stopping

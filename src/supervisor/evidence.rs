@@ -352,11 +352,13 @@ fn neighbour(engine: &Engine, set: &UnitSet, now: Now, unit: UnitId) -> Option<N
     })
 }
 
-/// Others that are part of the same incident by now.
+/// Others that are part of the same incident by now, or are reached by it.
 fn affected(engine: &Engine, set: &UnitSet, wanted: &Wanted) -> Vec<String> {
     let of_it = |unit: &UnitId| {
         *unit != wanted.unit
-            && engine.status(*unit).is_some_and(|status| status.incident == Some(wanted.incident))
+            && engine
+                .status(*unit)
+                .is_some_and(|status| [status.incident, status.reached_by].contains(&Some(wanted.incident)))
     };
     let reached = engine.graph().impact(wanted.unit).into_iter().map(|one| one.unit);
     reached.filter(of_it).map(|unit| name_of(set, unit).to_owned()).collect()

@@ -265,7 +265,9 @@ impl Executor {
     }
 
     fn begin(&mut self, now: Now, launch: Launch) {
-        if launch.run & HELPER_BIT == 0 && self.room() == 0 {
+        if launch.what == What::Main && self.are_sockets_on_their_way(launch.unit) {
+            self.starts.park(launch);
+        } else if launch.run & HELPER_BIT == 0 && self.room() == 0 {
             self.starts.hold(launch);
         } else if let Some(ready) = self.starts.begin(launch, now.mono) {
             self.carry_out(now, ready);
@@ -303,7 +305,7 @@ impl Executor {
         }
     }
 
-    fn carry_out(&mut self, now: Now, ready: Ready) {
+    pub(crate) fn carry_out(&mut self, now: Now, ready: Ready) {
         match ready {
             Ready::Failed(launch, failure) => self.failed_to_spawn(now, launch.run, failure),
             Ready::Go(launch, order, after) => {

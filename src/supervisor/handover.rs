@@ -347,17 +347,11 @@ impl Takeover {
                 self.image.notes.insert(key.to_vec(), value.to_vec());
             }
             // What nobody refers to any more ends when the engine takes over.
-            Some(Remembered::Incident(number, Some(incident))) => {
+            Some(Remembered::Incident(number, incident)) => {
                 self.handover.notes.incidents.insert(number, *incident);
                 self.image.notes.insert(key.to_vec(), value.to_vec());
             }
-            Some(
-                Remembered::Unit(..)
-                | Remembered::Incident(_, None)
-                | Remembered::Boot(_)
-                | Remembered::Accepted(_),
-            )
-            | None => {}
+            Some(Remembered::Unit(..) | Remembered::Boot(_) | Remembered::Accepted(_)) | None => {}
         }
     }
 
@@ -369,10 +363,10 @@ impl Takeover {
             Some(Remembered::Unit(name, note)) if set.find(name.as_str()).is_some() && is_kept(&note) => {
                 units.insert(name, note);
             }
-            Some(Remembered::Incident(number, Some(incident))) => {
+            Some(Remembered::Incident(number, incident)) => {
                 incidents.insert(number, *incident);
             }
-            Some(Remembered::Unit(..) | Remembered::Incident(_, None) | Remembered::Accepted(_)) => {}
+            Some(Remembered::Unit(..) | Remembered::Accepted(_)) => {}
             None => self.announcements.push(format!(
                 "a remembered note ({}) could not be read and is forgotten",
                 String::from_utf8_lossy(key)

@@ -15,6 +15,7 @@ use crate::engine::effect::Fact;
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::UnitId;
 use crate::engine::state::StateName;
+use crate::engine::time::Now;
 use crate::keeper::wire::Order;
 use crate::supervisor::bind;
 use crate::supervisor::executor::Executor;
@@ -57,13 +58,15 @@ pub(crate) struct Listeners {
     closed: BTreeSet<UnitId>,
     /// Lazy units that wait for a connection, and what watches for it.
     awaited: BTreeMap<UnitId, Option<AbortHandle>>,
+    /// Units whose sockets a worker opens: whoever needs them meanwhile waits for its answer.
+    opening: BTreeSet<UnitId>,
     threads: Threads,
 }
 
 impl Default for Listeners {
     fn default() -> Self {
         let threads = Threads::new("listen", OPENERS);
-        Self { closed: BTreeSet::new(), awaited: BTreeMap::new(), threads }
+        Self { closed: BTreeSet::new(), awaited: BTreeMap::new(), opening: BTreeSet::new(), threads }
     }
 }
 
@@ -121,6 +124,9 @@ impl Executor {
             return self.watch_sockets(unit, &sockets);
         }
         self.listeners.awaited.insert(unit, None);
+        if !self.listeners.opening.insert(unit) {
+            return;
+        }
         let unanswered = SpawnFailure {
             step: SpawnStep::Listen,
             errno: libc::ETIMEDOUT,
@@ -143,22 +149,35 @@ impl Executor {
         }
     }
 
-    /// A worker is done with what `await_connection` asked.
-    pub(crate) fn sockets_opened(&mut self, unit: UnitId, opened: Result<Sockets, SpawnFailure>) {
-        let is_open = self.starts.sockets().contains_key(&unit);
-        if self.listeners.closed.contains(&unit) || is_open {
-            return;
+    pub(crate) fn are_sockets_on_their_way(&self, unit: UnitId) -> bool {
+        self.listeners.opening.contains(&unit)
+    }
+
+    /// A worker is done with what `await_connection` asked. A start that came meanwhile goes on with its sockets.
+    pub(crate) fn sockets_opened(&mut self, now: Now, unit: UnitId, opened: Result<Sockets, SpawnFailure>) {
+        self.listeners.opening.remove(&unit);
+        if !self.listeners.closed.contains(&unit) {
+            self.take_sockets(unit, opened);
         }
-        match opened {
-            Ok(sockets) => {
+        for ready in self.starts.unpark(unit, now.mono) {
+            self.carry_out(now, ready);
+        }
+    }
+
+    fn take_sockets(&mut self, unit: UnitId, opened: Result<Sockets, SpawnFailure>) {
+        let known = self.starts.sockets().get(&unit).cloned();
+        let sockets = match (known, opened) {
+            (Some(known), _) => known,
+            (None, Ok(sockets)) => {
                 self.give_sockets(&sockets);
                 self.starts.sockets().insert(unit, sockets.clone());
-                if self.listeners.awaited.contains_key(&unit) {
-                    self.watch_sockets(unit, &sockets);
-                }
+                sockets
             }
             // Its start says what is wrong, and the unit fails as others do.
-            Err(_) => self.connection_arrived(unit),
+            (None, Err(_)) => return self.connection_arrived(unit),
+        };
+        if self.listeners.awaited.contains_key(&unit) {
+            self.watch_sockets(unit, &sockets);
         }
     }
 

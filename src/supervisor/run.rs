@@ -293,7 +293,7 @@ impl Supervisor {
                 self.executor.replies.remove(&request);
                 self.feed(Event::RequestAbandoned { request });
             }
-            Inbox::SocketsOpened { unit, opened } => self.executor.sockets_opened(unit, opened),
+            Inbox::SocketsOpened { unit, opened } => self.executor.sockets_opened(now, unit, opened),
             Inbox::Connected { unit } => self.executor.connection_arrived(unit),
             Inbox::ReadyLine { run } => {
                 if self.executor.ready_lines.forget(run) {

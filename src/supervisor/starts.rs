@@ -41,6 +41,8 @@ struct Queue {
     held: BTreeSet<u64>,
     /// Those that wait for a worker.
     unasked: BTreeSet<u64>,
+    /// Those whose unit's sockets are being opened for it to wait at: a second bind would meet the first.
+    parked: BTreeMap<UnitId, BTreeSet<u64>>,
 }
 
 #[derive(Debug)]
@@ -48,7 +50,7 @@ struct Waiting {
     launch: Launch,
     /// Orders for the same run that came meanwhile.
     after: Vec<Order>,
-    /// `None`: held.
+    /// `None`: held or parked.
     missing: Option<Missing>,
 }
 
@@ -67,8 +69,19 @@ impl Queue {
         self.waiting.insert(number, waiting);
     }
 
+    fn park(&mut self, launch: Launch) {
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
+        self.by_run.insert(launch.run, number);
+        self.parked.entry(launch.unit).or_default().insert(number);
+        self.waiting.insert(number, Waiting { launch, after: Vec::new(), missing: None });
+    }
+
     fn take(&mut self, number: u64) -> Option<Waiting> {
         let waiting = self.waiting.remove(&number)?;
+        if let Some(parked) = self.parked.get_mut(&waiting.launch.unit) {
+            parked.remove(&number);
+        }
         self.by_run.remove(&waiting.launch.run);
         self.held.remove(&number);
         self.unasked.remove(&number);
@@ -162,6 +175,21 @@ impl Starts {
     /// Keeps a launch until `resume`.
     pub(crate) fn hold(&mut self, launch: Launch) {
         self.queue.add(Waiting { launch, after: Vec::new(), missing: None });
+    }
+
+    /// Keeps a launch until the sockets of its unit are open, or cannot be opened.
+    pub(crate) fn park(&mut self, launch: Launch) {
+        self.queue.park(launch);
+    }
+
+    pub(crate) fn unpark(&mut self, unit: UnitId, now: Timestamp) -> Vec<Ready> {
+        let mut ready = Vec::new();
+        for number in self.queue.parked.remove(&unit).unwrap_or_default() {
+            if let Some(Waiting { launch, after, .. }) = self.queue.take(number) {
+                ready.extend(self.try_order(launch, after, now));
+            }
+        }
+        ready
     }
 
     /// What can go now that the keeper takes `room` more.

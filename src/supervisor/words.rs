@@ -66,6 +66,10 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
         Fact::IncidentJoined { incident, unit, cause, .. } => {
             format!("{}is part of incident {incident}: {cause}", said.begin(set, *unit))
         }
+        Fact::IncidentReached { incident, units } => {
+            let names: Vec<&str> = units.iter().map(|unit| name_of(set, *unit)).collect();
+            format!("incident {incident} reaches {}", names.join(", "))
+        }
         Fact::IncidentMerged { from, into } => format!("incident {from} is part of incident {into}"),
         Fact::RungTried { unit, rung, .. } => format!("{}tries {rung}", said.begin(set, *unit)),
         Fact::RungRepeated { unit, rung, .. } => {
@@ -114,6 +118,7 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::PhaseHeld { .. } => "phase-held",
         Fact::IncidentOpened { .. } => "incident-opened",
         Fact::IncidentJoined { .. } => "incident-joined",
+        Fact::IncidentReached { .. } => "incident-reached",
         Fact::IncidentMerged { .. } => "incident-merged",
         Fact::RungTried { .. } => "rung-tried",
         Fact::RungRepeated { .. } => "rung-repeated",
@@ -149,6 +154,7 @@ pub fn unit_of(fact: &Fact) -> Option<UnitId> {
         | Fact::IncidentClosed { unit, .. }
         | Fact::BugFound { unit, .. } => *unit,
         Fact::PhaseOpened { .. }
+        | Fact::IncidentReached { .. }
         | Fact::IncidentMerged { .. }
         | Fact::Booted
         | Fact::PhaseHeld { .. }
@@ -162,6 +168,7 @@ pub fn incident_of(fact: &Fact) -> Option<IncidentId> {
     match fact {
         Fact::IncidentOpened { incident, .. }
         | Fact::IncidentJoined { incident, .. }
+        | Fact::IncidentReached { incident, .. }
         | Fact::IncidentMerged { into: incident, .. }
         | Fact::RungTried { incident, .. }
         | Fact::RungRepeated { incident, .. }
@@ -196,6 +203,7 @@ pub(crate) fn weight(fact: &Fact) -> Weight {
         | Fact::Booted
         | Fact::IncidentClosed { .. }
         | Fact::IncidentJoined { .. }
+        | Fact::IncidentReached { .. }
         | Fact::IncidentMerged { .. }
         | Fact::RungTried { .. }
         | Fact::RungRepeated { .. }

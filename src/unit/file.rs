@@ -232,7 +232,7 @@ mapping! {
         condition: Condition;
         /// False: waits while it can still come, goes on without it.
         required: bool = true;
-        /// What a restart of the other does to this unit.
+        /// What a restart of the other does to this unit: nothing, a restart, or a stop that lasts until it is started.
         follow: Follow = "none";
     }
 }

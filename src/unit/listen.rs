@@ -22,7 +22,7 @@ mapping! {
     ListenMap {
         /// Addresses, or mappings of address, name and mode.
         [required] sockets: Sockets;
-        /// True: the unit starts at the first connection.
+        /// True: the unit starts at the first connection. Until then it counts as started and healthy for its dependents, whose connection starts it; restart.backoff and restart.limit hold for starts by connection.
         lazy: bool = false;
     }
 }

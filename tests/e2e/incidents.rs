@@ -293,3 +293,18 @@ fn a_gate_opens_when_its_facts_say_so_and_names_the_part_that_does_not_hold() {
     kill(look.pid("a"));
     instance.wait("open", |look| look.is("gate", "ready"));
 }
+
+#[test]
+fn who_only_waits_for_what_failed_is_among_those_that_the_incident_reached() {
+    let units = [
+        ("db", "command: [/nowhere/db]\nrestart: never\n"),
+        ("api", "command: [sleep, '1000']\ndepends_on: [db]\n"),
+        ("web", "command: [sleep, '1000']\ndepends_on: [api]\n"),
+    ];
+    let mut instance = Instance::new("reached", &units);
+    instance.up();
+    instance.wait("failed", |look| look.is("db", "failed"));
+    let affected = || json(&instance, &["incidents", "1", "--json"])["incident"]["affected"].clone();
+    let all = serde_json::json!(["api", "web"]);
+    assert!(eventually(|| (affected() == all).then_some(())).is_some(), "{}", affected());
+}

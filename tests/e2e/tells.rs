@@ -169,6 +169,54 @@ fn a_lazy_unit_starts_at_its_first_connection_and_that_one_is_served() {
     instance.wait("ready", |look| look.is("web", "ready"));
 }
 
+/// Who needs the end of a lazy unit starts it in the very step in which its sockets begin to be opened.
+#[test]
+fn a_start_takes_over_the_sockets_that_its_unit_was_about_to_wait_at() {
+    let named = |at: usize| (format!("setup{at}"), format!("user{at}"));
+    let setup = |port: u16| {
+        format!(
+            "command: ['true']\nrestart: on-failure\nlisten: {{sockets: ['127.0.0.1:{port}'], lazy: true}}\n"
+        )
+    };
+    let mut units = Vec::new();
+    for at in 0..5 {
+        let (setup_name, user_name) = named(at);
+        let user = format!("command: [sleep, '1000']\ndepends_on: {{{setup_name}: completed}}\n");
+        units.extend([(setup_name, setup(free_port())), (user_name, user)]);
+    }
+    let units: Vec<(&str, &str)> = units.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let mut instance = Instance::new("takes-over", &units);
+    instance.up();
+    for at in 0..5 {
+        let (setup, user) = named(at);
+        let look = instance.wait("ready", |look| look.is(&user, "ready"));
+        assert!(look.unit(&setup)["incident"].is_null(), "{}", look.unit(&setup));
+        assert_eq!(look.unit(&setup)["restarts"], 0, "{}", look.unit(&setup));
+    }
+}
+
+/// A program that ends without a look at its sockets leaves the connection in the queue.
+#[test]
+fn a_connection_that_nobody_takes_starts_a_lazy_unit_no_more_often_than_its_backoff_allows() {
+    let port = free_port();
+    let unit = format!(
+        "command: ['true']\nlisten: {{sockets: ['127.0.0.1:{port}'], lazy: true}}\nrestart: {{backoff: {{initial: 50ms, max: 30s, jitter: 0}}}}\n"
+    );
+    let mut instance =
+        Instance::new("storm", &[("web", &unit), ("user", "command: [sleep, '1000']\ndepends_on: [web]\n")]);
+    instance.up();
+    // Who requires what listens comes up, and does not start it.
+    let look = instance.wait("booted", |look| look.0["booted"] == true && look.is("user", "ready"));
+    assert_eq!(look.unit("web")["listening"], true, "{}", look.unit("web"));
+    let _connection = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    let look = instance.wait("a long pause", |look| {
+        look.unit("web")["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.ends_with("starts again after 1s600ms"))
+    });
+    assert_eq!(look.unit("web")["restarts"], 5, "{}", look.unit("web"));
+}
+
 #[test]
 fn a_stranger_cannot_make_a_unit_ready() {
     let script = "open('where', 'w').write(os.environ['NOTIFY_SOCKET']); os.rename('where', 'there'); wait_for('go'); tell('READY=1'); forever()";

@@ -367,6 +367,8 @@ fn status(unit: u32, state: StateName, reason: &str) -> UnitStatus {
         health: None,
         last_exit: None,
         incident: None,
+        reached_by: None,
+        is_listening: false,
         told: None,
     }
 }

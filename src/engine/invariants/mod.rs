@@ -107,6 +107,7 @@ impl Auditor {
             self.order(&mut look, effect);
             self.shadow.carry(now.mono, effect, is_kill_ask);
         }
+        self.shadow.listened.clear();
         self.requests(&mut look, effects);
         self.after_step(&mut look, effects);
         if let Some(before) = unfinished {
@@ -114,6 +115,7 @@ impl Auditor {
             for effect in effects.iter().take(carried) {
                 self.shadow.carry(now.mono, effect, is_kill_ask);
             }
+            self.shadow.listened.clear();
         }
         look.found
     }
@@ -169,7 +171,7 @@ impl Auditor {
     fn is_as_desired(&self, handover: &Handover, id: UnitId) -> bool {
         let Some(spec) = self.shadow.spec(id) else { return false };
         let heals_another = |share: &crate::engine::incident::Share| matches!(&share.step, Step::Others { left, .. } if left.contains(&id));
-        if handover.notes.incidents.values().any(|incident| incident.affected.values().any(heals_another)) {
+        if handover.notes.units.values().filter_map(|note| note.share.as_deref()).any(heals_another) {
             return false; // a rung restarts it
         }
         let noted = |id: UnitId| handover.notes.units.get(&self.shadow.spec(id)?.name);
@@ -378,8 +380,7 @@ impl Auditor {
         }
     }
 
-    /// 17: a lazy unit that waits for a stranger's connection is not what somebody here waits for, and its
-    /// sockets are looked at.
+    /// 17: a lazy unit that waits for a connection is not what somebody here waits for, and its sockets are looked at.
     fn lazy(&self, look: &mut Look<'_>, id: UnitId) {
         let name = self.shadow.name(id);
         if !self.shadow.awaited.contains(&id) {
@@ -419,7 +420,17 @@ impl Auditor {
         if is_about_to_stop && dependency.condition != Condition::Completed {
             return false; // nothing new builds on it
         }
+        // The order to look at its sockets may come later in the step, or its start; `lazy` looks for the order.
+        let is_said = look
+            .engine
+            .status(id)
+            .is_some_and(|status| status.is_listening || status.state != StateName::Waiting);
+        let is_at_rest =
+            self.shadow.state(id) == StateName::Waiting && (is_said || self.shadow.awaited.contains(&id));
+        let is_lazy = self.shadow.spec(id).is_some_and(|spec| spec.listen.is_lazy);
+        let listens = is_lazy && (is_at_rest || self.shadow.listened.contains(&id));
         match dependency.condition {
+            Condition::Started | Condition::Healthy if listens => true,
             Condition::Started => match self.shadow.state(id) {
                 StateName::Ready | StateName::Unhealthy | StateName::Completed => true,
                 StateName::Starting => {

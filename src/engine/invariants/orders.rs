@@ -87,6 +87,7 @@ impl Auditor {
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
             | Fact::IncidentJoined { .. }
+            | Fact::IncidentReached { .. }
             | Fact::IncidentMerged { .. }
             | Fact::EvidenceIncomplete { .. }
             | Fact::IncidentLeft { .. }

@@ -77,6 +77,8 @@ pub(super) struct Shadow {
     pub(super) helpers: BTreeMap<HelperId, (UnitId, Role)>,
     /// Lazy units whose sockets are watched.
     pub(super) awaited: BTreeSet<UnitId>,
+    /// Lazy units that listened at some time of this step; what was begun then could connect.
+    pub(super) listened: BTreeSet<UnitId>,
     pub(super) pending: BTreeSet<RequestId>,
     pub(super) answered: BTreeSet<RequestId>,
     pub(super) open_phases: u16,
@@ -122,6 +124,7 @@ impl Shadow {
             probes: BTreeMap::new(),
             helpers: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            listened: BTreeSet::new(),
             pending: BTreeSet::new(),
             answered: BTreeSet::new(),
             open_phases: 0,
@@ -388,6 +391,9 @@ impl Shadow {
             if at != id && self.state(at) == StateName::Completed {
                 continue; // it needs nothing any more, so a stop does not go through it
             }
+            if at != id && self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
+                continue; // with `--only`: a stop of what it requires finds it down, and ends there
+            }
             let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
             queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
         }
@@ -533,55 +539,58 @@ impl Shadow {
         }
     }
 
+    fn carry_change(&mut self, now: Timestamp, id: UnitId, from: StateName, to: StateName) {
+        let is_restart =
+            to == StateName::Stopping && self.shutdown_since.is_none() && !self.is_stopped_by_person(id);
+        if to == StateName::Starting && self.is_watch(id) {
+            self.begin_presence(now, id);
+        }
+        let is_lazy = self.spec(id).is_some_and(|spec| spec.listen.is_lazy);
+        if is_lazy && from == StateName::Waiting {
+            self.listened.insert(id);
+        }
+        let Some(unit) = self.unit_mut(id) else { return };
+        unit.state = to;
+        // A restart that has begun goes on in the shutdown that comes then.
+        unit.is_spared_order |= is_restart;
+        // What was stopped was cut short, unless it had ended by itself and was only swept.
+        let is_over = to == StateName::Inactive && unit.own_end.is_some();
+        unit.has_passed &= from != StateName::Stopping || is_over;
+        match to {
+            StateName::Completed => unit.has_passed = true,
+            StateName::Backoff => {
+                unit.has_passed &= is_lazy && from == StateName::Waiting;
+                unit.comes_from_backoff = true;
+                let is_pausing = std::mem::take(&mut unit.is_pausing);
+                unit.last_attempt = unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
+            }
+            StateName::Failed => {
+                unit.has_passed = false;
+                unit.automatic_starts.clear();
+                unit.last_attempt = None;
+            }
+            StateName::Inactive => {
+                unit.has_passed |= had_run(from) && unit.own_end == Some(true);
+                unit.comes_from_backoff = false;
+                unit.last_attempt = None;
+            }
+            // A lazy unit that ended well is done until somebody connects.
+            StateName::Waiting if is_lazy => {
+                // After a good end the backoff starts over.
+                unit.last_attempt = unit.last_attempt.filter(|_| !had_run(from));
+                unit.has_passed |= had_run(from) && unit.own_end == Some(true);
+            }
+            StateName::Waiting
+            | StateName::Starting
+            | StateName::Ready
+            | StateName::Unhealthy
+            | StateName::Stopping => {}
+        }
+    }
+
     fn carry_fact(&mut self, now: Timestamp, fact: &Fact) {
         match fact {
-            Fact::StateChanged { unit: id, from, to, .. } => {
-                let is_restart = *to == StateName::Stopping
-                    && self.shutdown_since.is_none()
-                    && !self.is_stopped_by_person(*id);
-                if *to == StateName::Starting && self.is_watch(*id) {
-                    self.begin_presence(now, *id);
-                }
-                let is_lazy = self.spec(*id).is_some_and(|spec| spec.listen.is_lazy);
-                let Some(unit) = self.unit_mut(*id) else { return };
-                unit.state = *to;
-                // A restart that has begun goes on in the shutdown that comes then.
-                unit.is_spared_order |= is_restart;
-                // What was stopped was cut short, unless it had ended by itself and was only swept.
-                let is_over = *to == StateName::Inactive && unit.own_end.is_some();
-                unit.has_passed &= *from != StateName::Stopping || is_over;
-                match to {
-                    StateName::Completed => unit.has_passed = true,
-                    StateName::Backoff => {
-                        unit.has_passed = false;
-                        unit.comes_from_backoff = true;
-                        let is_pausing = std::mem::take(&mut unit.is_pausing);
-                        unit.last_attempt =
-                            unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
-                    }
-                    StateName::Failed => {
-                        unit.has_passed = false;
-                        unit.automatic_starts.clear();
-                        unit.last_attempt = None;
-                    }
-                    StateName::Inactive => {
-                        unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
-                        unit.comes_from_backoff = false;
-                        unit.last_attempt = None;
-                    }
-                    // A lazy unit that ended well is done until somebody connects.
-                    StateName::Waiting if is_lazy => {
-                        // After a good end the backoff starts over.
-                        unit.last_attempt = unit.last_attempt.filter(|_| !had_run(*from));
-                        unit.has_passed |= had_run(*from) && unit.own_end == Some(true);
-                    }
-                    StateName::Waiting
-                    | StateName::Starting
-                    | StateName::Ready
-                    | StateName::Unhealthy
-                    | StateName::Stopping => {}
-                }
-            }
+            Fact::StateChanged { unit, from, to, .. } => self.carry_change(now, *unit, *from, *to),
             Fact::PhaseOpened { phase } => self.open_phases = self.open_phases.max(phase.0.saturating_add(1)),
             Fact::Unkillable { unit } => {
                 if let Some(unit) = self.unit_mut(*unit) {
@@ -594,6 +603,7 @@ impl Shadow {
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
             | Fact::IncidentJoined { .. }
+            | Fact::IncidentReached { .. }
             | Fact::IncidentMerged { .. }
             | Fact::EvidenceIncomplete { .. }
             | Fact::IncidentLeft { .. }

@@ -92,8 +92,7 @@ impl Troubles {
             let (Some(unit), Some(incident)) = (set.find(name.as_str()), note.incident) else { continue };
             self.open.insert(incident);
             self.shares.insert(unit, incident);
-            let noted = handover.notes.incidents.get(&incident);
-            let Some(share) = noted.and_then(|noted| noted.affected.get(&unit)) else { continue };
+            let Some(share) = &note.share else { continue };
             let next = share.rung.saturating_add(u16::from(share.step != Step::Idle));
             self.ladders.insert(unit, Ladder { next, reached: next, may_start_over: false });
         }
@@ -162,6 +161,7 @@ impl Troubles {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::EvidenceIncomplete { .. }
+            | Fact::IncidentReached { .. }
             | Fact::RungEnded { .. }
             | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
@@ -198,6 +198,14 @@ impl Auditor {
                 if let Some(share) = troubles.shares.get(unit) {
                     let unit = name(*unit);
                     look.violate(14, format!("{unit} is part of incident {share} and joins {incident}"));
+                }
+            }
+            Fact::IncidentReached { incident, units } => {
+                if !troubles.open.contains(incident) {
+                    look.violate(14, format!("incident {incident} reaches others and is not open"));
+                }
+                if let Some(unit) = units.iter().find(|unit| troubles.shares.get(unit) == Some(incident)) {
+                    look.violate(14, format!("incident {incident} reaches {}, which is in it", name(*unit)));
                 }
             }
             Fact::IncidentMerged { from, into } => {

@@ -8,7 +8,7 @@ mod book;
 mod desk;
 mod scribe;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use crate::engine::effect::Fact;
 use crate::engine::event::Notes;
 use crate::engine::id::{IncidentId, UnitId};
-use crate::engine::incident::{Incident, Told};
+use crate::engine::incident::{Incident, Share, Told};
 use crate::engine::time::Now;
 use crate::history::row::{IncidentRow, RunRow, Window};
 use crate::incident::cause::Cause;
@@ -166,18 +166,30 @@ pub(crate) struct Noted {
 
 impl Beginning {
     pub(crate) fn after(notes: &Notes, set: &UnitSet, now: Now) -> Self {
-        let noted = |(id, incident): (&IncidentId, &Incident)| Noted::of(id.0, incident, set, now);
+        let mut shares: BTreeMap<IncidentId, BTreeMap<UnitId, &Share>> = BTreeMap::new();
+        for (id, incident) in &notes.incidents {
+            shares.entry(*id).or_default().extend(incident.noted.iter().map(|(unit, share)| (*unit, share)));
+        }
+        for (name, note) in &notes.units {
+            if let (Some(unit), Some(id), Some(share)) = (set.find(name.as_str()), note.incident, &note.share)
+            {
+                shares.entry(id).or_default().insert(unit, share);
+            }
+        }
+        let none = BTreeMap::new();
+        let noted = |(id, incident): (&IncidentId, &Incident)| {
+            Noted::of(id.0, incident, shares.get(id).unwrap_or(&none), set, now)
+        };
         let open = || notes.incidents.iter().map(noted).collect();
         notes.boot.as_ref().map_or(Self::Boot, |_| Self::Takeover { open: open() })
     }
 }
 
 impl Noted {
-    fn of(id: u64, incident: &Incident, set: &UnitSet, now: Now) -> Self {
-        let shares = || incident.affected.values();
-        let began = shares().map(|share| share.began).min().unwrap_or(incident.opened);
-        let root = incident.root.and_then(|unit| incident.affected.get(&unit));
-        let others = incident.affected.keys().filter(|unit| incident.root != Some(**unit));
+    fn of(id: u64, incident: &Incident, shares: &BTreeMap<UnitId, &Share>, set: &UnitSet, now: Now) -> Self {
+        let began = shares.values().map(|share| share.began).min().unwrap_or(incident.opened);
+        let root = incident.root.and_then(|unit| shares.get(&unit));
+        let others = shares.keys().filter(|unit| incident.root != Some(**unit));
         let row = IncidentRow {
             id,
             root: incident.root.map(|unit| name_of(set, unit).to_owned()),
@@ -230,6 +242,7 @@ pub(crate) fn is_for_the_chronicle(fact: &Fact) -> bool {
         | Fact::PhaseHeld { .. }
         | Fact::IncidentOpened { .. }
         | Fact::IncidentJoined { .. }
+        | Fact::IncidentReached { .. }
         | Fact::IncidentMerged { .. }
         | Fact::EvidenceIncomplete { .. }
         | Fact::RungTried { .. }

@@ -78,6 +78,7 @@ impl<'a> Sections<'a> {
         let (last_run, last_ordinal, last_exit, has_passed) = runs.unwrap_or_default();
         let incident = self.get(5, |input| input.option(Reader::incident_id)).flatten();
         let is_ending = self.get(6, Reader::flag).unwrap_or_default();
+        let share = self.get(7, |input| input.share(set)).map(Box::new);
         Some(UnitNote {
             desired,
             life,
@@ -89,29 +90,23 @@ impl<'a> Sections<'a> {
             last_exit,
             has_passed,
             incident,
+            share,
             leaves_dependents,
             is_ending,
             since,
         })
     }
 
-    /// `Some(None)`: nobody of it is defined any more.
-    pub(super) fn incident(&self, set: &UnitSet) -> Option<Option<Box<Incident>>> {
+    /// Without a root where that is not defined any more; what it brought along may still be in trouble.
+    pub(super) fn incident(&self, set: &UnitSet) -> Option<Box<Incident>> {
         let (root, opened, cause, is_complete) = self.get(1, |input| {
             Some((input.option(|input| input.unit(set))?, input.time()?, input.text()?, input.flag()?))
         })?;
-        let affected: BTreeMap<UnitId, Share> = self.get(2, |input| input.shares(set)).unwrap_or_default();
+        // From before each unit noted its own.
+        let noted: BTreeMap<UnitId, Share> = self.get(2, |input| input.shares(set)).unwrap_or_default();
         let told = self.get(3, Reader::told).unwrap_or_default();
-        let root = match root {
-            None => None,
-            Some(Some(root)) => Some(root),
-            // Its root is gone: what it brought along is still in trouble.
-            Some(None) => match affected.keys().next() {
-                None => return Some(None),
-                Some(next) => Some(*next),
-            },
-        };
-        Some(Some(Box::new(Incident { root, opened, cause, is_complete, affected, told })))
+        let begun = Incident::new(root.flatten(), opened, cause);
+        Some(Box::new(Incident { is_complete, noted, told, ..begun }))
     }
 }
 
@@ -274,6 +269,7 @@ impl<'a> Reader<'a> {
             last_exit: self.option(Self::exit)?,
             has_passed: self.flag()?,
             incident: self.option(|input| input.u64().map(IncidentId))?,
+            share: None,
             is_ending: false,
             since: self.time()?,
         })

@@ -222,6 +222,7 @@ pub(super) fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
         last_exit,
         has_passed,
         incident,
+        share,
         is_ending,
         since,
     } = note;
@@ -248,11 +249,15 @@ pub(super) fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
         });
         out.section(5, |out| out.option(*incident, |out, incident| out.u64(incident.0)));
         out.section(6, |out| out.flag(*is_ending));
+        if let Some(share) = share {
+            out.section(7, |out| out.share(share, set));
+        }
     })
 }
 
 pub(super) fn incident_value(note: &Incident, set: &UnitSet) -> Vec<u8> {
-    let Incident { root, opened, cause, is_complete, affected, told } = note;
+    // Who is part of it each unit notes; whom it reaches is found again.
+    let Incident { root, opened, cause, is_complete, affected: _, noted: _, reached: _, told } = note;
     Writer::sectioned(|out| {
         out.section(1, |out| {
             out.option(*root, |out, root| out.unit(root, set));
@@ -260,12 +265,7 @@ pub(super) fn incident_value(note: &Incident, set: &UnitSet) -> Vec<u8> {
             out.text(cause);
             out.flag(*is_complete);
         });
-        out.section(2, |out| {
-            out.u64(u64::try_from(affected.len()).unwrap_or(0));
-            for (unit, share) in affected {
-                out.nested(|out| out.share(*unit, share, set));
-            }
-        });
+        // Section 2 held the shares, before each unit noted its own.
         out.section(3, |out| {
             out.u64(u64::try_from(told.len()).unwrap_or(0));
             for (channel, word) in told {
@@ -281,9 +281,8 @@ pub(super) fn incident_value(note: &Incident, set: &UnitSet) -> Vec<u8> {
 }
 
 impl Writer {
-    fn share(&mut self, unit: UnitId, share: &Share, set: &UnitSet) {
+    fn share(&mut self, share: &Share, set: &UnitSet) {
         let Share { began, detected, recovered, rung, step } = share;
-        self.unit(unit, set);
         self.u64(began.0);
         self.u64(detected.0);
         self.option(*recovered, |out, at| out.u64(at.0));

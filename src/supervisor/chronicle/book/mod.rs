@@ -129,6 +129,7 @@ impl Book {
                 self.opened(&told, incident.0, *unit, cause, told.date(*began))
             }
             Fact::IncidentJoined { incident, unit, .. } => self.joined(&told, incident.0, *unit),
+            Fact::IncidentReached { incident, units } => self.reached(&told, incident.0, units),
             Fact::IncidentMerged { from, into } => self.merged(&told, from.0, into.0),
             Fact::IncidentClosed { incident, .. } => self.closed(&told, incident.0),
             Fact::EvidenceIncomplete { incident, .. } => {
@@ -205,6 +206,19 @@ impl Book {
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
         story.reach(name);
         let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("joined")))];
+        deeds.extend(self.note(incident));
+        deeds
+    }
+
+    /// They are well, and without what is in trouble.
+    fn reached(&mut self, told: &Telling<'_>, incident: u64, units: &[UnitId]) -> Vec<Deed> {
+        let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
+        let before = story.row.affected.len();
+        units.iter().for_each(|unit| story.reach(told.name(*unit)));
+        if story.row.affected.len() == before {
+            return Vec::new(); // a new supervisor tells of them again
+        }
+        let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("reached")))];
         deeds.extend(self.note(incident));
         deeds
     }

@@ -122,6 +122,17 @@ fn those_whom_it_reaches_are_affected_once_and_what_was_merged_is_told_of_the_ot
 }
 
 #[test]
+fn who_only_waits_for_it_is_affected_once_and_a_new_supervisor_that_says_so_again_adds_nothing() {
+    let mut told = Told::default();
+    let reached = Fact::IncidentReached { incident: IncidentId(1), units: vec![API] };
+    told.fact(1, &opened(1, DB, 1)).fact(1, &reached);
+    assert_eq!(told.row().affected, ["api"]);
+    let (rows, moments) = (told.rows.len(), told.moments.len());
+    told.fact(9, &reached);
+    assert_eq!((told.rows.len(), told.moments.len()), (rows, moments));
+}
+
+#[test]
 fn the_rung_that_helped_is_what_healed_it_and_one_that_did_not_says_why() {
     let mut told = Told::default();
     told.fact(1, &opened(1, DB, 1));
