@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
-
+use crate::incident::capture::kernel::KernelLog;
 use crate::incident::capture::{Deadline, Subject};
 use crate::incident::evidence::{Core, OomVerdict, OutOfMemory};
 
 /// The group's own count where there is one, else the kernel's log where it may be read.
-pub(super) fn out_of_memory(subject: &Subject, deadline: Deadline) -> OutOfMemory {
+pub(super) fn out_of_memory(subject: &Subject, kernel: &Mutex<KernelLog>, deadline: Deadline) -> OutOfMemory {
     let killed = subject.exit.is_some_and(|exit| exit.signal == Some(KILL) && !exit.is_ours);
     if let Some(count) = subject.cgroup.as_deref().and_then(kills_in) {
         let more = count.saturating_sub(subject.earlier_oom_kills);
@@ -20,7 +20,7 @@ pub(super) fn out_of_memory(subject: &Subject, deadline: Deadline) -> OutOfMemor
     }
     let Some(pid) = subject.pid.filter(|_| killed) else { return OutOfMemory::default() };
     let source = "kernel log".to_owned();
-    match kernel_log(|record| is_kill_of(record, pid).then(|| record.to_owned()), deadline) {
+    match kernel.lock().unwrap_or_else(PoisonError::into_inner).kill_of(pid, deadline) {
         Some(Some(text)) => OutOfMemory { verdict: OomVerdict::Killed, source, text },
         Some(None) => OutOfMemory { verdict: OomVerdict::NotKilled, source, text: String::new() },
         None => OutOfMemory::default(),
@@ -73,55 +73,6 @@ fn kills_in(cgroup: &Path) -> Option<u64> {
         .find_map(|text| text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok()))
 }
 
-/// `Out of memory: Killed process 123 (redis-server) total-vm:...`, also of a group: `Memory cgroup out of ...`.
-fn is_kill_of(record: &str, pid: i32) -> bool {
-    let Some((_, rest)) = record.split_once("Killed process ") else { return false };
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    record.to_lowercase().contains("out of memory") && digits.parse() == Ok(pid)
-}
-
-/// The last record that `wanted` makes something of; `None` when the log may not be read.
-fn kernel_log<T>(wanted: impl Fn(&str) -> Option<T>, deadline: Deadline) -> Option<Option<T>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open("/dev/kmsg", flags, Mode::empty()).ok()?;
-    let mut buffer = [0; RECORD_BYTES];
-    let mut found = None;
-    for _ in 0..MOST_RECORDS {
-        if deadline.is_over() {
-            return None;
-        }
-        match rustix::io::read(&file, &mut buffer) {
-            Ok(0) | Err(rustix::io::Errno::AGAIN) => return Some(found),
-            Ok(length) => {
-                let record = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-                // `6,1234,56789,-;text`, then lines of properties.
-                let text = record.split_once(';').map_or("", |(_, text)| text);
-                found = wanted(text.lines().next().unwrap_or_default()).or(found);
-            }
-            // Overwritten while we read: the next call is at the oldest that is left.
-            Err(rustix::io::Errno::PIPE | rustix::io::Errno::INTR) => {}
-            Err(_) => return None,
-        }
-    }
-    Some(found)
-}
-
 const KILL: u8 = 9;
-/// The kernel gives no record longer than this.
-const RECORD_BYTES: usize = 8192;
-const MOST_RECORDS: usize = 100_000;
 /// A file's time is whole seconds on some file systems, and a large core takes a while.
 const SLACK_SECONDS: i64 = 5;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kernels_sentence_is_about_one_process() {
-        let global = "Out of memory: Killed process 123 (redis-server) total-vm:1000kB, anon-rss:900kB";
-        let group = "Memory cgroup out of memory: Killed process 123 (redis-server) total-vm:1000kB";
-        assert!(is_kill_of(global, 123) && is_kill_of(group, 123));
-        assert!(!is_kill_of(global, 12) && !is_kill_of("Killed process 123 by hand", 123));
-    }
-}

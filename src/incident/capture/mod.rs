@@ -7,6 +7,7 @@ mod tail;
 mod processes;
 mod sockets;
 mod death;
+mod kernel;
 mod disks;
 
 use std::fmt::Display;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::aside::{Threads, since_boot, wall_millis};
+use crate::incident::capture::kernel::KernelLog;
 use crate::incident::evidence::{
     Core, Disk, Evidence, Exit, Failure, LogTail, Memory, Missing, OutOfMemory, Port, Process, Usage, VERSION,
 };
@@ -72,6 +74,7 @@ pub struct LogPoint {
 pub struct Capturer {
     /// /proc, for tests that have none.
     proc: PathBuf,
+    kernel: Arc<Mutex<KernelLog>>,
     logs: Threads,
     hosts: Threads,
     disks: Threads,
@@ -89,7 +92,13 @@ impl Capturer {
 
     pub fn new(proc: PathBuf) -> Self {
         let threads = |name| Threads::new(name, Self::THREADS / 3);
-        Self { proc, logs: threads("capture log"), hosts: threads("capture"), disks: threads("capture disk") }
+        Self {
+            proc,
+            kernel: Arc::default(),
+            logs: threads("capture log"),
+            hosts: threads("capture"),
+            disks: threads("capture disk"),
+        }
     }
 
     /// All that can be had within `limit`. Never fails: what is missing is in `incomplete`. Safe to drop.
@@ -143,12 +152,12 @@ impl Capturer {
     async fn host(&self, subject: &Subject, log: &LogTail, limit: Duration) -> HostSide {
         let mut wanted = subject.ports.clone();
         wanted.extend(sockets::ports_named_in(log.own_lines()));
-        let (proc, subject) = (self.proc.clone(), subject.clone());
+        let (proc, kernel, subject) = (self.proc.clone(), Arc::clone(&self.kernel), subject.clone());
         // Less than the whole, so that what was found by then is kept.
         let deadline = Deadline::after(limit.saturating_sub(limit / 10));
         let side = Arc::new(Mutex::new(HostSide::default()));
         let theirs = Arc::clone(&side);
-        let look = move || HostSide::look(&proc, &subject, &wanted, deadline, &theirs);
+        let look = move || HostSide::look(&proc, &kernel, &subject, &wanted, deadline, &theirs);
         let asked = self.hosts.ask(limit, look).await;
         // Whoever still looks writes into what nobody reads any more.
         let mut side = std::mem::take(&mut *side.lock().unwrap_or_else(PoisonError::into_inner));
@@ -174,7 +183,14 @@ struct HostSide {
 impl HostSide {
     /// What comes first cannot hang; last come the words of processes, each of which may (proc(5) takes a lock of
     /// theirs). `side` has what was found so far.
-    fn look(proc: &Path, subject: &Subject, wanted: &[u16], deadline: Deadline, side: &Mutex<Self>) {
+    fn look(
+        proc: &Path,
+        kernel: &Mutex<KernelLog>,
+        subject: &Subject,
+        wanted: &[u16],
+        deadline: Deadline,
+        side: &Mutex<Self>,
+    ) {
         let found =
             |put: &mut dyn FnMut(&mut Self)| put(&mut side.lock().unwrap_or_else(PoisonError::into_inner));
         if !proc.join("self/stat").exists() {
@@ -187,7 +203,7 @@ impl HostSide {
         }
         let had_core = subject.exit.is_some_and(|exit| exit.dumped_core);
         let core = had_core.then(|| death::core(proc, subject));
-        let out_of_memory = death::out_of_memory(subject, deadline);
+        let out_of_memory = death::out_of_memory(subject, kernel, deadline);
         found(&mut |side| {
             side.memory.clone_from(&memory);
             side.core.clone_from(&core);
