@@ -275,10 +275,16 @@ impl Archive {
         self.ask(limit, move |store| Ok(store.list()?.into_iter().rev().take(most).collect())).await
     }
 
+    /// Several things to several incidents, as one call.
+    ///
     /// # Errors
-    /// As [`Store::append`]; `TimedOut`.
-    pub async fn append(&self, incident: u64, moments: Vec<Moment>, limit: Duration) -> io::Result<()> {
-        self.ask(limit, move |store| store.append(incident, &moments)).await
+    /// The first of them; `TimedOut`.
+    pub async fn write(
+        &self,
+        writing: impl FnOnce(&Store) -> io::Result<()> + Send + 'static,
+        limit: Duration,
+    ) -> io::Result<()> {
+        self.ask(limit, writing).await
     }
 
     /// # Errors
@@ -416,6 +422,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_added_or_taken_away_since_counts_when_room_is_made() {
+        let dir = Dir::new("since");
+        let store = dir.store(Keep { incidents: 3, bytes: 20_000 });
+        store.keep(&evidence(1, "x")).unwrap();
+        store.keep(&evidence(2, "x")).unwrap();
+        store.append(1, &[Moment { text: "y".repeat(30_000), ..moment(1) }]).unwrap();
+        store.keep(&evidence(3, "x")).unwrap();
+        assert_eq!(store.list().unwrap(), [2, 3], "the timeline of 1 grew");
+        fs::remove_dir_all(store.path_of(2)).unwrap();
+        for id in 4..=6 {
+            store.keep(&evidence(id, "x")).unwrap();
+        }
+        assert_eq!(store.list().unwrap(), [4, 5, 6], "somebody removed 2");
+    }
+
+    #[test]
     fn a_disk_that_takes_nothing_is_an_answer_and_the_last_version_stays_whole() {
         let dir = Dir::new("full");
         let store = dir.store(Keep::default());
@@ -437,7 +459,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             assert_eq!(archive.last(limit).await.unwrap(), 0);
             archive.keep(evidence(12, "x"), limit).await.unwrap();
-            archive.append(12, vec![moment(1)], limit).await.unwrap();
+            archive.write(|store| store.append(12, &[moment(1)]), limit).await.unwrap();
             assert_eq!(archive.last(limit).await.unwrap(), 12);
             assert_eq!(archive.read(12, limit).await.unwrap().unwrap().1, [moment(1)]);
         });

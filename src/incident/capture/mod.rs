@@ -11,6 +11,7 @@ mod kernel;
 mod disks;
 
 use std::fmt::Display;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -105,42 +106,29 @@ impl Capturer {
     pub async fn capture(&self, subject: Subject, limit: Duration) -> Evidence {
         let began = Deadline::after(limit);
         let (log, disks) = tokio::join!(self.log(&subject, limit / 2), self.room(&subject, limit));
-        let left = began.left();
-        let host = self.host(&subject, &log.0, left).await;
-        let mut evidence = Evidence {
-            version: VERSION,
-            incident: subject.incident,
-            unit: subject.unit,
-            run: subject.run,
-            times: subject.times,
-            failure: subject.failure,
-            exit: subject.exit,
-            usage: subject.usage,
-            captured_millis: wall_millis(),
-            log: log.0,
-            processes: host.processes,
-            ports: host.ports,
-            strangers: host.strangers,
-            out_of_memory: host.out_of_memory,
-            core: host.core,
-            disks: disks.0,
-            memory: host.memory,
-            ..Evidence::default()
-        };
-        evidence.incomplete = [log.1, host.missing, disks.1].concat();
-        evidence.took_millis =
-            u64::try_from(limit.saturating_sub(began.left()).as_millis()).unwrap_or(u64::MAX);
-        evidence
+        let host = self.host(&subject, &log.0, began.left()).await;
+        written_down(subject, log, disks, host, limit.saturating_sub(began.left()))
+    }
+
+    /// The same, one thing after the other and by whoever calls. For a thread, as any of it may hang, and then
+    /// nothing is had; it saves the changes of threads, most of what a capture costs where nothing hangs.
+    pub fn capture_here(&self, subject: Subject, limit: Duration) -> Evidence {
+        let began = Deadline::after(limit);
+        let log = subject.log_dir.as_deref().map_or_else(Default::default, |dir| {
+            log_or_why(Some(tail::read(dir, subject.log_from, subject.log_until)))
+        });
+        let disks = disks::look(subject.directories.clone());
+        let wanted = ports_to_ask_for(&subject, &log.0);
+        let side = Mutex::default();
+        HostSide::look(&self.proc, &self.kernel, &subject, &wanted, began, &side);
+        let host = side.into_inner().unwrap_or_else(PoisonError::into_inner);
+        written_down(subject, log, disks, host, limit.saturating_sub(began.left()))
     }
 
     async fn log(&self, subject: &Subject, limit: Duration) -> (LogTail, Vec<Missing>) {
         let Some(dir) = subject.log_dir.clone() else { return Default::default() };
         let (from, until) = (subject.log_from, subject.log_until);
-        match self.logs.ask(limit, move || tail::read(&dir, from, until)).await {
-            Some(Ok(tail)) => (tail, Vec::new()),
-            Some(Err(error)) => (LogTail::default(), vec![missing("log", error)]),
-            None => (LogTail::default(), vec![missing("log", LATE)]),
-        }
+        log_or_why(self.logs.ask(limit, move || tail::read(&dir, from, until)).await)
     }
 
     async fn room(&self, subject: &Subject, limit: Duration) -> (Vec<Disk>, Vec<Missing>) {
@@ -150,8 +138,7 @@ impl Capturer {
     }
 
     async fn host(&self, subject: &Subject, log: &LogTail, limit: Duration) -> HostSide {
-        let mut wanted = subject.ports.clone();
-        wanted.extend(sockets::ports_named_in(log.own_lines()));
+        let wanted = ports_to_ask_for(subject, log);
         let (proc, kernel, subject) = (self.proc.clone(), Arc::clone(&self.kernel), subject.clone());
         // Less than the whole, so that what was found by then is kept.
         let deadline = Deadline::after(limit.saturating_sub(limit / 10));
@@ -165,6 +152,52 @@ impl Capturer {
             side.missing.push(missing("processes", LATE));
         }
         side
+    }
+}
+
+/// `None`: it did not come in time.
+fn log_or_why(read: Option<io::Result<LogTail>>) -> (LogTail, Vec<Missing>) {
+    match read {
+        Some(Ok(tail)) => (tail, Vec::new()),
+        Some(Err(error)) => (LogTail::default(), vec![missing("log", error)]),
+        None => (LogTail::default(), vec![missing("log", LATE)]),
+    }
+}
+
+fn ports_to_ask_for(subject: &Subject, log: &LogTail) -> Vec<u16> {
+    let mut wanted = subject.ports.clone();
+    wanted.extend(sockets::ports_named_in(log.own_lines()));
+    wanted
+}
+
+fn written_down(
+    subject: Subject,
+    log: (LogTail, Vec<Missing>),
+    disks: (Vec<Disk>, Vec<Missing>),
+    host: HostSide,
+    took: Duration,
+) -> Evidence {
+    Evidence {
+        version: VERSION,
+        incident: subject.incident,
+        unit: subject.unit,
+        run: subject.run,
+        times: subject.times,
+        failure: subject.failure,
+        exit: subject.exit,
+        usage: subject.usage,
+        captured_millis: wall_millis(),
+        took_millis: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        log: log.0,
+        processes: host.processes,
+        ports: host.ports,
+        strangers: host.strangers,
+        out_of_memory: host.out_of_memory,
+        core: host.core,
+        disks: disks.0,
+        memory: host.memory,
+        incomplete: [log.1, host.missing, disks.1].concat(),
+        ..Evidence::default()
     }
 }
 
