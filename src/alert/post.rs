@@ -11,7 +11,7 @@ use reqwest::{Client, RequestBuilder};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
-use crate::aside::Threads;
+use crate::aside::{Threads, authorities};
 
 /// What a request may take from the first packet to the last.
 pub(super) const LIMIT: Duration = Duration::from_secs(10);
@@ -59,7 +59,7 @@ impl Web {
             if !is_secure {
                 return Ok(RootCertStore::empty());
             }
-            let read = self.0.names.ask(LIMIT, certificates).await;
+            let read = self.0.names.ask(LIMIT, authorities::of_machine).await;
             read.ok_or_else(|| "cannot read the machine's certificates in time".to_owned())
         };
         let cell = if is_secure { &self.0.secure } else { &self.0.plain };
@@ -94,12 +94,6 @@ fn build(roots: RootCertStore, names: Threads) -> Result<Client, String> {
         .tls_backend_preconfigured(tls)
         .build()
         .map_err(|error| deepest(&error))
-}
-
-fn certificates() -> RootCertStore {
-    let mut roots = RootCertStore::empty();
-    let (_added, _ignored) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    roots
 }
 
 /// The system's own words, at the bottom of a library's.

@@ -32,7 +32,7 @@ struct Waiting {
 /// What a failed delivery leads to.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    RetryIn(Duration),
+    RetryIn(Message, Duration),
     GaveUp(Message),
     /// It is no longer here.
     Unknown,
@@ -97,18 +97,11 @@ impl Queue {
         waiting.attempts = waiting.attempts.saturating_add(1);
         // The last attempt is at the end of the patience, not after it.
         waiting.not_before = now.saturating_add(delay).min(waiting.give_up_at);
-        Next::RetryIn(waiting.not_before.saturating_sub(now))
+        Next::RetryIn(waiting.message.clone(), waiting.not_before.saturating_sub(now))
     }
 
     pub(super) fn waiting(&self, channel: &str) -> usize {
         self.channels.get(channel).map_or(0, VecDeque::len)
-    }
-
-    /// Empty when it is no longer here.
-    pub(super) fn channel_of(&self, number: u64) -> String {
-        let mut all = self.channels.values().flatten().map(|waiting| &waiting.message);
-        all.find(|message| message.number == number)
-            .map_or_else(String::new, |message| message.channel.clone())
     }
 
     fn find(&mut self, number: u64) -> Option<&mut Waiting> {
@@ -160,7 +153,7 @@ mod tests {
             |messages: Vec<Message>| messages.iter().map(|message| message.number).collect::<Vec<_>>();
         assert_eq!(numbers(queue.due(NOW)), [3, 1]);
         assert_eq!(numbers(queue.due(NOW)), [0; 0], "they are under way");
-        assert_eq!(queue.failed(1, NOW), Next::RetryIn(seconds(1)));
+        assert_eq!(queue.failed(1, NOW), Next::RetryIn(message(1, "ops"), seconds(1)));
         assert!(queue.delivered(3).is_some());
         assert_eq!(numbers(queue.due(NOW)), [0; 0]);
         assert_eq!(queue.next_deadline(), Some(NOW + seconds(1)));
@@ -178,7 +171,7 @@ mod tests {
             assert_eq!(queue.due(now).len(), 1);
             attempts += 1;
             match queue.failed(1, now) {
-                Next::RetryIn(delay) => now += delay,
+                Next::RetryIn(_, delay) => now += delay,
                 Next::GaveUp(message) => break assert_eq!(message.number, 1),
                 Next::Unknown => panic!("it is there"),
             }

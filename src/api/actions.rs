@@ -7,7 +7,7 @@ use crate::api::Shared;
 use crate::api::body::{Json, RequiredJson};
 use crate::api::caller::MayChange;
 use crate::api::dto::{self, Verb};
-use crate::api::problem::Problem;
+use crate::api::problem::{self, Problem};
 use crate::api::status::{json, unknown};
 use crate::engine::effect::Answer;
 use crate::engine::event::Ask;
@@ -23,10 +23,7 @@ macro_rules! unit_action {
             request_body(content = dto::ActionOptions, description = "May be left out"),
             responses(
                 (status = 200, body = dto::Outcome),
-                (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-                (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-                (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
-                (status = 409, body = dto::ProblemDocument, content_type = "application/problem+json"),
+                problem::BadRequest, problem::NotPermitted, problem::NotFound, problem::Conflict,
         ))]
         pub(crate) async fn $name(
             _: MayChange,
@@ -61,11 +58,7 @@ unit_action!(
 #[utoipa::path(post, path = "/v1/actions", request_body = dto::Action,
     responses(
         (status = 200, body = dto::Outcome),
-        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 413, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::BadRequest, problem::NotPermitted, problem::NotFound, problem::Conflict, problem::TooLarge,
 ))]
 pub(crate) async fn act(
     _: MayChange,
@@ -80,9 +73,7 @@ pub(crate) async fn act(
     request_body(content = dto::ShutdownOptions, description = "May be left out"),
     responses(
         (status = 200, body = dto::Outcome),
-        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::BadRequest, problem::NotPermitted, problem::Conflict,
 ))]
 pub(crate) async fn shutdown(
     _: MayChange,

@@ -282,8 +282,8 @@ pub struct Event {
     pub at: String,
     /// `state-changed`, `health-changed`, `run-ended`, `phase-opened`, `booted`, `phase-held`,
     /// `incident-opened`, `incident-joined`, `incident-merged`, `incident-left`, `incident-closed`,
-    /// `evidence-incomplete`, `rung-tried`, `rung-ended`, `status-told`, `unkillable`, `adopted`, `request-served`,
-    /// `shutdown-began`, `bug-found` or `lagged`.
+    /// `evidence-incomplete`, `rung-tried`, `rung-repeated`, `rung-ended`, `status-told`, `unkillable`, `adopted`, `request-served`,
+    /// `shutdown-began`, `bug-found`, `alert-failed`, `alert-delivered`, `alert-given-up`, `announced` or `lagged`.
     pub kind: String,
     pub unit: Option<String>,
     /// In words.

@@ -15,12 +15,12 @@ use crate::api::body::unfold;
 use crate::api::caller::MayLook;
 use crate::api::dto;
 use crate::api::parameters::Parameters;
-use crate::api::problem::Problem;
+use crate::api::problem::{self, Problem};
 use crate::api::status::rfc3339;
 use crate::engine::effect::Fact;
 use crate::engine::state::StateName;
 use crate::engine::time::WallTime;
-use crate::supervisor::handle::{EventRecord, Handle};
+use crate::supervisor::handle::{EventRecord, Handle, Happening, Notice};
 use crate::supervisor::words;
 
 /// Most events in one piece of the stream: a backlog of 10,000 is written in slices, so that other
@@ -37,8 +37,7 @@ const MOST_IN_A_PIECE: usize = 256;
     responses(
         (status = 200, body = String, content_type = "text/event-stream",
          description = "One `Event` as JSON in each `data`; its number is the `id`, its kind the `event`"),
-        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::BadRequest, problem::NotPermitted,
 ))]
 pub(crate) async fn events(
     _: MayLook,
@@ -160,34 +159,22 @@ impl Feed {
 }
 
 pub(crate) fn event(record: &EventRecord) -> dto::Event {
-    let EventRecord { number, at, fact, set } = record;
-    let unit = words::unit_of(fact).map(|unit| words::name_of(set, unit).to_owned());
-    let event = plain(*number, *at, words::kind(fact), unit, words::text(fact, set));
-    match fact {
-        Fact::StateChanged { from, to, .. } => {
-            let state = |state: &StateName| Some(state.as_str().to_owned());
-            dto::Event { from: state(from), to: state(to), ..event }
+    let EventRecord { number, at, what, set } = record;
+    let unit = record.unit().map(ToOwned::to_owned);
+    let fact = match what {
+        Happening::Fact(fact) => fact,
+        Happening::Notice(Notice { kind, unit: _, incident, text }) => {
+            let event = plain(*number, *at, kind.as_str(), unit, text.clone());
+            return dto::Event { incident: *incident, ..event };
         }
-        Fact::IncidentOpened { incident, .. }
-        | Fact::IncidentJoined { incident, .. }
-        | Fact::IncidentMerged { into: incident, .. }
-        | Fact::RungTried { incident, .. }
-        | Fact::RungEnded { incident, .. }
-        | Fact::EvidenceIncomplete { incident, .. }
-        | Fact::IncidentLeft { incident, .. }
-        | Fact::IncidentClosed { incident, .. } => dto::Event { incident: Some(incident.0), ..event },
-        Fact::HealthChanged { .. }
-        | Fact::StatusTold { .. }
-        | Fact::RunEnded { .. }
-        | Fact::PhaseOpened { .. }
-        | Fact::Booted
-        | Fact::PhaseHeld { .. }
-        | Fact::Unkillable { .. }
-        | Fact::Adopted { .. }
-        | Fact::RequestServed { .. }
-        | Fact::ShutdownBegan
-        | Fact::BugFound { .. } => event,
+    };
+    let event = plain(*number, *at, words::kind(fact), unit, words::text(fact, set));
+    let event = dto::Event { incident: words::incident_of(fact).map(|incident| incident.0), ..event };
+    if let Fact::StateChanged { from, to, .. } = fact {
+        let state = |state: &StateName| Some(state.as_str().to_owned());
+        return dto::Event { from: state(from), to: state(to), ..event };
     }
+    event
 }
 
 fn plain(number: u64, at: WallTime, kind: &str, unit: Option<String>, text: String) -> dto::Event {

@@ -8,7 +8,7 @@ use crate::api::Shared;
 use crate::api::caller::MayLook;
 use crate::api::dto;
 use crate::api::parameters::Parameters;
-use crate::api::problem::Problem;
+use crate::api::problem::{self, Problem};
 use crate::api::status::{condition, follow, json, named, rfc3339};
 use crate::engine::time::WallTime;
 use crate::graph::{Graph, Impact};
@@ -29,9 +29,7 @@ const BYTES_PER_INCIDENT: usize = 512;
     ),
     responses(
         (status = 200, body = dto::Incidents),
-        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::BadRequest, problem::NotPermitted, problem::NotFound,
 ))]
 pub(crate) async fn incidents(
     _: MayLook,
@@ -71,9 +69,7 @@ pub(crate) async fn incidents(
     params(("id" = u64, Path, description = "The incident's number")),
     responses(
         (status = 200, body = dto::IncidentDetail),
-        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::BadRequest, problem::NotPermitted, problem::NotFound,
 ))]
 pub(crate) async fn one(
     _: MayLook,
@@ -81,18 +77,14 @@ pub(crate) async fn one(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let story = story(&shared, &id).await?;
-    let evidence = story.evidence.as_ref();
+    let known = story.whole_evidence();
     let detail = dto::IncidentDetail {
         incident: incident(&story.listed),
         directory: story.directory.to_string_lossy().into_owned(),
-        causes: evidence.map(|evidence| evidence.causes.iter().map(cause).collect()).unwrap_or_default(),
-        missing: evidence
-            .map(|evidence| {
-                evidence.incomplete.iter().map(|one| format!("{}: {}", one.what, one.why)).collect()
-            })
-            .unwrap_or_default(),
+        causes: known.causes.iter().map(cause).collect(),
+        missing: known.incomplete.iter().map(|one| format!("{}: {}", one.what, one.why)).collect(),
         timeline: story.timeline.iter().map(moment).collect(),
-        evidence: evidence.and_then(|evidence| serde_json::to_value(evidence).ok()),
+        evidence: story.evidence.as_ref().and_then(|evidence| serde_json::to_value(evidence).ok()),
     };
     Ok(json(&detail, 64 << 10))
 }
@@ -102,9 +94,7 @@ pub(crate) async fn one(
     params(("id" = u64, Path, description = "The incident's number")),
     responses(
         (status = 200, body = String, content_type = "text/markdown"),
-        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::BadRequest, problem::NotPermitted, problem::NotFound,
 ))]
 pub(crate) async fn postmortem(
     _: MayLook,
@@ -120,8 +110,7 @@ pub(crate) async fn postmortem(
     params(("name" = String, Path, description = "The unit's name, or that of all its replicas and instances")),
     responses(
         (status = 200, body = dto::Impacts),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::NotPermitted, problem::NotFound,
 ))]
 pub(crate) async fn impact(
     _: MayLook,

@@ -13,9 +13,8 @@ use tokio::sync::mpsc;
 use crate::api::Shared;
 use crate::api::body::unfold;
 use crate::api::caller::MayLook;
-use crate::api::dto;
 use crate::api::parameters::Parameters;
-use crate::api::problem::Problem;
+use crate::api::problem::{self, Problem};
 use crate::api::status::named;
 use crate::log::files::LogDir;
 use crate::log::follow::{Watch, Woken};
@@ -41,11 +40,7 @@ const PIECES_AHEAD: usize = 4;
     ),
     responses(
         (status = 200, body = String, content_type = "application/octet-stream"),
-        (status = 400, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 500, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::BadRequest, problem::NotPermitted, problem::NotFound, problem::Broken, problem::Busy,
 ))]
 pub(crate) async fn logs(
     _: MayLook,

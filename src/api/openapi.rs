@@ -4,6 +4,7 @@ use axum::response::Response;
 
 use crate::api::caller::MayLook;
 use crate::api::dto;
+use crate::api::problem;
 use crate::api::routes;
 use crate::api::status::json;
 
@@ -31,7 +32,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// This document.
 #[utoipa::path(get, path = "/v1/openapi.json", responses(
     (status = 200, body = serde_json::Value, content_type = "application/json"),
-    (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+    problem::NotPermitted,
 ))]
 pub(crate) async fn openapi(_: MayLook) -> Response {
     json(&document(), 64 << 10)

@@ -1,10 +1,39 @@
 //! Errors as RFC 9457 problem documents.
 
+use std::collections::BTreeMap;
+
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use utoipa::IntoResponses;
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 
 use crate::api::dto::ProblemDocument;
 use crate::supervisor::handle::Gone;
+
+/// Each an answer that a route may give in place of what was asked for, as the description of the API has it.
+macro_rules! answers {
+    ($($name:ident: $status:literal)+) => { $(
+        pub(crate) struct $name;
+
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+                let document = Content::new(Some(Ref::from_schema_name("ProblemDocument")));
+                let answer = ResponseBuilder::new().content("application/problem+json", document);
+                BTreeMap::from([($status.to_owned(), answer.build().into())])
+            }
+        }
+    )+ };
+}
+
+answers! {
+    BadRequest: "400"
+    NotPermitted: "403"
+    NotFound: "404"
+    Conflict: "409"
+    TooLarge: "413"
+    Broken: "500"
+    Busy: "503"
+}
 
 /// Why a request was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]

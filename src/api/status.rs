@@ -14,12 +14,12 @@ use crate::api::dto;
 use crate::api::events::event;
 use crate::api::incidents;
 use crate::api::parameters::Parameters;
-use crate::api::problem::Problem;
+use crate::api::problem::{self, Problem};
 use crate::engine::event::ExitStatus;
 use crate::engine::status::{UnitStatus, WhyLink};
 use crate::engine::time::{Timestamp, WallTime};
 use crate::supervisor::handle::{EventRecord, StatusTable};
-use crate::supervisor::words::{name_of, phase_name, unit_of};
+use crate::supervisor::words::{name_of, phase_name};
 use crate::unit::name::UnitName;
 use crate::unit::nearest::nearest;
 use crate::unit::spec::{Condition, Follow, Piece, Template, UnitId, UnitKind, UnitSet, UnitSpec};
@@ -35,7 +35,7 @@ const RECENT_EVENTS: usize = 10;
 
 /// Whether the supervisor answers, and which one it is.
 #[utoipa::path(get, path = "/v1/ping", responses(
-    (status = 200, body = dto::Pong), (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
+    (status = 200, body = dto::Pong), problem::NotPermitted,
 ))]
 pub(crate) async fn ping(_: MayLook) -> Response {
     json(
@@ -53,8 +53,7 @@ pub(crate) async fn ping(_: MayLook) -> Response {
     params(("unit" = Option<Vec<String>>, Query, description = "Only this unit, or all its replicas and instances; may come several times")),
     responses(
         (status = 200, body = dto::Status<'_>),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::NotPermitted, problem::NotFound,
 ))]
 pub(crate) async fn status(
     _: MayLook,
@@ -90,8 +89,7 @@ pub(crate) async fn status(
     params(("name" = String, Path, description = "The unit's name, or that of all its replicas and instances")),
     responses(
         (status = 200, body = dto::UnitDetails<'_>),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::NotPermitted, problem::NotFound,
 ))]
 pub(crate) async fn unit(
     _: MayLook,
@@ -110,8 +108,7 @@ pub(crate) async fn unit(
     params(("name" = String, Path, description = "The unit's name, or that of all its replicas and instances")),
     responses(
         (status = 200, body = dto::Whys),
-        (status = 403, body = dto::ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, body = dto::ProblemDocument, content_type = "application/problem+json"),
+        problem::NotPermitted, problem::NotFound,
 ))]
 pub(crate) async fn why(
     _: MayLook,
@@ -268,9 +265,7 @@ fn detail<'a>(
 
 /// The last events of a unit, also those of an earlier set.
 fn recent(spec: &UnitSpec, events: &[Arc<EventRecord>]) -> Vec<dto::Event> {
-    let is_about = |record: &&Arc<EventRecord>| {
-        unit_of(&record.fact).is_some_and(|unit| name_of(&record.set, unit) == spec.name.as_str())
-    };
+    let is_about = |record: &&Arc<EventRecord>| record.unit() == Some(spec.name.as_str());
     let mut recent: Vec<dto::Event> =
         events.iter().rev().filter(is_about).take(RECENT_EVENTS).map(|record| event(record)).collect();
     recent.reverse();

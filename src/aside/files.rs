@@ -10,17 +10,40 @@ use std::path::Path;
 /// # Errors
 /// When the disk does not take it; what was there before is still whole.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    swap(path, bytes, File::sync_all)?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+/// The same for what nobody needs after a loss of power: there is no wait for the disk.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_for_this_boot(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    swap(path, bytes, |_| Ok(()))
+}
+
+fn swap(path: &Path, bytes: &[u8], settle: impl Fn(&File) -> io::Result<()>) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let written = (|| {
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
-        file.sync_all()?;
+        settle(&file)?;
         fs::rename(&temporary, path)
     })();
     // What found no room shall not take up the little there is.
-    written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    written.inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+/// A full disk must not keep a machine's services from starting: what is only there to be read by people,
+/// or to refuse another units directory, is done without. The journal, which fails as well, says so.
+pub(crate) fn unless_full(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// Makes a directory that only its owner may look into, and those above it.

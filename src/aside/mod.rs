@@ -2,6 +2,7 @@
 //! its own few, so that one that hangs holds up no other kind. Beside them, what those who wait there share:
 //! whole files, and a clock for deadlines.
 
+pub mod authorities;
 pub mod files;
 pub mod logs;
 

@@ -102,7 +102,11 @@ impl Screen {
     fn line(&self, event: &Event) -> String {
         let colour = match (&*event.kind, event.to.as_deref()) {
             (_, Some(state)) => state_colour(state),
-            ("incident-opened" | "phase-held" | "unkillable" | "bug-found" | "lagged", None) => Colour::Bad,
+            (
+                "incident-opened" | "phase-held" | "unkillable" | "bug-found" | "lagged" | "alert-failed"
+                | "alert-given-up" | "announced",
+                None,
+            ) => Colour::Bad,
             (_, None) => Colour::Plain,
         };
         let at = self.paint.paint(Colour::Faint, &local_date(&event.at));

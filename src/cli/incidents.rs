@@ -180,7 +180,9 @@ fn fields(detail: &IncidentDetail, now: Timestamp) -> Vec<(&'static str, String)
     if !detail.missing.is_empty() {
         fields.push(("missing", detail.missing.join("; ")));
     }
-    fields.push(("evidence", detail.directory.clone()));
+    if detail.evidence.is_some() {
+        fields.push(("evidence", detail.directory.clone()));
+    }
     fields
 }
 

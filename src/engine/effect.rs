@@ -196,6 +196,13 @@ pub enum Fact {
         index: u16,
         rung: Box<str>,
     },
+    /// Rung `index` begins once more: the supervisor that tried it was lost, and what it had started with it.
+    RungRepeated {
+        incident: IncidentId,
+        unit: UnitId,
+        index: u16,
+        rung: Box<str>,
+    },
     RungEnded {
         incident: IncidentId,
         unit: UnitId,

@@ -174,6 +174,12 @@ impl Engine {
         self.facts.push(Fact::RungTried { incident, unit: id, index: at, rung: words });
     }
 
+    fn tell_repeated(&mut self, id: UnitId, at: u16) {
+        let (Some(incident), Some(rung)) = (self.units[id].incident, self.rung(id, at)) else { return };
+        let rung = self.rung_words(&rung).into();
+        self.facts.push(Fact::RungRepeated { incident, unit: id, index: at, rung });
+    }
+
     fn rung_words(&self, rung: &Rung) -> String {
         match rung {
             Rung::Exec { .. } => "its repair program".to_owned(),
@@ -496,7 +502,10 @@ impl Engine {
         let Some(share) = self.share(id).cloned() else { return };
         let is_unhealthy = self.units[id].state == UnitState::Unhealthy && self.units[id].desired.is_up();
         match share.step {
-            Step::Working if is_unhealthy || self.is_in_backoff(id) => self.begin_repair(id),
+            Step::Working if is_unhealthy || self.is_in_backoff(id) => {
+                self.tell_repeated(id, share.rung);
+                self.begin_repair(id);
+            }
             Step::Settling { until, .. } if is_unhealthy => {
                 self.timers.set(Some(id), Timer::RungSettle, until);
             }

@@ -1,11 +1,13 @@
 //! Units that wait for each other.
 
+use crate::unit::KeyPlaces;
 use crate::unit::diagnostic::{Diagnostic, Place, index};
 use crate::unit::spec::{UnitId, UnitSet};
 
 /// One diagnostic for each knot of units, with one of its cycles spelled out edge by edge.
-pub(super) fn cycles(set: &UnitSet) -> Vec<Diagnostic> {
-    let mut walk = Walk { set, marks: vec![Mark::New; set.units.len()], found: Vec::new() };
+pub(super) fn cycles(set: &UnitSet, places: &[KeyPlaces]) -> Vec<Diagnostic> {
+    let marks = vec![Mark::New; set.units.len()];
+    let mut walk = Walk { set, places, marks, found: Vec::new() };
     for id in set.ids() {
         walk.from(id);
     }
@@ -22,8 +24,18 @@ enum Mark {
 
 struct Walk<'a> {
     set: &'a UnitSet,
+    places: &'a [KeyPlaces],
     marks: Vec<Mark>,
-    found: Vec<Vec<(UnitId, Place)>>,
+    found: Vec<Vec<(UnitId, Edge)>>,
+}
+
+/// One unit waits for another.
+#[derive(Clone, Copy)]
+struct Edge {
+    to: UnitId,
+    place: Place,
+    /// By the expression of a gate, not by a dependency.
+    is_asked: bool,
 }
 
 impl Walk<'_> {
@@ -36,34 +48,30 @@ impl Walk<'_> {
         let mut path: Vec<(UnitId, usize)> = vec![(start, 0)];
         self.set_mark(start, Mark::Open);
         while let Some((unit, walked)) = path.last_mut() {
-            let edge = self.set.unit(*unit).and_then(|spec| spec.depends_on.get(*walked));
-            let Some(edge) = edge else {
+            let Some(edge) = edge(self.set, self.places, *unit, *walked) else {
                 let done = *unit;
                 path.pop();
                 self.set_mark(done, Mark::Done);
                 continue;
             };
             *walked = walked.saturating_add(1);
-            match self.mark(edge.unit) {
+            match self.mark(edge.to) {
                 Mark::Done => {}
                 Mark::New => {
-                    self.set_mark(edge.unit, Mark::Open);
-                    path.push((edge.unit, 0));
+                    self.set_mark(edge.to, Mark::Open);
+                    path.push((edge.to, 0));
                 }
-                Mark::Open => self.found.extend(self.cycle(&path, edge.unit)),
+                Mark::Open => self.found.extend(self.cycle(&path, edge.to)),
             }
         }
     }
 
-    /// The end of `path` from `first` on, each with the place of the edge that leaves it.
-    fn cycle(&self, path: &[(UnitId, usize)], first: UnitId) -> Option<Vec<(UnitId, Place)>> {
+    /// The end of `path` from `first` on, each with the edge that leaves it.
+    fn cycle(&self, path: &[(UnitId, usize)], first: UnitId) -> Option<Vec<(UnitId, Edge)>> {
         let from = path.iter().position(|(unit, _)| *unit == first)?;
         path.get(from..)?
             .iter()
-            .map(|(unit, walked)| {
-                let edge = self.set.unit(*unit)?.depends_on.get(walked.checked_sub(1)?)?;
-                Some((*unit, edge.place))
-            })
+            .map(|(unit, walked)| Some((*unit, edge(self.set, self.places, *unit, walked.checked_sub(1)?)?)))
             .collect()
     }
 
@@ -78,17 +86,33 @@ impl Walk<'_> {
     }
 }
 
-fn describe(set: &UnitSet, cycle: &[(UnitId, Place)]) -> Diagnostic {
+/// The edges that leave `unit`, by their number: its dependencies, then what its expression needs.
+fn edge(set: &UnitSet, places: &[KeyPlaces], unit: UnitId, number: usize) -> Option<Edge> {
+    let depends_on = &set.unit(unit)?.depends_on;
+    if let Some(edge) = depends_on.get(number) {
+        return Some(Edge { to: edge.unit, place: edge.place, is_asked: false });
+    }
+    let mut needed = places.get(index(unit.0))?.asks.iter().filter(|asked| asked.is_needed);
+    let asked = needed.nth(number.checked_sub(depends_on.len())?)?;
+    Some(Edge { to: asked.unit, place: asked.place, is_asked: true })
+}
+
+fn describe(set: &UnitSet, cycle: &[(UnitId, Edge)]) -> Diagnostic {
     let name = |unit: UnitId| set.unit(unit).map_or("?", |unit| unit.name.as_str());
     let first = cycle.first().map_or("?", |(unit, _)| name(*unit));
     let mut chain: Vec<&str> = cycle.iter().map(|(unit, _)| name(*unit)).collect();
     chain.push(first);
-    let place = cycle.first().map(|(_, place)| *place).unwrap_or_default();
-    let mut diagnostic =
-        Diagnostic::error("cycle", place, format!("these units wait for each other: {}", chain.join(" -> ")))
-            .help("remove one of these dependencies");
-    for ((unit, place), next) in cycle.iter().zip(chain.iter().skip(1)).skip(1) {
-        diagnostic = diagnostic.related(*place, format!("`{}` depends on `{next}`", name(*unit)));
+    let place = cycle.first().map(|(_, edge)| edge.place).unwrap_or_default();
+    let help = if cycle.iter().any(|(_, edge)| edge.is_asked) {
+        "remove one of these dependencies, or ask the gate for something else"
+    } else {
+        "remove one of these dependencies"
+    };
+    let message = format!("these units wait for each other: {}", chain.join(" -> "));
+    let mut diagnostic = Diagnostic::error("cycle", place, message).help(help);
+    for ((unit, edge), next) in cycle.iter().zip(chain.iter().skip(1)).skip(1) {
+        let verb = if edge.is_asked { "needs" } else { "depends on" };
+        diagnostic = diagnostic.related(edge.place, format!("`{}` {verb} `{next}`", name(*unit)));
     }
     diagnostic
 }

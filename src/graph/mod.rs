@@ -24,7 +24,7 @@ pub use impact::Impact;
 /// Reads everything a units directory says, and all that is wrong with it, cycles included.
 pub fn load(sources: &[SourceFile]) -> Loaded {
     let mut read = unit::read_all(sources);
-    read.diagnostics.extend(cycle::cycles(&read.set));
+    read.diagnostics.extend(cycle::cycles(&read.set, &read.places));
     read.finish()
 }
 

@@ -175,7 +175,10 @@ fn tenths(percent: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use crate::engine::time::{Timestamp, WallTime};
+    use crate::unit::expression::shape::{self, Shape};
 
     use super::*;
 
@@ -202,6 +205,24 @@ mod tests {
             assert!(context["host"]["load1"].is_f64(), "{context}");
             assert!(context["host"]["pressure"].as_object().is_some_and(|all| all.len() == 3), "{context}");
         });
+    }
+
+    #[test]
+    fn an_expression_may_name_what_is_told_and_nothing_else() {
+        let context =
+            Figures { level: Level::Normal, cpu_percent: 0.0, memory_percent: 0.0, last: Reading::default() }
+                .context();
+        let names = |shape: &Shape| shape.field_names().into_iter().collect::<BTreeSet<_>>();
+        let told = |at: &str| {
+            let told = context.pointer(at).and_then(Value::as_object).unwrap();
+            told.keys().map(String::as_str).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(told("/guard"), names(&shape::GUARD));
+        assert_eq!(told("/host"), names(&shape::HOST));
+        assert_eq!(told("/host/pressure"), names(&shape::PRESSURE));
+        let level = shape::GUARD.at("level").unwrap();
+        let levels = [Level::Normal, Level::Warn, Level::Critical, Level::Emergency];
+        assert_eq!(level.words(), levels.map(Level::as_str));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Times are milliseconds since 1970. Everything has a default, so that what an older or newer mcsup wrote can
 //! still be read.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::incident::cause::Cause;
@@ -39,6 +41,7 @@ pub struct Evidence {
     /// Others that listen where the unit wants to.
     pub strangers: Vec<Port>,
     pub out_of_memory: OutOfMemory,
+    pub control_group: Option<ControlGroup>,
     pub core: Option<Core>,
     pub disks: Vec<Disk>,
     pub memory: Option<Memory>,
@@ -191,6 +194,17 @@ pub enum OomVerdict {
     /// There is no record to look at.
     #[default]
     Unknown,
+}
+
+/// Of the run's main process, while that lived.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ControlGroup {
+    pub path: String,
+    /// mcsup is in it too: what it counts may be about others.
+    pub is_shared: bool,
+    /// What it counted since it was made, as `memory.events` names it: `oom_kill`, `max`, ...
+    pub events: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -137,6 +137,12 @@ impl Page {
                 evidence.incomplete.iter().map(|missing| format!("{} ({})", missing.what, missing.why));
             self.line(format!("Incomplete: {}.", missing.collect::<Vec<_>>().join(", ")));
         }
+        if let Some(group) = &evidence.control_group {
+            let shared = if group.is_shared { ", which mcsup is in too" } else { "" };
+            let events = group.events.iter().map(|(name, count)| format!("{name} {count}"));
+            let events = events.collect::<Vec<_>>().join(", ");
+            self.line(format!("\nControl group {}{shared}: {events}", code(&group.path)));
+        }
         for unit in &evidence.dependencies {
             self.line(format!("\nNeeds {}", neighbour(unit)));
         }

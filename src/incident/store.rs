@@ -162,11 +162,18 @@ impl Store {
     pub fn read(&self, incident: u64) -> io::Result<Option<(Evidence, Vec<Moment>)>> {
         let dir = self.path_of(incident);
         let Some(text) = if_there(fs::read(dir.join(EVIDENCE)))? else { return Ok(None) };
-        let evidence = serde_json::from_slice(&text)?;
-        let lines = if_there(fs::read(dir.join(TIMELINE)))?.unwrap_or_default();
+        Ok(Some((serde_json::from_slice(&text)?, self.timeline(incident)?)))
+    }
+
+    /// Its lines may have found room where its evidence found none. Empty where there is none of it.
+    ///
+    /// # Errors
+    /// When it is there and cannot be read.
+    pub fn timeline(&self, incident: u64) -> io::Result<Vec<Moment>> {
+        let lines = if_there(fs::read(self.path_of(incident).join(TIMELINE)))?.unwrap_or_default();
         // The end of a line that was torn by a crash is skipped.
         let moments = lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
-        Ok(Some((evidence, moments.collect())))
+        Ok(moments.collect())
     }
 
     /// All that are kept, oldest first.
@@ -293,6 +300,12 @@ impl Archive {
         self.ask(limit, move |store| store.read(incident)).await
     }
 
+    /// # Errors
+    /// As [`Store::timeline`]; `TimedOut`.
+    pub async fn timeline(&self, incident: u64, limit: Duration) -> io::Result<Vec<Moment>> {
+        self.ask(limit, move |store| store.timeline(incident)).await
+    }
+
     /// The highest number that is kept; a new incident gets a higher one.
     ///
     /// # Errors
@@ -364,7 +377,10 @@ mod tests {
         let store = dir.store(Keep::default());
         assert_eq!(store.read(7).unwrap(), None);
         assert_eq!(store.list().unwrap(), [0; 0]);
+        assert_eq!(store.timeline(7).unwrap(), []);
         store.append(7, &[moment(1), moment(2)]).unwrap();
+        assert_eq!(store.read(7).unwrap(), None, "there is no evidence yet");
+        assert_eq!(store.timeline(7).unwrap(), [moment(1), moment(2)]);
         store.keep(&evidence(7, "second")).unwrap();
         store.keep(&evidence(7, "third")).unwrap();
         let timeline = store.path_of(7).join(TIMELINE);

@@ -12,7 +12,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::aside::Threads;
+use crate::aside::{Threads, authorities};
 use crate::engine::time::Pretty;
 use crate::probe::stream::Stream;
 use crate::probe::{Trouble, in_words, is_our_side, ours, quoted, theirs};
@@ -137,8 +137,7 @@ fn build(wanted: &Key) -> Result<ClientConfig, String> {
             }
         }
         None => {
-            let found = rustls_native_certs::load_native_certs();
-            roots.add_parsable_certificates(found.certs);
+            roots = authorities::of_machine();
             if roots.is_empty() {
                 return Err(
                     "this machine has no certificates of authorities; install them, or name a `ca`".into()

@@ -354,6 +354,7 @@ impl Page<'_> {
                 self.say(None, format!("incident {from} is part of incident {into}"));
             }
             Fact::RungTried { unit, rung, .. } => self.say(Some(*unit), format!("tries {rung}")),
+            Fact::RungRepeated { unit, rung, .. } => self.say(Some(*unit), format!("tries {rung} again")),
             Fact::RungEnded { unit, has_helped, said, .. } => {
                 let helped = if *has_helped { "it helped" } else { "it did not help" };
                 self.say(Some(*unit), format!("{helped}: {said}"));

@@ -78,7 +78,7 @@ fn gate(unit: &mut UnitSpec, random: &mut Random) {
     });
 }
 
-pub(crate) const GATE_CHECK: &str = "guard.level == 'ok'";
+pub(crate) const GATE_CHECK: &str = "guard.level == 'normal'";
 
 fn lazy(unit: &UnitSpec, at: u64) -> Listen {
     let port = u16::try_from(at).unwrap_or(0).saturating_add(20_000);

@@ -54,6 +54,7 @@ impl Executor {
             | Fact::EvidenceIncomplete { .. }
             | Fact::RungTried { .. }
             | Fact::RungEnded { .. }
+            | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
             | Fact::IncidentLeft { .. }
             | Fact::Unkillable { .. }

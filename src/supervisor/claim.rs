@@ -8,7 +8,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use crate::supervisor::files::unless_full;
+use crate::aside::files::unless_full;
 use crate::supervisor::home::Home;
 use crate::supervisor::socket::{bind, connect};
 

@@ -80,6 +80,7 @@ impl Display {
                     | Fact::IncidentMerged { .. }
                     | Fact::RungTried { .. }
                     | Fact::RungEnded { .. }
+                    | Fact::RungRepeated { .. }
                     | Fact::EvidenceIncomplete { .. }
                     | Fact::IncidentLeft { .. }
                     | Fact::StatusTold { .. }

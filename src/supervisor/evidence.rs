@@ -226,6 +226,7 @@ impl Witness {
             ],
             cgroup: None,
             earlier_oom_kills: 0,
+            killed_children: Vec::new(),
         };
         let graph = engine.graph();
         let impact = graph.impact(unit);
@@ -308,7 +309,7 @@ impl Scene {
     fn look_at_all(mut self, capturer: &Capturer) -> Evidence {
         let (from, change) = self.around();
         self.subject.log_from = from;
-        let mut evidence = capturer.capture_here(self.subject.clone(), AT_ONCE);
+        let mut evidence = capturer.capture_here(self.subject.clone(), DEADLINE / 2);
         evidence.change = change;
         let mut evidence = self.put_into(evidence);
         evidence.causes = cause::rank(&evidence);
@@ -531,8 +532,9 @@ pub(crate) const EVIDENCE_THREADS: usize = Capturer::THREADS + FILES + ALL + 1;
 const FILES: usize = 2;
 /// One after the other: whoever waits for this has no hurry.
 const ALL: usize = 1;
-/// In which all of it is there, unless something hangs.
-const AT_ONCE: Duration = Duration::from_millis(500);
+/// In which all of it is there, unless something hangs. More than a capture takes that does not: what counts kills
+/// would have told this one already.
+const AT_ONCE: Duration = Duration::from_millis(1500);
 /// Of each unit, as many as show a streak.
 const ANSWERS: usize = 5;
 const RESTARTS: usize = 10;

@@ -19,6 +19,7 @@ use crate::proc::run_tag;
 use crate::supervisor::chronicle::{Alert, Chronicle, Telling, is_for_the_chronicle};
 use crate::supervisor::clock;
 use crate::supervisor::evidence::{Wanted, Witness};
+use crate::supervisor::handle::Notice;
 use crate::supervisor::helpers::{self, Helpers, Purpose};
 use crate::supervisor::holdings::{Held, Holding, Holdings, Stage};
 use crate::supervisor::identity;
@@ -212,11 +213,20 @@ impl Executor {
         self.untold.push(Untold::Noted(key, value));
     }
 
-    fn record(&mut self, now: Now, fact: Fact) {
+    pub(crate) fn notice(&mut self, now: Now, notice: Notice) {
+        self.reserve_events();
+        self.observer.notice(notice, now);
+    }
+
+    fn reserve_events(&mut self) {
         if let Some(below) = self.observer.reserve() {
             let (key, value) = notes::encode_events(below);
             self.remember_pair(key, value);
         }
+    }
+
+    fn record(&mut self, now: Now, fact: Fact) {
+        self.reserve_events();
         self.is_over_its_boot |= fact == Fact::Booted;
         self.is_booted |= fact == Fact::Booted;
         if is_for_the_chronicle(&fact) {

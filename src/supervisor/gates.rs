@@ -13,7 +13,7 @@ use crate::engine::state::StateName;
 use crate::engine::time::Now;
 use crate::expr::{self, Facts};
 use crate::guard::Guard;
-use crate::guard::disk::disk_within;
+use crate::guard::disk::{Disk, disk_within};
 use crate::probe::question::Question;
 use crate::supervisor::evidence::date;
 use crate::supervisor::executor::Executor;
@@ -85,14 +85,53 @@ async fn room(threads: &Threads, paths: Vec<String>, limit: Duration) -> Value {
     let mut found = BTreeMap::new();
     for path in paths.into_iter().take(MOST_PATHS) {
         if let Ok(disk) = disk_within(threads, PathBuf::from(&path), limit).await {
-            let figures =
-                json!({"used": disk.used_percent, "free": disk.free_bytes, "total": disk.total_bytes});
-            found.insert(path, figures);
+            found.insert(path, figures(&disk));
         }
     }
     json!(found)
 }
 
+fn figures(disk: &Disk) -> Value {
+    json!({"used": disk.used_percent, "free": disk.free_bytes, "total": disk.total_bytes})
+}
+
 /// How many of the runtime's threads gates may take.
 pub(crate) const GATE_THREADS: usize = 2;
 const MOST_PATHS: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use crate::engine::state::Health;
+    use crate::engine::time::{Timestamp, WallTime};
+    use crate::engine::{BugPolicy, Options};
+    use crate::unit::SourceFile;
+    use crate::unit::expression::shape::{self, Shape};
+
+    use super::*;
+
+    fn names_of(shape: &Shape) -> BTreeSet<&str> {
+        shape.field_names().into_iter().collect()
+    }
+
+    fn keys_of(facts: &Value) -> BTreeSet<&str> {
+        facts.as_object().unwrap().keys().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn an_expression_may_name_what_is_told_and_nothing_else() {
+        let file = SourceFile { name: "a.yaml".into(), bytes: b"command: [x]\n".to_vec() };
+        let set = std::sync::Arc::new(crate::graph::load(&[file]).set.unwrap());
+        let options = Options { seed: 1, bug_policy: BugPolicy::Panic };
+        let engine = Engine::new(std::sync::Arc::clone(&set), options);
+        let now = Now { mono: Timestamp(0), wall: WallTime(0) };
+        assert_eq!(keys_of(&units(&engine, &set, now)["a"]), names_of(&shape::UNIT));
+        let disk = Disk { used_percent: 0.0, free_bytes: 1, total_bytes: 1 };
+        assert_eq!(keys_of(&figures(&disk)), names_of(&shape::DISK));
+        let words = |field: &str| shape::UNIT.at(field).unwrap().words();
+        assert_eq!(words("state"), StateName::ALL.map(StateName::as_str));
+        let healths = [Health::Unknown, Health::Passing, Health::Failing];
+        assert_eq!(words("health"), healths.map(Health::as_str));
+    }
+}

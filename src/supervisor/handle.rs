@@ -9,6 +9,7 @@ use crate::engine::effect::{Answer, Fact};
 use crate::engine::event::Ask;
 use crate::engine::status::{Overview, UnitStatus, WhyLink};
 use crate::engine::time::{Timestamp, WallTime};
+use crate::supervisor::words;
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
@@ -54,14 +55,65 @@ pub struct StatusTable {
     pub wall: WallTime,
 }
 
-/// One fact with its number (from 1, never reused in a boot) and time.
+/// What happened, with its number (from 1, never reused in a boot) and time.
 #[derive(Debug)]
 pub struct EventRecord {
     pub number: u64,
     pub at: WallTime,
-    pub fact: Fact,
-    /// To name the units in `fact`.
+    pub what: Happening,
+    /// To name the units in a fact.
     pub set: Arc<UnitSet>,
+}
+
+impl EventRecord {
+    /// The unit that it is about.
+    pub fn unit(&self) -> Option<&str> {
+        match &self.what {
+            Happening::Fact(fact) => words::unit_of(fact).map(|unit| words::name_of(&self.set, unit)),
+            Happening::Notice(notice) => notice.unit.as_deref(),
+        }
+    }
+}
+
+/// What is told: by the engine, or by those who carry out what it wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    Fact(Fact),
+    Notice(Notice),
+}
+
+/// What became of something that the engine does not follow up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub kind: NoticeKind,
+    pub unit: Option<String>,
+    pub incident: Option<u64>,
+    /// For people.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoticeKind {
+    /// A channel did not take a message, which is tried again.
+    AlertFailed,
+    /// A channel took a message that had failed before.
+    AlertDelivered,
+    /// A message is not tried any more.
+    AlertGivenUp,
+    /// How what is kept of incidents fares: their files, the history, the outbox, the heartbeat.
+    Announced,
+}
+
+impl NoticeKind {
+    /// What programs call it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AlertFailed => "alert-failed",
+            Self::AlertDelivered => "alert-delivered",
+            Self::AlertGivenUp => "alert-given-up",
+            Self::Announced => "announced",
+        }
+    }
 }
 
 /// The kept records, and the ones to come.

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::supervisor::files::{Durability, unless_full, write_whole};
+use crate::aside::files::{replace, unless_full};
 use crate::supervisor::hash::{fnv, fold};
 use crate::supervisor::socket::connect;
 
@@ -225,7 +225,7 @@ impl Home {
             }
             None => {
                 let path = self.state.join(UNITS_RECORD);
-                unless_full(write_whole(&path, self.units.as_os_str().as_bytes(), Durability::Lasting))
+                unless_full(replace(&path, self.units.as_os_str().as_bytes()))
                     .map_err(|cause| HomeError::Io { verb: "write", path, cause })
             }
         }

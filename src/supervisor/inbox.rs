@@ -7,6 +7,7 @@ use crate::engine::event::{SpawnFailure, Verdict};
 use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::incident::evidence::Evidence;
 use crate::keeper::wire::SpawnOrder;
+use crate::supervisor::handle::Notice;
 use crate::supervisor::launch::Launch;
 use crate::supervisor::listeners::Sockets;
 use crate::supervisor::lookup::{Cache, Miss};
@@ -35,8 +36,8 @@ pub(crate) enum Inbox {
         evidence: Option<Box<Evidence>>,
         is_complete: bool,
     },
-    /// What must reach the person in front. The chronicle sends any number of these.
-    Announce(String),
+    /// What people are told besides the engine's facts. The chronicle sends any number of these.
+    Notice(Notice),
     /// The command of a channel is to be run with `body` on its input.
     RunChannel {
         message: u64,

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aside::files::replace_for_this_boot;
 use crate::engine::time::Timestamp;
 use crate::supervisor::hash::{fnv, fold};
 use crate::supervisor::identity::Epoch;
@@ -289,18 +290,13 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
 
 /// On a worker. No fsync: what matters dies with the machine's boot anyway.
 fn write(path: &Path, batch: &Batch) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.create(true).mode(0o600);
     if batch.replaces {
-        let temporary = path.with_extension("new");
-        options.write(true).truncate(true).open(&temporary)?.write_all(&batch.bytes)?;
-        fs::rename(&temporary, path)
-    } else {
-        let mut file = options.append(true).open(path)?;
-        let length = file.metadata()?.len();
-        // All or nothing: it is written again, and half a line in front of it would spoil its first one.
-        file.write_all(&batch.bytes).inspect_err(|_| drop(file.set_len(length)))
+        return replace_for_this_boot(path, &batch.bytes);
     }
+    let mut file = fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let length = file.metadata()?.len();
+    // All or nothing: it is written again, and half a line in front of it would spoil its first one.
+    file.write_all(&batch.bytes).inspect_err(|_| drop(file.set_len(length)))
 }
 
 fn path_in(state: &Path) -> PathBuf {

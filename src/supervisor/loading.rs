@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::aside::files::replace_for_this_boot;
 use crate::graph;
 use crate::supervisor::directory;
-use crate::supervisor::files::{Durability, write_whole};
 use crate::supervisor::hash::fnv;
 use crate::unit::SourceFile;
 use crate::unit::diagnostic::Diagnostic;
@@ -82,7 +82,7 @@ impl Loaded {
         let text = |file: SourceFile| Some((file.name, String::from_utf8(file.bytes).ok()?));
         let files: BTreeMap<String, String> = self.files.into_iter().filter_map(text).collect();
         let text = serde_json::to_vec(&files)?;
-        write_whole(&path_in(state), &text, Durability::UntilPowerFails)?;
+        replace_for_this_boot(&path_in(state), &text)?;
         Ok(fnv(&text))
     }
 }

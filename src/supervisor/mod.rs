@@ -4,7 +4,6 @@ pub mod handle;
 pub mod home;
 pub mod claim;
 pub mod socket;
-mod files;
 mod hash;
 pub mod start;
 mod run;

@@ -9,7 +9,7 @@ use tokio::sync::broadcast;
 use crate::engine::effect::Fact;
 use crate::engine::time::Now;
 use crate::supervisor::display::Display;
-use crate::supervisor::handle::{EventRecord, Subscription};
+use crate::supervisor::handle::{EventRecord, Happening, Notice, NoticeKind, Subscription};
 use crate::supervisor::words::{self, Weight};
 use crate::unit::spec::UnitSet;
 
@@ -32,7 +32,7 @@ impl Observer {
         Self { set, kept: VecDeque::new(), listeners, next, reserved: next, display }
     }
 
-    /// Some: these numbers have to be remembered as taken before the fact is shown to anybody.
+    /// Some: these numbers have to be remembered as taken before anything is shown to anybody.
     pub(crate) fn reserve(&mut self) -> Option<u64> {
         if self.next < self.reserved {
             return None;
@@ -49,7 +49,20 @@ impl Observer {
             Weight::Trouble => tracing::warn!("{line}"),
         }
         self.display.show(&fact, now.mono);
-        let record = EventRecord { number: self.next, at: now.wall, fact, set: Arc::clone(&self.set) };
+        self.keep(Happening::Fact(fact), now);
+    }
+
+    pub(crate) fn notice(&mut self, notice: Notice, now: Now) {
+        match notice.kind {
+            NoticeKind::AlertFailed => tracing::warn!("{}", notice.text),
+            NoticeKind::AlertDelivered => tracing::info!("{}", notice.text),
+            NoticeKind::AlertGivenUp | NoticeKind::Announced => self.announce(&notice.text),
+        }
+        self.keep(Happening::Notice(notice), now);
+    }
+
+    fn keep(&mut self, what: Happening, now: Now) {
+        let record = EventRecord { number: self.next, at: now.wall, what, set: Arc::clone(&self.set) };
         let record = Arc::new(record);
         self.next = self.next.saturating_add(1);
         if self.kept.len() >= KEPT {
@@ -60,7 +73,7 @@ impl Observer {
         drop(self.listeners.send(record));
     }
 
-    /// What must reach the person in front, and is no fact of a unit.
+    /// What must reach the person in front, and is neither fact nor notice.
     pub(crate) fn announce(&mut self, text: &str) {
         tracing::warn!("{text}");
         self.display.say(&format!("mcsup: {text}"));

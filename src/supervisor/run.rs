@@ -310,7 +310,7 @@ impl Supervisor {
                 let event = self.executor.captured(incident, unit, run, evidence, is_complete);
                 self.feed(event);
             }
-            Inbox::Announce(text) => self.executor.observer.announce(&text),
+            Inbox::Notice(notice) => self.executor.notice(now, notice),
             Inbox::RunChannel { message, command, body } => {
                 self.executor.run_channel(now, message, command, body);
             }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -13,6 +14,7 @@ pub(crate) struct Sink {
     most: usize,
     /// Hangs up when the writer has ended; none could be started otherwise.
     ended: Option<oneshot::Receiver<()>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// One batch for the writer.
@@ -60,14 +62,14 @@ impl Sink {
             // Whoever waited may have lost patience.
             has_ended.send(()).ok();
         });
-        let ended = match started {
-            Ok(_detached) => Some(ended),
+        let (ended, writer) = match started {
+            Ok(writer) => (Some(ended), Some(writer)),
             Err(error) => {
                 shared.lock().failed(error, 0);
-                None
+                (None, None)
             }
         };
-        Self { shared, most, ended }
+        Self { shared, most, ended, writer: Mutex::new(writer) }
     }
 
     pub(crate) fn push(&self, bytes: &[u8]) {
@@ -113,11 +115,19 @@ impl Sink {
     }
 }
 
+impl Sink {
+    /// Waits until what is pending is written, however long that takes. What comes later is lost.
+    pub(crate) fn finish(&self) {
+        self.shared.close();
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A writer that panicked has said so.
+        drop(writer.map(JoinHandle::join));
+    }
+}
+
 impl Drop for Sink {
     fn drop(&mut self) {
-        self.shared.lock().is_closing = true;
-        self.shared.work.notify_one();
-        self.shared.end.notify_one();
+        self.shared.close();
     }
 }
 
@@ -125,6 +135,12 @@ impl Shared {
     /// What a panic left behind is still the truth: every change is one statement.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.lock().is_closing = true;
+        self.work.notify_one();
+        self.end.notify_one();
     }
 
     /// Has the writer look at what it sleeps for, once.

@@ -213,7 +213,7 @@ fn take_over(
     let (asker, queries) = mpsc::channel(QUERIES);
     let journal = Journal::begin(&home.state, std::mem::take(&mut takeover.image));
     let observer = Observer::new(Arc::clone(&set), display, takeover.first_event);
-    let beginning = Beginning::after(&takeover.handover.notes);
+    let beginning = Beginning::after(&takeover.handover.notes, &set, clock::now());
     let chronicle = Chronicle::begin(&home.state, Arc::clone(&set), outlet.clone(), beginning);
     let witness = Witness::new(&home.state, chronicle.archive.clone(), outlet.clone());
     let options = Options { seed: fnv(home.state.as_os_str().as_bytes()), bug_policy: BugPolicy::Record };

@@ -1,7 +1,7 @@
 //! Facts as sentences: the one place that words them, for the log, the terminal and the clients of `events`.
 
 use crate::engine::effect::Fact;
-use crate::engine::id::{PhaseId, UnitId};
+use crate::engine::id::{IncidentId, PhaseId, UnitId};
 use crate::unit::spec::UnitSet;
 
 /// How much people should care.
@@ -68,6 +68,12 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
         }
         Fact::IncidentMerged { from, into } => format!("incident {from} is part of incident {into}"),
         Fact::RungTried { unit, rung, .. } => format!("{}tries {rung}", said.begin(set, *unit)),
+        Fact::RungRepeated { unit, rung, .. } => {
+            format!(
+                "{}tries {rung} again: it was cut short when the supervisor ended",
+                said.begin(set, *unit)
+            )
+        }
         Fact::RungEnded { unit, has_helped: true, said: what, .. } => {
             format!("{}healed: {what}", said.begin(set, *unit))
         }
@@ -110,6 +116,7 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::IncidentJoined { .. } => "incident-joined",
         Fact::IncidentMerged { .. } => "incident-merged",
         Fact::RungTried { .. } => "rung-tried",
+        Fact::RungRepeated { .. } => "rung-repeated",
         Fact::RungEnded { .. } => "rung-ended",
         Fact::EvidenceIncomplete { .. } => "evidence-incomplete",
         Fact::IncidentLeft { .. } => "incident-left",
@@ -132,6 +139,7 @@ pub fn unit_of(fact: &Fact) -> Option<UnitId> {
         | Fact::Unkillable { unit }
         | Fact::IncidentJoined { unit, .. }
         | Fact::RungTried { unit, .. }
+        | Fact::RungRepeated { unit, .. }
         | Fact::RungEnded { unit, .. }
         | Fact::EvidenceIncomplete { unit, .. }
         | Fact::IncidentLeft { unit, .. }
@@ -149,6 +157,33 @@ pub fn unit_of(fact: &Fact) -> Option<UnitId> {
     }
 }
 
+/// The incident that a fact speaks of; where two become one, the one that stays.
+pub fn incident_of(fact: &Fact) -> Option<IncidentId> {
+    match fact {
+        Fact::IncidentOpened { incident, .. }
+        | Fact::IncidentJoined { incident, .. }
+        | Fact::IncidentMerged { into: incident, .. }
+        | Fact::RungTried { incident, .. }
+        | Fact::RungRepeated { incident, .. }
+        | Fact::RungEnded { incident, .. }
+        | Fact::EvidenceIncomplete { incident, .. }
+        | Fact::IncidentLeft { incident, .. }
+        | Fact::IncidentClosed { incident, .. } => Some(*incident),
+        Fact::StateChanged { .. }
+        | Fact::HealthChanged { .. }
+        | Fact::StatusTold { .. }
+        | Fact::RunEnded { .. }
+        | Fact::PhaseOpened { .. }
+        | Fact::Booted
+        | Fact::PhaseHeld { .. }
+        | Fact::Unkillable { .. }
+        | Fact::Adopted { .. }
+        | Fact::RequestServed { .. }
+        | Fact::ShutdownBegan
+        | Fact::BugFound { .. } => None,
+    }
+}
+
 pub(crate) fn weight(fact: &Fact) -> Weight {
     match fact {
         Fact::HealthChanged { .. }
@@ -163,6 +198,7 @@ pub(crate) fn weight(fact: &Fact) -> Weight {
         | Fact::IncidentJoined { .. }
         | Fact::IncidentMerged { .. }
         | Fact::RungTried { .. }
+        | Fact::RungRepeated { .. }
         | Fact::RungEnded { .. }
         | Fact::EvidenceIncomplete { .. }
         | Fact::Adopted { .. }

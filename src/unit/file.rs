@@ -41,7 +41,7 @@ mapping! {
         essential: bool = false;
         /// Program and arguments: a list, or one text split as a shell splits words. Never run by a shell. For services and tasks.
         command: Command;
-        /// Gate: the CEL expression over units, guard, host and disk() that must hold.
+        /// Gate: the CEL expression that must hold, over `units.NAME.{state, ready, health, restarts, since, seconds}`, `guard.{level, cpu, memory}`, `host.{cpu, memory, load1, load5, load15, pressure.{cpu, memory, io}}` and `disk('/path').{used, free, total}`.
         check: Check;
         /// Gate: time between two looks at `check`; at least 100ms.
         interval: Duration = "5s";

@@ -47,7 +47,7 @@ use crate::unit::name::UnitName;
 use crate::unit::names::{Directory, Draft, bad_name};
 use crate::unit::read::{At, FromYaml, Reader};
 use crate::unit::settings::{SETTINGS_FILE, SettingsFile};
-use crate::unit::spec::{UnitKind, UnitSet};
+use crate::unit::spec::{UnitId, UnitKind, UnitSet};
 
 pub use crate::unit::yaml::MAX_FILE_BYTES;
 
@@ -71,7 +71,8 @@ pub struct Loaded {
     pub places: Vec<KeyPlaces>,
 }
 
-/// Where a unit names things of the host, for who can look whether they are there.
+/// Where a unit names what lies outside its definition: things of the host, for who can look whether they are
+/// there, and units that it does not depend on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPlaces {
     /// The program.
@@ -84,6 +85,17 @@ pub struct KeyPlaces {
     pub conflicts: Option<Place>,
     /// In the order of the sockets.
     pub listen: Vec<Place>,
+    /// Units that a gate's expression names.
+    pub asks: Vec<Asked>,
+}
+
+/// A unit that a gate looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub unit: UnitId,
+    pub place: Place,
+    /// The gate cannot open before this unit was started.
+    pub is_needed: bool,
 }
 
 /// Reads everything a units directory says, and all that is wrong with it but for the graph.

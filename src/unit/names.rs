@@ -120,6 +120,10 @@ impl Directory {
         self.drafts.get(self.members.get(index(unit.0))?.draft)
     }
 
+    pub(super) fn name_of(&self, unit: UnitId) -> Option<&str> {
+        self.members.get(index(unit.0)).map(|member| member.name.as_str())
+    }
+
     pub(super) fn is_copy_of(&self, unit: UnitId, draft: usize) -> bool {
         self.members.get(index(unit.0)).is_some_and(|member| member.draft == draft)
     }

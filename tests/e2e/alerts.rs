@@ -69,6 +69,51 @@ fn a_webhook_that_fails_is_told_again_until_it_takes_the_message() {
         (left.flatten().filter(|file| file.path().is_file()).count() == 0).then_some(())
     });
     assert!(empty.is_some(), "{}", instance.printed());
+    let failed = "could not tell ops: answered 500; tried again in 1s";
+    let kinds = |events: &str| -> Vec<Value> {
+        let events = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event"));
+        events.filter(|event| event["kind"].as_str().is_some_and(|kind| kind.starts_with("alert-"))).collect()
+    };
+    let events = kinds(&instance.done(&["events", "--json"]));
+    let [first, second] = events.as_slice() else { panic!("{events:#?}") };
+    assert_eq!((&first["kind"], &first["text"]), (&"alert-failed".into(), &failed.into()));
+    assert_eq!((&first["incident"], &first["unit"]), (&1.into(), &"a".into()));
+    assert_eq!(
+        (&second["kind"], &second["text"]),
+        (&"alert-delivered".into(), &"ops was told after all".into())
+    );
+    let told = eventually(|| {
+        let one = story(&instance);
+        (one.contains(failed) && one.contains("ops was told after all")).then_some(())
+    });
+    assert!(told.is_some(), "the incident's timeline says so:\n{}", story(&instance));
+}
+
+/// All that is told of the first incident.
+fn story(instance: &Instance) -> String {
+    String::from_utf8_lossy(&instance.run(&["incidents", "1", "--json"]).stdout).into_owned()
+}
+
+#[test]
+fn a_message_that_can_never_be_delivered_is_an_event_and_part_of_the_story() {
+    let settings = "alerts: {ops: {exec: [sh, -c, 'exit 3']}}\n";
+    let mut instance = Instance::new("given-up-alert", &[("a", HOPELESS), ("mcsup", settings)]);
+    fs::create_dir_all(instance.path("state/outbox")).expect("a directory");
+    let message =
+        "{\"number\": 1, \"channel\": \"pager\", \"incident\": 1, \"unit\": \"a\", \"text\": \"a is down\"}";
+    // Of a time when there was such a channel.
+    fs::write(instance.path("state/outbox/000000000000001.json"), message).expect("a file");
+    instance.up();
+    let given_up = "given up: pager was never told of incident 1 (a is down): there is no such channel";
+    let told = eventually(|| {
+        let events = instance.run(&["events", "--json"]).stdout;
+        let events = String::from_utf8_lossy(&events);
+        let is_told = |line: &str| line.contains("alert-given-up") && line.contains(given_up);
+        events.lines().any(is_told).then_some(())
+    });
+    assert!(told.is_some(), "{}", instance.printed());
+    let told = eventually(|| story(&instance).contains(given_up).then_some(()));
+    assert!(told.is_some(), "{}", instance.printed());
 }
 
 #[test]

@@ -114,10 +114,7 @@ fn an_incident_outlives_its_supervisor_and_is_closed_by_the_next() {
     instance.up();
     let first = evidence(&instance, 1)["captured_millis"].clone();
     instance.wait("in its loop", |look| look.unit("a")["restarts"].as_u64().is_some_and(|n| n >= 1));
-    let supervisor = instance.supervisor();
-    kill(supervisor);
-    let back = eventually(|| instance.ring("__supervisor").filter(|pid| *pid != supervisor));
-    assert!(back.is_some(), "{}", instance.printed());
+    instance.lose_supervisor();
     let list = eventually(|| {
         let list = json(&instance, &["incidents", "--json"]);
         (list["incidents"][0]["open"] == true).then_some(list)
@@ -153,10 +150,7 @@ fn what_is_given_up_or_only_just_healed_is_still_open_for_the_next_supervisor() 
     kill(before);
     instance.wait("healed", |look| look.is("b", "ready") && look.pid("b") != before);
     evidence(&instance, 2);
-    let supervisor = instance.supervisor();
-    kill(supervisor);
-    let back = eventually(|| instance.ring("__supervisor").filter(|pid| *pid != supervisor));
-    assert!(back.is_some(), "{}", instance.printed());
+    instance.lose_supervisor();
     let list = eventually(|| {
         let list = json(&instance, &["incidents", "--json"]);
         (list["incidents"].as_array().map(Vec::len) == Some(2)).then_some(list)
@@ -170,6 +164,62 @@ fn what_is_given_up_or_only_just_healed_is_still_open_for_the_next_supervisor() 
 }
 
 #[test]
+fn a_repair_that_was_cut_short_with_its_supervisor_runs_again_and_the_story_says_so() {
+    let unit = "command: [sleep, '1000']\nhealth: {exec: [test, '!', -e, broken], interval: 200ms, retries: 1}\n\
+                recover: [{exec: [sh, -c, 'echo x >> repairs; test -e may_heal && exec rm broken; exec sleep 1000']}]\n";
+    let instance = Instance::booted("repair-again", &[("a", unit)]);
+    fs::write(instance.path("units/broken"), "").expect("a file");
+    let repairs = |count: usize| {
+        let text = eventually(|| {
+            let text = fs::read_to_string(instance.path("units/repairs")).ok()?;
+            (text.lines().count() == count).then_some(())
+        });
+        assert!(text.is_some(), "{count} repairs:\n{}", instance.printed());
+    };
+    repairs(1);
+    fs::write(instance.path("units/may_heal"), "").expect("a file");
+    kill(instance.supervisor());
+    repairs(2);
+    instance.wait("healed", |look| look.is("a", "ready") && look.unit("a")["health"] == "passing");
+    let again = "tries its repair program again: it was cut short when the supervisor ended";
+    let told =
+        eventually(|| timeline(&instance, 1).iter().any(|moment| moment["text"] == again).then_some(()));
+    assert!(told.is_some(), "{:#?}", timeline(&instance, 1));
+    let events = instance.done(&["events", "--json"]);
+    let is_told = |line: &str| line.contains("rung-repeated") && line.contains(again);
+    assert!(events.lines().any(is_told), "{events}");
+}
+
+#[test]
+fn an_incident_that_found_no_room_on_disk_stays_listed_for_the_next_supervisor() {
+    let broken =
+        "command: [sh, -c, 'exit 4']\nrestart: {backoff: {initial: 0s}, limit: {starts: 1, within: 10m}}\n";
+    let mut instance = Instance::new("no-files", &[("a", broken)]);
+    fs::create_dir_all(instance.path("state")).expect("a directory");
+    fs::write(instance.path("state/incidents"), "in the way").expect("a file");
+    fs::create_dir_all(instance.path("state/history.db/in-the-way")).expect("a directory");
+    instance.up();
+    instance.wait("given up", |look| look.is("a", "failed"));
+    instance.lose_supervisor();
+    let list = eventually(|| {
+        let list = json(&instance, &["incidents", "--json"]);
+        (list["incidents"].as_array().map(Vec::len) == Some(1)).then_some(list)
+    });
+    let list = list.unwrap_or_else(|| panic!("{:#}", json(&instance, &["incidents", "--json"])));
+    let incident = &list["incidents"][0];
+    assert_eq!(
+        (&incident["id"], &incident["open"], &incident["unit"]),
+        (&1.into(), &true.into(), &"a".into())
+    );
+    assert_eq!(incident["failure"], "exited with 4", "{incident:#}");
+    assert!(incident["detected"].as_str().is_some_and(|at| !at.starts_with("1970")), "{incident:#}");
+    let one = json(&instance, &["incidents", "1", "--json"]);
+    assert_eq!(one["missing"][0], "files: none are kept", "{one:#}");
+    let shown = String::from_utf8_lossy(&instance.run(&["incidents", "1"]).stdout).into_owned();
+    assert!(shown.contains("files: none are kept"), "{shown}");
+}
+
+#[test]
 fn the_next_boot_counts_on_and_says_what_became_of_the_last_ones() {
     let broken = "command: [sh, -c, 'exit 4']\nrestart: {backoff: {initial: 10m}}\n";
     let mut instance = Instance::new("counts-on", &[("a", broken)]);
@@ -177,15 +227,7 @@ fn the_next_boot_counts_on_and_says_what_became_of_the_last_ones() {
     evidence(&instance, 1);
     let listed = eventually(|| (ids(&instance) == [1]).then_some(()));
     assert!(listed.is_some());
-    // Everything dies at once, as when the power fails.
-    for _ in 0..2 {
-        instance.ring("__supervisor").into_iter().for_each(kill);
-        instance.ring("__keeper").into_iter().for_each(kill);
-    }
-    let gone = eventually(|| {
-        (instance.ring("__supervisor"), instance.ring("__keeper")).eq(&(None, None)).then_some(())
-    });
-    assert!(gone.is_some(), "both rings are dead");
+    instance.lose_both_rings();
     fs::remove_file(instance.path("state/journal")).expect("as after a boot of the machine");
     instance.up();
     evidence(&instance, 2);

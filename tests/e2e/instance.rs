@@ -165,6 +165,31 @@ impl Instance {
         })
     }
 
+    /// Kills the supervisor, and comes back when the keeper has started the next one.
+    pub(crate) fn lose_supervisor(&self) {
+        let supervisor = self.supervisor();
+        kill(supervisor);
+        let back = eventually(|| self.ring("__supervisor").filter(|pid| *pid != supervisor));
+        assert!(back.is_some(), "no supervisor comes back:\n{}", self.printed());
+    }
+
+    /// Kills keeper and supervisor, as when the power fails: both are stopped first, as whichever outlived the
+    /// other for a moment would start it again. A process that is ending has no words left to be known by, and
+    /// still holds the lock: each is waited for by its number.
+    pub(crate) fn lose_both_rings(&self) {
+        let mut killed: Vec<u32> = Vec::new();
+        let gone = eventually(|| {
+            let rings: Vec<u32> =
+                ["__keeper", "__supervisor"].into_iter().filter_map(|ring| self.ring(ring)).collect();
+            for word in [rustix::process::Signal::STOP, rustix::process::Signal::KILL] {
+                rings.iter().for_each(|pid| signal(*pid, word));
+            }
+            killed.extend(&rings);
+            (rings.is_empty() && !killed.iter().any(|pid| is_alive(*pid))).then_some(())
+        });
+        assert!(gone.is_some(), "both rings are dead:\n{}", self.printed());
+    }
+
     /// The keeper that the supervisor talks to: it signs the lock with its name once it said hello.
     pub(crate) fn holder(&self) -> Option<u32> {
         fs::read_to_string(self.path("state/lock")).ok()?.trim().parse().ok()

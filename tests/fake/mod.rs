@@ -18,8 +18,8 @@ use mcsup::engine::state::{Desired, DownSource, Health, StateName, UpSource};
 use mcsup::engine::status::{Overview, UnitStatus, WhyLink};
 use mcsup::engine::time::{Timestamp, WallTime};
 use mcsup::supervisor::handle::{
-    Cause, EventRecord, Evidence, Handle, IncidentList, IncidentRow, IncidentStory, Listed, Moment, Query,
-    Question, Rule, StatusTable, Window,
+    Cause, EventRecord, Evidence, Handle, Happening, IncidentList, IncidentRow, IncidentStory, Listed,
+    Moment, Query, Question, Rule, StatusTable, Window,
 };
 use mcsup::unit::diagnostic::Place;
 use mcsup::unit::name::UnitName;
@@ -136,7 +136,7 @@ impl Fake {
 
     pub(crate) fn record(&self, number: u64, fact: Fact) -> Arc<EventRecord> {
         let at = WallTime(WALL.0 + number * 1_000_000_000);
-        Arc::new(EventRecord { number, at, fact, set: Arc::clone(&self.set) })
+        Arc::new(EventRecord { number, at, what: Happening::Fact(fact), set: Arc::clone(&self.set) })
     }
 
     /// Answers until there is nobody left to ask, or the shutdown was asked for.

@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use mcsup::incident::cause::Rule;
 use mcsup::incident::evidence::Evidence;
 use mcsup::incident::store::{Keep, Moment, Store};
+use rustix::process::Signal;
 
-use crate::instance::{Instance, Look, eventually, mcsup};
+use crate::instance::{Instance, Look, eventually, kill, mcsup, signal};
 use crate::namespace::up_with_mounts;
 use crate::place::public_home;
 
@@ -235,6 +236,29 @@ impl Patient {
     pub(crate) fn assert_why(&self, words: &str) {
         let said = String::from_utf8_lossy(&self.instance.run(&["why", self.unit]).stdout).into_owned();
         assert!(said.contains(words), "`{words}` is not in:\n{said}");
+    }
+
+    /// Kills its main process: the kill is the cause, and the next run heals it.
+    #[track_caller]
+    pub(crate) fn assert_back_after_a_kill(&self) {
+        let pid = self.pid();
+        let fault = broken(|| kill(pid));
+        self.assert_detected(fault, BY_EXIT, Rule::Killed);
+        self.wait_for_run(1);
+        self.assert_seen_before(&format!("{}#2", self.unit), Rule::Killed);
+        self.assert_healed();
+    }
+
+    /// Stops its main process, which nothing but a probe can see.
+    #[track_caller]
+    pub(crate) fn assert_back_after_a_halt(&self) {
+        let pid = self.pid();
+        let fault = broken(|| signal(pid, Signal::STOP));
+        let found = self.assert_detected(fault, by_probes(), Rule::Stopped);
+        assert!(found.causes[0].fact.contains(&pid.to_string()), "{:?}", found.causes[0]);
+        self.wait_for_run(1);
+        self.assert_seen_before(&format!("{}#2", self.unit), Rule::Stopped);
+        self.assert_healed();
     }
 
     /// Ends it all, and nothing is left.

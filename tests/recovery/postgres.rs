@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use mcsup::incident::cause::Rule;
 use rustix::process::Signal;
 
-use crate::instance::{eventually, kill, signal};
+use crate::instance::{eventually, signal};
 use crate::memory::MemoryGroup;
 use crate::namespace::inside;
 use crate::patient::{BY_EXIT, HEALTH, Patient, become_user, broken, by_probes, command, own, run};
@@ -134,12 +134,7 @@ fn answers(patient: &Patient) -> bool {
 fn a_postgres_that_is_killed_is_back_and_the_kill_is_the_cause() {
     let mut patient = postgres("kill", PERSISTENT);
     patient.boot();
-    let pid = patient.pid();
-    let fault = broken(|| kill(pid));
-    patient.assert_detected(fault, BY_EXIT, Rule::Killed);
-    patient.wait_for_run(1);
-    patient.assert_seen_before("postgres#2", Rule::Killed);
-    patient.assert_healed();
+    patient.assert_back_after_a_kill();
     assert!(answers(&patient));
     patient.shut_down();
 }
@@ -148,13 +143,7 @@ fn a_postgres_that_is_killed_is_back_and_the_kill_is_the_cause() {
 fn a_postgres_that_is_stopped_in_its_tracks_is_found_out_and_restarted() {
     let mut patient = postgres("stopped", PERSISTENT);
     patient.boot();
-    let pid = patient.pid();
-    let fault = broken(|| signal(pid, Signal::STOP));
-    let found = patient.assert_detected(fault, by_probes(), Rule::Stopped);
-    assert!(found.causes[0].fact.contains(&pid.to_string()), "{:?}", found.causes[0]);
-    patient.wait_for_run(1);
-    patient.assert_seen_before("postgres#2", Rule::Stopped);
-    patient.assert_healed();
+    patient.assert_back_after_a_halt();
     patient.shut_down();
 }
 
@@ -289,9 +278,7 @@ fn a_postgres_that_the_kernel_killed_for_want_of_memory_is_back_and_the_want_is_
     group.limit(4 * 1024 * 1024);
     // The kernel takes the server itself, and not the session that is greedy.
     fs::write(format!("/proc/{pid}/oom_score_adj"), "1000").expect("a score");
-    let greedy = "set work_mem = '1GB';\nselect count(*) from \
-                  (select repeat('x', 1000) || g as s from generate_series(1, 1000000) g order by 1) q;\n";
-    let fault = broken(|| psql_fails(&patient, greedy));
+    let fault = broken(|| psql_fails(&patient, GREEDY));
     let found = patient.assert_detected(fault, BY_EXIT, Rule::OutOfMemory);
     assert!(found.exit.is_some_and(|exit| exit.signal == Some(9) && !exit.is_ours), "{:?}", found.exit);
     patient.wait_for_run(1);
@@ -299,6 +286,33 @@ fn a_postgres_that_the_kernel_killed_for_want_of_memory_is_back_and_the_want_is_
     patient.assert_healed();
     patient.shut_down();
 }
+
+#[test]
+fn a_postgres_whose_session_the_kernel_killed_for_want_of_memory_names_the_want() {
+    // As its documentation advises: the kernel takes the session that is greedy, and not the server.
+    let more = "environment: {PG_OOM_ADJUST_FILE: /proc/self/oom_score_adj, PG_OOM_ADJUST_VALUE: '1000'}\n";
+    let mut patient = postgres("session", &format!("{PERSISTENT}{more}"));
+    let settings = patient.path("data/cluster/postgresql.conf");
+    let text = fs::read_to_string(&settings).expect("settings");
+    // It ends with its session: nothing depends on how soon it would have recovered by itself.
+    fs::write(&settings, format!("{text}restart_after_crash = off\n")).expect("settings");
+    patient.boot();
+    let group = MemoryGroup::new("session");
+    group.add(patient.pid());
+    group.limit(12 * 1024 * 1024);
+    let fault = broken(|| psql_fails(&patient, GREEDY));
+    let found = patient.assert_detected(fault, BY_EXIT, Rule::OutOfMemory);
+    assert!(found.exit.is_some_and(|exit| exit.code.is_some_and(|code| code != 0)), "{:?}", found.exit);
+    assert_eq!(found.causes[0].sentence, "the kernel killed a child of it for want of memory");
+    patient.wait_for_run(1);
+    patient.assert_seen_before("postgres#2", Rule::OutOfMemory);
+    patient.assert_healed();
+    patient.shut_down();
+}
+
+/// Sorts more than there is memory.
+const GREEDY: &str = "set work_mem = '1GB';\nselect count(*) from \
+                      (select repeat('x', 1000) || g as s from generate_series(1, 1000000) g order by 1) q;\n";
 
 #[test]
 fn a_postgres_that_starts_slowly_is_waited_for() {

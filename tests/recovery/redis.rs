@@ -6,9 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use mcsup::incident::cause::Rule;
-use rustix::process::Signal;
 
-use crate::instance::{eventually, kill, signal};
+use crate::instance::{eventually, kill};
 use crate::memory::MemoryGroup;
 use crate::namespace::inside;
 use crate::patient::{BY_EXIT, HEALTH, Patient, broken, by_probes, command, run, slow_start};
@@ -71,12 +70,7 @@ fn save(patient: &Patient, ends: &str) {
 fn a_redis_that_is_killed_is_back_and_the_kill_is_the_cause() {
     let mut patient = redis("kill", PERSISTENT);
     patient.boot();
-    let pid = patient.pid();
-    let fault = broken(|| kill(pid));
-    patient.assert_detected(fault, BY_EXIT, Rule::Killed);
-    patient.wait_for_run(1);
-    patient.assert_seen_before("redis#2", Rule::Killed);
-    patient.assert_healed();
+    patient.assert_back_after_a_kill();
     assert_eq!(ask(&patient, &["ping"]), "PONG");
     patient.shut_down();
 }
@@ -85,13 +79,7 @@ fn a_redis_that_is_killed_is_back_and_the_kill_is_the_cause() {
 fn a_redis_that_is_stopped_in_its_tracks_is_found_out_and_restarted() {
     let mut patient = redis("stopped", PERSISTENT);
     patient.boot();
-    let pid = patient.pid();
-    let fault = broken(|| signal(pid, Signal::STOP));
-    let found = patient.assert_detected(fault, by_probes(), Rule::Stopped);
-    assert!(found.causes[0].fact.contains(&pid.to_string()), "{:?}", found.causes[0]);
-    patient.wait_for_run(1);
-    patient.assert_seen_before("redis#2", Rule::Stopped);
-    patient.assert_healed();
+    patient.assert_back_after_a_halt();
     patient.shut_down();
 }
 

@@ -54,8 +54,7 @@ pub enum Event {
     },
     /// Tried again after this long.
     Failed {
-        message: u64,
-        channel: String,
+        message: Message,
         why: String,
         again_in: Duration,
     },
@@ -284,9 +283,8 @@ impl Outbox {
                 }
             }
             Err(why) => match self.queue.failed(number, self.began.elapsed()) {
-                Next::RetryIn(again_in) => {
-                    let channel = self.queue.channel_of(number);
-                    self.events.push_back(Event::Failed { message: number, channel, why, again_in });
+                Next::RetryIn(message, again_in) => {
+                    self.events.push_back(Event::Failed { message, why, again_in });
                 }
                 Next::GaveUp(message) => self.give_up(message, &why),
                 Next::Unknown => {}

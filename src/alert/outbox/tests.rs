@@ -120,11 +120,11 @@ fn a_server_that_fails_is_tried_again_and_the_order_holds() {
         let mut outbox = Outbox::open(dir.outbox(), &[webhook("ops", &server.url())], NOW);
         outbox.push(message("ops", 7, Change::Opened));
         outbox.push(message("ops", 7, Change::GaveUp));
-        let Event::Failed { why, again_in, channel, .. } = next(&mut outbox).await else {
+        let Event::Failed { why, again_in, message: failed } = next(&mut outbox).await else {
             panic!("it failed")
         };
         assert_eq!(
-            (why.as_str(), again_in, channel.as_str()),
+            (why.as_str(), again_in, failed.channel.as_str()),
             ("answered 500", Duration::from_secs(1), "ops")
         );
         server.set(Mood::HangUp);

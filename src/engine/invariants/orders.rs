@@ -92,6 +92,7 @@ impl Auditor {
             | Fact::IncidentLeft { .. }
             | Fact::RungTried { .. }
             | Fact::RungEnded { .. }
+            | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Unkillable { .. }

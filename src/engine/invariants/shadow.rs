@@ -599,15 +599,14 @@ impl Shadow {
             | Fact::IncidentLeft { .. }
             | Fact::RungTried { .. }
             | Fact::RungEnded { .. }
+            | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }
             | Fact::BugFound { .. } => {}
             // Nobody may have asked for it: the end of an essential unit is one, too.
-            Fact::ShutdownBegan => {
-                self.shutdown_since.get_or_insert(now);
-            }
+            Fact::ShutdownBegan => self.shutdown_since = self.shutdown_since.or(Some(now)),
         }
     }
 }

@@ -163,6 +163,7 @@ impl Troubles {
             | Fact::PhaseHeld { .. }
             | Fact::EvidenceIncomplete { .. }
             | Fact::RungEnded { .. }
+            | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
@@ -226,6 +227,7 @@ impl Auditor {
             | Fact::PhaseHeld { .. }
             | Fact::EvidenceIncomplete { .. }
             | Fact::RungEnded { .. }
+            | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }

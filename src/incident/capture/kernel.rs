@@ -20,11 +20,11 @@ pub(super) struct KernelLog {
 }
 
 impl KernelLog {
-    /// The last record of a kill of this process, if there is one; `None` when the log may not be read, or not
-    /// within the deadline.
-    pub(super) fn kill_of(&mut self, pid: i32, deadline: Deadline) -> Option<Option<String>> {
+    /// The last record of a kill of one of these processes, if there is one; `None` when the log may not be read, or
+    /// not within the deadline.
+    pub(super) fn kill_of(&mut self, pids: &[i32], deadline: Deadline) -> Option<Option<String>> {
         self.read_on(deadline)?;
-        let found = self.kills.iter().rev().find(|(killed, _)| *killed == pid);
+        let found = self.kills.iter().rev().find(|(killed, _)| pids.contains(killed));
         Some(found.map(|(_, text)| text.clone()))
     }
 

@@ -17,12 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::aside::{Threads, since_boot, wall_millis};
-use crate::incident::capture::kernel::KernelLog;
+use crate::incident::capture::death::Kills;
 use crate::incident::evidence::{
-    Core, Disk, Evidence, Exit, Failure, LogTail, Memory, Missing, OutOfMemory, Port, Process, Usage, VERSION,
+    ControlGroup, Core, Disk, Evidence, Exit, Failure, LogTail, Memory, Missing, OutOfMemory, Port, Process,
+    Usage, VERSION,
 };
 use crate::incident::times::Times;
 
+pub(super) use crate::incident::capture::death::is_about_a_killed_child;
 pub(super) use crate::incident::capture::sockets::{is_about_taken_ports, ports_in_line};
 
 /// What a run that is about to be ended is made to wait for its evidence, at most.
@@ -56,10 +58,12 @@ pub struct Subject {
     pub ports: Vec<u16>,
     /// What is kept where: `log`, `state`, `working directory`.
     pub directories: Vec<(String, PathBuf)>,
-    /// The run's own control group, if it has one.
+    /// The run's own control group. `None`: that of its main process.
     pub cgroup: Option<PathBuf>,
     /// Kills for want of memory that the group had counted when the run began.
     pub earlier_oom_kills: u64,
+    /// Children of the run that its log says were killed; looked for when the log was read.
+    pub killed_children: Vec<i32>,
 }
 
 /// A byte of a log.
@@ -75,10 +79,10 @@ pub struct LogPoint {
 pub struct Capturer {
     /// /proc, for tests that have none.
     proc: PathBuf,
-    kernel: Arc<Mutex<KernelLog>>,
     logs: Threads,
     hosts: Threads,
     disks: Threads,
+    kills: Arc<Kills>,
 }
 
 impl Default for Capturer {
@@ -93,13 +97,8 @@ impl Capturer {
 
     pub fn new(proc: PathBuf) -> Self {
         let threads = |name| Threads::new(name, Self::THREADS / 3);
-        Self {
-            proc,
-            kernel: Arc::default(),
-            logs: threads("capture log"),
-            hosts: threads("capture"),
-            disks: threads("capture disk"),
-        }
+        let (logs, hosts, disks) = (threads("capture log"), threads("capture"), threads("capture disk"));
+        Self { proc, logs, hosts, disks, kills: Arc::default() }
     }
 
     /// All that can be had within `limit`. Never fails: what is missing is in `incomplete`. Safe to drop.
@@ -117,10 +116,12 @@ impl Capturer {
         let log = subject.log_dir.as_deref().map_or_else(Default::default, |dir| {
             log_or_why(Some(tail::read(dir, subject.log_from, subject.log_until)))
         });
+        let killed_children = death::killed_children(log.0.own_lines());
+        let subject = Subject { killed_children, ..subject };
         let disks = disks::look(subject.directories.clone());
         let wanted = ports_to_ask_for(&subject, &log.0);
         let side = Mutex::default();
-        HostSide::look(&self.proc, &self.kernel, &subject, &wanted, began, &side);
+        HostSide::look(&self.proc, &self.kills, &subject, &wanted, began, &side);
         let host = side.into_inner().unwrap_or_else(PoisonError::into_inner);
         written_down(subject, log, disks, host, limit.saturating_sub(began.left()))
     }
@@ -139,12 +140,14 @@ impl Capturer {
 
     async fn host(&self, subject: &Subject, log: &LogTail, limit: Duration) -> HostSide {
         let wanted = ports_to_ask_for(subject, log);
-        let (proc, kernel, subject) = (self.proc.clone(), Arc::clone(&self.kernel), subject.clone());
+        let killed_children = death::killed_children(log.own_lines());
+        let (proc, subject) = (self.proc.clone(), Subject { killed_children, ..subject.clone() });
+        let kills = Arc::clone(&self.kills);
         // Less than the whole, so that what was found by then is kept.
         let deadline = Deadline::after(limit.saturating_sub(limit / 10));
         let side = Arc::new(Mutex::new(HostSide::default()));
         let theirs = Arc::clone(&side);
-        let look = move || HostSide::look(&proc, &kernel, &subject, &wanted, deadline, &theirs);
+        let look = move || HostSide::look(&proc, &kills, &subject, &wanted, deadline, &theirs);
         let asked = self.hosts.ask(limit, look).await;
         // Whoever still looks writes into what nobody reads any more.
         let mut side = std::mem::take(&mut *side.lock().unwrap_or_else(PoisonError::into_inner));
@@ -193,6 +196,7 @@ fn written_down(
         ports: host.ports,
         strangers: host.strangers,
         out_of_memory: host.out_of_memory,
+        control_group: host.control_group,
         core: host.core,
         disks: disks.0,
         memory: host.memory,
@@ -208,6 +212,7 @@ struct HostSide {
     ports: Vec<Port>,
     strangers: Vec<Port>,
     out_of_memory: OutOfMemory,
+    control_group: Option<ControlGroup>,
     core: Option<Core>,
     memory: Option<Memory>,
     missing: Vec<Missing>,
@@ -218,7 +223,7 @@ impl HostSide {
     /// theirs). `side` has what was found so far.
     fn look(
         proc: &Path,
-        kernel: &Mutex<KernelLog>,
+        kills: &Kills,
         subject: &Subject,
         wanted: &[u16],
         deadline: Deadline,
@@ -236,11 +241,13 @@ impl HostSide {
         }
         let had_core = subject.exit.is_some_and(|exit| exit.dumped_core);
         let core = had_core.then(|| death::core(proc, subject));
-        let out_of_memory = death::out_of_memory(subject, kernel, deadline);
+        let group = death::control_group(proc, subject);
+        let out_of_memory = death::out_of_memory(subject, group.as_ref(), kills, deadline);
         found(&mut |side| {
             side.memory.clone_from(&memory);
             side.core.clone_from(&core);
             side.out_of_memory.clone_from(&out_of_memory);
+            side.control_group.clone_from(&group);
         });
         let pids = if subject.is_over { Vec::new() } else { processes::members(proc, subject) };
         if pids.is_empty() && wanted.is_empty() {

@@ -14,6 +14,8 @@ pub(super) const MOST: usize = 32;
 const MOST_THREADS: usize = 16;
 const MOST_STACK: usize = 16;
 const MOST_COMMAND_BYTES: u64 = 512;
+const V2: &str = "/sys/fs/cgroup";
+const V1_MEMORY: &str = "/sys/fs/cgroup/memory";
 
 /// The main process, what shares its group or session, orphans that carry the run's tag, and whatever any of
 /// these has started. Only orphans are asked for their tag: another supervisor may have a unit of the same name.
@@ -114,6 +116,24 @@ pub(super) fn memory(proc: &Path) -> Option<Memory> {
     })
 }
 
+/// The directory of the control group whose memory the process counts in. `process`: a pid, or `self`.
+pub(super) fn memory_group(proc: &Path, process: &str) -> Option<PathBuf> {
+    group_in(&fs::read_to_string(proc.join(process).join("cgroup")).ok()?)
+}
+
+/// `4:memory:/system.slice/web.service` of version 1, else `0::/system.slice/web.service`.
+fn group_in(text: &str) -> Option<PathBuf> {
+    let lines = || text.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let counts_memory = |controllers: &str| controllers.split(',').any(|name| name == "memory");
+    let first =
+        lines().find(|(controllers, _)| counts_memory(controllers)).map(|(_, path)| (V1_MEMORY, path));
+    let second = || lines().find(|(controllers, _)| controllers.is_empty()).map(|(_, path)| (V2, path));
+    let (root, path) = first.or_else(second)?;
+    // `/../other` lies outside of what can be seen from here.
+    let is_seen = !path.split('/').any(|part| part == "..");
+    is_seen.then(|| Path::new(root).join(path.trim_start_matches('/')))
+}
+
 pub(super) fn pids(dir: &Path) -> impl Iterator<Item = i32> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
@@ -143,4 +163,24 @@ fn command(dir: &Path) -> String {
         |_ended| String::new(),
         |_length| String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " "),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_group_that_counts_the_memory_is_found() {
+        let table = [
+            ("0::/system.slice/web.service\n", Some("/sys/fs/cgroup/system.slice/web.service")),
+            ("0::/\n", Some("/sys/fs/cgroup")),
+            ("5:cpu,memory:/a:b\n1:name=systemd:/x\n0::/y\n", Some("/sys/fs/cgroup/memory/a:b")),
+            ("0::/../elsewhere\n", None),
+            ("1:name=systemd:/x\n", None),
+            ("", None),
+        ];
+        for (text, expected) in table {
+            assert_eq!(group_in(text).as_deref(), expected.map(Path::new), "{text:?}");
+        }
+    }
 }

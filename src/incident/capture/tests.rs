@@ -112,6 +112,12 @@ fn a_live_run_is_seen_with_its_children_what_they_wait_in_and_its_log() {
     assert!(evidence.memory.as_ref().is_some_and(|memory| memory.available_bytes < memory.total_bytes));
     assert_eq!(evidence.incomplete.len(), 1, "{:?}", evidence.incomplete);
     assert_eq!(evidence.incomplete[0].what, "disk of state");
+    // It counts in the group that this test is in, where there is one.
+    let own = processes::memory_group(Path::new("/proc"), "self");
+    let counts =
+        |dir: &PathBuf| ["memory.events", "memory.oom_control"].iter().any(|name| dir.join(name).exists());
+    let group = evidence.control_group.map(|group| (PathBuf::from(group.path), group.is_shared));
+    assert_eq!(group, own.filter(counts).map(|own| (own, true)));
 }
 
 #[test]

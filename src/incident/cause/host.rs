@@ -1,8 +1,8 @@
 //! Rules that rest on what the kernel says.
 
 use crate::incident::capture::{is_about_taken_ports, ports_in_line};
-use crate::incident::cause::{Cause, Rule, cause, who};
-use crate::incident::evidence::{Evidence, FailureKind, OomVerdict, Process};
+use crate::incident::cause::{Cause, Rule, cause, says, who};
+use crate::incident::evidence::{Evidence, Exit, FailureKind, OomVerdict, Process};
 
 /// The start says it outright; a shell says it by 127.
 pub(super) fn executable_missing(evidence: &Evidence) -> Option<Cause> {
@@ -23,23 +23,39 @@ pub(super) fn executable_missing(evidence: &Evidence) -> Option<Cause> {
 
 pub(super) fn out_of_memory(evidence: &Evidence) -> Option<Cause> {
     let oom = &evidence.out_of_memory;
+    let exit = evidence.exit.filter(|exit| exit.signal == Some(KILL) && !exit.is_ours);
+    let child = says::killed_child(evidence);
     match oom.verdict {
         OomVerdict::Killed => {
+            let (whom, score) = match (exit, child) {
+                (Some(_), _) => ("it", 97),
+                (None, Some(_)) => ("a child of it", 97),
+                // It may have got over it since.
+                (None, None) => ("a process of its control group", 70),
+            };
             let fact = format!("{}: {}", oom.source, oom.text);
-            cause(Rule::OutOfMemory, 97, "the kernel killed it for want of memory", fact)
+            cause(Rule::OutOfMemory, score, format!("the kernel killed {whom} for want of memory"), fact)
         }
         OomVerdict::NotKilled => None,
         OomVerdict::Unknown => {
-            let exit = evidence.exit.filter(|exit| exit.signal == Some(KILL) && !exit.is_ours)?;
-            let memory = evidence.memory.as_ref();
-            let was_scarce = memory.is_some_and(|memory| memory.available_bytes < memory.total_bytes / 10)
-                || evidence.host.iter().any(|sample| sample.memory_percent > 92.0);
-            let score = if was_scarce { 84 } else { 60 };
-            let core = if exit.dumped_core { "; a core was dumped" } else { "" };
-            let fact = format!("signal 9 that mcsup did not send{core}");
-            cause(Rule::OutOfMemory, score, "the kernel may have killed it for want of memory", fact)
+            let score = if was_memory_scarce(evidence) { 84 } else { 60 };
+            let core = |exit: Exit| if exit.dumped_core { "; a core was dumped" } else { "" };
+            let (whom, fact) = match exit {
+                Some(exit) => ("it", format!("signal 9 that mcsup did not send{}", core(exit))),
+                None => ("a child of it", child?.to_owned()),
+            };
+            let sentence = format!("the kernel may have killed {whom} for want of memory");
+            cause(Rule::OutOfMemory, score, sentence, fact)
         }
     }
+}
+
+fn was_memory_scarce(evidence: &Evidence) -> bool {
+    let memory = evidence.memory.as_ref();
+    let group = evidence.control_group.as_ref().filter(|group| !group.is_shared);
+    memory.is_some_and(|memory| memory.available_bytes < memory.total_bytes / 10)
+        || evidence.host.iter().any(|sample| sample.memory_percent > 92.0)
+        || group.is_some_and(|group| group.events.get("oom").is_some_and(|count| *count > 0))
 }
 
 /// By whom is known when somebody listens there; that it is, when the log says so.
@@ -115,18 +131,28 @@ pub(super) fn crashed(evidence: &Evidence) -> Option<Cause> {
     cause(Rule::Crashed, 83, format!("it crashed with {name}"), format!("signal {signal}{core}"))
 }
 
-/// Somebody else ended it.
+/// Somebody else ended it, or a child of it.
 pub(super) fn killed(evidence: &Evidence) -> Option<Cause> {
-    let exit = evidence.exit.filter(|exit| !exit.is_ours && !exit.dumped_core)?;
-    let signal = exit.signal.filter(|signal| CRASHES.iter().all(|(number, _)| number != signal))?;
-    let sentence = format!("somebody killed it with signal {signal}; it was not mcsup");
+    let exit = evidence.exit.filter(|exit| !exit.is_ours && !exit.dumped_core);
+    let is_crash = |signal: &u8| CRASHES.iter().any(|(number, _)| number == signal);
+    let signal = exit.and_then(|exit| exit.signal).filter(|signal| !is_crash(signal));
+    let (sentence, fact) = match signal {
+        Some(signal) => {
+            let sentence = format!("somebody killed it with signal {signal}; it was not mcsup");
+            (sentence, format!("signal {signal}"))
+        }
+        None => {
+            let child = says::killed_child(evidence)?;
+            ("a child of it was killed by signal 9".to_owned(), child.to_owned())
+        }
+    };
     let memory = match evidence.out_of_memory.verdict {
         OomVerdict::NotKilled => {
             format!("; the {} has no kill for want of memory", evidence.out_of_memory.source)
         }
         OomVerdict::Killed | OomVerdict::Unknown => String::new(),
     };
-    cause(Rule::Killed, 80, sentence, format!("signal {signal}{memory}"))
+    cause(Rule::Killed, 80, sentence, format!("{fact}{memory}"))
 }
 
 const KILL: u8 = 9;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::incident::evidence::{
-    Answer, Change, Disk, Exit, Failure, FailureKind, Memory, Neighbour, OomVerdict, OutOfMemory, Port,
-    Process, Restart, Thread,
+    Answer, Change, ControlGroup, Disk, Exit, Failure, FailureKind, Memory, Neighbour, OomVerdict,
+    OutOfMemory, Port, Process, Restart, Thread,
 };
 use crate::incident::times::Times;
 
@@ -228,6 +228,74 @@ fn want_of_memory_is_told_from_a_kill_by_hand() {
     let mut ours = killed_by(9);
     ours.exit.as_mut().unwrap().is_ours = true;
     assert!(rank(&ours).is_empty(), "what mcsup did is no cause");
+}
+
+const POSTGRES_CHILD: &str =
+    "2026-11-20 11:00:01.500 UTC [77] LOG:  server process (PID 4242) was terminated by signal 9: Killed";
+
+#[test]
+fn a_child_that_was_killed_is_want_of_memory_where_memory_was_scarce() {
+    let crashed = [POSTGRES_CHILD, "LOG:  terminating any other active server processes"];
+    let by_hand = "a child of it was killed by signal 9";
+    expect(&exited(1).log(&crashed), Rule::Killed, by_hand, "PID 4242");
+    let lives = failed(FailureKind::Unhealthy, "postgres: the database system is in recovery mode");
+    expect(&lives.clone().log(&crashed), Rule::Killed, by_hand, "PID 4242");
+    let mut scarce = lives.clone().log(&crashed);
+    scarce.memory = Some(Memory { available_bytes: 5, total_bytes: 100, pressure: None });
+    let perhaps = "the kernel may have killed a child of it for want of memory";
+    expect(&scarce, Rule::OutOfMemory, perhaps, "PID 4242");
+    let mut at_its_limit = lives.clone().log(&crashed);
+    let events = [("oom".to_owned(), 1)].into();
+    at_its_limit.control_group = Some(ControlGroup { events, ..ControlGroup::default() });
+    expect(&at_its_limit, Rule::OutOfMemory, perhaps, "PID 4242");
+    let told = "the kernel killed a child of it for want of memory";
+    let known = exited(1).log(&crashed).oom(OomVerdict::Killed);
+    expect(&known, Rule::OutOfMemory, told, "kernel log: Out of memory");
+    let known = exited(1).log(&crashed).oom(OomVerdict::NotKilled);
+    expect(&known, Rule::Killed, by_hand, "the kernel log has no kill");
+    // Its group counts a kill, and nothing tells whose.
+    let counted = failed(FailureKind::Unhealthy, "http: no answer within 3s").oom(OomVerdict::Killed);
+    let sentence = "the kernel killed a process of its control group for want of memory";
+    expect(&counted, Rule::OutOfMemory, sentence, "kernel log: Out of memory");
+    for line in [
+        "[2026-11-20 11:00:01 +0000] [7] [ERROR] Worker (pid:123) was sent SIGKILL! Perhaps out of memory?",
+        "2026/11/20 11:00:01 [alert] 7#7: worker process 123 exited on signal 9",
+        "DAMN ! worker 1 (pid: 123) died, killed by signal 9 :( trying respawn ...",
+        "WARNING: [pool www] child 123 exited on signal 9 (SIGKILL) after 3.5 seconds from start",
+    ] {
+        expect(&lives.clone().log(&[line]), Rule::Killed, by_hand, line);
+    }
+    for line in ["killed by signal 95", "worker waits for signal 9", "PID 9 was terminated by signal 11"] {
+        assert!(rank(&lives.clone().log(&[line])).is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn a_complaint_of_long_ago_comes_after_what_is_seen_now() {
+    let harmless = "7:C # Failed to set the maximum of open files: Operation not permitted";
+    let ready = "7:M * Ready to accept connections tcp";
+    let late = || failed(FailureKind::Unhealthy, "redis: no answer within 300ms");
+    // Said at the start, after which it worked.
+    let rules = |evidence: &Evidence| rank(evidence).iter().map(|cause| cause.rule).collect::<Vec<_>>();
+    assert_eq!(rules(&late().log(&[harmless, ready])), [Rule::Timeout, Rule::Permission]);
+    let client = "FATAL:  password authentication failed for user \"stranger\"";
+    let full = "could not write to file: No space left on device";
+    let talk = ["one", "two", "three", "four", "five"];
+    for (line, rule) in [(harmless, Rule::Permission), (client, Rule::Authentication), (full, Rule::DiskFull)]
+    {
+        let long_ago = [&[line], talk.as_slice()].concat();
+        assert_eq!(rules(&late().log(&long_ago)), [Rule::Timeout, rule], "{line}");
+        let just_now = [talk.as_slice(), &[line]].concat();
+        assert_eq!(rules(&late().log(&just_now)), [rule, Rule::Timeout], "{line}");
+        // Who exits says why, and says more: the trace of a stack.
+        assert_eq!(first(&exited(1).log(&long_ago).lived(100)).0, rule, "{line}");
+        assert_eq!(rules(&killed_by(9).log(&long_ago)), [Rule::Killed, Rule::OutOfMemory, rule], "{line}");
+        let words = std::iter::once(line).chain(std::iter::repeat_n("and so on", 30));
+        let long_before = exited(1).log(&words.collect::<Vec<_>>()).lived(100);
+        assert_eq!(rules(&long_before), [rule, Rule::ExitAfterStart], "{line}");
+        let cause = rank(&long_before).into_iter().next().unwrap();
+        assert!(cause.score < 50, "{cause:?}");
+    }
 }
 
 #[test]

@@ -164,8 +164,11 @@ impl World {
             Some(UnitKind::External) => self.outside.get(&unit).copied(),
             Some(UnitKind::Gate) => Some(Timestamp(0)),
         };
-        let wrong =
-            if kind == Some(UnitKind::Gate) { "guard.level == 'ok': it is 'high'" } else { "wrong answer" };
+        let wrong = if kind == Some(UnitKind::Gate) {
+            "guard.level == 'normal': it is 'high'"
+        } else {
+            "wrong answer"
+        };
         let timeout = self.set.unit(unit).and_then(|unit| Some(unit.health.get(usize::from(index))?.timeout));
         if answer == ProbeAnswer::Hang || timeout.is_some_and(|timeout| script.probe_takes >= timeout) {
             return Verdict::Fail("no answer in time".into());

@@ -11,14 +11,17 @@ use crate::alert::heartbeat::{Beat, Heartbeat};
 use crate::alert::message::Message;
 use crate::alert::outbox::{self, Outbox};
 use crate::engine::time::Pretty;
-use crate::history::row::{IncidentRow, Record, Window};
+use crate::history::row::{FactRow, IncidentRow, Record, Window};
 use crate::history::{History, News};
 use crate::incident::evidence::Evidence;
-use crate::incident::store::Archive;
+use crate::incident::store::{Archive, Moment};
 use crate::supervisor::chronicle::book::{Book, Deed};
 use crate::supervisor::chronicle::scribe::{QUEUE, Scribe, Writing};
-use crate::supervisor::chronicle::{Beginning, IncidentList, IncidentStory, Listed, Question, Telling};
+use crate::supervisor::chronicle::{
+    Beginning, IncidentList, IncidentStory, Listed, Noted, Question, Telling,
+};
 use crate::supervisor::clock;
+use crate::supervisor::handle::{Notice, NoticeKind};
 use crate::supervisor::inbox::{Inbox, Outlet};
 use crate::unit::spec::UnitSet;
 
@@ -43,6 +46,8 @@ pub(super) struct Desk {
     host: String,
     /// Writings that found no room.
     dropped: u64,
+    /// Why messages that wait were not taken the last time, by their numbers.
+    refusals: BTreeMap<u64, String>,
 }
 
 /// What ended a wait.
@@ -89,6 +94,7 @@ impl Desk {
             troubles,
             host: host_name(),
             dropped: 0,
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -118,9 +124,14 @@ impl Desk {
     async fn take_up(&mut self) {
         match self.beginning.clone() {
             Beginning::Takeover { open } => {
-                for id in open {
-                    let Ok(Some((evidence, _))) = self.archive.read(id, LIMIT).await else { continue };
-                    self.book.go_on(row_of(&evidence), &evidence);
+                for Noted { row, alerted } in open {
+                    match self.archive.read(row.id, LIMIT).await {
+                        Ok(Some((evidence, _))) => self.book.go_on(row_of(&evidence), &evidence),
+                        // It found no room, or cannot be read: it is open all the same.
+                        Ok(None) | Err(_) => {
+                            self.book.go_on(row, &Evidence { alerted, ..Evidence::default() });
+                        }
+                    }
                 }
             }
             Beginning::Boot => {
@@ -244,16 +255,29 @@ impl Desk {
         match event {
             outbox::Event::Delivered { message } => {
                 tracing::info!("{} was told of incident {}", message.channel, message.incident);
+                if self.refusals.remove(&message.number).is_some() {
+                    let text = format!("{} was told after all", message.channel);
+                    self.follow_up(&message, NoticeKind::AlertDelivered, text);
+                }
             }
-            outbox::Event::Failed { channel, why, again_in, .. } => {
-                let again = Pretty(again_in);
-                tracing::warn!("cannot tell {channel}: {why}; tried again in {again}");
+            outbox::Event::Failed { message, why, again_in } => {
+                let text =
+                    format!("could not tell {}: {why}; tried again in {}", message.channel, Pretty(again_in));
+                // A message is tried for a day: what is refused as before is no news.
+                if self.refusals.get(&message.number) == Some(&why) {
+                    tracing::debug!("{text}");
+                } else {
+                    self.refusals.insert(message.number, why);
+                    self.follow_up(&message, NoticeKind::AlertFailed, text);
+                }
             }
             outbox::Event::Undeliverable { message, why } => {
-                let Message { channel, incident, text, .. } = message;
-                self.announce(&format!(
-                    "{channel} was never told of incident {incident} ({text}): {why}; the message is kept in the outbox"
-                ));
+                self.refusals.remove(&message.number);
+                let Message { channel, incident, text, .. } = &message;
+                let text = format!(
+                    "given up: {channel} was never told of incident {incident} ({text}): {why}; the message is kept in the outbox"
+                );
+                self.follow_up(&message, NoticeKind::AlertGivenUp, text);
             }
             outbox::Event::Run { message, channel: _, command, body } => {
                 self.outlet_send(Inbox::RunChannel { message, command, body });
@@ -292,7 +316,28 @@ impl Desk {
     }
 
     fn announce(&self, text: &str) {
-        self.outlet_send(Inbox::Announce(text.to_owned()));
+        let kind = NoticeKind::Announced;
+        self.outlet_send(Inbox::Notice(Notice { kind, unit: None, incident: None, text: text.to_owned() }));
+    }
+
+    /// How a message of an incident fares, for its timeline and for everybody.
+    fn follow_up(&mut self, message: &Message, kind: NoticeKind, text: String) {
+        let at_millis = clock::wall().0 / 1_000_000;
+        let unit = self.set.find(&message.unit).map(|_known| message.unit.clone());
+        let moment =
+            Moment { at_millis, unit: message.unit.clone(), kind: "alert".to_owned(), text: text.clone() };
+        let row = FactRow {
+            at_millis,
+            unit: unit.clone(),
+            incident: Some(message.incident),
+            kind: kind.as_str().to_owned(),
+            text: text.clone(),
+        };
+        self.carry_out(vec![
+            Deed::Write(Writing::Moment(message.incident, moment)),
+            Deed::Record(Record::Fact(row)),
+        ]);
+        self.outlet_send(Inbox::Notice(Notice { kind, unit, incident: Some(message.incident), text }));
     }
 
     fn outlet_send(&self, message: Inbox) {
@@ -327,7 +372,10 @@ impl Desk {
                         let row = row.or(kept)?;
                         Some(Listed { row, is_open: false })
                     });
-                    let (evidence, timeline) = found.map_or((None, Vec::new()), |(e, t)| (Some(e), t));
+                    let (evidence, timeline) = match found {
+                        Some((evidence, timeline)) => (Some(evidence), timeline),
+                        None => (None, archive.timeline(id, LIMIT).await.unwrap_or_default()),
+                    };
                     let story = listed.map(|listed| IncidentStory { listed, directory, evidence, timeline });
                     drop(reply.send(story));
                 });

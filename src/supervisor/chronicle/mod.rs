@@ -18,15 +18,17 @@ use tokio::task::JoinHandle;
 use crate::engine::effect::Fact;
 use crate::engine::event::Notes;
 use crate::engine::id::{IncidentId, UnitId};
-use crate::engine::incident::Told;
+use crate::engine::incident::{Incident, Told};
 use crate::engine::time::Now;
 use crate::history::row::{IncidentRow, RunRow, Window};
 use crate::incident::cause::Cause;
-use crate::incident::evidence::Evidence;
+use crate::incident::evidence::{Evidence, Missing};
 use crate::incident::postmortem;
 use crate::incident::store::{Archive, Keep, Moment, Store};
 use crate::supervisor::chronicle::desk::Desk;
+use crate::supervisor::evidence::date;
 use crate::supervisor::inbox::Outlet;
+use crate::supervisor::words::name_of;
 use crate::unit::spec::UnitSet;
 
 /// The loop's end.
@@ -117,12 +119,20 @@ impl IncidentStory {
         postmortem::write(&self.whole_evidence(), &self.timeline)
     }
 
+    /// There is no evidence: of some, the timeline found room.
+    fn nothing_kept(&self) -> Missing {
+        let (what, why) =
+            if self.timeline.is_empty() { ("files", "none are kept") } else { ("evidence", "none is kept") };
+        Missing { what: what.to_owned(), why: why.to_owned() }
+    }
+
     /// What the files say, with what has become of it since.
     pub fn whole_evidence(&self) -> Evidence {
         let row = &self.listed.row;
         let mut evidence = self.evidence.clone().unwrap_or_else(|| Evidence {
             incident: row.id,
             unit: row.root.clone().unwrap_or_default(),
+            incomplete: vec![self.nothing_kept()],
             ..Evidence::default()
         });
         evidence.affected.clone_from(&row.affected);
@@ -138,19 +148,49 @@ impl IncidentStory {
 }
 
 /// How the last time ended, for incidents that were open then.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Beginning {
     /// A boot: what was open then is over, somehow.
     Boot,
     /// Those of the engine's notes go on, whatever is kept of them: one that was given up is open, and so is one
     /// whose unit works again but not yet for long enough.
-    Takeover { open: BTreeSet<u64> },
+    Takeover { open: Vec<Noted> },
+}
+
+/// What the engine's notes tell of an open incident: all there is where its files found no room.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Noted {
+    row: IncidentRow,
+    alerted: Vec<String>,
 }
 
 impl Beginning {
-    pub(crate) fn after(notes: &Notes) -> Self {
-        let open = || notes.incidents.keys().map(|incident| incident.0).collect();
+    pub(crate) fn after(notes: &Notes, set: &UnitSet, now: Now) -> Self {
+        let noted = |(id, incident): (&IncidentId, &Incident)| Noted::of(id.0, incident, set, now);
+        let open = || notes.incidents.iter().map(noted).collect();
         notes.boot.as_ref().map_or(Self::Boot, |_| Self::Takeover { open: open() })
+    }
+}
+
+impl Noted {
+    fn of(id: u64, incident: &Incident, set: &UnitSet, now: Now) -> Self {
+        let shares = || incident.affected.values();
+        let began = shares().map(|share| share.began).min().unwrap_or(incident.opened);
+        let root = incident.root.and_then(|unit| incident.affected.get(&unit));
+        let others = incident.affected.keys().filter(|unit| incident.root != Some(**unit));
+        let row = IncidentRow {
+            id,
+            root: incident.root.map(|unit| name_of(set, unit).to_owned()),
+            started_millis: date(now, began),
+            detected_millis: date(now, incident.opened),
+            recovered_millis: root.and_then(|share| share.recovered).map(|at| date(now, at)),
+            affected: others.map(|unit| name_of(set, *unit).to_owned()).collect(),
+            failure: incident.cause.to_string(),
+            ..IncidentRow::default()
+        };
+        let alerted: BTreeSet<String> =
+            incident.told.iter().map(|(channel, _)| channel.to_string()).collect();
+        Self { row, alerted: alerted.into_iter().collect() }
     }
 }
 
@@ -194,6 +234,7 @@ pub(crate) fn is_for_the_chronicle(fact: &Fact) -> bool {
         | Fact::EvidenceIncomplete { .. }
         | Fact::RungTried { .. }
         | Fact::RungEnded { .. }
+        | Fact::RungRepeated { .. }
         | Fact::StatusTold { .. }
         | Fact::IncidentLeft { .. }
         | Fact::IncidentClosed { .. }

@@ -3,6 +3,7 @@
 mod kind;
 mod works;
 mod ladder;
+pub(super) mod gate;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::unit::diagnostic::{Diagnostic, Place};
 use crate::unit::file::{Edge, RestartFile};
 use crate::unit::listen;
 use crate::unit::lower;
-use crate::unit::names::{Directory, Draft};
+use crate::unit::names::Draft;
 use crate::unit::nearest::nearest;
 use crate::unit::settings::SettingsFile;
 use crate::unit::spec::listen::{ListenAddress, SocketSpec};
@@ -49,20 +50,6 @@ pub(super) fn settings(settings: &SettingsFile, out: &mut Vec<Diagnostic>) {
             Diagnostic::error("bad-value", every.place, "`every` is shorter than 1s")
                 .help("a watcher that waits for minutes needs a sign every minute"),
         );
-    }
-}
-
-/// The units that a gate's expression names.
-pub(super) fn check_units(draft: &Draft, directory: &Directory, out: &mut Vec<Diagnostic>) {
-    for (name, place) in draft.unit.check.iter().flat_map(|check| &check.value.units) {
-        if **name == *draft.name.as_str() {
-            out.push(
-                Diagnostic::error("names-itself", *place, format!("this gate waits for itself: `{name}`"))
-                    .help("name the unit that it should look at"),
-            );
-        } else {
-            directory.resolve(name, *place, out);
-        }
     }
 }
 
@@ -225,6 +212,7 @@ pub(super) fn set(set: &UnitSet, places: &[KeyPlaces], out: &mut Vec<Diagnostic>
     for ((id, unit), keys) in set.ids().zip(&set.units).zip(places) {
         dependencies(set, id, unit, out);
         conflicts(set, id, unit, keys, out);
+        gate::later(set, unit, keys, out);
     }
     sockets(set, places, out);
 }

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use crate::unit::amount::show;
 use crate::unit::diagnostic::Diagnostic;
+use crate::unit::listen::collide;
 use crate::unit::names::Draft;
 use crate::unit::probe::{KINDS, ProbeFile};
 use crate::unit::read::At;
+use crate::unit::spec::listen::ListenAddress;
+use crate::unit::spec::probe::{Address, ProbeKind};
 use crate::unit::spec::{Ready, UnitKind, UnitSpec};
 
 /// More often, a probe costs more than it can tell.
@@ -26,6 +29,7 @@ pub(super) fn check(draft: &Draft, body: &UnitSpec, out: &mut Vec<Diagnostic>) {
     }
     if draft.kind == UnitKind::Service {
         ready(draft, body, out);
+        held_by_mcsup(draft, body, out);
     }
     start(draft, body, out);
     if let Some(interval) = &unit.interval {
@@ -69,6 +73,51 @@ fn ready(draft: &Draft, body: &UnitSpec, out: &mut Vec<Diagnostic>) {
             });
         }
         Ready::Health | Ready::Started | Ready::Notify | Ready::Log(_) | Ready::Fd(_) => {}
+    }
+}
+
+/// A connection to a socket that is passed to the unit is taken by the kernel whether the unit lives or not.
+fn held_by_mcsup(draft: &Draft, body: &UnitSpec, out: &mut Vec<Diagnostic>) {
+    let probes = draft.unit.health.iter().flat_map(|health| &health.value.0);
+    for (place, kind) in probes.flat_map(|probe| probe.value.asked()) {
+        let Some(at) = body.listen.sockets.iter().position(|socket| is_answered_by(&kind, &socket.address))
+        else {
+            continue;
+        };
+        let message =
+            "this probe always passes: mcsup itself holds the socket, and the kernel takes connections to it";
+        let diagnostic = Diagnostic::warning("always-passes", place, message)
+            .help("ask what the service answers, by `http`, `redis`, `postgres`, `grpc` or `exec`");
+        let sockets = draft.unit.listen.iter().flat_map(|listen| listen.value.sockets());
+        out.push(match sockets.skip(at).map(|socket| socket.place).next() {
+            Some(socket) => diagnostic.related(socket, "opened here, before the start"),
+            None => diagnostic,
+        });
+    }
+}
+
+/// A probe that asks for a connection and for nothing more, and gets it from this socket.
+fn is_answered_by(kind: &ProbeKind, socket: &ListenAddress) -> bool {
+    match (kind, socket) {
+        (ProbeKind::Tcp(asked), ListenAddress::Tcp(open)) => {
+            let host = if &*asked.host == "localhost" { "127.0.0.1" } else { &*asked.host };
+            let is_here = matches!(host, "127.0.0.1" | "::1") || asked.host == open.host;
+            let asked = Address { host: host.into(), port: asked.port };
+            is_here && collide(&ListenAddress::Tcp(asked), socket)
+        }
+        (ProbeKind::Unix { path: asked }, ListenAddress::Unix { path: open, mode: _ }) => asked == open,
+        (ProbeKind::Tcp(_) | ProbeKind::Unix { .. }, _)
+        | (
+            ProbeKind::Exec { .. }
+            | ProbeKind::Http(_)
+            | ProbeKind::Redis(_)
+            | ProbeKind::Postgres(_)
+            | ProbeKind::Grpc(_)
+            | ProbeKind::File(_)
+            | ProbeKind::Log(_)
+            | ProbeKind::Check(_),
+            _,
+        ) => false,
     }
 }
 

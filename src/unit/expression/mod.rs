@@ -7,7 +7,9 @@
 
 pub(crate) mod tokens;
 mod names;
+pub(crate) mod shape;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use cel::common::ast::IdedExpr;
@@ -15,6 +17,7 @@ use cel::parser::PrattParser;
 use serde_json::{Value as Json, json};
 
 use crate::unit::diagnostic::{Diagnostic, Place};
+use crate::unit::expression::shape::Shape;
 use crate::unit::read::{FromYaml, Reader};
 use crate::unit::spec::probe::Expression;
 use crate::unit::value::Word;
@@ -24,15 +27,28 @@ use crate::unit::yaml::{Node, Style, Value};
 /// What an expression may speak of.
 #[derive(Debug)]
 pub(crate) struct Vocabulary {
-    pub(crate) names: &'static [&'static str],
+    pub(crate) names: &'static [(&'static str, Shape)],
     /// Functions besides those of CEL.
     pub(crate) functions: &'static [&'static str],
 }
 
+impl Vocabulary {
+    /// What is behind a name; behind one that is not its own, anything.
+    fn shape(&self, name: &str) -> &'static Shape {
+        self.names.iter().find(|(known, _)| *known == name).map_or(&shape::ANY, |(_, shape)| shape)
+    }
+}
+
 /// The answer of an HTTP server.
-const ANSWER: Vocabulary = Vocabulary { names: &["status", "headers", "body", "json"], functions: &[] };
+const ANSWER: Vocabulary = Vocabulary {
+    names: &[("status", Shape::Plain), ("headers", Shape::Any), ("body", Shape::Plain), ("json", Shape::Any)],
+    functions: &[],
+};
 /// What mcsup knows by itself.
-const MACHINE: Vocabulary = Vocabulary { names: &["units", "guard", "host"], functions: &["disk"] };
+const MACHINE: Vocabulary = Vocabulary {
+    names: &[("units", Shape::Each(&shape::UNIT)), ("guard", shape::GUARD), ("host", shape::HOST)],
+    functions: &["disk"],
+};
 
 /// What is wrong with an expression, and where.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,6 +65,8 @@ pub(crate) struct Flaw {
 pub(crate) struct Known {
     /// Units that it speaks of by name, with their bytes.
     pub(crate) units: Vec<(Box<str>, Range<usize>)>,
+    /// Those of them that must have been started for it to hold.
+    pub(crate) needs: BTreeSet<Box<str>>,
 }
 
 /// `that` of an HTTP probe.
@@ -60,7 +78,15 @@ pub(crate) struct That(pub(crate) Expression);
 pub(crate) struct Check {
     pub(crate) expression: Expression,
     /// Units that it speaks of.
-    pub(crate) units: Vec<(Box<str>, Place)>,
+    pub(crate) units: Vec<NamedUnit>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct NamedUnit {
+    pub(crate) name: Box<str>,
+    pub(crate) place: Place,
+    /// The expression cannot hold before this unit was started.
+    pub(crate) is_needed: bool,
 }
 
 impl FromYaml for That {
@@ -92,7 +118,7 @@ fn read(
     node: &Node<'_>,
     vocabulary: &Vocabulary,
     reader: &mut Reader,
-) -> Option<(Expression, Vec<(Box<str>, Place)>)> {
+) -> Option<(Expression, Vec<NamedUnit>)> {
     let Value::Scalar(scalar) = &node.value else {
         reader.mismatch(
             node,
@@ -104,8 +130,11 @@ fn read(
     let Word(text) = Word::read(node, reader)?;
     match examine(&text, vocabulary) {
         Ok(known) => {
-            let place = |range: Range<usize>| inside(node, scalar, range);
-            let units = known.units.into_iter().map(|(name, range)| (name, place(range))).collect();
+            let units = known.units.into_iter().map(|(name, range)| {
+                let is_needed = known.needs.contains(&name);
+                NamedUnit { name, place: inside(node, scalar, range), is_needed }
+            });
+            let units = units.collect();
             Some((Expression(text), units))
         }
         Err(flaw) => {
@@ -205,7 +234,8 @@ mod tests {
         for text in [
             "guard.level == 'normal'",
             "units.redis.state == \"ready\" && host.memory < 90.0",
-            "disk('/').free > 1000 || !(host.load in [1, 2])",
+            "units['a-b'].state in ['ready', 'completed'] && 'normal' == guard.level",
+            "disk('/').free > 1000 || !(host.load1 in [1, 2])",
             "units.exists(u, units[u].state == 'failed') ? false : true",
             "has(host.pressure) && size(units) > 3",
             "true",
@@ -214,7 +244,10 @@ mod tests {
         ] {
             assert!(gate(text).is_ok(), "{text}: {:?}", gate(text));
         }
-        assert_eq!(gate("units.a.state == units['b-c'].state && units.a.x == 1").unwrap(), ["a", "b-c", "a"]);
+        assert_eq!(
+            gate("units.a.state == units['b-c'].state && units.a.restarts == 1").unwrap(),
+            ["a", "b-c", "a"]
+        );
     }
 
     #[test]
@@ -239,6 +272,47 @@ mod tests {
     }
 
     #[test]
+    fn a_field_is_shown_where_it_stands_and_known_words_are_the_only_ones() {
+        assert_eq!(part("units.stat.ready && units.stat.stat == 'ready'"), "stat");
+        assert_eq!(gate("units.stat.ready && units.stat.stat == 1").unwrap_err().1, 31..35);
+        assert_eq!(part("units['a'].redy"), "redy");
+        assert_eq!(part("units.a['redy']"), "'redy'");
+        assert_eq!(part("disk('/').fre > 1"), "fre");
+        assert_eq!(part("guard.level.name == 'x'"), "name");
+        assert_eq!(part("units.a.state != 'redy'"), "'redy'");
+        assert_eq!(part("units.exists(u, units[u].stat == 'failed')"), "stat");
+        assert_eq!(part("has(guard.leve)"), "leve");
+        for text in ["json.a.b == 1 && headers.x == 'y'", "json['a'].b && status == 200"] {
+            assert!(examine(text, &ANSWER).is_ok(), "{text}");
+        }
+        assert_eq!(examine("status.code == 200", &ANSWER).unwrap_err().range, 7..11);
+    }
+
+    #[test]
+    fn what_only_a_start_brings_about_is_needed() {
+        let needs = |text: &str| {
+            let known = examine(text, &MACHINE).expect(text);
+            known.needs.into_iter().collect::<Vec<_>>().join(" ")
+        };
+        for (text, needed) in [
+            ("units.a.ready && (units.b.state == 'ready' && true)", "a b"),
+            ("units.a.ready || units.b.ready", ""),
+            ("units.a.ready || (units.b.ready && units['a'].restarts > 0)", "a"),
+            ("units.a.state in ['ready', 'completed']", "a"),
+            ("units.a.state in ['ready', 'waiting']", ""),
+            ("'passing' == units.a.health", "a"),
+            ("units.a.health == null || units.a.restarts < 3", ""),
+            ("0 > units.a.restarts || units.a.restarts >= 1", ""),
+            ("units.a.ready == true && units.b.ready == false", "a"),
+            ("!units.a.ready && units.b.state != 'failed'", ""),
+            ("has(units.a.ready) && units.b.state == 'inactive'", ""),
+            ("units.a.ready ? units.b.ready : true", ""),
+        ] {
+            assert_eq!(needs(text), needed, "{text}");
+        }
+    }
+
+    #[test]
     fn an_expression_is_bounded_before_it_is_parsed() {
         let wide = "1 == 1 && ".repeat(40);
         for text in [
@@ -257,15 +331,15 @@ mod tests {
     #[test]
     fn the_largest_expression_that_is_allowed_fits_the_stack() {
         let deep = format!("{}true{}", "(".repeat(16), ")".repeat(16));
-        let chain = format!("host{} == 1", ".a".repeat(62));
+        let chain = format!("json{} == 1", ".a".repeat(62));
         let nots = format!("{}true", "!".repeat(64));
         let negative = format!("1 == {}1", "-".repeat(62));
         let questions = format!("{}true", "true ? false : ".repeat(60));
         let lists = format!("{}1{} == []", "[1, ".repeat(16), "]".repeat(16));
         let calls = format!("{}1{} == 1", "int(".repeat(16), ")".repeat(16));
-        let mixed = format!("{}host.a.b.c.d == 1 && !true{}", "(1 < 2 && ".repeat(16), ")".repeat(16));
+        let mixed = format!("{}json.a.b.c.d == 1 && !true{}", "(1 < 2 && ".repeat(16), ")".repeat(16));
         for text in [deep, chain, nots, negative, questions, lists, calls, mixed] {
-            assert!(gate(&text).is_ok(), "{text}: {:?}", gate(&text));
+            assert!(examine(&text, &ANSWER).is_ok(), "{text}: {:?}", examine(&text, &ANSWER));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 
+use crate::unit::expression::shape::{self, Shape, is_units, text as text_of};
 use crate::unit::expression::tokens::{self, Token};
 use crate::unit::expression::{Flaw, Known, Vocabulary};
 use crate::unit::nearest::nearest;
@@ -41,6 +42,7 @@ pub(super) fn check(text: &str, expression: &IdedExpr, vocabulary: &Vocabulary) 
     let mut walk =
         Walk { text, tokens: tokens::all(text), vocabulary, bound: Vec::new(), known: Known::default() };
     walk.visit(expression)?;
+    walk.known.needs = shape::needs(&expression.expr).into_iter().map(Into::into).collect();
     if let Some(what) = no_answer(&expression.expr) {
         let message = format!("this expression gives {what}, and must give true or false");
         let flaw = Flaw {
@@ -82,6 +84,9 @@ fn no_answer(expression: &Expr) -> Option<&'static str> {
     }
 }
 
+/// Of the vocabulary of gates.
+const DISK: &str = "disk";
+
 struct Walk<'a> {
     text: &'a str,
     tokens: Vec<(Range<usize>, Token)>,
@@ -98,10 +103,13 @@ impl<'a> Walk<'a> {
             Expr::Ident(name) => self.name(name),
             Expr::Select(select) => {
                 if is_units(&select.operand.expr) {
-                    let range = self.word(&select.field, true);
+                    let range = self.member(&select.operand.expr, &select.field);
                     self.known.units.push((select.field.as_str().into(), range));
                 }
-                self.visit(&select.operand)
+                self.visit(&select.operand)?;
+                self.field(&select.operand.expr, &select.field, || {
+                    self.member(&select.operand.expr, &select.field)
+                })
             }
             Expr::Call(call) => self.call(call),
             Expr::List(list) => list.elements.iter().try_for_each(|element| self.visit(element)),
@@ -158,20 +166,120 @@ impl<'a> Walk<'a> {
             let message = format!("not a regular expression: {}", flaw.message);
             return Err(Flaw { range: self.literal(written), code: "bad-pattern", message, help: None });
         }
+        if name == DISK {
+            self.path(call.args.as_slice())?;
+        }
         call.target.iter().try_for_each(|target| self.visit(target))?;
-        call.args.iter().try_for_each(|argument| self.visit(argument))
+        call.args.iter().try_for_each(|argument| self.visit(argument))?;
+        match (name, call.args.as_slice()) {
+            (operators::INDEX, [of, key]) => match text_of(&key.expr) {
+                Some(key) => self.field(&of.expr, key, || self.literal(key)),
+                None => Ok(()),
+            },
+            (operators::EQUALS | operators::NOT_EQUALS, [one, two]) => {
+                self.compared(one, two)?;
+                self.compared(two, one)
+            }
+            (operators::IN, [one, IdedExpr { expr: Expr::List(list), .. }]) => {
+                list.elements.iter().try_for_each(|element| self.compared(one, element))
+            }
+            (_, _) => Ok(()),
+        }
+    }
+
+    /// What `expression` holds, as far as that is known.
+    fn shape(&self, expression: &Expr) -> &'static Shape {
+        match expression {
+            Expr::Ident(name) if !self.bound.contains(&name.as_str()) => self.vocabulary.shape(name),
+            Expr::Select(select) if !select.test => {
+                self.shape(&select.operand.expr).at(&select.field).unwrap_or(&shape::ANY)
+            }
+            Expr::Call(call) => match (call.func_name.as_str(), call.args.as_slice()) {
+                (operators::INDEX, [of, key]) => {
+                    let of = self.shape(&of.expr);
+                    let inner = text_of(&key.expr).map_or_else(|| Some(of.at_some()), |key| of.at(key));
+                    inner.unwrap_or(&shape::ANY)
+                }
+                (DISK, _) if self.vocabulary.functions.contains(&DISK) => &shape::DISK,
+                (_, _) => &shape::ANY,
+            },
+            Expr::Unspecified
+            | Expr::Ident(_)
+            | Expr::Select(_)
+            | Expr::Literal(_)
+            | Expr::List(_)
+            | Expr::Map(_)
+            | Expr::Struct(_)
+            | Expr::Comprehension(_) => &shape::ANY,
+        }
+    }
+
+    /// That `of` has a field of this name.
+    fn field(&self, of: &Expr, field: &str, place: impl Fn() -> Range<usize>) -> Result<(), Flaw> {
+        let shape = self.shape(of);
+        if shape.at(field).is_some() {
+            return Ok(());
+        }
+        let known = shape.field_names();
+        if known.is_empty() {
+            let message = format!("there is no field `{field}` here: what stands before it has none");
+            let help = Some("remove it".into());
+            return Err(Flaw { range: place(), code: "unknown-field", message, help });
+        }
+        let flaw = unknown(place(), "field", field, known.into_iter());
+        Err(Flaw { code: "unknown-field", ..flaw })
+    }
+
+    /// That `text` is one of the texts that `side` can be.
+    fn compared(&self, side: &IdedExpr, text: &IdedExpr) -> Result<(), Flaw> {
+        let (words, Some(written)) = (self.shape(&side.expr).words(), text_of(&text.expr)) else {
+            return Ok(());
+        };
+        if words.is_empty() || words.contains(&written) {
+            return Ok(());
+        }
+        let help = match nearest(written, words.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it is one of: {}", words.join(", ")),
+        };
+        let message = format!("this is never `{written}`");
+        Err(Flaw { range: self.literal(written), code: "bad-value", message, help: Some(help) })
+    }
+
+    /// That the disk of one whole path is asked for, which is looked at before the expression is evaluated.
+    fn path(&self, arguments: &[IdedExpr]) -> Result<(), Flaw> {
+        let flaw = |range, message: &str, help: &str| {
+            let (message, help) = (message.to_owned(), Some(help.to_owned()));
+            Err(Flaw { range, code: "bad-value", message, help })
+        };
+        match arguments {
+            [argument] => match text_of(&argument.expr) {
+                Some(path) if path.starts_with('/') => Ok(()),
+                Some(path) => flaw(
+                    self.literal(path),
+                    "the path of a disk is a whole one",
+                    "begin it with `/`: there is no directory that it could be relative to",
+                ),
+                None => flaw(
+                    self.word(DISK, false),
+                    "the path of a disk stands in quotes",
+                    "write it out, as in disk('/var').free",
+                ),
+            },
+            _ => flaw(self.word(DISK, false), "`disk` takes one path", "as in disk('/var').free"),
+        }
     }
 
     fn name(&self, name: &str) -> Result<(), Flaw> {
-        let known = self.vocabulary.names;
-        if known.contains(&name)
+        let known = || self.vocabulary.names.iter().map(|(known, _)| *known);
+        if known().any(|known| known == name)
             || TYPES.contains(&name)
             || self.bound.contains(&name)
             || name.starts_with('@')
         {
             return Ok(());
         }
-        let candidates = known.iter().copied().chain(self.bound.iter().copied());
+        let candidates = known().chain(self.bound.iter().copied());
         let range = self.word(name, false);
         let before = self.text.get(..range.start).unwrap_or("");
         let mut flaw = unknown(range, "name", name, candidates);
@@ -195,6 +303,31 @@ impl<'a> Walk<'a> {
         0..self.text.len()
     }
 
+    /// Where `field` stands first behind a point behind `of`.
+    fn member(&self, of: &Expr, field: &str) -> Range<usize> {
+        let last = match of {
+            Expr::Ident(name) => Some(name.as_str()),
+            Expr::Select(select) => Some(select.field.as_str()),
+            Expr::Call(call) if call.func_name == operators::INDEX => Some("]"),
+            Expr::Call(_) => Some(")"),
+            Expr::Unspecified
+            | Expr::Literal(_)
+            | Expr::List(_)
+            | Expr::Map(_)
+            | Expr::Struct(_)
+            | Expr::Comprehension(_) => None,
+        };
+        let written = |range: &Range<usize>| self.text.get(range.clone()).unwrap_or("");
+        let found = self.tokens.windows(3).find_map(|tokens| match tokens {
+            [(of, _), (point, _), (word, Token::Word)] => {
+                let is_it = last == Some(written(of)) && written(point) == "." && written(word) == field;
+                is_it.then(|| word.clone())
+            }
+            _ => None,
+        });
+        found.unwrap_or_else(|| self.word(field, true))
+    }
+
     /// Where the text literal `inner` stands first.
     fn literal(&self, inner: &str) -> Range<usize> {
         let is_it = |(range, token): &&(Range<usize>, Token)| {
@@ -202,25 +335,6 @@ impl<'a> Walk<'a> {
                 && self.text.get(range.clone()).is_some_and(|written| written.contains(inner))
         };
         self.tokens.iter().find(is_it).map_or(0..self.text.len(), |(range, _)| range.clone())
-    }
-}
-
-fn is_units(expression: &Expr) -> bool {
-    matches!(expression, Expr::Ident(name) if name == "units")
-}
-
-fn text_of(expression: &Expr) -> Option<&str> {
-    match expression {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        Expr::Literal(_)
-        | Expr::Unspecified
-        | Expr::Call(_)
-        | Expr::Comprehension(_)
-        | Expr::Ident(_)
-        | Expr::List(_)
-        | Expr::Map(_)
-        | Expr::Select(_)
-        | Expr::Struct(_) => None,
     }
 }
 

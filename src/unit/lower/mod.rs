@@ -48,12 +48,13 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
     let mut diagnostics = std::mem::take(&mut directory.diagnostics);
     let phases = Phases::new(settings, are_settings_sound, &mut diagnostics);
     let mut bodies = Vec::with_capacity(directory.drafts.len());
+    let mut asks = Vec::with_capacity(directory.drafts.len());
     for (at, draft) in directory.drafts.iter().enumerate() {
         let mut body = body(draft, &phases, &mut diagnostics);
         edges(at, draft, &directory, &mut body, &mut diagnostics);
         body.recover = works::ladder(at, draft, &directory, &body, &mut diagnostics);
         check::unit(draft, &body, settings, are_settings_sound, &mut diagnostics);
-        check::check_units(draft, &directory, &mut diagnostics);
+        asks.push(check::gate::asks(draft, &directory, &mut diagnostics));
         bodies.push(body);
     }
     let mut units: Vec<UnitSpec> = Vec::with_capacity(directory.members.len());
@@ -73,7 +74,8 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
         let is_last = last_use.get(member.draft) == Some(&position);
         let spec = if is_last { std::mem::replace(body, empty(draft)) } else { body.clone() };
         units.push(named(spec, member));
-        places.push(key_places(&draft.unit));
+        let asks = asks.get(member.draft).cloned().unwrap_or_default();
+        places.push(KeyPlaces { asks, ..key_places(&draft.unit) });
     }
     let mut set = UnitSet {
         units,
@@ -428,6 +430,7 @@ fn key_places(unit: &UnitFile) -> KeyPlaces {
             .flat_map(|listen| listen.value.sockets())
             .map(|socket| socket.place)
             .collect(),
+        asks: Vec::new(),
     }
 }
 

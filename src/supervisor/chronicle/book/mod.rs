@@ -138,6 +138,9 @@ impl Book {
                 self.left(&told, incident.0, *unit, *recovered)
             }
             Fact::RungTried { incident, rung, .. } => self.rung_tried(&told, incident.0, rung),
+            Fact::RungRepeated { incident, .. } => {
+                vec![Deed::Write(Writing::Moment(incident.0, told.moment("rung")))]
+            }
             Fact::RungEnded { incident, has_helped, said, .. } => {
                 self.rung_ended(&told, incident.0, *has_helped, said)
             }
@@ -155,7 +158,9 @@ impl Book {
             | Fact::BugFound { .. } => Vec::new(),
         };
         let unit = words::unit_of(fact).map(|unit| told.name(unit));
-        let incident = incident_in(fact).or_else(|| self.by_unit.get(unit.as_ref()?).copied());
+        let incident = words::incident_of(fact)
+            .map(|incident| incident.0)
+            .or_else(|| self.by_unit.get(unit.as_ref()?).copied());
         if incident.is_some() || words::weight(fact) == Weight::Trouble {
             deeds.push(Deed::Record(Record::Fact(FactRow {
                 at_millis: told.millis(),
@@ -468,31 +473,6 @@ impl Story {
             })
         };
         self.alerted.iter().map(send).collect()
-    }
-}
-
-fn incident_in(fact: &Fact) -> Option<u64> {
-    match fact {
-        Fact::IncidentOpened { incident, .. }
-        | Fact::IncidentJoined { incident, .. }
-        | Fact::IncidentMerged { into: incident, .. }
-        | Fact::RungTried { incident, .. }
-        | Fact::RungEnded { incident, .. }
-        | Fact::EvidenceIncomplete { incident, .. }
-        | Fact::IncidentLeft { incident, .. }
-        | Fact::IncidentClosed { incident, .. } => Some(incident.0),
-        Fact::StateChanged { .. }
-        | Fact::HealthChanged { .. }
-        | Fact::StatusTold { .. }
-        | Fact::RunEnded { .. }
-        | Fact::PhaseOpened { .. }
-        | Fact::Booted
-        | Fact::PhaseHeld { .. }
-        | Fact::Unkillable { .. }
-        | Fact::Adopted { .. }
-        | Fact::RequestServed { .. }
-        | Fact::ShutdownBegan
-        | Fact::BugFound { .. } => None,
     }
 }
 
