@@ -68,6 +68,9 @@ pub(crate) async fn status(
     for name in wanted {
         named(&table.set, name)?;
     }
+    // At once as large as it will be: it has hundreds of kilobytes, and nobody knows how many are left out.
+    let mut units = Vec::with_capacity(table.units.len());
+    units.extend(table.units.iter().filter_map(|unit| row(&table, unit)));
     let body = dto::Status {
         generation: GENERATION,
         booted: table.overview.is_booted,
@@ -76,7 +79,7 @@ pub(crate) async fn status(
         stopping: table.overview.is_stopping,
         open_incidents: table.overview.open_incidents,
         phases: table.set.phases.iter().map(|name| Cow::Borrowed(&**name)).collect(),
-        units: table.units.iter().filter_map(|unit| row(&table, unit)).collect(),
+        units,
     };
     Ok(json(&body, 256 + BYTES_PER_UNIT * table.units.len()))
 }

@@ -115,6 +115,7 @@ pub(crate) fn text(status: &Status<'_>, now: Timestamp, look: Look) -> String {
     let mut units: Vec<&Unit<'_>> = status.units.iter().collect();
     units.sort_by(|a, b| (order.get(&*a.phase), &a.name).cmp(&(order.get(&*b.phase), &b.name)));
     let mut phase = None;
+    let mut dates = Dates { now, clock: look.clock, last: None };
     for unit in units {
         if phase != Some(&unit.phase) && status.phases.len() > 1 {
             table.heading(format!("phase {}", unit.phase));
@@ -122,20 +123,45 @@ pub(crate) fn text(status: &Status<'_>, now: Timestamp, look: Look) -> String {
         phase = Some(&unit.phase);
         // Why a unit is not well is what people look for; a picture that is redrawn keeps its lines instead.
         if look.clock == Clock::Spans && !is_well(unit) {
-            table.whole_row(row(unit, now, look.clock));
+            table.whole_row(row(unit, &mut dates));
         } else {
-            table.row(row(unit, now, look.clock));
+            table.row(row(unit, &mut dates));
         }
     }
     summary + "\n\n" + &table.text(look.paint, look.width)
 }
 
-fn row<'a>(unit: &'a Unit<'a>, now: Timestamp, clock: Clock) -> [Cell<'a>; 8] {
+/// Reads dates for people. Hundreds of units become ready in one second, and to read it once is enough.
+struct Dates<'a> {
+    now: Timestamp,
+    clock: Clock,
+    /// The last one up to its second, and how it is shown.
+    last: Option<(&'a str, String)>,
+}
+
+impl<'a> Dates<'a> {
+    fn shown(&mut self, at: &'a str) -> String {
+        let second = at.get(..SECOND_CHARACTERS).unwrap_or(at);
+        if let Some((last, shown)) = &self.last
+            && *last == second
+        {
+            return shown.clone();
+        }
+        let shown = match self.clock {
+            Clock::Spans => ago(at, self.now),
+            Clock::Times => local(at, self.now),
+        };
+        self.last = Some((second, shown.clone()));
+        shown
+    }
+}
+
+/// Of `2026-11-20T06:31:00.123Z`, as far as it is shown.
+const SECOND_CHARACTERS: usize = 19;
+
+fn row<'a>(unit: &'a Unit<'a>, dates: &mut Dates<'a>) -> [Cell<'a>; 8] {
     let is_well = is_well(unit);
-    let since = match clock {
-        Clock::Spans => ago(&unit.since, now),
-        Clock::Times => local(&unit.since, now),
-    };
+    let since = dates.shown(&unit.since);
     let pid = unit.pid.map_or(Cow::Borrowed("-"), |pid| Cow::Owned(pid.to_string()));
     let restarts = match unit.restarts {
         0 => cell("0", Colour::Faint),
@@ -190,4 +216,19 @@ fn counted(units: &[&Unit<'_>]) -> String {
     }
     let counts: Vec<String> = counts.into_iter().map(|(state, count)| format!("{count} {state}")).collect();
     counts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_of_one_second_are_shown_alike_and_those_of_another_are_not() {
+        let now: Timestamp = "2026-11-20T06:31:10Z".parse().unwrap();
+        let mut dates = Dates { now, clock: Clock::Spans, last: None };
+        let shown =
+            ["2026-11-20T06:31:00.100Z", "2026-11-20T06:31:00.900Z", "2026-11-20T06:31:01.000Z", "never"]
+                .map(|at| dates.shown(at));
+        assert_eq!(shown, ["10s", "10s", "9s", "?"]);
+    }
 }

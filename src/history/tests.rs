@@ -109,6 +109,18 @@ fn what_was_recorded_comes_back_after_a_restart() {
 }
 
 #[test]
+fn an_answer_knows_what_was_recorded_before_the_question() {
+    let dir = Dir::new("before");
+    run(async {
+        let history = History::open(dir.file()).unwrap();
+        for number in 1..=20 {
+            assert!(history.record(fact(number)));
+            assert_eq!(count(&history).await, Ok(number));
+        }
+    });
+}
+
+#[test]
 fn what_was_another_incident_all_along_is_counted_once() {
     let dir = Dir::new("merged");
     run(async {

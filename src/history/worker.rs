@@ -49,7 +49,11 @@ enum Standing {
 
 /// What there is to do.
 enum Work {
-    Write(Vec<Record>),
+    Write {
+        records: Vec<Record>,
+        /// Somebody asked, and is answered next.
+        is_awaited: bool,
+    },
     Answer(Question),
     /// The pause of a history that is off is over.
     Retry,
@@ -58,16 +62,23 @@ enum Work {
 
 impl Worker {
     fn run(mut self, shared: &Shared) {
+        // What makes it necessary, such as a stop of everything, has the processor to itself meanwhile.
+        pause(shared);
         self.open();
         // Kept until they are written: a disk that was full for a minute costs nothing.
         let mut held: Vec<Record> = Vec::new();
+        let mut owes_answer = false;
         loop {
-            match self.next(shared, &mut held) {
-                Work::Write(records) => {
+            match self.next(shared, &mut held, owes_answer) {
+                Work::Write { records, is_awaited } => {
                     held = self.write(records);
+                    owes_answer = is_awaited;
                     pause(shared);
                 }
-                Work::Answer(question) => self.answer(question),
+                Work::Answer(question) => {
+                    self.answer(question);
+                    owes_answer = false;
+                }
                 Work::Retry => self.open(),
                 Work::End => break,
             }
@@ -78,7 +89,9 @@ impl Worker {
         }
     }
 
-    fn next(&self, shared: &Shared, held: &mut Vec<Record>) -> Work {
+    /// What was recorded before a question is part of its answer, and is written first: one batch of it, so that
+    /// nobody waits for ever.
+    fn next(&self, shared: &Shared, held: &mut Vec<Record>, owes_answer: bool) -> Work {
         let mut state = shared.lock();
         loop {
             let pause = match &self.standing {
@@ -89,14 +102,20 @@ impl Worker {
             if pause.is_some_and(|pause| pause.is_zero()) && !state.is_closing {
                 return Work::Retry;
             }
-            if let Some(question) = state.questions.pop_front() {
+            let has_records = !held.is_empty() || !state.records.is_empty();
+            let can_write = has_records && pause.is_none();
+            if (owes_answer || !can_write)
+                && let Some(question) = state.questions.pop_front()
+            {
                 return Work::Answer(question);
             }
-            let has_records = !held.is_empty() || !state.records.is_empty();
-            if has_records && pause.is_none() {
+            if can_write {
                 let room = BATCH.saturating_sub(held.len()).min(state.records.len());
                 held.extend(state.records.drain(..room));
-                return Work::Write(std::mem::take(held));
+                return Work::Write {
+                    records: std::mem::take(held),
+                    is_awaited: !state.questions.is_empty(),
+                };
             }
             if state.is_closing {
                 return Work::End;
@@ -236,5 +255,5 @@ fn set_aside(path: &Path) -> Result<PathBuf, String> {
 pub(super) const BATCH: usize = 1000;
 /// Rows between two looks at how many there are.
 const TRIM_EVERY: usize = 1000;
-/// After a batch, so that rows that come together go together: a transaction costs more than a row.
+/// Before the first batch and after each, so that rows that come together go together: a transaction costs more than a row.
 const PAUSE: Duration = Duration::from_millis(100);

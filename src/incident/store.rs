@@ -9,10 +9,12 @@
 //! postmortem.md    when somebody asked for it
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,12 +52,17 @@ pub struct Moment {
 pub struct Store {
     dir: PathBuf,
     keep: Keep,
+    sizes: Arc<Mutex<Sizes>>,
 }
+
+/// Bytes of each incident that is kept, `None` for one that was written to since anybody looked. As a whole `None`
+/// until the first is kept. Without this each new incident would cost a look at every file of all others.
+type Sizes = Option<BTreeMap<u64, Option<u64>>>;
 
 impl Store {
     /// `dir` is made when the first incident is kept.
     pub fn new(dir: PathBuf, keep: Keep) -> Self {
-        Self { dir, keep }
+        Self { dir, keep, sizes: Arc::default() }
     }
 
     pub fn path_of(&self, incident: u64) -> PathBuf {
@@ -87,6 +94,7 @@ impl Store {
         let Some(text) = if_there(fs::read(&path))? else { return Ok(()) };
         let mut evidence: Evidence = serde_json::from_slice(&text)?;
         change(&mut evidence);
+        self.touched(incident);
         let mut text = serde_json::to_vec_pretty(&evidence)?;
         text.push(b'\n');
         replace(&path, &text)
@@ -108,6 +116,7 @@ impl Store {
     pub fn keep_beside(&self, evidence: &Evidence) -> io::Result<()> {
         let dir = self.path_of(evidence.incident);
         make_private(&dir)?;
+        self.touched(evidence.incident);
         let mut text = serde_json::to_vec_pretty(evidence)?;
         text.push(b'\n');
         replace(&dir.join(format!("evidence-{}.json", evidence.unit)), &text)
@@ -120,6 +129,7 @@ impl Store {
     pub fn append(&self, incident: u64, moments: &[Moment]) -> io::Result<()> {
         let dir = self.path_of(incident);
         make_private(&dir)?;
+        self.touched(incident);
         let mut lines = Vec::new();
         for moment in moments {
             serde_json::to_writer(&mut lines, moment)?;
@@ -181,20 +191,41 @@ impl Store {
         Ok(ids)
     }
 
+    /// The oldest make room. What somebody else removed meanwhile is found to be gone when it is its turn.
     fn prune(&self, newest: u64) -> io::Result<()> {
-        let ids = self.list()?;
-        let sizes: Vec<(u64, u64)> = ids.iter().map(|id| (*id, size_of(&self.path_of(*id)))).collect();
-        let mut bytes = sizes.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
-        let mut count = sizes.len();
-        for (id, size) in sizes.into_iter().filter(|(id, _)| *id != newest) {
-            if count <= self.keep.incidents && bytes <= self.keep.bytes {
+        let mut sizes = self.sizes();
+        let sizes = match &mut *sizes {
+            Some(sizes) => sizes,
+            none => none.insert(self.list()?.into_iter().map(|id| (id, None)).collect()),
+        };
+        sizes.insert(newest, None);
+        let mut bytes = 0u64;
+        for (id, size) in &mut *sizes {
+            let size = size.get_or_insert_with(|| size_of(&self.path_of(*id)));
+            bytes = bytes.saturating_add(*size);
+        }
+        let others = sizes.clone().into_iter().filter(|(id, _)| *id != newest);
+        for (id, size) in others {
+            if sizes.len() <= self.keep.incidents && bytes <= self.keep.bytes {
                 break;
             }
-            fs::remove_dir_all(self.path_of(id))?;
-            count = count.saturating_sub(1);
-            bytes = bytes.saturating_sub(size);
+            if_there(fs::remove_dir_all(self.path_of(id)))?;
+            sizes.remove(&id);
+            bytes = bytes.saturating_sub(size.unwrap_or(0));
         }
         Ok(())
+    }
+
+    /// This incident's size is no longer what it was.
+    fn touched(&self, incident: u64) {
+        if let Some(sizes) = &mut *self.sizes() {
+            sizes.insert(incident, None);
+        }
+    }
+
+    /// What a panic left behind is at worst a number that is looked at again.
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.sizes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -251,10 +282,16 @@ impl Archive {
         self.ask(limit, move |store| Ok(store.list()?.into_iter().rev().take(most).collect())).await
     }
 
+    /// Several things to several incidents, as one call.
+    ///
     /// # Errors
-    /// As [`Store::append`]; `TimedOut`.
-    pub async fn append(&self, incident: u64, moments: Vec<Moment>, limit: Duration) -> io::Result<()> {
-        self.ask(limit, move |store| store.append(incident, &moments)).await
+    /// The first of them; `TimedOut`.
+    pub async fn write(
+        &self,
+        writing: impl FnOnce(&Store) -> io::Result<()> + Send + 'static,
+        limit: Duration,
+    ) -> io::Result<()> {
+        self.ask(limit, writing).await
     }
 
     /// # Errors
@@ -401,6 +438,22 @@ mod tests {
     }
 
     #[test]
+    fn what_was_added_or_taken_away_since_counts_when_room_is_made() {
+        let dir = Dir::new("since");
+        let store = dir.store(Keep { incidents: 3, bytes: 20_000 });
+        store.keep(&evidence(1, "x")).unwrap();
+        store.keep(&evidence(2, "x")).unwrap();
+        store.append(1, &[Moment { text: "y".repeat(30_000), ..moment(1) }]).unwrap();
+        store.keep(&evidence(3, "x")).unwrap();
+        assert_eq!(store.list().unwrap(), [2, 3], "the timeline of 1 grew");
+        fs::remove_dir_all(store.path_of(2)).unwrap();
+        for id in 4..=6 {
+            store.keep(&evidence(id, "x")).unwrap();
+        }
+        assert_eq!(store.list().unwrap(), [4, 5, 6], "somebody removed 2");
+    }
+
+    #[test]
     fn a_disk_that_takes_nothing_is_an_answer_and_the_last_version_stays_whole() {
         let dir = Dir::new("full");
         let store = dir.store(Keep::default());
@@ -422,7 +475,7 @@ mod tests {
         tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
             assert_eq!(archive.last(limit).await.unwrap(), 0);
             archive.keep(evidence(12, "x"), limit).await.unwrap();
-            archive.append(12, vec![moment(1)], limit).await.unwrap();
+            archive.write(|store| store.append(12, &[moment(1)]), limit).await.unwrap();
             assert_eq!(archive.last(limit).await.unwrap(), 12);
             assert_eq!(archive.read(12, limit).await.unwrap().unwrap().1, [moment(1)]);
         });

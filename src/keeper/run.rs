@@ -172,7 +172,7 @@ impl Keeper {
             if let Some(code) = self.end(now) {
                 return Ok(code);
             }
-            if self.spawner.has_calmed() {
+            if self.spawner.has_calmed(now) {
                 sys::give_memory_back();
             }
         }

@@ -42,6 +42,8 @@ const FIRST_SEAT: RawFd = 4;
 const FIRST_FOREIGN: RawFd = 10;
 /// Jobs under way that leave something to tidy up.
 const BURST: usize = 64;
+/// From the last job of such a burst to the tidying.
+const CALM: u64 = SECOND;
 /// Jobs done while others wait that are told together; at the latest with the next `look`.
 const TOLD_TOGETHER: usize = 16;
 /// Jobs that wait when one thread more begins, up to one a processor.
@@ -182,6 +184,8 @@ pub(super) struct Spawner {
     in_flight: usize,
     /// There was a long queue, and nobody has tidied up after it.
     had_burst: bool,
+    /// When that is done.
+    tidy_at: Option<u64>,
     next_look: Option<u64>,
     exec_deadline: u64,
     processors: usize,
@@ -229,6 +233,7 @@ impl Spawner {
             seats: Vec::new(),
             in_flight: 0,
             had_burst: false,
+            tidy_at: None,
             next_look: None,
             exec_deadline: patience.of(EXEC_DEADLINE),
             processors: thread::available_parallelism().map_or(1, NonZero::get),
@@ -282,16 +287,24 @@ impl Spawner {
         done
     }
 
-    /// True once after many starts, when the last of them is through.
-    pub(super) fn has_calmed(&mut self) -> bool {
-        let has_calmed = self.had_burst && self.in_flight == 0;
-        self.had_burst &= !has_calmed;
-        has_calmed
+    /// True once after many starts, a while after the last of them: what they bring about, notes above all,
+    /// is over by then, and so are the pages of code that it takes.
+    pub(super) fn has_calmed(&mut self, now: u64) -> bool {
+        if !self.had_burst || self.in_flight > 0 {
+            self.tidy_at = None;
+            return false;
+        }
+        let is_time = *self.tidy_at.get_or_insert_with(|| now.saturating_add(CALM)) <= now;
+        if is_time {
+            self.had_burst = false;
+            self.tidy_at = None;
+        }
+        is_time
     }
 
-    /// When to `look`, while anything is in flight.
+    /// When to `look`, while anything is in flight; or when to tidy up.
     pub(super) fn next_look(&self) -> Option<u64> {
-        self.next_look
+        [self.next_look, self.tidy_at].into_iter().flatten().min()
     }
 
     /// Looks after threads that are held up: others go on in their place, and what holds them is

@@ -43,6 +43,8 @@ pub(crate) struct Witness {
     outlet: Outlet,
     /// For what lies beside the units: their files, their logs.
     files: Threads,
+    /// For all of it at once.
+    all: Threads,
     state: PathBuf,
     /// Whose children the orphans of our runs are.
     pub(crate) keeper_pid: Option<i32>,
@@ -82,7 +84,7 @@ impl Wanted {
 }
 
 /// All that is known without asking the machine.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default)]
 struct Scene {
     subject: Subject,
     /// When the run was ordered: what its log says since is its own.
@@ -97,7 +99,6 @@ struct Scene {
     dependents: Vec<Neighbour>,
     restarts: Vec<Restart>,
     affected: Vec<String>,
-    is_beside: bool,
 }
 
 impl Witness {
@@ -108,6 +109,7 @@ impl Witness {
             archive,
             outlet,
             files: Threads::new("evidence", FILES),
+            all: Threads::new("evidence at once", ALL),
             state: state.to_path_buf(),
             keeper_pid: None,
             asked: BTreeMap::new(),
@@ -169,12 +171,13 @@ impl Witness {
         let Some(spec) = ground.set.unit(wanted.unit) else {
             return drop(self.outlet.send(wanted.answer(None, false)));
         };
-        let mut scene = self.scene(now, &wanted, engine, ground, spec, holdings);
-        scene.is_beside = !is_first;
+        let scene = self.scene(now, &wanted, engine, ground, spec, holdings);
         let promise = Promise::new(self.outlet.clone(), wanted.clone().answer(None, false));
-        let (capturer, files, archive) = (self.capturer.clone(), self.files.clone(), self.archive.clone());
+        let (capturer, archive) = (self.capturer.clone(), self.archive.clone());
+        let (files, all) = (self.files.clone(), self.all.clone());
         tokio::task::spawn_local(async move {
-            let (evidence, is_complete) = take(scene, &capturer, &files, &archive).await;
+            let evidence = look(scene, capturer, &files, &all).await;
+            let (evidence, is_complete) = keep(evidence, is_first, &archive).await;
             promise.keep(wanted.answer(Some(Box::new(evidence)), is_complete));
         });
     }
@@ -241,7 +244,6 @@ impl Witness {
             dependents: impact.iter().take(NEIGHBOURS).filter_map(|one| neighbour(one.unit)).collect(),
             restarts: self.ended.get(&unit).into_iter().flatten().cloned().collect(),
             affected: affected(engine, set, wanted),
-            is_beside: false,
         }
     }
 
@@ -266,39 +268,73 @@ impl Witness {
     }
 }
 
-/// Asks, judges and keeps, all within the deadline. True: nothing is missing.
-async fn take(scene: Scene, capturer: &Capturer, files: &Threads, archive: &Archive) -> (Evidence, bool) {
-    let Scene { mut subject, run_began_millis, log_dir, units_dir, defined_by, is_beside, .. } = scene;
-    let known_from = subject.log_from;
-    let around = move || {
-        let looked_for = || run_began_millis.and_then(|at| log_from(&log_dir, at));
-        (known_from.or_else(looked_for), changed(&units_dir, &defined_by))
-    };
-    let around = files.ask(DEADLINE / 8, around).await;
+/// Asks and judges. Of a run that is over everything is a file or gone, and nobody waits: all of it in one go, and
+/// each kind for itself only where that does not come back.
+async fn look(scene: Scene, capturer: Capturer, files: &Threads, all: &Threads) -> Evidence {
+    if scene.subject.is_over {
+        let (scene, capturer) = (scene.clone(), capturer.clone());
+        if let Some(evidence) = all.ask(AT_ONCE, move || scene.look_at_all(&capturer)).await {
+            return evidence;
+        }
+    }
+    let (known_from, near) = (scene.subject.log_from, scene.clone());
+    let around = files.ask(DEADLINE / 8, move || near.around()).await;
+    let mut subject = scene.subject.clone();
     subject.log_from = around.as_ref().map_or(known_from, |(from, _)| *from);
     let mut evidence = capturer.capture(subject, DEADLINE / 2).await;
     match around {
         Some((_, change)) => evidence.change = change,
         None => evidence.incomplete.push(missing("configuration", "no answer in time")),
     }
-    evidence.probes = scene.probes;
-    evidence.host = scene.host;
-    evidence.dependencies = scene.dependencies;
-    evidence.dependents = scene.dependents;
-    evidence.restarts = scene.restarts;
-    evidence.affected = scene.affected;
+    judged(scene.put_into(evidence), files, DEADLINE / 8).await
+}
+
+/// On disk, within the deadline. True: nothing is missing.
+async fn keep(mut evidence: Evidence, is_first: bool, archive: &Archive) -> (Evidence, bool) {
     let limit = DEADLINE / 4;
-    let mut evidence = judged(evidence, files, limit / 2).await;
-    let kept = if is_beside {
-        archive.keep_beside(evidence.clone(), limit).await
-    } else {
+    let kept = if is_first {
         archive.keep_first(evidence.clone(), limit).await
+    } else {
+        archive.keep_beside(evidence.clone(), limit).await
     };
     if let Err(error) = kept {
         evidence.incomplete.push(missing("files", &error.to_string()));
     }
     let is_complete = evidence.is_complete();
     (evidence, is_complete)
+}
+
+impl Scene {
+    /// On a thread.
+    fn look_at_all(mut self, capturer: &Capturer) -> Evidence {
+        let (from, change) = self.around();
+        self.subject.log_from = from;
+        let mut evidence = capturer.capture_here(self.subject.clone(), DEADLINE / 2);
+        evidence.change = change;
+        let mut evidence = self.put_into(evidence);
+        evidence.causes = cause::rank(&evidence);
+        evidence
+    }
+
+    /// Where the run's log begins, and what was changed last. On a thread.
+    fn around(&self) -> (Option<LogPoint>, Option<Change>) {
+        let is_silent = self.subject.log_until.is_some_and(|until| until.inode == 0);
+        let looked_for = || log_from(&self.log_dir, self.run_began_millis.filter(|_| !is_silent)?);
+        let from = self.subject.log_from.or_else(looked_for);
+        (from, changed(&self.units_dir, &self.defined_by))
+    }
+
+    fn put_into(self, evidence: Evidence) -> Evidence {
+        Evidence {
+            probes: self.probes,
+            host: self.host,
+            dependencies: self.dependencies,
+            dependents: self.dependents,
+            restarts: self.restarts,
+            affected: self.affected,
+            ..evidence
+        }
+    }
 }
 
 /// With its probable causes: hundreds of lines are read for them, so not on the loop.
@@ -494,8 +530,13 @@ pub(crate) fn date(now: Now, at: Timestamp) -> u64 {
 }
 
 /// How many of the runtime's threads evidence may take.
-pub(crate) const EVIDENCE_THREADS: usize = Capturer::THREADS + FILES + 1;
+pub(crate) const EVIDENCE_THREADS: usize = Capturer::THREADS + FILES + ALL + 1;
 const FILES: usize = 2;
+/// One after the other: whoever waits for this has no hurry.
+const ALL: usize = 1;
+/// In which all of it is there, unless something hangs. More than a capture takes that does not: what counts kills
+/// would have told this one already.
+const AT_ONCE: Duration = Duration::from_millis(1500);
 /// Of each unit, as many as show a streak.
 const ANSWERS: usize = 5;
 const RESTARTS: usize = 10;
@@ -520,5 +561,36 @@ mod tests {
         assert_eq!(found, Some(Change { at_millis: 5_000, what: "file web.yaml".into() }));
         assert_eq!(changed(&dir, &BTreeSet::new()), None);
         fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// A kind of threads that are all held up, until the sender is dropped.
+    fn held_up() -> (Threads, std::sync::mpsc::Sender<()>) {
+        let threads = Threads::new("test", 1);
+        let (end, hang) = std::sync::mpsc::channel();
+        threads.try_begin(move || assert!(hang.recv().is_err())).unwrap();
+        (threads, end)
+    }
+
+    fn look_at(is_over: bool, files: &Threads, all: &Threads) -> Evidence {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let subject = Subject { incident: 7, is_over, ..Subject::default() };
+        let scene = Scene { subject, affected: vec!["web".to_owned()], ..Scene::default() };
+        let evidence = runtime.block_on(look(scene, Capturer::default(), files, all));
+        runtime.shutdown_background();
+        assert_eq!((evidence.incident, evidence.affected.len()), (7, 1));
+        assert!(evidence.memory.is_some());
+        evidence
+    }
+
+    #[test]
+    fn of_a_run_that_is_over_all_is_taken_in_one_go_and_by_kinds_where_that_hangs() {
+        let (hung, _end) = held_up();
+        let free = Threads::new("test", 1);
+        let at_once = look_at(true, &hung, &free);
+        assert!(at_once.is_complete(), "no other thread was asked: {:?}", at_once.incomplete);
+        let by_kinds = look_at(true, &free, &hung);
+        assert!(by_kinds.is_complete(), "{:?}", by_kinds.incomplete);
+        let live = look_at(false, &hung, &free);
+        assert!(!live.is_complete(), "of a run that lives each kind is asked for itself");
     }
 }

@@ -343,7 +343,8 @@ impl Supervisor {
             None => set.ids().collect(),
             Some(names) => names.iter().flat_map(|name| set.named(name.as_str())).collect(),
         };
-        let units = ids.into_iter().filter_map(|unit| self.engine.status(unit)).collect();
+        let mut units = Vec::with_capacity(ids.len());
+        units.extend(ids.into_iter().filter_map(|unit| self.engine.status(unit)));
         let overview = self.engine.overview();
         StatusTable { set, overview, units, now: mono, wall }
     }

@@ -6,20 +6,26 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::fs::{Mode, OFlags};
-
+use crate::incident::capture::kernel::KernelLog;
 use crate::incident::capture::{Deadline, Subject, processes};
 use crate::incident::evidence::{ControlGroup, Core, OomVerdict, OutOfMemory};
 
 /// Kills for want of memory that each control group had counted when it was last looked at: a group counts on
 /// from its beginning, and so past the failures that were looked at before.
-pub(super) type Counted = Mutex<BTreeMap<PathBuf, u64>>;
+type Counted = Mutex<BTreeMap<PathBuf, u64>>;
+
+/// What is remembered of kills for want of memory from one look to the next.
+#[derive(Debug, Default)]
+pub(super) struct Kills {
+    counted: Counted,
+    kernel: Mutex<KernelLog>,
+}
 
 /// The count of the run's own group where there is one, else the kernel's log where it may be read.
 pub(super) fn out_of_memory(
     subject: &Subject,
     group: Option<&ControlGroup>,
-    counted: &Counted,
+    kills: &Kills,
     deadline: Deadline,
 ) -> OutOfMemory {
     let was_killed = subject.exit.is_some_and(|exit| exit.signal == Some(KILL) && !exit.is_ours);
@@ -28,7 +34,7 @@ pub(super) fn out_of_memory(
     if let Some(group) = group
         && let Some(count) = group.events.get(OOM_KILL).copied()
     {
-        let seen = seen_before(counted, group, count);
+        let seen = seen_before(&kills.counted, group, count);
         // The first look cannot tell a kill of long ago, unless something else speaks of one.
         let is_dated = seen.is_some() || subject.earlier_oom_kills > 0 || !killed.is_empty();
         // What a group has not counted has not happened in it, whoever is in it.
@@ -43,8 +49,7 @@ pub(super) fn out_of_memory(
         return OutOfMemory::default();
     }
     let source = "kernel log".to_owned();
-    let is_of_these = |record: &str| killed.iter().any(|pid| is_kill_of(record, *pid));
-    match kernel_log(|record| is_of_these(record).then(|| record.to_owned()), deadline) {
+    match kills.kernel.lock().unwrap_or_else(PoisonError::into_inner).kill_of(&killed, deadline) {
         Some(Some(text)) => OutOfMemory { verdict: OomVerdict::Killed, source, text },
         Some(None) => OutOfMemory { verdict: OomVerdict::NotKilled, source, text: String::new() },
         None => OutOfMemory::default(),
@@ -151,39 +156,6 @@ fn events_of(group: &Path) -> Option<BTreeMap<String, u64>> {
     Some(text.lines().filter_map(line).collect())
 }
 
-/// `Out of memory: Killed process 123 (redis-server) total-vm:...`, also of a group: `Memory cgroup out of ...`.
-fn is_kill_of(record: &str, pid: i32) -> bool {
-    let Some((_, rest)) = record.split_once("Killed process ") else { return false };
-    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    record.to_lowercase().contains("out of memory") && digits.parse() == Ok(pid)
-}
-
-/// The last record that `wanted` makes something of; `None` when the log may not be read.
-fn kernel_log<T>(wanted: impl Fn(&str) -> Option<T>, deadline: Deadline) -> Option<Option<T>> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::open("/dev/kmsg", flags, Mode::empty()).ok()?;
-    let mut buffer = [0; RECORD_BYTES];
-    let mut found = None;
-    for _ in 0..MOST_RECORDS {
-        if deadline.is_over() {
-            return None;
-        }
-        match rustix::io::read(&file, &mut buffer) {
-            Ok(0) | Err(rustix::io::Errno::AGAIN) => return Some(found),
-            Ok(length) => {
-                let record = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default());
-                // `6,1234,56789,-;text`, then lines of properties.
-                let text = record.split_once(';').map_or("", |(_, text)| text);
-                found = wanted(text.lines().next().unwrap_or_default()).or(found);
-            }
-            // Overwritten while we read: the next call is at the oldest that is left.
-            Err(rustix::io::Errno::PIPE | rustix::io::Errno::INTR) => {}
-            Err(_) => return None,
-        }
-    }
-    Some(found)
-}
-
 const KILL: u8 = 9;
 const OOM_KILL: &str = "oom_kill";
 /// How programs say that a child of theirs ended so.
@@ -191,9 +163,6 @@ const ENDED_BY: &[&str] = &["terminated by", "killed by", "exited on", "was sent
 const MOST_CHILDREN: usize = 16;
 /// Far more than there are units.
 const MOST_GROUPS: usize = 20_000;
-/// The kernel gives no record longer than this.
-const RECORD_BYTES: usize = 8192;
-const MOST_RECORDS: usize = 100_000;
 /// A file's time is whole seconds on some file systems, and a large core takes a while.
 const SLACK_SECONDS: i64 = 5;
 
@@ -201,26 +170,18 @@ const SLACK_SECONDS: i64 = 5;
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_kernels_sentence_is_about_one_process() {
-        let global = "Out of memory: Killed process 123 (redis-server) total-vm:1000kB, anon-rss:900kB";
-        let group = "Memory cgroup out of memory: Killed process 123 (redis-server) total-vm:1000kB";
-        assert!(is_kill_of(global, 123) && is_kill_of(group, 123));
-        assert!(!is_kill_of(global, 12) && !is_kill_of("Killed process 123 by hand", 123));
-    }
-
     fn group(path: &str, is_shared: bool, kills: u64) -> ControlGroup {
         ControlGroup { path: path.into(), is_shared, events: [(OOM_KILL.to_owned(), kills)].into() }
     }
 
     #[test]
     fn a_group_tells_of_what_it_counted_since_it_was_last_looked_at() {
-        let counted = Counted::default();
-        let look_at = |subject: Subject, path, kills| {
+        let kills = Kills::default();
+        let look_at = |subject: Subject, path, count| {
             let deadline = Deadline::after(std::time::Duration::from_secs(60));
-            out_of_memory(&subject, Some(&group(path, false, kills)), &counted, deadline).verdict
+            out_of_memory(&subject, Some(&group(path, false, count)), &kills, deadline).verdict
         };
-        let look = |path, kills| look_at(Subject::default(), path, kills);
+        let look = |path, count| look_at(Subject::default(), path, count);
         assert_eq!(look("/a", 0), OomVerdict::NotKilled);
         assert_eq!(look("/a", 2), OomVerdict::Killed);
         assert_eq!(look("/a", 2), OomVerdict::NotKilled, "the kill was of an earlier failure");
@@ -235,7 +196,7 @@ mod tests {
         let look = |kills| {
             let deadline = Deadline::after(std::time::Duration::from_secs(60));
             let shared = group("/ours", true, kills);
-            out_of_memory(&Subject::default(), Some(&shared), &Counted::default(), deadline).verdict
+            out_of_memory(&Subject::default(), Some(&shared), &Kills::default(), deadline).verdict
         };
         assert_eq!(look(0), OomVerdict::NotKilled, "nobody was");
         assert_eq!(look(3), OomVerdict::Unknown);

@@ -7,14 +7,17 @@ mod tail;
 mod processes;
 mod sockets;
 mod death;
+mod kernel;
 mod disks;
 
 use std::fmt::Display;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::aside::{Threads, since_boot, wall_millis};
+use crate::incident::capture::death::Kills;
 use crate::incident::evidence::{
     ControlGroup, Core, Disk, Evidence, Exit, Failure, LogTail, Memory, Missing, OutOfMemory, Port, Process,
     Usage, VERSION,
@@ -79,7 +82,7 @@ pub struct Capturer {
     logs: Threads,
     hosts: Threads,
     disks: Threads,
-    counted: Arc<death::Counted>,
+    kills: Arc<Kills>,
 }
 
 impl Default for Capturer {
@@ -95,50 +98,38 @@ impl Capturer {
     pub fn new(proc: PathBuf) -> Self {
         let threads = |name| Threads::new(name, Self::THREADS / 3);
         let (logs, hosts, disks) = (threads("capture log"), threads("capture"), threads("capture disk"));
-        Self { proc, logs, hosts, disks, counted: Arc::default() }
+        Self { proc, logs, hosts, disks, kills: Arc::default() }
     }
 
     /// All that can be had within `limit`. Never fails: what is missing is in `incomplete`. Safe to drop.
     pub async fn capture(&self, subject: Subject, limit: Duration) -> Evidence {
         let began = Deadline::after(limit);
         let (log, disks) = tokio::join!(self.log(&subject, limit / 2), self.room(&subject, limit));
-        let left = began.left();
-        let host = self.host(&subject, &log.0, left).await;
-        let mut evidence = Evidence {
-            version: VERSION,
-            incident: subject.incident,
-            unit: subject.unit,
-            run: subject.run,
-            times: subject.times,
-            failure: subject.failure,
-            exit: subject.exit,
-            usage: subject.usage,
-            captured_millis: wall_millis(),
-            log: log.0,
-            processes: host.processes,
-            ports: host.ports,
-            strangers: host.strangers,
-            out_of_memory: host.out_of_memory,
-            control_group: host.control_group,
-            core: host.core,
-            disks: disks.0,
-            memory: host.memory,
-            ..Evidence::default()
-        };
-        evidence.incomplete = [log.1, host.missing, disks.1].concat();
-        evidence.took_millis =
-            u64::try_from(limit.saturating_sub(began.left()).as_millis()).unwrap_or(u64::MAX);
-        evidence
+        let host = self.host(&subject, &log.0, began.left()).await;
+        written_down(subject, log, disks, host, limit.saturating_sub(began.left()))
+    }
+
+    /// The same, one thing after the other and by whoever calls. For a thread, as any of it may hang, and then
+    /// nothing is had; it saves the changes of threads, most of what a capture costs where nothing hangs.
+    pub fn capture_here(&self, subject: Subject, limit: Duration) -> Evidence {
+        let began = Deadline::after(limit);
+        let log = subject.log_dir.as_deref().map_or_else(Default::default, |dir| {
+            log_or_why(Some(tail::read(dir, subject.log_from, subject.log_until)))
+        });
+        let killed_children = death::killed_children(log.0.own_lines());
+        let subject = Subject { killed_children, ..subject };
+        let disks = disks::look(subject.directories.clone());
+        let wanted = ports_to_ask_for(&subject, &log.0);
+        let side = Mutex::default();
+        HostSide::look(&self.proc, &self.kills, &subject, &wanted, began, &side);
+        let host = side.into_inner().unwrap_or_else(PoisonError::into_inner);
+        written_down(subject, log, disks, host, limit.saturating_sub(began.left()))
     }
 
     async fn log(&self, subject: &Subject, limit: Duration) -> (LogTail, Vec<Missing>) {
         let Some(dir) = subject.log_dir.clone() else { return Default::default() };
         let (from, until) = (subject.log_from, subject.log_until);
-        match self.logs.ask(limit, move || tail::read(&dir, from, until)).await {
-            Some(Ok(tail)) => (tail, Vec::new()),
-            Some(Err(error)) => (LogTail::default(), vec![missing("log", error)]),
-            None => (LogTail::default(), vec![missing("log", LATE)]),
-        }
+        log_or_why(self.logs.ask(limit, move || tail::read(&dir, from, until)).await)
     }
 
     async fn room(&self, subject: &Subject, limit: Duration) -> (Vec<Disk>, Vec<Missing>) {
@@ -148,16 +139,15 @@ impl Capturer {
     }
 
     async fn host(&self, subject: &Subject, log: &LogTail, limit: Duration) -> HostSide {
-        let mut wanted = subject.ports.clone();
-        wanted.extend(sockets::ports_named_in(log.own_lines()));
+        let wanted = ports_to_ask_for(subject, log);
         let killed_children = death::killed_children(log.own_lines());
         let (proc, subject) = (self.proc.clone(), Subject { killed_children, ..subject.clone() });
-        let counted = Arc::clone(&self.counted);
+        let kills = Arc::clone(&self.kills);
         // Less than the whole, so that what was found by then is kept.
         let deadline = Deadline::after(limit.saturating_sub(limit / 10));
         let side = Arc::new(Mutex::new(HostSide::default()));
         let theirs = Arc::clone(&side);
-        let look = move || HostSide::look(&proc, &subject, &wanted, deadline, &counted, &theirs);
+        let look = move || HostSide::look(&proc, &kills, &subject, &wanted, deadline, &theirs);
         let asked = self.hosts.ask(limit, look).await;
         // Whoever still looks writes into what nobody reads any more.
         let mut side = std::mem::take(&mut *side.lock().unwrap_or_else(PoisonError::into_inner));
@@ -165,6 +155,53 @@ impl Capturer {
             side.missing.push(missing("processes", LATE));
         }
         side
+    }
+}
+
+/// `None`: it did not come in time.
+fn log_or_why(read: Option<io::Result<LogTail>>) -> (LogTail, Vec<Missing>) {
+    match read {
+        Some(Ok(tail)) => (tail, Vec::new()),
+        Some(Err(error)) => (LogTail::default(), vec![missing("log", error)]),
+        None => (LogTail::default(), vec![missing("log", LATE)]),
+    }
+}
+
+fn ports_to_ask_for(subject: &Subject, log: &LogTail) -> Vec<u16> {
+    let mut wanted = subject.ports.clone();
+    wanted.extend(sockets::ports_named_in(log.own_lines()));
+    wanted
+}
+
+fn written_down(
+    subject: Subject,
+    log: (LogTail, Vec<Missing>),
+    disks: (Vec<Disk>, Vec<Missing>),
+    host: HostSide,
+    took: Duration,
+) -> Evidence {
+    Evidence {
+        version: VERSION,
+        incident: subject.incident,
+        unit: subject.unit,
+        run: subject.run,
+        times: subject.times,
+        failure: subject.failure,
+        exit: subject.exit,
+        usage: subject.usage,
+        captured_millis: wall_millis(),
+        took_millis: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        log: log.0,
+        processes: host.processes,
+        ports: host.ports,
+        strangers: host.strangers,
+        out_of_memory: host.out_of_memory,
+        control_group: host.control_group,
+        core: host.core,
+        disks: disks.0,
+        memory: host.memory,
+        incomplete: [log.1, host.missing, disks.1].concat(),
+        ..Evidence::default()
     }
 }
 
@@ -186,10 +223,10 @@ impl HostSide {
     /// theirs). `side` has what was found so far.
     fn look(
         proc: &Path,
+        kills: &Kills,
         subject: &Subject,
         wanted: &[u16],
         deadline: Deadline,
-        counted: &death::Counted,
         side: &Mutex<Self>,
     ) {
         let found =
@@ -205,7 +242,7 @@ impl HostSide {
         let had_core = subject.exit.is_some_and(|exit| exit.dumped_core);
         let core = had_core.then(|| death::core(proc, subject));
         let group = death::control_group(proc, subject);
-        let out_of_memory = death::out_of_memory(subject, group.as_ref(), counted, deadline);
+        let out_of_memory = death::out_of_memory(subject, group.as_ref(), kills, deadline);
         found(&mut |side| {
             side.memory.clone_from(&memory);
             side.core.clone_from(&core);

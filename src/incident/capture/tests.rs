@@ -243,6 +243,34 @@ fn a_log_that_hangs_costs_the_log_and_nothing_else() {
 }
 
 #[test]
+fn a_capture_in_one_go_finds_what_one_by_kinds_finds() {
+    let dir = Dir::new("here");
+    std::fs::write(dir.0.join("log/current"), "old\nlistening on 127.0.0.1:1\nlast\n").unwrap();
+    let subject = Subject {
+        incident: 5,
+        unit: "web".into(),
+        is_over: true,
+        exit: Some(Exit { signal: Some(9), ..Exit::default() }),
+        pid: Some(own_pid()),
+        log_dir: Some(dir.0.join("log")),
+        log_from: Some(point_in(&dir.0.join("log/current"), 4)),
+        directories: vec![("log".into(), dir.0.clone()), ("state".into(), "/no/such".into())],
+        ..Subject::default()
+    };
+    let capturer = Capturer::default();
+    let mut here = capturer.capture_here(subject.clone(), Duration::from_secs(60));
+    let by_kinds = capture_within(&capturer, subject, Duration::from_secs(60));
+    assert_eq!(here.log.own_lines(), ["listening on 127.0.0.1:1", "last"]);
+    assert_eq!((here.disks.len(), here.incomplete.len()), (1, 1), "{:?}", here.incomplete);
+    // What changes while one looks.
+    here.captured_millis = by_kinds.captured_millis;
+    here.took_millis = by_kinds.took_millis;
+    here.memory.clone_from(&by_kinds.memory);
+    here.disks.clone_from(&by_kinds.disks);
+    assert_eq!(here, by_kinds);
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "the subject of the test; no keeper is at hand")]
 fn a_real_redis_on_a_port_that_is_taken_is_understood() {
     let dir = Dir::new("redis");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 use crate::incident::evidence::{Evidence, RungTried};
-use crate::incident::store::{Archive, Moment};
+use crate::incident::store::{Archive, Moment, Store};
 use crate::incident::times::Times;
 
 /// What is to be written.
@@ -61,33 +61,42 @@ impl Scribe {
                 }
                 next = writings.try_recv().ok();
             }
-            let written = self.write(moments, outcomes).await;
+            let write = move |store: &Store| write(store, moments, outcomes);
+            let written = self.archive.write(write, LIMIT).await;
             if written.is_ok() != was_well {
                 was_well = written.is_ok();
                 // Nobody listens any more: then nobody minds.
                 drop(self.troubles.send(written.err().map(|error| error.to_string())));
             }
+            if !writings.is_closed() {
+                // What comes meanwhile goes together: each batch reads and writes files of its incidents anew.
+                drop(tokio::time::timeout(PAUSE, std::future::pending::<()>()).await);
+            }
         }
     }
+}
 
-    async fn write(
-        &self,
-        moments: BTreeMap<u64, Vec<Moment>>,
-        outcomes: BTreeMap<u64, Outcome>,
-    ) -> io::Result<()> {
-        let mut result = Ok(());
-        for (incident, moments) in moments {
-            result = result.and(self.archive.append(incident, moments, LIMIT).await);
-        }
-        for (incident, outcome) in outcomes {
-            let change = move |evidence: &mut Evidence| outcome.put_into(evidence);
-            result = result.and(self.archive.update(incident, change, LIMIT).await);
-        }
-        result
+/// On a thread. What fails keeps nothing else from being written.
+fn write(
+    store: &Store,
+    moments: BTreeMap<u64, Vec<Moment>>,
+    outcomes: BTreeMap<u64, Outcome>,
+) -> io::Result<()> {
+    let mut result = Ok(());
+    for (incident, moments) in moments {
+        let appended = store.append(incident, &moments);
+        result = result.and(appended);
     }
+    for (incident, outcome) in outcomes {
+        let updated = store.update(incident, |evidence| outcome.put_into(evidence));
+        result = result.and(updated);
+    }
+    result
 }
 
 /// A disk that takes longer is as good as full.
 const LIMIT: Duration = Duration::from_secs(10);
+/// After a batch. The first after a rest goes at once.
+const PAUSE: Duration = Duration::from_millis(50);
 /// What may wait for the disk.
 pub(super) const QUEUE: usize = 4096;
