@@ -52,7 +52,7 @@ impl KernelLog {
     }
 
     fn file(&mut self) -> Option<&OwnedFd> {
-        if self.file.is_none() {
+        if self.file.is_none() && counts_as_the_kernel_does() {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
             self.file = rustix::fs::open("/dev/kmsg", flags, Mode::empty()).ok();
             // Read anew, from the oldest on.
@@ -72,6 +72,12 @@ impl KernelLog {
     }
 }
 
+/// The kernel names processes by the machine's own numbers; those of a container mean nothing to it.
+fn counts_as_the_kernel_does() -> bool {
+    let namespace = std::fs::metadata("/proc/self/ns/pid");
+    namespace.is_ok_and(|found| std::os::unix::fs::MetadataExt::ino(&found) == INIT_PID_NAMESPACE)
+}
+
 /// `Out of memory: Killed process 123 (redis-server) total-vm:...`, also of a group: `Memory cgroup out of ...`.
 fn killed_in(text: &str) -> Option<i32> {
     let (_, rest) = text.split_once("Killed process ")?;
@@ -81,6 +87,8 @@ fn killed_in(text: &str) -> Option<i32> {
 
 /// The kernel gives no record longer than this.
 const RECORD_BYTES: usize = 8192;
+/// PROC_PID_INIT_INO in linux/proc_ns.h.
+const INIT_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// In one go. The kernel's own buffer holds fewer.
 const MOST_RECORDS: usize = 100_000;
 /// Whoever asks does so soon after the kill.
