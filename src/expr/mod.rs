@@ -3,7 +3,9 @@
 //! are bounded while it runs, and it runs on a thread of its own with a stack that its bounds cannot exhaust.
 
 pub(crate) mod parts;
+pub(crate) mod functions;
 pub(crate) mod program;
+pub(crate) mod shortfall;
 pub(crate) mod words;
 
 use std::collections::BTreeMap;

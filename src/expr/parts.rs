@@ -51,6 +51,77 @@ pub(crate) fn sized(side: &str) -> Option<&str> {
     of_call.map(bare).or_else(|| side.strip_suffix(".size()").filter(|of| is_one(of)))
 }
 
+/// Target, name and arguments, where calling a function of a value is all that `part` does.
+pub(crate) fn called(part: &str) -> Option<(&str, &str, &str)> {
+    if !is_one(part) {
+        return None;
+    }
+    let mut open = Vec::new();
+    let mut last = None;
+    for (range, token) in tokens::all(part) {
+        match token {
+            Token::Open(_) => open.push(range.start),
+            Token::Close(_) => last = open.pop().filter(|_| range.end == part.len()),
+            Token::Word | Token::Number | Token::Text | Token::Operator | Token::Separator => last = None,
+        }
+    }
+    let (before, arguments) = part.strip_suffix(')')?.split_at_checked(last?)?;
+    let (of, name) = before.rsplit_once('.')?;
+    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then_some((of, name, arguments.strip_prefix('(')?))
+}
+
+/// What `part` gives to the function of this name, where calling it is all that it does.
+pub(crate) fn given_to<'a>(part: &'a str, function: &str) -> Option<&'a str> {
+    part.strip_prefix(function).filter(|rest| is_in_brackets(rest)).map(bare)
+}
+
+/// The condition of a macro such as `all`, with `place` for each item that it goes through.
+pub(crate) fn condition_at(arguments: &str, place: &str) -> Option<String> {
+    let (item, condition) = arguments.split_once(',')?;
+    let item = item.trim();
+    let mut written = String::with_capacity(condition.len());
+    let mut end = 0;
+    let mut behind_point = false;
+    for (range, _) in tokens::all(condition) {
+        let token = condition.get(range.clone())?;
+        if token == item && !behind_point {
+            written.push_str(condition.get(end..range.start)?);
+            written.push_str(place);
+            end = range.end;
+        }
+        behind_point = token == ".";
+    }
+    written.push_str(condition.get(end..)?);
+    Some(written.trim().to_owned())
+}
+
+/// A path into `output` as a JSON pointer; `None` for all else.
+pub(crate) fn pointer(path: &str) -> Option<String> {
+    let mut tokens = tokens::all(path).into_iter().map(|(range, token)| (path.get(range), token));
+    let (Some("output"), Token::Word) = tokens.next()? else { return None };
+    let mut pointer = String::new();
+    while let Some((written, token)) = tokens.next() {
+        let (step, is_index) = match (written, token) {
+            (Some("."), Token::Operator) => (tokens.next()?, false),
+            (_, Token::Open('[')) => (tokens.next()?, true),
+            _ => return None,
+        };
+        let step = match step {
+            (Some(word), Token::Word) if !is_index => word,
+            (Some(number), Token::Number) if is_index => number,
+            (Some(text), Token::Text) if is_index => text.trim_matches(['\'', '"']),
+            _ => return None,
+        };
+        pointer.push('/');
+        pointer.push_str(&step.replace('~', "~0").replace('/', "~1"));
+        if is_index && !matches!(tokens.next(), Some((_, Token::Close(']')))) {
+            return None;
+        }
+    }
+    Some(pointer)
+}
+
 /// Without the brackets around all of it.
 pub(crate) fn bare(source: &str) -> &str {
     let mut source = source.trim();
@@ -142,6 +213,28 @@ mod tests {
         assert_eq!(comparison("f(a < b)"), None);
         assert_eq!(comparison("integer == 1"), Some(("integer", "1")));
         assert_eq!(comparison("a == b == c"), None);
+    }
+
+    #[test]
+    fn a_call_is_taken_apart_and_a_path_is_pointed_at() {
+        assert_eq!(called("output.a.all(x, x.b(1))"), Some(("output.a", "all", "x, x.b(1)")));
+        assert_eq!(called("a.all(x, x) && b"), None);
+        assert_eq!(called("size(a)"), None);
+        assert_eq!(called("a.b(c)[0]"), None);
+        assert_eq!(pointer("output").as_deref(), Some(""));
+        assert_eq!(pointer("output.a[0]['b/c'].d").as_deref(), Some("/a/0/b~1c/d"));
+        for other in ["text", "output.a + 1", "size(output)", "output[i]", "output.a()"] {
+            assert_eq!(pointer(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_condition_of_all_is_told_of_one() {
+        let told = |arguments: &str| condition_at(arguments, "a[1]").unwrap();
+        assert_eq!(told("x, x.b > size(x.x) && f('x')"), "a[1].b > size(a[1].x) && f('x')");
+        assert_eq!(told("x, y.all(z, z > x)"), "y.all(z, z > a[1])");
+        assert_eq!(given_to("rising(a.b(c))", "rising"), Some("a.b(c)"));
+        assert_eq!(given_to("rising(a) || rising(b)", "rising"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::Value as Json;
 
 use crate::expr::parts::{conjuncts, one_line};
 use crate::expr::words::{found, in_words, short};
-use crate::expr::{Facts, Miss};
+use crate::expr::{Facts, Miss, functions};
 use crate::unit::expression;
 
 /// What one evaluation may still spend.
@@ -76,6 +76,49 @@ fn exhausted() -> ExecutionError {
     ExecutionError::InternalError("exhausted".to_owned())
 }
 
+/// Facts, laid out once for all that is asked about them.
+pub(crate) struct Ground {
+    context: Context<'static, 'static>,
+    allowance: Allowance,
+}
+
+impl Ground {
+    pub(crate) fn new(facts: Facts, allowance: &Allowance) -> Self {
+        Self { context: context(facts, allowance), allowance: allowance.clone() }
+    }
+
+    /// The value of a piece of an expression, where it has one.
+    pub(crate) fn value(&self, text: &str) -> Option<Value> {
+        Value::resolve(&parse(text).ok()?, &self.context).ok()
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.allowance.is_spent() || self.allowance.given_up.load(Ordering::Relaxed)
+    }
+}
+
+/// Why an expression does not hold, before it is put in words.
+pub(crate) enum Trouble<'p> {
+    False { text: &'p str },
+    NoValue { text: &'p str, part: &'p IdedExpr, why: NoValue },
+    Runaway,
+}
+
+pub(crate) enum NoValue {
+    /// A value, but neither true nor false.
+    Other(Value),
+    Error(ExecutionError),
+}
+
+impl NoValue {
+    pub(crate) fn in_words(&self, part: &IdedExpr) -> String {
+        match self {
+            Self::Other(value) => format!("{} is neither true nor false", short(value)),
+            Self::Error(error) => in_words(error, part),
+        }
+    }
+}
+
 /// Taken apart into the parts of its conjunction, each with its own words.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -94,30 +137,35 @@ impl Program {
 
     /// True when every part is; a false part outweighs one that has no value, as `&&` has it.
     pub(crate) fn holds(&self, facts: Facts, allowance: &Allowance) -> Result<(), Miss> {
-        let context = context(facts, allowance);
+        let ground = Ground::new(facts, allowance);
+        self.weigh(&ground).map_err(|trouble| match trouble {
+            Trouble::Runaway => {
+                Miss::Runaway("the expression was given up: it works through more than it may".to_owned())
+            }
+            Trouble::False { text } => {
+                Miss::Unmet { part: one_line(text), found: found(text, |text| ground.value(text)) }
+            }
+            Trouble::NoValue { text, part, why } => {
+                Miss::Mistake { part: one_line(text), why: why.in_words(part) }
+            }
+        })
+    }
+
+    /// The first part that is false, else the first that has no value.
+    pub(crate) fn weigh(&self, ground: &Ground) -> Result<(), Trouble<'_>> {
         let mut mistake = None;
         for (text, part) in &self.parts {
-            let value = Value::resolve(part, &context);
-            if allowance.is_spent() || allowance.given_up.load(Ordering::Relaxed) {
-                let why = "the expression was given up: it works through more than it may";
-                return Err(Miss::Runaway(why.to_owned()));
+            let value = Value::resolve(part, &ground.context);
+            if ground.is_spent() {
+                return Err(Trouble::Runaway);
             }
-            let part_text = || one_line(text);
-            match value {
-                Ok(Value::Bool(true)) => {}
-                Ok(Value::Bool(false)) => {
-                    let found = found(text, |text| Value::resolve(&parse(text).ok()?, &context).ok());
-                    return Err(Miss::Unmet { part: part_text(), found });
-                }
-                Ok(other) => {
-                    let why = format!("{} is neither true nor false", short(&other));
-                    mistake.get_or_insert_with(|| Miss::Mistake { part: part_text(), why });
-                }
-                Err(error) => {
-                    let why = in_words(&error, part);
-                    mistake.get_or_insert_with(|| Miss::Mistake { part: part_text(), why });
-                }
-            }
+            let why = match value {
+                Ok(Value::Bool(true)) => continue,
+                Ok(Value::Bool(false)) => return Err(Trouble::False { text }),
+                Ok(other) => NoValue::Other(other),
+                Err(error) => NoValue::Error(error),
+            };
+            mistake.get_or_insert(Trouble::NoValue { text, part, why });
         }
         mistake.map_or(Ok(()), Err)
     }
@@ -172,6 +220,7 @@ fn context(facts: Facts, allowance: &Allowance) -> Context<'static, 'static> {
         .and_then(|()| context.add_function("disk", disk));
     // None of the names is one of the language's own.
     drop(declared);
+    functions::declare(&mut context);
     context
 }
 

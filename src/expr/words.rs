@@ -92,6 +92,11 @@ fn operator(name: &str) -> &str {
     match name {
         operators::INDEX => "[]",
         operators::IN => "in",
+        "add" => "+",
+        "sub" => "-",
+        "mul" => "*",
+        "div" => "/",
+        "rem" => "%",
         _ => name.trim_matches('_'),
     }
 }
@@ -101,7 +106,7 @@ fn clipped(text: &str) -> String {
 }
 
 /// The first path in `part` that ends in `key`.
-fn path_to(key: &str, part: &IdedExpr) -> String {
+pub(crate) fn path_to(key: &str, part: &IdedExpr) -> String {
     let mut found = None;
     walk(part, &mut |expression| {
         let ends_here = match &expression.expr {
@@ -119,7 +124,8 @@ fn path_to(key: &str, part: &IdedExpr) -> String {
     found.unwrap_or_else(|| format!("the field {key}"))
 }
 
-fn path(expression: &IdedExpr) -> Option<String> {
+/// A path as it is written, where that is all that `expression` is.
+pub(crate) fn path(expression: &IdedExpr) -> Option<String> {
     match &expression.expr {
         Expr::Ident(name) => Some(name.clone()),
         Expr::Select(select) => Some(format!("{}.{}", path(&select.operand)?, select.field)),

@@ -49,6 +49,22 @@ const MACHINE: Vocabulary = Vocabulary {
     names: &[("units", Shape::Each(&shape::UNIT)), ("guard", shape::GUARD), ("host", shape::HOST)],
     functions: &["disk"],
 };
+/// What a run left behind, and what mcsup knows besides.
+const OUTPUT: Vocabulary = Vocabulary {
+    names: &[
+        ("output", Shape::Any),
+        ("text", Shape::Plain),
+        ("lines", Shape::Any),
+        ("exit", Shape::Plain),
+        ("duration", Shape::Plain),
+        ("files", Shape::Each(&shape::FILE)),
+        ("previous", Shape::Any),
+        ("units", Shape::Each(&shape::UNIT)),
+        ("guard", shape::GUARD),
+        ("now", shape::NOW),
+    ],
+    functions: &["day", "seconds", "distinct", "rising"],
+};
 
 /// What is wrong with an expression, and where.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,6 +103,24 @@ pub(crate) struct NamedUnit {
     pub(crate) place: Place,
     /// The expression cannot hold before this unit was started.
     pub(crate) is_needed: bool,
+}
+
+/// An expression over the output of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct OverOutput {
+    pub(crate) expression: Expression,
+    /// Units that it speaks of.
+    pub(crate) units: Vec<NamedUnit>,
+}
+
+impl FromYaml for OverOutput {
+    fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
+        read(node, &OUTPUT, reader).map(|(expression, units)| Self { expression, units })
+    }
+
+    fn schema() -> Json {
+        schema()
+    }
 }
 
 impl FromYaml for That {

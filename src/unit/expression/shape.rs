@@ -80,6 +80,25 @@ pub(crate) const GUARD: Shape = Shape::Fields(&[
     ("memory", Shape::Plain),
 ]);
 
+/// What an output's expressions hear of a file that was found.
+pub(crate) const FILE: Shape = Shape::Fields(&[
+    ("path", Shape::Plain),
+    ("name", Shape::Plain),
+    ("size", Shape::Plain),
+    ("modified", Shape::Plain),
+    ("age", Shape::Plain),
+]);
+
+pub(crate) const NOW: Shape = Shape::Fields(&[
+    ("unix", Shape::Plain),
+    ("date", Shape::Plain),
+    ("time", Shape::Plain),
+    (
+        "weekday",
+        Shape::OneOf(&["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]),
+    ),
+]);
+
 pub(crate) const HOST: Shape = Shape::Fields(&[
     ("cpu", Shape::Plain),
     ("memory", Shape::Plain),
