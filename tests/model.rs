@@ -89,6 +89,8 @@ fn draw(random: &mut Random) -> (Arc<UnitSet>, Vec<BTreeSet<usize>>) {
         shutdown_timeout: Duration::from_secs(60),
         log_total_bytes: 1 << 30,
         alerts: Vec::new(),
+        concurrency: None,
+        hooks: None,
         heartbeat: None,
     };
     (Arc::new(set), needs)

@@ -2,7 +2,7 @@
 //! must end, with the invariants looked at after every step.
 //!
 //! ```text
-//! cargo test --test simulation                                 200 seeds and those of tests/seeds.txt
+//! cargo test --test simulation                                 200 seeds, 100 with jobs, those of tests/seeds.txt
 //! MCSUP_SEED=17 cargo test --test simulation                   that one, told as it goes
 //! MCSUP_SEED=0 MCSUP_SEEDS=100000 cargo test --test simulation as many as wanted
 //! MCSUP_SOAK_MINUTES=60 cargo test --test simulation           from a new seed, for as long
@@ -16,10 +16,14 @@ use std::time::{Duration, Instant};
 
 use mcsup::engine::state::{EDGES, StateName};
 use mcsup::sim::history::{Failure, History};
+use mcsup::sim::jobs::JOBS_FROM;
 use mcsup::sim::shrink::shrink;
 
 /// Seeds of the ordinary run, from 0.
 const SEEDS: u64 = 200;
+
+/// Of those with jobs, from `JOBS_FROM`.
+const SEEDS_WITH_JOBS: u64 = 100;
 
 /// From here on a run must take what is rare too.
 const SOAK: u64 = 5000;
@@ -147,9 +151,19 @@ fn every_seed_keeps_every_promise() {
     assert_eq!(unexcused, None, "{count} seeds should have taken it");
 }
 
+/// Lives with jobs in them. `MCSUP_SEED` names seeds of the other test, which may be these, too.
+#[test]
+fn every_seed_with_jobs_keeps_every_promise() {
+    if number("MCSUP_SEED").is_none() && number("MCSUP_SOAK_MINUTES").is_none() {
+        let mut edges = Edges::new();
+        let steps = live_all(JOBS_FROM..JOBS_FROM + SEEDS_WITH_JOBS, &mut edges);
+        println!("{SEEDS_WITH_JOBS} seeds with jobs, {steps} steps");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in [0, 1, 2, 3, 5, 8, 13] {
+    for seed in [0, 1, 2, 3, 5, 8, 13, JOBS_FROM, JOBS_FROM + 1] {
         let (_, history) = History::draw(seed);
         assert_eq!(history.hash(), History::draw(seed).1.hash(), "seed {seed}");
     }

@@ -71,6 +71,8 @@ fn pair(condition: Condition, follow: Follow, b_phase: u16) -> Arc<UnitSet> {
         shutdown_timeout: Duration::from_secs(60),
         log_total_bytes: 1 << 30,
         alerts: Vec::new(),
+        concurrency: None,
+        hooks: None,
         heartbeat: None,
     })
 }

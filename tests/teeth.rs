@@ -725,6 +725,51 @@ const WATCHES: &[Plant] = &[
     }),
 ];
 
+/// The run of `a` ends at 30 s, and nobody judges it; `b` would weigh too much beside it.
+const JOBS: &str = "settings
+  concurrency: 2
+units
+  a: {kind: job, command: x, on_boot: true, output: {contains: y}}
+  b: {kind: job, command: x, every: 1h, weight: 2}
+ends a after=30s code=0
+judge a never
+boot
+at 10s wake
+at 40s wake
+";
+
+fn judge(step: &mut Step<'_>) {
+    step.add(Effect::JudgeOutput {
+        run: RunId(2),
+        unit: A,
+        ordinal: 1,
+        exit: mcsup::engine::event::ExitStatus::Code(0),
+    });
+}
+
+const RUNS: &[Plant] = &[
+    plant(21, "a is spawned beside 1 runs of it, of 1", JOBS, |step| {
+        if step.is_wake_at(10) {
+            step.add(spawn(9, A));
+        }
+    }),
+    plant(21, "b is spawned and runs weigh 3 then, of 2", JOBS, |step| {
+        if step.is_wake_at(10) {
+            step.add(spawn(9, B));
+        }
+    }),
+    plant(21, "the output of run 2 is judged while it lives", JOBS, |step| {
+        if step.is_wake_at(10) {
+            judge(step);
+        }
+    }),
+    plant(21, "the output of run 2 is judged twice", JOBS, |step| {
+        if step.is_wake_at(40) {
+            judge(step);
+        }
+    }),
+];
+
 const ANSWERS: &[Plant] = &[
     plant(17, "a has no status", PAIR, |step| {
         if step.is_wake_at(10) {
@@ -856,10 +901,10 @@ fn missed(plants: &[Plant]) -> Vec<String> {
 
 #[test]
 fn every_promise_that_the_auditor_keeps_has_a_plant() {
-    let all = [STARTS, STOPS, STATES, RESTARTS, WATCHES, ANSWERS, HEALING, INCIDENTS].concat();
+    let all = [STARTS, STOPS, STATES, RESTARTS, WATCHES, RUNS, ANSWERS, HEALING, INCIDENTS].concat();
     let numbers: BTreeSet<u8> = all.iter().map(|plant| plant.number).collect();
     // 9 needs other definitions, 19 and 20 a whole history: they have tests of their own.
-    let expected: BTreeSet<u8> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 17, 18].into();
+    let expected: BTreeSet<u8> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 17, 18, 21].into();
     assert_eq!(numbers, expected);
 }
 
@@ -869,7 +914,7 @@ fn nothing_is_said_of_good_histories() {
         PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED, CLIMB, EXPLAINED,
         UNCAPTURED,
     ];
-    for story in stories.into_iter().chain([WATCHED]) {
+    for story in stories.into_iter().chain([WATCHED, JOBS]) {
         assert_eq!(audit(story, |_| {}, |_| {}).0, [], "{story}");
     }
 }
@@ -897,6 +942,11 @@ fn a_restart_that_breaks_a_promise_is_named() {
 #[test]
 fn a_watch_or_a_lazy_unit_that_breaks_a_promise_is_named() {
     assert_eq!(missed(WATCHES), [""; 0]);
+}
+
+#[test]
+fn a_run_of_a_job_that_breaks_a_promise_is_named() {
+    assert_eq!(missed(RUNS), [""; 0]);
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::engine::event::{BootNote, ExitStatus, UnitNote};
+use crate::engine::event::{BootNote, ExitStatus, JobVerdict, Trigger, UnitNote};
 use crate::engine::id::{HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::incident::{Incident, Told};
 use crate::engine::state::{FailureCause, Health, StateName};
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Timestamp, WallTime};
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 
@@ -69,6 +69,20 @@ pub enum Effect {
         channel: Option<Box<str>>,
         about: Told,
         text: Box<str>,
+    },
+    /// Judge what a run has written; nothing of it lives. Answered by `OutputJudged`.
+    JudgeOutput {
+        run: RunId,
+        unit: UnitId,
+        ordinal: u32,
+        exit: ExitStatus,
+    },
+    /// Watch for what triggers a job from outside (paths, its webhook). Answered by `Triggered`, each time; over with `Disarm`.
+    Arm {
+        unit: UnitId,
+    },
+    Disarm {
+        unit: UnitId,
     },
     /// Watch the run's log for the line of `ready: {log}`. Answered by `ReadyShown`; over when the run is released.
     WatchReadyLine {
@@ -214,6 +228,34 @@ pub enum Fact {
         index: u16,
         has_helped: bool,
         said: Box<str>,
+    },
+    /// A run of a job is to be.
+    JobTriggered {
+        unit: UnitId,
+        trigger: Trigger,
+    },
+    /// A run of a job is over. `is_last`: no retry follows.
+    JobRunEnded {
+        unit: UnitId,
+        ordinal: u32,
+        trigger: Trigger,
+        verdict: JobVerdict,
+        ordered: Timestamp,
+        is_last: bool,
+    },
+    /// A trigger that starts no run, and nothing is wrong with that.
+    JobSkipped {
+        unit: UnitId,
+        trigger: Trigger,
+        why: Box<str>,
+    },
+    /// Slots that nobody was there for, from the first to the last; `run`: so many of them are caught up.
+    JobMissed {
+        unit: UnitId,
+        slots: u32,
+        first: WallTime,
+        last: WallTime,
+        caught_up: u32,
     },
     /// What the unit says of itself (STATUS of the notify protocol).
     StatusTold {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::incident::{Incident, Share};
 use crate::engine::state::{Desired, NotedState};
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Pretty, Timestamp, WallTime};
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 
@@ -41,6 +41,10 @@ pub enum Event {
     RequestAbandoned { request: RequestId },
     /// The wall clock was set.
     ClockStepped,
+    /// The answer to `JudgeOutput`.
+    OutputJudged { run: RunId, judgement: Judgement },
+    /// What the supervisor watches for a job came to pass: a path, a webhook.
+    Triggered { unit: UnitId, trigger: Trigger },
     /// A deadline of `next_deadlines` was reached. Harmless when early or spurious.
     DeadlineReached,
 }
@@ -55,6 +59,8 @@ pub struct Handover {
     /// The highest number that an incident of an earlier boot has.
     pub last_incident: u64,
     pub notes: Notes,
+    /// What is known of jobs from earlier boots; no unit of `notes` is in it.
+    pub jobs: BTreeMap<UnitName, JobPast>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -136,6 +142,177 @@ pub struct UnitNote {
     /// Its run said that it ends by itself.
     pub is_ending: bool,
     pub since: Timestamp,
+    /// Of a job.
+    pub job: Option<Box<JobNote>>,
+}
+
+/// What must not be forgotten of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobNote {
+    pub past: JobPast,
+    /// The newest of its runs.
+    pub last_run: Option<RunId>,
+    /// When its last run was ordered.
+    pub last_start: Option<Timestamp>,
+    /// Of those it runs after, who ended as it wants since then.
+    pub seen: Vec<UnitName>,
+    /// What waits for its turn, the next first.
+    pub waiting: Vec<DueNote>,
+    /// Runs that are not over.
+    pub runs: BTreeMap<RunId, JobRunNote>,
+}
+
+/// What outlives a boot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobPast {
+    /// The last slot of its timetable that was dealt with; 0: none yet.
+    pub last_slot: WallTime,
+    /// Of its last run. `None`: there was none.
+    pub verdict: Option<JobVerdict>,
+    /// Verdicts of this kind in a row.
+    pub streak: u32,
+}
+
+/// A run that is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueNote {
+    pub trigger: Trigger,
+    pub since: Timestamp,
+    /// Runs before it that did not pass, and which it repeats.
+    pub attempt: u32,
+    pub not_before: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRunNote {
+    pub due: DueNote,
+    pub ordinal: u32,
+    pub stage: RunStage,
+    /// Of the stage.
+    pub deadline: Option<Timestamp>,
+    /// Why mcsup ends it.
+    pub end: Option<RunEnd>,
+}
+
+/// How far a run of a job has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunStage {
+    /// Ordered, or lives.
+    Running,
+    /// It failed while it lived: what shows why is kept first, for two seconds at most.
+    Capturing,
+    /// The stop signal was sent; SIGKILL at the end of the grace.
+    Signalled,
+    /// Its leader ended and the rest was told to; SIGKILL at the end of the grace.
+    Sweeping,
+    Killed,
+    /// SIGKILL did not help for 5 s.
+    Unkillable,
+    /// Nothing of it lives, and its output is judged.
+    Judging,
+}
+
+/// Why mcsup ends a run of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEnd {
+    TimedOut,
+    /// A newer one takes its place.
+    Replaced,
+    /// The job is to stop.
+    Down,
+}
+
+/// What started a run of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// A slot of its timetable.
+    Slot(WallTime),
+    Every,
+    Boot,
+    Load,
+    /// The last of those it runs after.
+    After(UnitName),
+    Path(Box<str>),
+    /// The supervisor keeps the body under this number.
+    Webhook(u64),
+    Operator,
+}
+
+/// How a run of a job went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobVerdict {
+    Passed,
+    /// Which requirement, and what was found.
+    Rejected(Box<str>),
+    Failed(ExitStatus),
+    NotStarted(Box<str>),
+    TimedOut(Duration),
+    /// Nobody knows whether its output holds.
+    NotJudged(Box<str>),
+    /// It was ended on the way, by a person or for a newer one.
+    Cancelled(RunEnd),
+    /// It never began.
+    Missed(Box<str>),
+}
+
+impl JobVerdict {
+    pub fn is_passed(&self) -> bool {
+        *self == Self::Passed
+    }
+
+    /// One word for a table.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Rejected(_) => "rejected",
+            Self::Failed(_) | Self::NotStarted(_) => "failed",
+            Self::TimedOut(_) => "timed-out",
+            Self::NotJudged(_) => "not-judged",
+            Self::Cancelled(_) => "cancelled",
+            Self::Missed(_) => "missed",
+        }
+    }
+}
+
+impl fmt::Display for JobVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passed => f.write_str("passed"),
+            Self::Rejected(why) => write!(f, "rejected: {why}"),
+            Self::Failed(exit) => write!(f, "failed: {exit}"),
+            Self::NotStarted(why) => write!(f, "failed: {why}"),
+            Self::TimedOut(limit) => write!(f, "timed out after {}", Pretty(*limit)),
+            Self::NotJudged(why) => write!(f, "its output could not be judged: {why}"),
+            Self::Cancelled(RunEnd::Replaced) => f.write_str("ended for a newer run"),
+            Self::Cancelled(RunEnd::Down | RunEnd::TimedOut) => f.write_str("ended with its job"),
+            Self::Missed(why) => write!(f, "missed: {why}"),
+        }
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Slot(_) => f.write_str("its schedule"),
+            Self::Every => f.write_str("its interval"),
+            Self::Boot => f.write_str("the boot"),
+            Self::Load => f.write_str("being armed"),
+            Self::After(unit) => write!(f, "{unit}"),
+            Self::Path(path) => write!(f, "a change of {path}"),
+            Self::Webhook(_) => f.write_str("its webhook"),
+            Self::Operator => f.write_str("a person"),
+        }
+    }
+}
+
+/// What the judge found of a run's output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    Holds,
+    /// The requirement in the operator's words, and what was found.
+    Rejected(Box<str>),
+    /// The judge ended, or something it needs is missing.
+    NotJudged(Box<str>),
 }
 
 /// How a process ended.
@@ -316,6 +493,11 @@ pub enum Ask {
         units: Vec<UnitName>,
         wait: bool,
     },
+    /// Runs these jobs once, now. `wait`: the reply comes with the verdicts.
+    Run {
+        units: Vec<UnitName>,
+        wait: bool,
+    },
     /// A signal to every process of the units' runs; SIGKILL when left out.
     Kill {
         units: Vec<UnitName>,
@@ -337,6 +519,7 @@ impl Ask {
             Self::Start { units, .. }
             | Self::Stop { units, .. }
             | Self::Restart { units, .. }
+            | Self::Run { units, .. }
             | Self::Kill { units, .. } => units,
             Self::Shutdown { .. } | Self::ShutdownNow { .. } => &[],
         }

@@ -87,6 +87,11 @@ impl Share {
 impl Engine {
     /// A failure was detected: it is part of an incident from now on, and its evidence is ordered.
     pub(crate) fn trouble(&mut self, id: UnitId, cause: &FailureCause) {
+        self.trouble_of(id, self.units[id].run.map(|run| run.id), cause);
+    }
+
+    /// The same of one run of several.
+    pub(crate) fn trouble_of(&mut self, id: UnitId, run: Option<RunId>, cause: &FailureCause) {
         if self.units[id].incident.is_none() {
             self.join_or_open(id, cause);
         }
@@ -94,7 +99,7 @@ impl Engine {
             share.recovered = None;
         }
         self.timers.cancel(Some(id), Timer::Settle);
-        self.capture(id, cause);
+        self.capture_of(id, run, cause);
     }
 
     fn join_or_open(&mut self, id: UnitId, cause: &FailureCause) {
@@ -209,6 +214,7 @@ impl Engine {
             | FailureCause::ExitedSilent(_)
             | FailureCause::Watchdog(_)
             | FailureCause::Unkillable
+            | FailureCause::Job(_)
             | FailureCause::RungStopped(_)
             | FailureCause::StartLimit { .. } => self.now.mono,
         }
@@ -246,6 +252,7 @@ impl Engine {
         if !is_complete {
             self.mark_incomplete(id);
         }
+        self.end_captured_run(id, run);
         self.go_on_stopping(id);
         self.climb_after_capture(id);
     }

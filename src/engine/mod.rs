@@ -25,12 +25,14 @@ mod start;
 mod ready;
 pub(crate) mod lazy;
 mod watch;
+pub(crate) mod job;
 mod stop;
 mod helper;
 mod health;
 mod recover;
 mod reach;
 pub mod ladder;
+mod telling;
 mod hold;
 mod boot;
 mod request;
@@ -50,6 +52,7 @@ use crate::engine::effect::{Effect, Effects, Fact, Note};
 use crate::engine::event::Event;
 use crate::engine::id::{IncidentId, RequestId, UnitId};
 use crate::engine::incident::Incident;
+use crate::engine::job::Jobs;
 use crate::engine::life::{Owners, Unit, Units};
 use crate::engine::request::Pending;
 use crate::engine::state::{StateName, StopReason, StopStage, UnitState};
@@ -119,6 +122,7 @@ pub struct Engine {
     to_stop: VecDeque<(UnitId, StopReason)>,
     /// Units without a run that are to begin again, once all that the event says is known and every stop has begun.
     called: Vec<UnitId>,
+    jobs: Jobs,
     /// Units whose desire this step (or its request) turned, and whether they were wanted up before.
     swayed: BTreeMap<UnitId, bool>,
     /// Units to look at in this step.
@@ -140,6 +144,7 @@ impl Engine {
         let graph = Arc::new(Graph::new(&set));
         let units = Units(set.units.iter().map(|spec| Unit::new(spec.health.len())).collect());
         let boot = Boot::new(&set);
+        let jobs = Jobs::new(&set);
         Self {
             set,
             graph,
@@ -166,6 +171,7 @@ impl Engine {
             wishes: VecDeque::new(),
             to_stop: VecDeque::new(),
             called: Vec::new(),
+            jobs,
             swayed: BTreeMap::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -188,7 +194,7 @@ impl Engine {
 
     /// Deadlines are acted on when `DeadlineReached` says so, never before: a fact of the same instant goes first.
     pub fn next_deadlines(&self) -> Deadlines {
-        Deadlines { mono: self.timers.next(), wall: None }
+        Deadlines { mono: self.timers.next(), wall: self.jobs.next_slot() }
     }
 
     pub fn set(&self) -> &Arc<UnitSet> {
@@ -223,11 +229,14 @@ impl Engine {
             Event::ConnectionArrived { unit } => self.on_connection(unit),
             Event::RequestReceived { request, ask } => self.on_request(request, &ask),
             Event::RequestAbandoned { request } => self.on_request_abandoned(request),
-            Event::ClockStepped => {} // nothing here lives by the wall clock yet
+            Event::OutputJudged { run, judgement } => self.on_output_judged(run, judgement),
+            Event::Triggered { unit, trigger } => self.on_triggered(unit, trigger),
+            Event::ClockStepped => self.on_clock_stepped(),
             Event::DeadlineReached => {
                 while let Some((owner, timer)) = self.timers.pop_due(self.now.mono) {
                     self.on_deadline(owner, timer);
                 }
+                self.take_due_slots();
             }
         }
     }
@@ -245,6 +254,9 @@ impl Engine {
             (Some(id), Timer::RungSettle) => self.on_rung_settled(id),
             (Some(id), Timer::RungPause) => self.on_rung_pause_over(id),
             (Some(id), Timer::Hold) => self.on_hold_over(id),
+            (Some(id), Timer::JobDue) => self.mark(id),
+            (Some(id), Timer::JobEvery) => self.on_every(id),
+            (Some(id), Timer::JobRun(run)) => self.on_job_run_deadline(id, run),
             (None, Timer::BootTimeout) => self.on_boot_timeout(),
             (None, Timer::ShutdownTimeout) => self.kill_everything(),
             (
@@ -259,6 +271,9 @@ impl Engine {
                 | Timer::RungSettle
                 | Timer::RungPause
                 | Timer::Hold
+                | Timer::JobDue
+                | Timer::JobEvery
+                | Timer::JobRun(_)
                 | Timer::Settle,
             )
             | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
@@ -322,6 +337,7 @@ impl Engine {
                     self.begin_stop(id, StopReason::Down);
                 }
             }
+            UnitState::Ready | UnitState::Unhealthy if self.is_job(id) => self.start_due(id),
             // Nobody waits for evidence of what is not wanted any more.
             UnitState::Stopping { stage: StopStage::Capturing, .. } if !is_wanted => {
                 self.go_on_stopping(id);
@@ -390,15 +406,16 @@ impl Engine {
             StateName::Completed => {
                 self.works(id);
                 self.leave_incident(id);
+                self.tell_those_after(id, true);
             }
+            StateName::Failed => self.tell_those_after(id, false),
             StateName::Ready => self.recovered(id),
             StateName::Inactive
             | StateName::Unhealthy
             | StateName::Waiting
             | StateName::Starting
             | StateName::Stopping
-            | StateName::Backoff
-            | StateName::Failed => {}
+            | StateName::Backoff => {}
         }
         if !self.healing.is_empty() {
             self.tell_the_healed(id, state);
@@ -439,7 +456,7 @@ impl Engine {
     }
 
     fn mark_if_waiting(&mut self, id: UnitId) {
-        if self.units[id].state.name() == StateName::Waiting {
+        if self.units[id].state.name() == StateName::Waiting || self.has_due(id) {
             self.mark(id);
         }
     }

@@ -41,7 +41,9 @@ impl Readiness {
     pub(crate) fn of(spec: &UnitSpec) -> Self {
         match (spec.kind, &spec.ready) {
             (UnitKind::Task, _) => Self::AtEnd,
-            (UnitKind::External | UnitKind::Gate, _) | (UnitKind::Service, Ready::Health) => Self::Probes,
+            (UnitKind::Job | UnitKind::External | UnitKind::Gate, _) | (UnitKind::Service, Ready::Health) => {
+                Self::Probes
+            }
             (UnitKind::Service, Ready::Started) => Self::AtExec,
             (UnitKind::Service, Ready::Notify) => Self::Notify,
             (UnitKind::Service, Ready::Log(_) | Ready::Fd(_)) => Self::Shown,

@@ -24,7 +24,12 @@ impl Engine {
             reason: self.reason(id),
             run: unit.run.as_ref().map(|run| run.id),
             ordinal: unit.last_ordinal,
-            pid: unit.run.as_ref().filter(|run| run.exit.is_none()).and_then(|run| run.main_pid.or(run.pid)),
+            pid: unit
+                .run
+                .as_ref()
+                .filter(|run| run.exit.is_none())
+                .and_then(|run| run.main_pid.or(run.pid))
+                .or_else(|| self.job_pid(id)),
             since: unit.since,
             restarts: unit.restarts,
             health: (!unit.probes.is_empty()).then_some(unit.health),
@@ -111,6 +116,7 @@ impl Engine {
             UnitState::Waiting { on, .. } => self.why_waiting(id, on),
             UnitState::Starting => self.why_starting(id),
             UnitState::Ready => self.why_ready(id),
+            UnitState::Unhealthy if self.is_job(id) && unit.desired.is_up() => self.job_words(id),
             UnitState::Unhealthy => {
                 let words = match self.climbing_words(id).or_else(|| self.holding_words(id)) {
                     Some(words) => format!("{}; {words}", self.probe_words(id)),
@@ -281,6 +287,9 @@ impl Engine {
         {
             return format!("stops after {}", self.spec(holder).name);
         }
+        if self.is_job(id) {
+            return self.job_words(id);
+        }
         let plain = match unit.health {
             _ if unit.probes.is_empty() => "running".to_owned(),
             Health::Passing => self.probe_words(id).into(),
@@ -304,6 +313,9 @@ impl Engine {
         };
         let stop = &self.spec(id).stop;
         let grace = Pretty(stop.grace);
+        if self.is_job(id) {
+            return format!("{why}; {}", self.job_words(id));
+        }
         if self.is_watch(id) {
             return match stage {
                 StopStage::Command => format!("{why}; its command runs, at most {grace}"),

@@ -28,15 +28,17 @@ impl Engine {
             return self.late(); // the supervisor moves its runs to a new keeper by itself
         }
         self.boot.has_begun = true;
-        let Handover { runs, first_run, last_incident, mut notes } = handover;
+        let Handover { runs, first_run, last_incident, mut notes, jobs } = handover;
         let highest = runs.iter().map(|run| run.run.0);
-        let noted = notes.units.values().filter_map(|note| note.last_run.map(|run| run.0));
+        let of_job = |note: &UnitNote| note.job.as_ref().and_then(|job| job.last_run);
+        let noted = notes.units.values().filter_map(|note| Some(note.last_run.max(of_job(note))?.0));
         let highest_known = highest.chain(noted).max().unwrap_or(0);
         self.next_run = first_run.max(highest_known.saturating_add(1));
         if let Some(note) = notes.boot.take() {
             self.restore_boot(&note);
         }
         self.last_incident = self.last_incident.max(last_incident);
+        self.remember_past(jobs);
         let set = Arc::clone(&self.set);
         for (id, spec) in set.ids().zip(&set.units) {
             match notes.units.remove(&spec.name) {
@@ -105,6 +107,9 @@ impl Engine {
         unit.has_passed = note.has_passed;
         unit.incident = note.incident;
         unit.leaves_dependents = note.leaves_dependents;
+        if let Some(job) = note.job.as_deref().filter(|_| self.is_job(id)) {
+            self.restore_job(id, job);
+        }
         self.units[id].noted = Some(Box::new(note));
     }
 
@@ -120,6 +125,12 @@ impl Engine {
                 self.facts.push(Fact::BugFound { unit: None, what: what.into() });
                 continue;
             };
+            if self.is_job(id) {
+                if self.adopt_job_run(id, &handed) {
+                    news.push(handed);
+                }
+                continue;
+            }
             if self.was_accounted_for(id, &handed) {
                 self.capture_again(id, &handed);
                 self.actions.push(Effect::Release { run: handed.run });
@@ -483,6 +494,7 @@ impl Engine {
             leaves_dependents: unit.leaves_dependents,
             is_ending: unit.run.is_some_and(|run| run.is_ending),
             since: unit.since,
+            job: self.job_note(id),
         }
     }
 }

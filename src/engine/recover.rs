@@ -13,7 +13,7 @@ impl Engine {
     /// A task must end with 0; a service may also be told to end (as systemd counts clean exits).
     pub(crate) fn is_well_ended(&self, id: UnitId, exit: ExitStatus) -> bool {
         match self.spec(id).kind {
-            UnitKind::Task => exit.is_success(),
+            UnitKind::Task | UnitKind::Job => exit.is_success(),
             UnitKind::Service | UnitKind::External | UnitKind::Gate => exit.is_clean(),
         }
     }
@@ -47,7 +47,7 @@ impl Engine {
                 FailureCause::ExitedSilent(exit)
             }
             UnitKind::Service if !was_ready => FailureCause::ExitedEarly(exit),
-            UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate => {
+            UnitKind::Service | UnitKind::Task | UnitKind::Job | UnitKind::External | UnitKind::Gate => {
                 FailureCause::Exited(exit)
             }
         }

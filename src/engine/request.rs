@@ -58,6 +58,7 @@ impl Engine {
             Ask::Start { wait, .. } => self.ask_start(request, &units, *wait),
             Ask::Stop { only, wait, .. } => self.ask_stop(request, &units, *only, *wait),
             Ask::Restart { wait, .. } => self.ask_restart(request, &units, *wait),
+            Ask::Run { wait, .. } => self.ask_run(request, &units, *wait),
             Ask::Kill { signal, .. } => self.ask_kill(request, &units, *signal),
             Ask::Shutdown { exit_code } => {
                 self.begin_shutdown(*exit_code);
@@ -81,7 +82,7 @@ impl Engine {
         self.set.find(found).map(|id| self.spec(id).name.clone())
     }
 
-    fn refuse_in_shutdown(&mut self, request: RequestId) -> bool {
+    pub(crate) fn refuse_in_shutdown(&mut self, request: RequestId) -> bool {
         let is_stopping = self.boot.shutdown.is_some();
         if is_stopping {
             let answer = Answer::Refused("mcsup is shutting down".into());
@@ -230,6 +231,10 @@ impl Engine {
     fn ask_kill(&mut self, request: RequestId, units: &[UnitId], signal: SignalNumber) {
         let mut lines = Vec::new();
         for id in units {
+            if self.is_job(*id) {
+                lines.push(self.kill_runs_line(*id, signal));
+                continue;
+            }
             let alive = self.units[*id].run.as_ref().filter(|run| !run.is_empty && !run.is_watch);
             let run = alive.map(|run| (run.id, run.ordinal));
             let line = match run {
@@ -246,9 +251,23 @@ impl Engine {
         self.actions.push(Effect::Reply { request, answer });
     }
 
+    fn kill_runs_line(&mut self, id: UnitId, signal: SignalNumber) -> Line {
+        let ordinals = self.signal_runs(id, signal);
+        let named: Vec<String> =
+            ordinals.iter().map(|ordinal| format!("{}#{ordinal}", self.spec(id).name)).collect();
+        let is_well = !named.is_empty();
+        let text = if is_well {
+            format!("sent {signal} to {}", named.join(", "))
+        } else {
+            self.why_no_process(id).to_owned()
+        };
+        Line { unit: id, is_well, text: text.into() }
+    }
+
     fn why_no_process(&self, id: UnitId) -> &'static str {
         match self.spec(id).kind {
             UnitKind::Service | UnitKind::Task => "has no process",
+            UnitKind::Job => "has no run now",
             UnitKind::External => {
                 "is not ours to kill: it is only watched; `mcsup stop` uses its stop command"
             }
@@ -257,6 +276,7 @@ impl Engine {
     }
 
     pub(crate) fn on_request_abandoned(&mut self, request: RequestId) {
+        self.forget_run_request(request);
         let Some(pending) = self.requests.remove(&request) else {
             return; // it had its reply
         };
@@ -266,6 +286,8 @@ impl Engine {
     }
 
     fn target(&self, unit: UnitId, must_be_new: bool) -> Target {
+        // A job is armed anew in the step that its last run ends in, and counts its runs alone.
+        let must_be_new = must_be_new && !self.is_job(unit);
         Target { unit, ordinal_before: self.units[unit].last_ordinal, must_be_new, line: None }
     }
 
@@ -389,7 +411,7 @@ fn with_extra(mut lines: Vec<Line>, extra: Vec<Line>) -> Vec<Line> {
     lines
 }
 
-fn sum_up(lines: Vec<Line>) -> Answer {
+pub(crate) fn sum_up(lines: Vec<Line>) -> Answer {
     if lines.iter().all(|line| line.is_well) { Answer::Done(lines) } else { Answer::NotWell(lines) }
 }
 
@@ -401,6 +423,7 @@ fn describe(ask: &Ask) -> String {
         Ask::Stop { only: true, .. } => format!("stop --only {names}"),
         Ask::Stop { only: false, .. } => format!("stop {names}"),
         Ask::Restart { .. } => format!("restart {names}"),
+        Ask::Run { .. } => format!("run {names}"),
         Ask::Kill { signal, .. } => format!("kill --signal {signal} {names}"),
         Ask::Shutdown { .. } => "shutdown".to_owned(),
         Ask::ShutdownNow { .. } => "shutdown now".to_owned(),

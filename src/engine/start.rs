@@ -56,6 +56,9 @@ impl Engine {
         if let Some(other) = conflict {
             return Some(WaitingOn::Conflict(*other));
         }
+        if spec.kind == UnitKind::Job {
+            return None; // its runs wait, and say for what
+        }
         spec.depends_on
             .iter()
             .find(|edge| !self.is_met(edge) && (edge.required || self.can_still_come(edge)))
@@ -91,7 +94,7 @@ impl Engine {
 
     /// Whether an unmet dependency that is not required is worth waiting for: it is on its way, and has
     /// not failed yet. One that failed once may go on trying without holding anybody.
-    fn can_still_come(&self, edge: &Dependency) -> bool {
+    pub(crate) fn can_still_come(&self, edge: &Dependency) -> bool {
         let target = &self.units[edge.unit];
         target.desired.is_up()
             && match target.state {
@@ -161,7 +164,9 @@ impl Engine {
         if unit.last_ordinal > 0 {
             unit.restarts = unit.restarts.saturating_add(1);
         }
-        unit.last_ordinal = unit.last_ordinal.saturating_add(1);
+        if kind != UnitKind::Job {
+            unit.last_ordinal = unit.last_ordinal.saturating_add(1); // a job counts its runs
+        }
         unit.last_run = Some(run);
         let ordinal = unit.last_ordinal;
         unit.run = Some(Run::new(run, ordinal, now, kind));
@@ -184,6 +189,9 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
+        if self.is_job(id) {
+            return self.on_job_spawned(id, run, pid);
+        }
         if self.units[id].run.as_ref().is_none_or(|current| current.pid.is_some() || current.exit.is_some()) {
             return self.late();
         }
@@ -214,6 +222,9 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
+        if self.is_job(id) {
+            return self.on_job_failed_to_spawn(id, run, &failure);
+        }
         match self.units[id].state.clone() {
             UnitState::Starting => {
                 let cause = FailureCause::SpawnFailed(failure);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::engine::event::{ExitStatus, SpawnFailure};
+use crate::engine::event::{ExitStatus, JobVerdict, SpawnFailure};
 use crate::engine::id::UnitId;
 use crate::engine::time::Timestamp;
 
@@ -272,6 +272,8 @@ pub enum FailureCause {
     Watchdog(Box<str>),
     /// SIGKILL does not end it.
     Unkillable,
+    /// A run of a job did not pass, or never was.
+    Job(JobVerdict),
     /// The rung `stop` of its ladder ended it.
     RungStopped(Box<Self>),
     StartLimit {
@@ -295,6 +297,7 @@ impl fmt::Display for FailureCause {
             Self::Unkillable => {
                 f.write_str("SIGKILL does not end it: a process of it sits in uninterruptible sleep")
             }
+            Self::Job(verdict) => verdict.fmt(f),
             Self::RungStopped(last) => write!(f, "stopped by its ladder: {last}"),
             Self::StartLimit { starts, last } => write!(f, "gave up after {starts} starts: {last}"),
         }

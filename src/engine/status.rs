@@ -1,9 +1,9 @@
 //! What the engine answers when it is looked at. Pure reads; nothing here changes anything.
 
-use crate::engine::event::ExitStatus;
+use crate::engine::event::{ExitStatus, JobVerdict};
 use crate::engine::id::{IncidentId, PhaseId, RunId, UnitId};
 use crate::engine::state::{Desired, Health, StateName};
-use crate::engine::time::Timestamp;
+use crate::engine::time::{Timestamp, WallTime};
 
 /// One unit as people see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +31,22 @@ pub struct UnitStatus {
     pub is_listening: bool,
     /// What its run says of itself (STATUS of the notify protocol).
     pub told: Option<Box<str>>,
+}
+
+/// A job beside its unit's own status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobStatus {
+    /// Of its last run. `None`: there was none.
+    pub verdict: Option<JobVerdict>,
+    /// So many in a row passed, or did not.
+    pub streak: u32,
+    /// The last slot that was dealt with; 0: none.
+    pub last_slot: WallTime,
+    pub next_slot: Option<WallTime>,
+    /// Runs that are not over, with their ordinals.
+    pub runs: Vec<(RunId, u32)>,
+    /// Runs that wait for their turn.
+    pub waiting: usize,
 }
 
 /// The whole machine in a few numbers.

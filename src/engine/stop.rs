@@ -194,6 +194,10 @@ impl Engine {
         let set = Arc::clone(&self.set);
         for id in set.ids() {
             let Some(Run { id: run, is_watch, .. }) = self.units[id].run else { continue };
+            if self.is_job(id) {
+                self.kill_job(id);
+                continue;
+            }
             if is_watch {
                 self.cancel_rung(id, "everything ends");
                 self.forget_probes(id);
@@ -221,6 +225,9 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
+        if self.is_job(id) {
+            return self.on_job_exited(id, run, exit, is_empty);
+        }
         let Some(current) = &mut self.units[id].run else { return self.late() };
         match current.exit {
             None => current.exit = Some(exit),
@@ -280,6 +287,9 @@ impl Engine {
         let Some(id) = self.owners.runs.get(&run).copied() else {
             return self.late();
         };
+        if self.is_job(id) {
+            return self.on_job_emptied(id, run);
+        }
         if self.units[id].run.as_ref().is_none_or(|current| current.exit.is_none() || current.is_empty) {
             return self.late(); // its leader's exit comes first
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::engine::id::UnitId;
+use crate::engine::id::{RunId, UnitId};
 use crate::engine::state::StateName;
 use crate::engine::time::Timestamp;
 
@@ -28,6 +28,12 @@ pub enum Timer {
     Hold,
     /// Of a unit that is ready again while its incident is open.
     Settle,
+    /// What waits in a job's queue may begin, or has waited too long.
+    JobDue,
+    /// `every` of a job is over.
+    JobEvery,
+    /// A run of a job: its timeout, its grace, its kill wait, its judge.
+    JobRun(RunId),
     /// Of the barrier that is waited for.
     BootTimeout,
     ShutdownTimeout,
@@ -46,6 +52,8 @@ impl Timer {
             Self::Watchdog => [Ready, Unhealthy].contains(&state),
             Self::RungSettle | Self::RungPause | Self::Hold => state == Unhealthy,
             Self::Settle => state == Ready,
+            Self::JobDue | Self::JobEvery => [Ready, Unhealthy].contains(&state),
+            Self::JobRun(_) => [Ready, Unhealthy, Stopping].contains(&state),
             Self::BootTimeout | Self::ShutdownTimeout => false,
         }
     }
@@ -65,6 +73,9 @@ impl fmt::Display for Timer {
             Self::ProbeDue(index) => write!(f, "probe-due {index}"),
             Self::Watchdog => f.write_str("watchdog"),
             Self::Settle => f.write_str("settle"),
+            Self::JobDue => f.write_str("job-due"),
+            Self::JobEvery => f.write_str("job-every"),
+            Self::JobRun(run) => write!(f, "job-run {}", run.0),
             Self::BootTimeout => f.write_str("boot-timeout"),
             Self::ShutdownTimeout => f.write_str("shutdown-timeout"),
         }

@@ -30,6 +30,9 @@ impl Engine {
     pub(crate) fn begin_watch(&mut self, id: UnitId) {
         let after_lever = self.units[id].after_lever.take();
         self.units[id].remark = None;
+        if self.is_job(id) {
+            return self.arm(id);
+        }
         self.start_probing(id);
         match after_lever {
             Some(Lever::Stop) => self.pull_start(id),
@@ -133,6 +136,7 @@ impl Engine {
                 | FailureCause::ExitedEarly(_)
                 | FailureCause::ExitedSilent(_)
                 | FailureCause::Exited(_)
+                | FailureCause::Job(_)
                 | FailureCause::StartLimit { .. } => None,
             },
             StopReason::Ended(_) => None,
@@ -141,6 +145,9 @@ impl Engine {
 
     /// Ends a watch: by its lever, or at once where it has none.
     pub(crate) fn end_watch(&mut self, id: UnitId, why: StopReason) {
+        if self.is_job(id) {
+            return self.disarm(id, why);
+        }
         if let Some(helper) = self.units[id].run.as_mut().and_then(|run| run.start_lever.take()) {
             self.cancel_helper(helper);
         }
@@ -206,6 +213,10 @@ impl Engine {
         run.was_pulled = run.was_ready;
         self.units[id].run = Some(run);
         self.units[id].state = state;
+        if kind == UnitKind::Job {
+            self.watch_it_settle(id);
+            return self.resume_job(id);
+        }
         self.facts.push(Fact::Adopted { unit: id, ordinal: note.last_ordinal });
         match &note.life {
             NotedState::Stopping { why, deadline, .. } => self.resume_end(id, why, *deadline),
@@ -264,7 +275,7 @@ impl Engine {
     pub(crate) fn how_it_is_left(&self, id: UnitId) -> Option<&'static str> {
         let spec = self.spec(id);
         match (spec.kind, self.units[id].desired) {
-            (UnitKind::Service | UnitKind::Task | UnitKind::Gate, _) => None,
+            (UnitKind::Service | UnitKind::Task | UnitKind::Job | UnitKind::Gate, _) => None,
             (UnitKind::External, Desired::Down(DownSource::Shutdown)) => {
                 Some("no longer watched, and left as it is")
             }

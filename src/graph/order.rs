@@ -38,20 +38,35 @@ impl Graph {
         order
     }
 
-    /// How many units of the same phase must come before each, by `UnitId`: its row in a drawing.
+    /// How many units of the same phase come before each, by `UnitId`, those that a job runs after among
+    /// them: its column in a drawing.
     pub fn depths(&self, set: &UnitSet) -> Vec<usize> {
+        let mut below: Vec<Vec<usize>> = vec![Vec::new(); set.units.len()];
+        let mut missing: Vec<usize> = vec![0; set.units.len()];
+        for ((at, unit), missing) in set.units.iter().enumerate().zip(&mut missing) {
+            let after = unit.job.iter().flat_map(|job| &job.after).map(|after| after.unit);
+            for above in unit.depends_on.iter().map(|edge| edge.unit).chain(after) {
+                let is_beside = set.unit(above).is_some_and(|above| above.phase == unit.phase);
+                if let Some(below) = below.get_mut(index(above.0)).filter(|_| is_beside) {
+                    below.push(at);
+                    *missing = missing.saturating_add(1);
+                }
+            }
+        }
         let mut depths = vec![0_usize; set.units.len()];
-        for id in self.start_order(set) {
-            let Some(unit) = set.unit(id) else { continue };
-            let above = unit
-                .depends_on
-                .iter()
-                .filter(|edge| set.unit(edge.unit).is_some_and(|target| target.phase == unit.phase))
-                .filter_map(|edge| depths.get(index(edge.unit.0)))
-                .max();
-            let depth = above.map_or(0, |above| above.saturating_add(1));
-            if let Some(slot) = depths.get_mut(index(id.0)) {
-                *slot = depth;
+        let free = missing.iter().enumerate().filter(|(_, missing)| **missing == 0);
+        let mut free: Vec<usize> = free.map(|(at, _)| at).collect();
+        // What waits for a job that runs after it is in a ring of two kinds of edges, and keeps the depth it has.
+        while let Some(at) = free.pop() {
+            let depth = depths.get(at).map_or(0, |depth| depth.saturating_add(1));
+            for next in below.get(at).map_or(&[][..], Vec::as_slice) {
+                if let (Some(slot), Some(missing)) = (depths.get_mut(*next), missing.get_mut(*next)) {
+                    *slot = depth.max(*slot);
+                    *missing = missing.saturating_sub(1);
+                    if *missing == 0 {
+                        free.push(*next);
+                    }
+                }
             }
         }
         depths

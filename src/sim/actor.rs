@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::engine::event::{ExitStatus, SpawnFailure, SpawnStep};
+use crate::engine::event::{ExitStatus, Judgement, SpawnFailure, SpawnStep};
 
 /// What every process of a unit does until told otherwise: starts at once, answers its probes,
 /// stays, and ends at once when signalled.
@@ -38,6 +38,8 @@ pub struct Script {
     pub evidence: Evidence,
     /// What its repair program and its reload command do.
     pub repair: Repair,
+    /// What the judge says of a job's output. `None`: nothing, ever.
+    pub judge: Option<Judgement>,
     /// What the signal of its reload does. `None`: what any signal does.
     pub reload: Option<Healing>,
 }
@@ -155,6 +157,7 @@ impl Default for Script {
             is_silent: false,
             evidence: Evidence { takes: Duration::ZERO, outcome: EvidenceScript::Complete },
             repair: Repair { takes: Duration::ZERO, outcome: RepairScript::Ends(Healing::Heals) },
+            judge: Some(Judgement::Holds),
             reload: Some(Healing::Heals),
         }
     }
@@ -203,6 +206,8 @@ pub enum Trait {
     Repair(Repair),
     /// `reload redis heals|does-not-help|ends-it`
     Reload(Option<Healing>),
+    /// `judge trends holds|rejects|cannot|never`
+    Judge(Option<Judgement>),
     /// `calm redis`: the default script; a task then ends well at once.
     Calm,
 }
@@ -239,6 +244,7 @@ impl Script {
             Trait::Evidence(evidence) => self.evidence = evidence,
             Trait::Repair(repair) => self.repair = repair,
             Trait::Reload(reload) => self.reload = reload,
+            Trait::Judge(judge) => self.judge = judge,
             Trait::Calm => *self = Self::default(),
         }
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::engine::event::{Ask, ExitStatus, Notice};
+use crate::engine::event::{Ask, ExitStatus, Judgement, Notice};
 use crate::engine::time::Pretty;
 use crate::sim::actor::{
     ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, SpawnOutcome,
@@ -48,6 +48,8 @@ pub enum Command {
     LateReady { unit: UnitName },
     /// `connect redis`: somebody connects to a socket of it.
     Connect { unit: UnitName },
+    /// What a job watches for outside comes to pass.
+    Trigger { unit: UnitName },
     /// `link-takes 5ms`: from the keeper to the engine, in order.
     LinkTakes(Duration),
     /// `wakes-late 3ms`: after every deadline.
@@ -87,6 +89,7 @@ impl fmt::Display for Command {
             Self::Shows { unit } => write!(f, "shows {unit}"),
             Self::LateReady { unit } => write!(f, "late ready {unit}"),
             Self::Connect { unit } => write!(f, "connect {unit}"),
+            Self::Trigger { unit } => write!(f, "trigger {unit}"),
             Self::LinkTakes(delay) => write!(f, "link-takes {}", Pretty(*delay)),
             Self::WakesLate(delay) => write!(f, "wakes-late {}", Pretty(*delay)),
             Self::CancelledProbesAnswer(on) => {
@@ -112,6 +115,7 @@ impl Command {
             | Self::Shows { unit }
             | Self::LateReady { unit }
             | Self::Connect { unit }
+            | Self::Trigger { unit }
             | Self::LateSpawn { unit } => std::slice::from_ref(unit),
             Self::Boot
             | Self::HangUp
@@ -131,6 +135,7 @@ fn show_ask(ask: &Ask, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ask::Start { wait, .. } => ("start", *wait),
         Ask::Stop { wait, .. } => ("stop", *wait),
         Ask::Restart { wait, .. } => ("restart", *wait),
+        Ask::Run { wait, .. } => ("run-now", *wait),
         Ask::Kill { .. } => ("kill", true),
         Ask::Shutdown { .. } => ("shutdown", true),
         Ask::ShutdownNow { .. } => ("shutdown-now", true),
@@ -148,6 +153,7 @@ fn show_ask(ask: &Ask, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ask::Start { .. }
         | Ask::Stop { .. }
         | Ask::Restart { .. }
+        | Ask::Run { .. }
         | Ask::Kill { .. }
         | Ask::Shutdown { .. }
         | Ask::ShutdownNow { .. } => {}
@@ -195,7 +201,17 @@ fn show_trait(unit: &UnitName, what: &Trait, f: &mut fmt::Formatter<'_>) -> fmt:
         Trait::Reload(reload) => {
             write!(f, "reload {unit} {}", reload.map_or("ends-it", healing_word))
         }
+        Trait::Judge(judge) => write!(f, "judge {unit} {}", judge_word(judge.as_ref())),
         Trait::Calm => write!(f, "calm {unit}"),
+    }
+}
+
+fn judge_word(judge: Option<&Judgement>) -> &'static str {
+    match judge {
+        Some(Judgement::Holds) => "holds",
+        Some(Judgement::Rejected(_)) => "rejects",
+        Some(Judgement::NotJudged(_)) => "cannot",
+        None => "never",
     }
 }
 

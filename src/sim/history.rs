@@ -12,6 +12,7 @@ use crate::engine::time::{Pretty, Timestamp};
 use crate::engine::{Engine, Options};
 use crate::sim::actor::Trait;
 use crate::sim::command::Command;
+use crate::sim::jobs;
 use crate::sim::profile::{self, Profile};
 use crate::sim::random::Random;
 use crate::sim::trace::{Entry, verbose};
@@ -58,8 +59,17 @@ impl History {
     pub fn draw(seed: u64) -> (Profile, Self) {
         let mut random = Random::new(seed);
         let profile = Profile::draw(&mut random.fork());
-        let set = profile::units(&profile, &mut random.fork());
-        let commands = profile::chaos(&profile, &set, &mut random.fork());
+        let mut set = profile::units(&profile, &mut random.fork());
+        let mut chaos = random.fork();
+        let mut of_jobs = random.fork();
+        if seed >= jobs::JOBS_FROM {
+            jobs::add(&mut set, &mut of_jobs);
+        }
+        let mut commands = profile::chaos(&profile, &set, &mut chaos);
+        if seed >= jobs::JOBS_FROM {
+            commands.extend(jobs::chaos(&profile, &set, &mut of_jobs));
+            commands.sort_by_key(|(at, _)| *at);
+        }
         let calm_at = Timestamp(0).after(profile.chaos);
         (profile, Self { seed, set: Arc::new(set), commands, calm_at })
     }
@@ -301,13 +311,15 @@ fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
         }
     }
     if let Some(timeout) = unit.start_timeout {
-        keys.push(format!("start_timeout: {}", Pretty(timeout)));
+        let key = if unit.kind == UnitKind::Job { "timeout" } else { "start_timeout" };
+        keys.push(format!("{key}: {}", Pretty(timeout)));
     }
     if !unit.health.is_empty() && unit.kind != UnitKind::Gate {
         let probes: Vec<String> = unit.health.iter().map(probe_yaml).collect();
         keys.push(format!("health: [{}]", probes.join(", ")));
     }
     keys.extend(told_yaml(unit));
+    keys.extend(unit.job.iter().flat_map(|job| jobs::yaml(job, set)));
     if !unit.health.is_empty() {
         keys.push(recover_yaml(unit, set));
     }
@@ -330,6 +342,7 @@ fn kind_yaml(unit: &UnitSpec) -> Vec<String> {
     let keys: &[&str] = match unit.kind {
         UnitKind::Service => &["command: run"],
         UnitKind::Task => &["command: run", "kind: task"],
+        UnitKind::Job => &["command: run", "kind: job"],
         UnitKind::External => &["kind: external", "start: start"],
         UnitKind::Gate => &["kind: gate"],
     };

@@ -140,6 +140,7 @@ impl Table {
             first_run: 1,
             last_incident: 0,
             notes: self.notes.clone(),
+            jobs: BTreeMap::new(),
         }
     }
 }

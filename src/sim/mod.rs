@@ -23,5 +23,6 @@ pub mod trace;
 pub mod scenario;
 pub mod profile;
 mod variety;
+pub mod jobs;
 pub mod history;
 pub mod shrink;

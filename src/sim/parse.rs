@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::event::{Ask, ExitStatus, Notice, SpawnStep};
+use crate::engine::event::{Ask, ExitStatus, Judgement, Notice, SpawnStep};
 use crate::sim::actor::{
     ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, STEPS,
     SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
@@ -10,6 +10,10 @@ use crate::sim::actor::{
 use crate::sim::command::Command;
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
+
+/// What the scripted judge says.
+pub const REJECTED: &str = "2 trends, wanted >= 3";
+pub const CANNOT: &str = "the judge ended";
 
 /// One command: its words are separated by blanks.
 ///
@@ -22,7 +26,9 @@ pub fn command(text: &str) -> Result<Command, String> {
         "boot" => Command::Boot,
         "wake" => Command::Wake,
         "hang-up" => Command::HangUp,
-        "start" | "stop" | "restart" | "kill" | "shutdown" | "shutdown-now" => ask(verb, &mut words)?,
+        "start" | "stop" | "restart" | "run-now" | "kill" | "shutdown" | "shutdown-now" => {
+            ask(verb, &mut words)?
+        }
         "exit" => exit(&mut words)?,
         "empty" => Command::Empty { unit: words.unit()? },
         "clock" => clock(&mut words)?,
@@ -31,6 +37,7 @@ pub fn command(text: &str) -> Result<Command, String> {
         "says" => Command::Says { unit: words.unit()?, notice: notice(&mut words)? },
         "shows" => Command::Shows { unit: words.unit()? },
         "connect" => Command::Connect { unit: words.unit()? },
+        "trigger" => Command::Trigger { unit: words.unit()? },
         "link-takes" => Command::LinkTakes(words.duration()?),
         "wakes-late" => Command::WakesLate(words.duration()?),
         "cancelled-probes-answer" => Command::CancelledProbesAnswer(words.take("on or off")? == "on"),
@@ -162,6 +169,7 @@ fn ask(verb: &str, words: &mut Words<'_>) -> Result<Command, String> {
         "start" => Ask::Start { units, wait },
         "stop" => Ask::Stop { units, only, wait },
         "restart" => Ask::Restart { units, wait },
+        "run-now" => Ask::Run { units, wait },
         "kill" => Ask::Kill { units, signal },
         "shutdown" => Ask::Shutdown { exit_code },
         _ => Ask::ShutdownNow { exit_code },
@@ -251,6 +259,13 @@ fn behaviour(verb: &str, words: &mut Words<'_>) -> Result<Trait, String> {
         "reload" => Trait::Reload(match words.take("what it does")? {
             "ends-it" => None,
             word => Some(healing(word)?),
+        }),
+        "judge" => Trait::Judge(match words.take("a judgement")? {
+            "holds" => Some(Judgement::Holds),
+            "rejects" => Some(Judgement::Rejected(REJECTED.into())),
+            "cannot" => Some(Judgement::NotJudged(CANNOT.into())),
+            "never" => None,
+            other => return Err(format!("a judge cannot `{other}`")),
         }),
         "calm" => Trait::Calm,
         other => return Err(format!("no command `{other}`")),
@@ -411,6 +426,10 @@ mod tests {
             "repair a not-started",
             "reload a heals",
             "reload a ends-it",
+            "judge a rejects",
+            "judge a never",
+            "run-now a --no-wait",
+            "trigger a",
             "calm a",
         ];
         texts.iter().for_each(|text| is_read_back(text));

@@ -161,6 +161,8 @@ pub fn units(profile: &Profile, random: &mut Random) -> UnitSet {
         shutdown_timeout: Duration::from_secs(random.between(30, 120)),
         log_total_bytes: 1 << 30,
         alerts: vec![Channel { name: CHANNEL.into(), route: Route::Exec { command: vec!["tell".into()] } }],
+        concurrency: None,
+        hooks: None,
         heartbeat: None,
     }
 }
@@ -232,7 +234,7 @@ fn usual_ladder(unit: &UnitSpec) -> Ladder {
     match (unit.kind, unit.restart.policy) {
         (UnitKind::Service, RestartPolicy::Always | RestartPolicy::OnFailure) => Ladder::restart(),
         (UnitKind::Service, RestartPolicy::Never)
-        | (UnitKind::Task | UnitKind::External | UnitKind::Gate, _) => Ladder::empty(),
+        | (UnitKind::Task | UnitKind::Job | UnitKind::External | UnitKind::Gate, _) => Ladder::empty(),
     }
 }
 
@@ -268,7 +270,7 @@ fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSp
         UnitKind::Service | UnitKind::External | UnitKind::Gate => {
             random.pick(&policies).copied().unwrap_or(plain.policy)
         }
-        UnitKind::Task => {
+        UnitKind::Task | UnitKind::Job => {
             random.pick(&[RestartPolicy::OnFailure, RestartPolicy::Never]).copied().unwrap_or(plain.policy)
         }
     };
@@ -327,7 +329,7 @@ fn dependencies(profile: &Profile, earlier: &[UnitSpec], random: &mut Random) ->
     let edge = |at: usize, random: &mut Random| {
         let target = earlier.get(at)?;
         let conditions: &[Condition] = match (target.kind, target.health.is_empty()) {
-            (UnitKind::Task, _) => &[Condition::Completed, Condition::Started],
+            (UnitKind::Task | UnitKind::Job, _) => &[Condition::Completed, Condition::Started],
             (UnitKind::Service, true) if target.restart.policy != RestartPolicy::Always => {
                 &[Condition::Started, Condition::Started, Condition::Completed]
             }
@@ -360,6 +362,7 @@ pub fn plain(name: UnitName) -> UnitSpec {
         essential: false,
         protected: false,
         command: vec![Template::Plain("run".into())],
+        job: None,
         levers: Levers::default(),
         user: None,
         group: None,

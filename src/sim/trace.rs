@@ -145,6 +145,9 @@ fn verbose_effect(effect: &Effect, set: &UnitSet) -> String {
         | Effect::CancelHelper { .. }
         | Effect::CaptureEvidence { .. }
         | Effect::Alert { .. }
+        | Effect::JudgeOutput { .. }
+        | Effect::Arm { .. }
+        | Effect::Disarm { .. }
         | Effect::WatchReadyLine { .. }
         | Effect::AwaitConnection { .. }
         | Effect::ForgetConnection { .. }
@@ -297,7 +300,12 @@ impl Page<'_> {
             | Effect::CancelProbe { .. }
             | Effect::CancelHelper { .. }
             | Effect::WatchReadyLine { .. }
+            | Effect::Arm { .. }
+            | Effect::Disarm { .. }
             | Effect::ForgetConnection { .. } => {}
+            Effect::JudgeOutput { unit, ordinal, .. } => {
+                self.say(Some(*unit), format!("judges {}#{ordinal}", name(self.set, *unit)));
+            }
             Effect::RunHelper { unit, role, timeout, .. } => {
                 let timeout = Pretty(*timeout);
                 let words = self.role_words(role);
@@ -317,16 +325,7 @@ impl Page<'_> {
     fn fact(&mut self, fact: &Fact) {
         let set = self.set;
         match fact {
-            Fact::StateChanged { unit, from, to, reason } => {
-                let Some(line) = self.line(Some(*unit)) else { return };
-                if line.states.last() != Some(from) {
-                    line.states.push(*from);
-                }
-                line.states.push(*to);
-                if is_worth_a_reason(*to) {
-                    line.details.push(reason.to_string());
-                }
-            }
+            Fact::StateChanged { unit, from, to, reason } => self.changed(*unit, *from, *to, reason),
             Fact::HealthChanged { unit, health, why } => {
                 self.say(Some(*unit), format!("health {}: {why}", health.as_str()));
             }
@@ -374,6 +373,10 @@ impl Page<'_> {
                 };
                 self.say(Some(*unit), format!("leaves incident {incident}: {fate}"));
             }
+            Fact::JobTriggered { .. }
+            | Fact::JobRunEnded { .. }
+            | Fact::JobSkipped { .. }
+            | Fact::JobMissed { .. } => self.fact_of_job(fact),
             Fact::StatusTold { unit, text } => self.say(Some(*unit), format!("says: {text}")),
             Fact::IncidentClosed { incident, unit } => self.say(*unit, format!("incident {incident} closed")),
             Fact::Unkillable { unit } => self.say(Some(*unit), "cannot be killed".to_owned()),
@@ -383,6 +386,34 @@ impl Page<'_> {
             Fact::RequestServed { .. } => {} // the reply says it
             Fact::ShutdownBegan => self.say(None, "shutdown begins".to_owned()),
             Fact::BugFound { unit, what } => self.say(*unit, format!("BUG: {what}")),
+        }
+    }
+
+    fn changed(&mut self, unit: UnitId, from: StateName, to: StateName, reason: &str) {
+        let Some(line) = self.line(Some(unit)) else { return };
+        if line.states.last() != Some(&from) {
+            line.states.push(from);
+        }
+        line.states.push(to);
+        if is_worth_a_reason(to) {
+            line.details.push(reason.to_owned());
+        }
+    }
+
+    fn fact_of_job(&mut self, fact: &Fact) {
+        let set = self.set;
+        if let Fact::JobTriggered { unit, trigger } = fact {
+            self.say(Some(*unit), format!("triggered by {trigger}"));
+        }
+        if let Fact::JobRunEnded { unit, ordinal, verdict, is_last, .. } = fact {
+            let again = if *is_last { "" } else { "; runs again" };
+            self.say(Some(*unit), format!("{}#{ordinal} {verdict}{again}", name(set, *unit)));
+        }
+        if let Fact::JobSkipped { unit, trigger, why } = fact {
+            self.say(Some(*unit), format!("{trigger} starts no run: {why}"));
+        }
+        if let Fact::JobMissed { unit, slots, caught_up, .. } = fact {
+            self.say(Some(*unit), format!("missed {slots} slots, {caught_up} caught up"));
         }
     }
 

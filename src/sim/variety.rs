@@ -17,7 +17,7 @@ use crate::unit::spec::{Ready, SignalNumber, StopSpec, Template, UnitKind, UnitS
 /// What is no plain process: half of the sets have some of each.
 pub(super) fn variety(unit: &mut UnitSpec, at: u64, random: &mut Random) {
     match unit.kind {
-        UnitKind::Task => return unit.recover = Ladder::empty(),
+        UnitKind::Task | UnitKind::Job => return unit.recover = Ladder::empty(),
         UnitKind::Service | UnitKind::External | UnitKind::Gate => {}
     }
     match random.below(14) {

@@ -8,16 +8,21 @@ use serde_json::{Map, Value as Json, json};
 use crate::unit::diagnostic::Place;
 use crate::unit::expression::Check;
 use crate::unit::external::Adapter;
+use crate::unit::job::{AfterFile, Interval, Repeats, Weight};
 use crate::unit::ladder::LadderFile;
 use crate::unit::listen::ListenFile;
 use crate::unit::nearest::nearest;
+use crate::unit::output::{OutputFile, Several};
 use crate::unit::probe::Health;
 use crate::unit::read::{At, FromYaml, Reader, closed_object, mapping, words};
+use crate::unit::schedule::{Schedule, Zone};
+use crate::unit::spec::job::{CatchUp, Overlap};
 use crate::unit::spec::probe::Pattern;
 use crate::unit::spec::{
     Condition, Follow, InheritEnv, OnLimit, Ready, Resource, RestartPolicy, SignalNumber, Template, UnitKind,
     WhenFull,
 };
+use crate::unit::trigger::{PathFile, WebhookFile};
 use crate::unit::value::{
     Account, Copies, Descriptor, Kept, OomScore, PerMille, Size, Slo, Starts, Text, Timeout, Word,
 };
@@ -29,7 +34,7 @@ mapping! {
     UnitFile {
         /// What it is, for people.
         description: Text;
-        /// `service`: a process kept up. `task`: runs once per boot or on demand, to completion. `external`: watched, not owned. `gate`: no process; ready while its `check` holds.
+        /// `service`: a process kept up. `task`: runs once per boot or on demand, to completion. `job`: runs on its triggers, and its output must hold. `external`: watched, not owned. `gate`: no process; ready while its `check` holds.
         kind: UnitKind = "service";
         /// A phase of mcsup.yaml; its `default_phase` when left out.
         phase: Word;
@@ -39,12 +44,44 @@ mapping! {
         enabled: bool = true;
         /// True: when its policy has given up or it completed, mcsup stops everything and exits with its status.
         essential: bool = false;
-        /// Program and arguments: a list, or one text split as a shell splits words. Never run by a shell. For services and tasks.
+        /// Program and arguments: a list, or one text split as a shell splits words. Never run by a shell. For services, tasks and jobs.
         command: Command;
         /// Gate: the CEL expression that must hold, over `units.NAME.{state, ready, health, restarts, since, seconds}`, `guard.{level, cpu, memory}`, `host.{cpu, memory, load1, load5, load15, pressure.{cpu, memory, io}}` and `disk('/path').{used, free, total}`.
         check: Check;
         /// Gate: time between two looks at `check`; at least 100ms.
         interval: Duration = "5s";
+        /// Job: when it runs, in cron's five fields, with the second in front as six, `@daily` and friends, or a list of these.
+        schedule: Several<Schedule>;
+        /// Job: the zone of its schedule, such as `Europe/Berlin`.
+        timezone: Zone = "UTC";
+        /// Job: so long after its last start; at least 1s.
+        every: Interval;
+        /// Job: runs once in each boot.
+        on_boot: bool = false;
+        /// Job: runs whenever it is armed. An edited schedule never fires by itself otherwise.
+        run_at_load: bool = false;
+        /// Job: runs when all of these jobs and tasks succeeded: names, or a mapping of name to `succeeded`, `failed` or `finished`.
+        after: AfterFile;
+        /// Job: runs when such a file appears or changes: a path, `{path, debounce}`, or a list of these; `*` and `?` may stand in the last part.
+        path: Several<PathFile>;
+        /// Job: runs when somebody calls it: `{secret_file, per_minute}`. Needs `hooks` in mcsup.yaml.
+        webhook: WebhookFile;
+        /// Job: what becomes of slots that were missed: `none`, `once` for all of them, `all`, or `{all: N}` of the newest.
+        catch_up: CatchUp = "once";
+        /// Job: a run that could not begin for so long is missed. Without it, a run may begin however late.
+        deadline: Duration;
+        /// Job: while an earlier run has not ended, a trigger does nothing (`skip`), waits (`queue`), ends it (`replace`), or runs beside it (`allow`, `{allow: N}`).
+        overlap: Overlap = "skip";
+        /// Job: slots begin later by a part of this that differs from job to job.
+        jitter: Duration = "0";
+        /// Job: a run that takes longer is stopped.
+        timeout: Timeout = "1h";
+        /// Job: so many more runs after one that did not pass, with the delays of `restart.backoff`.
+        retries: Repeats = 0;
+        /// Job: how much of mcsup.yaml's `concurrency` a run takes.
+        weight: Weight = 1;
+        /// Job: what proves that a run did its work.
+        output: OutputFile;
         /// External: who runs it, which fills in the commands. `command` leaves them to you.
         adapter: Adapter = "command";
         /// External: what the adapter calls it, such as a container's name.
@@ -124,6 +161,12 @@ const NOT_DEFAULTS: &[&str] = &[
     "target",
     "start",
     "listen",
+    "schedule",
+    "every",
+    "after",
+    "path",
+    "webhook",
+    "output",
 ];
 
 impl FromYaml for Defaults {
@@ -150,6 +193,7 @@ impl FromYaml for Defaults {
 words!(UnitKind {
     "service" => Self::Service,
     "task" => Self::Task,
+    "job" => Self::Job,
     "external" => Self::External,
     "gate" => Self::Gate,
 });

@@ -160,7 +160,7 @@ impl FromYaml for SocketAddress {
     }
 }
 
-fn address(text: &str) -> Option<ListenAddress> {
+pub(super) fn address(text: &str) -> Option<ListenAddress> {
     if text.starts_with('/') {
         let fits = text.len() > 1 && !text.ends_with('/');
         return fits.then(|| ListenAddress::Unix { path: text.into(), mode: SOCKET_MODE });

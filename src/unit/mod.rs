@@ -29,8 +29,12 @@ mod probe;
 mod listen;
 mod ladder;
 mod external;
+mod job;
+mod trigger;
+pub mod output;
 mod file;
 mod alerts;
+pub mod schedule;
 mod settings;
 mod names;
 mod lower;
@@ -85,6 +89,10 @@ pub struct KeyPlaces {
     pub conflicts: Option<Place>,
     /// In the order of the sockets.
     pub listen: Vec<Place>,
+    /// Schemas of a job's output: of its stream, then of its files in their order.
+    pub schemas: Vec<Place>,
+    /// Of a job's webhook.
+    pub secret_file: Option<Place>,
     /// Units that a gate's expression names.
     pub asks: Vec<Asked>,
 }
@@ -222,7 +230,7 @@ fn read_keys(root: &yaml::Node<'_>, reader: &mut Reader) -> Option<UnitFile> {
 /// Without this key, a unit of the kind does nothing at all.
 pub(crate) fn needed_key(kind: UnitKind) -> Option<&'static str> {
     match kind {
-        UnitKind::Service | UnitKind::Task => Some("command"),
+        UnitKind::Service | UnitKind::Task | UnitKind::Job => Some("command"),
         UnitKind::Gate => Some("check"),
         // Its adapter may bring the probe.
         UnitKind::External => None,
@@ -233,6 +241,7 @@ fn with_defaults(own: UnitFile, kind: UnitKind, settings: &SettingsFile) -> Unit
     let defaults = settings.defaults.as_ref().and_then(|defaults| match kind {
         UnitKind::Service => defaults.value.service.as_ref(),
         UnitKind::Task => defaults.value.task.as_ref(),
+        UnitKind::Job => defaults.value.job.as_ref(),
         UnitKind::External => defaults.value.external.as_ref(),
         UnitKind::Gate => defaults.value.gate.as_ref(),
     });
@@ -240,7 +249,7 @@ fn with_defaults(own: UnitFile, kind: UnitKind, settings: &SettingsFile) -> Unit
         Some(At { value: Defaults(defaults), .. }) => own.over(defaults.clone()),
         None => own,
     };
-    if !kind.has_process() {
+    if !kind.has_process() && kind != UnitKind::Job {
         return unit;
     }
     let log =

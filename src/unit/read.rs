@@ -170,15 +170,17 @@ impl Reader {
 pub(crate) const ENOUGH_SUGGESTIONS: usize = 200;
 
 /// Keys of the whole language that this version does not have.
-const LATER: &[&str] = &["output", "control", "schedule", "memory", "cpu", "tasks"];
-const LATER_WORDS: &[&str] = &["job"];
+const LATER: &[&str] = &["control", "memory", "cpu", "tasks"];
+const LATER_WORDS: &[&str] = &[];
 
 /// What other supervisors call a key of ours.
 const SYNONYMS: &[(&str, &str)] = &[
     ("ExecStart", "command"),
-    ("after", "depends_on"),
     ("args", "command"),
     ("autorestart", "restart"),
+    ("backoffLimit", "retries"),
+    ("concurrencyPolicy", "overlap"),
+    ("cron", "schedule"),
     ("autostart", "enabled"),
     ("cmd", "command"),
     ("cwd", "working_dir"),
@@ -189,6 +191,14 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("ExecReload", "recover"),
     ("ExecStop", "stop"),
     ("ListenStream", "listen"),
+    ("OnBootSec", "on_boot"),
+    ("OnCalendar", "schedule"),
+    ("PathChanged", "path"),
+    ("PathExists", "path"),
+    ("Persistent", "catch_up"),
+    ("RandomizedDelaySec", "jitter"),
+    ("startingDeadlineSeconds", "deadline"),
+    ("tz", "timezone"),
     ("WatchdogSec", "watchdog"),
     ("healthcheck", "health"),
     ("needs", "depends_on"),
@@ -330,7 +340,7 @@ macro_rules! mapping {
         }
 
         impl $name {
-            pub(crate) const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
+            pub(crate) const KEYS: &'static [&'static str] = &[$($crate::unit::read::key!($field)),*];
             const REQUIRED: &'static [&'static str] = &[$($($crate::unit::read::required!($flag $field),)?)*];
 
             /// Reads without asking for the required keys; answers also which keys were probably meant.
@@ -342,7 +352,7 @@ macro_rules! mapping {
                 let mut meant = Vec::new();
                 for entry in reader.entries(node, "a mapping")? {
                     match &*entry.key {
-                        $( stringify!($field) => read.$field = $crate::unit::read::At::entry(entry, reader), )*
+                        $( $crate::unit::read::key!($field) => read.$field = $crate::unit::read::At::entry(entry, reader), )*
                         _ => meant.extend(reader.unknown_key(entry, Self::KEYS)),
                     }
                 }
@@ -371,7 +381,7 @@ macro_rules! mapping {
                     let default: Option<serde_json::Value> = None $(.or(Some(serde_json::json!($default))))?;
                     let text = $crate::unit::read::prose(&[$($text),+]);
                     let schema = <$type as $crate::unit::read::FromYaml>::schema();
-                    properties.insert(stringify!($field).into(), $crate::unit::read::described(schema, &text, default));
+                    properties.insert($crate::unit::read::key!($field).into(), $crate::unit::read::described(schema, &text, default));
                 )*
                 let about = $crate::unit::read::prose(&[$($about),+]);
                 $crate::unit::read::closed_object(&about, properties, Self::REQUIRED)
@@ -381,6 +391,16 @@ macro_rules! mapping {
                 Self { $( $field: $crate::unit::read::At::merge(self.$field, below.$field), )* }
             }
         }
+    };
+}
+
+/// How a field is written in a file: as it is called, where Rust has no other use for the word.
+macro_rules! key {
+    (otherwise) => {
+        "else"
+    };
+    ($field:ident) => {
+        stringify!($field)
     };
 }
 
@@ -408,4 +428,4 @@ macro_rules! words {
     };
 }
 
-pub(crate) use {mapping, required, words};
+pub(crate) use {key, mapping, required, words};

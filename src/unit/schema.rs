@@ -17,7 +17,8 @@ pub fn unit() -> Json {
     schema
 }
 
-const KINDS: &[UnitKind] = &[UnitKind::Service, UnitKind::Task, UnitKind::External, UnitKind::Gate];
+const KINDS: &[UnitKind] =
+    &[UnitKind::Service, UnitKind::Task, UnitKind::Job, UnitKind::External, UnitKind::Gate];
 
 /// What a unit of this kind cannot be without; no kind at all is a service.
 fn needs(kind: UnitKind) -> Json {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::unit::alerts::{Alerts, HeartbeatFile};
 use crate::unit::file::{Defaults, LogFile};
+use crate::unit::job::Weight;
 use crate::unit::read::{At, mapping};
 use crate::unit::spec::WhenFull;
+use crate::unit::trigger::HooksFile;
 use crate::unit::value::{Kept, Size, Word};
 
 /// The file that configures the supervisor; it is no unit.
@@ -26,6 +28,10 @@ mapping! {
         shutdown_timeout: Duration = "60s";
         /// Logs of all units, where the unit does not say otherwise, and the bound on all together.
         log: LogSettings;
+        /// How much all runs of jobs at once may weigh; each weighs 1 where it says nothing. Default: any number.
+        concurrency: Weight;
+        /// Where webhooks of jobs are listened for: `{listen: 127.0.0.1:8787}`.
+        hooks: HooksFile;
         /// Where alerts go, by the name that `recover` uses: `{ops: {webhook: https://...}}` or `{ops: {exec: [...]}}`.
         alerts: Alerts;
         /// Pings an outside watcher, so that a dead host is not silent.
@@ -40,6 +46,8 @@ mapping! {
         service: Defaults;
         /// For tasks.
         task: Defaults;
+        /// For jobs.
+        job: Defaults;
         /// For what is watched and not owned.
         external: Defaults;
         /// For gates.

@@ -205,6 +205,8 @@ ranges! {
     Starts(u32) 1..=10000;
     /// Old log files.
     Kept(u16) 0..=10000;
+    /// Calls of a webhook in a minute.
+    Calls(u32) 1..=6000;
     /// Copies of a unit.
     Copies(u16) 1..=1000;
     /// As in `/proc/PID/oom_score_adj`.

@@ -12,15 +12,16 @@ use std::time::Duration;
 use mcsup::api::Context;
 use mcsup::api::caller::Rules;
 use mcsup::engine::effect::{Answer, Fact, Line};
-use mcsup::engine::event::{Ask, ExitStatus};
+use mcsup::engine::event::{Ask, ExitStatus, JobVerdict};
 use mcsup::engine::id::{IncidentId, PhaseId, RunId, UnitId};
 use mcsup::engine::state::{Desired, DownSource, Health, StateName, UpSource};
-use mcsup::engine::status::{Overview, UnitStatus, WhyLink};
+use mcsup::engine::status::{JobStatus, Overview, UnitStatus, WhyLink};
 use mcsup::engine::time::{Timestamp, WallTime};
 use mcsup::supervisor::handle::{
-    Cause, EventRecord, Evidence, Handle, Happening, IncidentList, IncidentRow, IncidentStory, Listed,
-    Moment, Query, Question, Rule, StatusTable, Window,
+    Called, Cause, EventRecord, Evidence, Handle, Happening, IncidentList, IncidentRow, IncidentStory,
+    JobEntry, JobRunRow, JobTable, Listed, Moment, Query, Question, Rule, StatusTable, Window,
 };
+use mcsup::unit::SourceFile;
 use mcsup::unit::diagnostic::Place;
 use mcsup::unit::name::UnitName;
 use mcsup::unit::spec::listen::Listen;
@@ -122,6 +123,26 @@ impl Fake {
         Self::of(set(units.into(), vec!["main".into()]), statuses.into())
     }
 
+    /// Three jobs: one that passed, one that was rejected and runs, one that never ran.
+    pub(crate) fn jobs() -> Self {
+        let source = |name: &str, text: &str| SourceFile {
+            name: format!("{name}.yaml"),
+            bytes: format!("kind: job\ncommand: 'true'\n{text}").into_bytes(),
+        };
+        let sources = [
+            source("brief", "schedule: 0 6 * * *\ntimezone: Europe/Berlin\n"),
+            source("poll", "every: 15m\n"),
+            source("trends", "schedule: 0 8 * * *\n"),
+        ];
+        let set = mcsup::graph::load(&sources).set.unwrap();
+        let statuses = vec![
+            status(0, StateName::Ready, "armed; next Sat 2026-11-21 06:00 CET"),
+            status(1, StateName::Ready, "armed"),
+            status(2, StateName::Unhealthy, "rejected: 2 trends, wanted >= 3; running trends#5 for a person"),
+        ];
+        Self::of(set, statuses)
+    }
+
     fn of(set: UnitSet, statuses: Vec<UnitStatus>) -> Self {
         let set = Arc::new(set);
         let (live, _) = broadcast::channel(16);
@@ -147,6 +168,10 @@ impl Fake {
                 Query::Ask { ask, reply } => self.asked(&ask, reply),
                 Query::Status { units, reply } => drop(reply.send(self.table(units.as_deref()))),
                 Query::Why { unit, reply } => drop(reply.send(self.why(&unit))),
+                Query::Jobs { unit, reply } => drop(reply.send(self.job_table(unit))),
+                Query::JobOutput { reply, .. } => drop(reply.send(None)),
+                Query::Call { reply, .. } => drop(reply.send(Called::Taken)),
+                Query::Announce(_) => {}
                 Query::Chronicle(question) => answer(question),
                 Query::Events { after, reply } => {
                     let kept = self.kept.iter().filter(|record| record.number > after).cloned().collect();
@@ -154,6 +179,43 @@ impl Fake {
                 }
             }
         }
+    }
+
+    fn job_table(&self, wanted: Option<UnitId>) -> JobTable {
+        let millis = WALL.0 / 1_000_000;
+        let run = |ordinal, ago: u64, verdict: &str, why: &str| JobRunRow {
+            unit: String::new(),
+            ordinal,
+            trigger: "its schedule".into(),
+            began_millis: millis - ago * 1000,
+            ended_millis: millis - ago * 1000 + 2500,
+            exit: "exited with 0".into(),
+            verdict: verdict.into(),
+            why: why.into(),
+            kept: Some(u64::from(ordinal)),
+        };
+        let rejected = "2 trends, wanted >= 3";
+        let entry = |status: &UnitStatus| {
+            let (verdict, streak, runs, recent) = match self.set.unit(status.unit).unwrap().name.as_str() {
+                "brief" => (Some(JobVerdict::Passed), 7, vec![], vec![run(7, 3600, "passed", "")]),
+                "trends" => {
+                    let recent = vec![run(4, 60, "rejected", rejected), run(3, 7200, "passed", "")];
+                    (Some(JobVerdict::Rejected(rejected.into())), 1, vec![(RunId(9), 5)], recent)
+                }
+                _ => (None, 0, vec![], vec![]),
+            };
+            let next_slot = (status.unit != UnitId(1)).then_some(WallTime(WALL.0 + 3_600_000_000_000));
+            let status_of_job =
+                JobStatus { verdict, streak, last_slot: WALL, next_slot, runs, waiting: streak as usize / 7 };
+            let (state, reason) = (status.state, status.reason.clone());
+            JobEntry { unit: status.unit, state, reason, status: status_of_job, recent }
+        };
+        let is_job = |status: &&UnitStatus| {
+            self.set.unit(status.unit).is_some_and(|spec| spec.kind == UnitKind::Job)
+                && wanted.is_none_or(|wanted| wanted == status.unit)
+        };
+        let jobs = self.statuses.iter().filter(is_job).map(entry).collect();
+        JobTable { set: Arc::clone(&self.set), jobs }
     }
 
     fn table(&self, units: Option<&[UnitName]>) -> StatusTable {
@@ -287,6 +349,7 @@ fn answer(question: Question) {
         Question::Incident { id, reply } => {
             drop(reply.send(incidents().into_iter().find(|one| one.row.id == id).map(story)));
         }
+        Question::JobRuns { reply, .. } => drop(reply.send(Vec::new())),
         Question::Cause { incident, reply } => drop(reply.send((incident == 2).then(taken))),
     }
 }
@@ -329,6 +392,8 @@ fn set(units: Vec<UnitSpec>, phases: Vec<Box<str>>) -> UnitSet {
         shutdown_timeout: Duration::from_secs(60),
         log_total_bytes: 1 << 30,
         alerts: Vec::new(),
+        concurrency: None,
+        hooks: None,
         heartbeat: None,
     }
 }
@@ -384,6 +449,7 @@ fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
         essential: false,
         protected: false,
         command: vec![Template::Plain("true".into())],
+        job: None,
         levers: Levers::default(),
         user: None,
         group: None,

@@ -156,11 +156,16 @@ impl Auditor {
                 | Effect::CancelHelper { .. }
                 | Effect::CaptureEvidence { .. }
                 | Effect::Alert { .. }
+                | Effect::JudgeOutput { .. }
+                | Effect::Arm { .. }
+                | Effect::Disarm { .. }
                 | Effect::WatchReadyLine { .. }
                 | Effect::AwaitConnection { .. }
                 | Effect::ForgetConnection { .. }
                 | Effect::Exit { .. } => None,
             };
+            // What a job was due to run while nobody was there runs now.
+            let touched = touched.filter(|unit| !self.shadow.is_job(*unit));
             if let Some(unit) = touched.filter(|unit| self.is_as_desired(handover, *unit)) {
                 let name = self.shadow.name(unit);
                 look.violate(18, format!("{name} was as desired, and its adoption led to {effect:?}"));
@@ -231,7 +236,10 @@ impl Auditor {
     fn requests(&self, look: &mut Look<'_>, effects: &[Effect]) {
         if let Event::RequestReceived { request, ask } = look.event {
             let waits = match ask {
-                Ask::Start { wait, .. } | Ask::Stop { wait, .. } | Ask::Restart { wait, .. } => *wait,
+                Ask::Start { wait, .. }
+                | Ask::Stop { wait, .. }
+                | Ask::Restart { wait, .. }
+                | Ask::Run { wait, .. } => *wait,
                 Ask::Kill { .. } | Ask::Shutdown { .. } | Ask::ShutdownNow { .. } => true,
             };
             if !waits && self.shadow.pending.contains(request) {
@@ -279,6 +287,8 @@ impl Auditor {
             | Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
+            | Event::OutputJudged { .. }
+            | Event::Triggered { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped => was_due,
@@ -307,6 +317,9 @@ impl Auditor {
                 | Effect::CancelHelper { .. }
                 | Effect::CaptureEvidence { .. }
                 | Effect::Alert { .. }
+                | Effect::JudgeOutput { .. }
+                | Effect::Arm { .. }
+                | Effect::Disarm { .. }
                 | Effect::WatchReadyLine { .. }
                 | Effect::AwaitConnection { .. }
                 | Effect::ForgetConnection { .. }
@@ -349,7 +362,7 @@ impl Auditor {
             look.violate(1, format!("{name} is {} and {fact}", status.state));
         }
         self.share(look, id, status.incident);
-        if self.shadow.is_watch(id) && status.pid.is_some() {
+        if self.shadow.is_watch(id) && !self.shadow.is_job(id) && status.pid.is_some() {
             look.violate(6, format!("{name} is only watched and has a process"));
         }
         if status.state == StateName::Waiting {
@@ -501,6 +514,10 @@ impl Auditor {
                 Timer::Watchdog => matches!(state, StateName::Ready | StateName::Unhealthy),
                 Timer::RungSettle | Timer::RungPause | Timer::Hold => state == StateName::Unhealthy,
                 Timer::Settle => state == StateName::Ready,
+                Timer::JobDue | Timer::JobEvery => matches!(state, StateName::Ready | StateName::Unhealthy),
+                Timer::JobRun(_) => {
+                    matches!(state, StateName::Ready | StateName::Unhealthy | StateName::Stopping)
+                }
                 Timer::BootTimeout | Timer::ShutdownTimeout => false,
             };
             if !belongs {
@@ -536,7 +553,7 @@ impl Auditor {
                         false
                     }
                 };
-                is_still && spec.health.is_empty() && spec.watchdog.is_none()
+                is_still && spec.health.is_empty() && spec.watchdog.is_none() && spec.job.is_none()
             })
     }
 
@@ -547,6 +564,8 @@ impl Auditor {
         for id in self.shadow.set.ids() {
             let Some(status) = engine.status(id) else { continue };
             let is_settled = match (status.desired.is_up(), status.state) {
+                // It runs again when it is triggered again.
+                (true, StateName::Unhealthy) if self.shadow.is_job(id) => true,
                 (true, StateName::Ready | StateName::Completed | StateName::Failed)
                 | (false, StateName::Inactive) => true,
                 (true, StateName::Waiting) if self.shadow.awaited.contains(&id) => true,

@@ -9,6 +9,7 @@ use crate::engine::invariants::shadow::Stage;
 use crate::engine::invariants::{Auditor, Look};
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::{Pretty, nanos};
+use crate::unit::spec::job::Overlap;
 use crate::unit::spec::{Backoff, Condition, SignalNumber, UnitKind};
 
 impl Auditor {
@@ -23,6 +24,7 @@ impl Auditor {
                 }
             }
             Effect::AwaitConnection { unit } => self.await_connection(look, *unit),
+            Effect::JudgeOutput { run, unit, .. } => self.judge(look, *run, *unit),
             Effect::Release { run } => {
                 self.evidence_before_release(look, *run);
                 let stage = self.shadow.runs.get(run).map(|run| run.stage);
@@ -47,6 +49,8 @@ impl Auditor {
             | Effect::CancelProbe { .. }
             | Effect::CancelHelper { .. }
             | Effect::CaptureEvidence { .. }
+            | Effect::Arm { .. }
+            | Effect::Disarm { .. }
             | Effect::WatchReadyLine { .. }
             | Effect::ForgetConnection { .. }
             | Effect::Exit { .. } => {}
@@ -59,6 +63,8 @@ impl Auditor {
                 self.edge(look, *unit, *from, *to);
                 if self.shadow.is_watch(*unit) {
                     match to {
+                        // A job is armed at once; its runs wait.
+                        StateName::Starting if self.shadow.is_job(*unit) => {}
                         StateName::Starting => self.begin(look, *unit),
                         StateName::Stopping => self.dependents_are_down(look, *unit),
                         StateName::Inactive
@@ -95,6 +101,10 @@ impl Auditor {
             | Fact::RungEnded { .. }
             | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
+            | Fact::JobTriggered { .. }
+            | Fact::JobRunEnded { .. }
+            | Fact::JobSkipped { .. }
+            | Fact::JobMissed { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
@@ -106,7 +116,9 @@ impl Auditor {
     /// 1, 2, 3 and 9: a spawn is given for a unit that is wanted, alone, allowed and in order.
     fn spawn(&mut self, look: &mut Look<'_>, run: RunId, id: UnitId) {
         let name = self.shadow.name(id);
-        if let Some((other, _)) = self.shadow.live_run(id) {
+        if self.shadow.is_job(id) {
+            self.job_run(look, id);
+        } else if let Some((other, _)) = self.shadow.live_run(id) {
             look.violate(1, format!("{name}: run {} is spawned while run {} is not over", run.0, other.0));
         }
         if let Some(other) = self.shadow.stop_command(id) {
@@ -118,7 +130,7 @@ impl Auditor {
         if run.0 <= self.shadow.highest_run {
             look.violate(1, format!("{name}: the number of run {} was given before", run.0));
         }
-        if self.shadow.is_watch(id) {
+        if self.shadow.is_watch(id) && !self.shadow.is_job(id) {
             look.violate(6, format!("{name} is spawned and has no process of ours"));
         }
         self.begin(look, id);
@@ -227,6 +239,39 @@ impl Auditor {
                 }
             }
             Role::Repair { .. } | Role::Reload { .. } => self.evidence_before_repair(look, id),
+        }
+    }
+
+    /// 21: a run of a job begins beside no more others than its `overlap` allows, and within what all may weigh.
+    fn job_run(&self, look: &mut Look<'_>, id: UnitId) {
+        let (name, set) = (self.shadow.name(id), &self.shadow.set);
+        let Some(job) = self.shadow.spec(id).and_then(|spec| spec.job.as_deref()) else { return };
+        let most = match job.overlap {
+            Overlap::Skip | Overlap::Queue | Overlap::Replace => 1,
+            Overlap::Allow { most } => most,
+        };
+        // Until it is released its output is judged.
+        let runs = || self.shadow.runs.values().filter(|run| self.shadow.is_job(run.unit));
+        let own = runs().filter(|run| run.unit == id).count();
+        if own >= usize::try_from(most).unwrap_or(usize::MAX) {
+            look.violate(21, format!("{name} is spawned beside {own} runs of it, of {most}"));
+        }
+        let weight =
+            |id: UnitId| set.unit(id).and_then(|spec| spec.job.as_deref()).map_or(0, |job| job.weight);
+        let load = runs().map(|run| weight(run.unit)).fold(weight(id), u32::saturating_add);
+        if let Some(most) = set.concurrency.filter(|most| load > *most) {
+            look.violate(21, format!("{name} is spawned and runs weigh {load} then, of {most}"));
+        }
+    }
+
+    /// 21: output is judged of what is over, once.
+    fn judge(&self, look: &mut Look<'_>, run: RunId, id: UnitId) {
+        let name = self.shadow.name(id);
+        if self.shadow.runs.get(&run).map(|run| run.stage) != Some(Stage::Over) {
+            look.violate(21, format!("{name}: the output of run {} is judged while it lives", run.0));
+        }
+        if self.shadow.judging.contains(&run) {
+            look.violate(21, format!("{name}: the output of run {} is judged twice", run.0));
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::effect::{Effect, Fact, Lever, Note, Role};
-use crate::engine::event::{Ask, Event, ExitStatus, UnitNote, Verdict};
+use crate::engine::event::{Ask, Event, ExitStatus, JobVerdict, UnitNote, Verdict};
 use crate::engine::id::{HelperId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::invariants::answers::Polls;
 use crate::engine::invariants::troubles::Troubles;
@@ -77,6 +77,8 @@ pub(super) struct Shadow {
     pub(super) helpers: BTreeMap<HelperId, (UnitId, Role)>,
     /// Lazy units whose sockets are watched.
     pub(super) awaited: BTreeSet<UnitId>,
+    /// Runs of jobs whose output is judged.
+    pub(super) judging: BTreeSet<RunId>,
     /// Lazy units that listened at some time of this step; what was begun then could connect.
     pub(super) listened: BTreeSet<UnitId>,
     pub(super) pending: BTreeSet<RequestId>,
@@ -124,6 +126,7 @@ impl Shadow {
             probes: BTreeMap::new(),
             helpers: BTreeMap::new(),
             awaited: BTreeSet::new(),
+            judging: BTreeSet::new(),
             listened: BTreeSet::new(),
             pending: BTreeSet::new(),
             answered: BTreeSet::new(),
@@ -169,6 +172,10 @@ impl Shadow {
     /// No process of ours: watched, never spawned.
     pub(super) fn is_watch(&self, id: UnitId) -> bool {
         self.spec(id).is_some_and(|spec| !spec.kind.has_process())
+    }
+
+    pub(super) fn is_job(&self, id: UnitId) -> bool {
+        self.spec(id).is_some_and(|spec| spec.kind == UnitKind::Job)
     }
 
     /// Something of it lives, or it is watched.
@@ -221,6 +228,11 @@ impl Shadow {
                 !matches!(self.stage(*run), Some(Stage::Ordered | Stage::Live))
             }
             Event::ConnectionArrived { unit } => !self.awaited.contains(unit),
+            Event::OutputJudged { run, .. } => !self.judging.contains(run),
+            Event::Triggered { unit, .. } => {
+                let is_armed = matches!(self.state(*unit), StateName::Ready | StateName::Unhealthy);
+                !(self.is_job(*unit) && is_armed && self.is_noted_up(*unit))
+            }
             Event::KeeperConnected(_)
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
@@ -267,16 +279,28 @@ impl Shadow {
             Event::HelperFinished { helper, .. } => {
                 self.helpers.remove(helper);
             }
+            Event::OutputJudged { run, .. } => {
+                self.judging.remove(run);
+            }
             Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
+            | Event::Triggered { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => {}
         }
     }
 
     fn learn_exit(&mut self, run: RunId, exit: ExitStatus) {
-        let Some(id) = self.runs.get(&run).map(|run| run.unit) else { return };
+        let Some((id, is_asked)) = self.runs.get(&run).map(|run| (run.unit, run.stop_began.is_some())) else {
+            return;
+        };
+        if self.is_job(id) {
+            if !exit.is_success() && !is_asked && self.is_noted_up(id) {
+                self.troubles.owe(run);
+            }
+            return;
+        }
         if self.learn_own_end(id, exit) == Some(false) && self.is_noted_up(id) {
             self.troubles.owe(run);
         }
@@ -345,6 +369,7 @@ impl Shadow {
                     }
                 }
             }
+            Ask::Run { .. } => {}
             Ask::Stop { only, .. } => {
                 for id in named {
                     if let Some(unit) = self.unit_mut(id) {
@@ -419,6 +444,7 @@ impl Shadow {
         self.probes.clear();
         self.troubles.forget_engine();
         self.helpers.clear();
+        self.judging.clear();
         self.awaited.clear();
     }
 
@@ -460,8 +486,12 @@ impl Shadow {
                     run.kill_asked |= *signal == SignalNumber::KILL;
                 }
             }
+            Effect::JudgeOutput { run, .. } => {
+                self.judging.insert(*run);
+            }
             Effect::Release { run } => {
                 self.runs.remove(run);
+                self.judging.remove(run);
                 // Its stop command is given up.
                 self.helpers.retain(|_, (_, role)| *role != Role::StopCommand { run: *run });
             }
@@ -477,6 +507,8 @@ impl Shadow {
             }
             Effect::CaptureEvidence { .. }
             | Effect::Alert { .. }
+            | Effect::Arm { .. }
+            | Effect::Disarm { .. }
             | Effect::WatchReadyLine { .. }
             | Effect::Exit { .. } => {}
         }
@@ -591,6 +623,12 @@ impl Shadow {
     fn carry_fact(&mut self, now: Timestamp, fact: &Fact) {
         match fact {
             Fact::StateChanged { unit, from, to, .. } => self.carry_change(now, *unit, *from, *to),
+            Fact::JobRunEnded { unit, verdict, .. } => {
+                let is_cancelled = matches!(verdict, JobVerdict::Cancelled(_));
+                if let Some(unit) = self.unit_mut(*unit).filter(|_| !is_cancelled) {
+                    unit.has_passed = verdict.is_passed();
+                }
+            }
             Fact::PhaseOpened { phase } => self.open_phases = self.open_phases.max(phase.0.saturating_add(1)),
             Fact::Unkillable { unit } => {
                 if let Some(unit) = self.unit_mut(*unit) {
@@ -611,6 +649,9 @@ impl Shadow {
             | Fact::RungEnded { .. }
             | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
+            | Fact::JobTriggered { .. }
+            | Fact::JobSkipped { .. }
+            | Fact::JobMissed { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }

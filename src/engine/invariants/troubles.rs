@@ -58,6 +58,8 @@ impl Troubles {
             | Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
+            | Event::OutputJudged { .. }
+            | Event::Triggered { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -117,7 +119,10 @@ impl Troubles {
             | Effect::StartProbe { .. }
             | Effect::CancelProbe { .. }
             | Effect::Alert { .. } // kept where it is judged
-            | Effect::WatchReadyLine { .. }
+            | Effect::JudgeOutput { .. }
+| Effect::Arm { .. }
+| Effect::Disarm { .. }
+| Effect::WatchReadyLine { .. }
             | Effect::AwaitConnection { .. }
             | Effect::ForgetConnection { .. }
             | Effect::Reply { .. }
@@ -165,6 +170,10 @@ impl Troubles {
             | Fact::RungEnded { .. }
             | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
+            | Fact::JobTriggered { .. }
+            | Fact::JobRunEnded { .. }
+            | Fact::JobSkipped { .. }
+            | Fact::JobMissed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }
@@ -237,6 +246,10 @@ impl Auditor {
             | Fact::RungEnded { .. }
             | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
+            | Fact::JobTriggered { .. }
+            | Fact::JobRunEnded { .. }
+            | Fact::JobSkipped { .. }
+            | Fact::JobMissed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
             | Fact::RequestServed { .. }
@@ -414,6 +427,7 @@ impl Auditor {
                     | FailureCause::ExitedSilent(_)
                     | FailureCause::Watchdog(_)
                     | FailureCause::Unkillable
+                    | FailureCause::Job(_)
                     | FailureCause::RungStopped(_)
                     | FailureCause::StartLimit { .. } => true,
                 }

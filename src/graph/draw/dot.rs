@@ -1,7 +1,7 @@
 //! For Graphviz.
 
 use crate::graph::Graph;
-use crate::graph::draw::{condition_name, conflicts, phases};
+use crate::graph::draw::{condition_name, conflicts, followers, phases};
 use crate::unit::spec::{UnitKind, UnitSet};
 
 pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
@@ -14,11 +14,13 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
             let style = match (unit.enabled, unit.kind) {
                 (true, UnitKind::Service) => "",
                 (true, UnitKind::Task) => " [style=solid]",
+                (true, UnitKind::Job) => " [shape=cds, style=solid]",
                 (true, UnitKind::External) => " [style=\"rounded,dotted\"]",
                 (true, UnitKind::Gate) => " [shape=diamond, style=solid]",
-                (false, UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate) => {
-                    " [style=\"rounded,dashed\", fontcolor=gray]"
-                }
+                (
+                    false,
+                    UnitKind::Service | UnitKind::Task | UnitKind::Job | UnitKind::External | UnitKind::Gate,
+                ) => " [style=\"rounded,dashed\", fontcolor=gray]",
             };
             text.push_str(&format!("    \"{}\"{style};\n", unit.name));
         }
@@ -34,6 +36,14 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
                 target.name, unit.name
             ));
         }
+    }
+    for (ends, _, when, runs, _) in followers(set) {
+        text.push_str(&format!(
+            "  \"{}\" -> \"{}\" [label=\"{}\", style=bold, color=purple];\n",
+            ends.name,
+            runs.name,
+            when.word()
+        ));
     }
     for (one, two) in conflicts(graph, set).filter_map(|(one, two)| Some((set.unit(one)?, set.unit(two)?))) {
         text.push_str(&format!(

@@ -1,7 +1,7 @@
 //! For Mermaid, which Markdown viewers draw.
 
 use crate::graph::Graph;
-use crate::graph::draw::{condition_name, conflicts, phases};
+use crate::graph::draw::{condition_name, conflicts, followers, phases};
 use crate::unit::spec::{UnitId, UnitKind, UnitSet};
 
 pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
@@ -12,6 +12,7 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
             let (open, close) = match unit.kind {
                 UnitKind::Service => ("(", ")"),
                 UnitKind::Task => ("[", "]"),
+                UnitKind::Job => ("[[", "]]"),
                 UnitKind::External => ("([", "])"),
                 UnitKind::Gate => ("{", "}"),
             };
@@ -26,6 +27,9 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
             let label = condition_name(edge.condition);
             text.push_str(&format!("  {} {arrow}|{label}| {}\n", node(edge.unit), node(id)));
         }
+    }
+    for (_, ends, when, _, runs) in followers(set) {
+        text.push_str(&format!("  {} ==>|{}| {}\n", node(ends), when.word(), node(runs)));
     }
     for (one, two) in conflicts(graph, set) {
         text.push_str(&format!("  {} x--x|conflicts| {}\n", node(one), node(two)));

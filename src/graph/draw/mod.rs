@@ -7,7 +7,8 @@ mod layout;
 mod svg;
 
 use crate::graph::Graph;
-use crate::unit::spec::{Condition, PhaseId, UnitId, UnitSet};
+use crate::unit::spec::job::AfterEnd;
+use crate::unit::spec::{Condition, PhaseId, UnitId, UnitSet, UnitSpec};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -42,6 +43,14 @@ fn condition_name(condition: Condition) -> &'static str {
         Condition::Healthy => "healthy",
         Condition::Completed => "completed",
     }
+}
+
+/// Who runs after whom, in the order of units: the one that ends, its end, the job that it starts.
+fn followers(set: &UnitSet) -> impl Iterator<Item = (&UnitSpec, UnitId, AfterEnd, &UnitSpec, UnitId)> {
+    set.ids().zip(&set.units).flat_map(move |(id, unit)| {
+        let after = unit.job.iter().flat_map(|job| &job.after);
+        after.filter_map(move |after| Some((set.unit(after.unit)?, after.unit, after.when, unit, id)))
+    })
 }
 
 /// Pairs that may not be up together, each once.

@@ -2,23 +2,33 @@
 
 use crate::graph::Graph;
 use crate::graph::draw::layout::{BAND_TOP, Layout, MARGIN, Rectangle, layout};
-use crate::graph::draw::{condition_name, conflicts};
+use crate::graph::draw::{condition_name, conflicts, followers};
 use crate::unit::diagnostic::index;
 use crate::unit::spec::{Condition, UnitId, UnitKind, UnitSet, UnitSpec};
 
 const LEGEND_HEIGHT: u64 = 36;
-const LEGEND_WIDTH: u64 = 720;
+const LEGEND_WIDTH: u64 = 850;
 
 const STYLE: &str = "\
 text{font-family:ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace;font-size:13px;fill:#1f2933}\
 .band{fill:#f5f7fa;stroke:#d9e0e7}.phase{font-weight:bold;font-size:14px;fill:#52606d}\
 .unit{fill:#ffffff;stroke:#52606d;stroke-width:1.5}.task{fill:#fff8e6;stroke:#b7791f}\
-.off{stroke-dasharray:4 3;fill:#f0f0f0}.kind{font-size:10px;fill:#7b8794}.name{text-anchor:middle}\
+.job{fill:#f3ebff;stroke:#6b46c1}.off{stroke-dasharray:4 3;fill:#f0f0f0}.kind{font-size:10px;fill:#7b8794}.name{text-anchor:middle}\
 .edge{fill:none;stroke-width:1.6}.weak{stroke-dasharray:6 4}.conflict{stroke:#d64545;stroke-dasharray:2 3}\
-.started{stroke:#7b8794}.healthy{stroke:#2f855a}.completed{stroke:#2b6cb0}";
+.started{stroke:#7b8794}.healthy{stroke:#2f855a}.completed{stroke:#2b6cb0}.follows{stroke:#6b46c1;stroke-width:2.4}";
 
-const CONDITIONS: [(Condition, &str); 3] =
-    [(Condition::Started, "#7b8794"), (Condition::Healthy, "#2f855a"), (Condition::Completed, "#2b6cb0")];
+/// The class of what runs after another.
+const FOLLOWS: &str = "follows";
+
+/// What an edge of each class ends in.
+fn arrows() -> [(&'static str, &'static str); 4] {
+    [
+        (condition_name(Condition::Started), "#7b8794"),
+        (condition_name(Condition::Healthy), "#2f855a"),
+        (condition_name(Condition::Completed), "#2b6cb0"),
+        (FOLLOWS, "#6b46c1"),
+    ]
+}
 
 pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
     let layout = layout(graph, set);
@@ -28,8 +38,7 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\
          <style>{STYLE}</style>\n<defs>\n"
     );
-    for (condition, colour) in CONDITIONS {
-        let name = condition_name(condition);
+    for (name, colour) in arrows() {
         svg.push_str(&format!(
             "<marker id=\"to-{name}\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"8\" markerHeight=\"8\" orient=\"auto\">\
              <path d=\"M0,0 L8,4 L0,8 z\" fill=\"{colour}\"/></marker>\n"
@@ -68,19 +77,14 @@ fn edges(graph: &Graph, set: &UnitSet, layout: &Layout<'_>, svg: &mut String) {
             };
             let name = condition_name(edge.condition);
             let weak = if edge.required { "" } else { " weak" };
-            let (start_x, start_y) =
-                (from.x.saturating_add(from.width), from.y.saturating_add(from.height / 2));
-            let (end_x, end_y) = (to.x.saturating_sub(1), to.y.saturating_add(to.height / 2));
-            let bend = (end_x.saturating_sub(start_x) / 2).clamp(24, 160);
-            svg.push_str(&format!(
-                "<path class=\"edge {name}{weak}\" marker-end=\"url(#to-{name})\" \
-                 d=\"M{start_x},{start_y} C{},{start_y} {},{end_y} {end_x},{end_y}\">\
-                 <title>{} waits for {}: {name}</title></path>\n",
-                start_x.saturating_add(bend),
-                end_x.saturating_sub(bend),
-                escaped(unit.name.as_str()),
-                escaped(target.name.as_str())
-            ));
+            let title = format!("{} waits for {}: {name}", unit.name, target.name);
+            svg.push_str(&curve(from, to, &format!("{name}{weak}"), name, &title));
+        }
+    }
+    for (ends, from, when, runs, to) in followers(set) {
+        if let (Some(from), Some(to)) = (place(from), place(to)) {
+            let title = format!("{} runs when {} {}", runs.name, ends.name, when.word());
+            svg.push_str(&curve(from, to, FOLLOWS, FOLLOWS, &title));
         }
     }
     for (one, two) in conflicts(graph, set) {
@@ -96,10 +100,26 @@ fn edges(graph: &Graph, set: &UnitSet, layout: &Layout<'_>, svg: &mut String) {
     }
 }
 
+/// From the right side of one box to the left side of another.
+fn curve(from: Rectangle, to: Rectangle, class: &str, end: &str, title: &str) -> String {
+    let (start_x, start_y) = (from.x.saturating_add(from.width), from.y.saturating_add(from.height / 2));
+    let (end_x, end_y) = (to.x.saturating_sub(1), to.y.saturating_add(to.height / 2));
+    let bend = (end_x.saturating_sub(start_x) / 2).clamp(24, 160);
+    format!(
+        "<path class=\"edge {class}\" marker-end=\"url(#to-{end})\" \
+         d=\"M{start_x},{start_y} C{},{start_y} {},{end_y} {end_x},{end_y}\">\
+         <title>{}</title></path>\n",
+        start_x.saturating_add(bend),
+        end_x.saturating_sub(bend),
+        escaped(title)
+    )
+}
+
 fn unit_box(unit: &UnitSpec, place: Rectangle, svg: &mut String) {
     let (kind, corner) = match unit.kind {
         UnitKind::Service => ("", 9),
         UnitKind::Task => (" task", 2),
+        UnitKind::Job => (" job", 2),
         UnitKind::External => (" external", 9),
         UnitKind::Gate => (" gate", 2),
     };
@@ -130,6 +150,7 @@ fn legend(top: u64, svg: &mut String) {
         ("healthy", "to-healthy", "until healthy"),
         ("completed", "to-completed", "until completed"),
         ("started weak", "to-started", "goes on without"),
+        (FOLLOWS, "to-follows", "runs after"),
         ("conflict", "", "never both"),
     ];
     for (class, marker, text) in entries {

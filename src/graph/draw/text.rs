@@ -2,7 +2,7 @@
 
 use crate::graph::Graph;
 use crate::graph::draw::{condition_name, phases};
-use crate::unit::spec::{Follow, UnitId, UnitSet, UnitSpec};
+use crate::unit::spec::{Follow, UnitId, UnitKind, UnitSet, UnitSpec};
 
 pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
     let width = set.units.iter().map(|unit| unit.name.as_str().len()).max().unwrap_or(0);
@@ -45,6 +45,9 @@ fn line(graph: &Graph, set: &UnitSet, id: UnitId, unit: &UnitSpec, width: usize)
     if !after.is_empty() {
         notes.push(format!("after {}", after.join(", ")));
     }
+    if let Some(job) = &unit.job {
+        notes.push(format!("runs {}", job.words(unit.name.as_str(), set)));
+    }
     let rivals: Vec<&str> = graph
         .conflicts_of(id)
         .iter()
@@ -56,8 +59,14 @@ fn line(graph: &Graph, set: &UnitSet, id: UnitId, unit: &UnitSpec, width: usize)
     if !unit.enabled {
         notes.push("not enabled".into());
     }
-    if !unit.blocks_phase {
-        notes.push("the next phase does not wait for it".into());
+    match (unit.kind, unit.blocks_phase) {
+        (UnitKind::Job, true) => notes.push("the next phase waits until it is armed".into()),
+        (UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate, false) => {
+            notes.push("the next phase does not wait for it".into());
+        }
+        // As it is where nothing is said.
+        (UnitKind::Job, false)
+        | (UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate, true) => {}
     }
-    format!("  {:width$}  {:7}  {}", unit.name, unit.kind.to_string(), notes.join("; "))
+    format!("  {:width$}  {:8}  {}", unit.name, unit.kind.to_string(), notes.join("; "))
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::effect::{Effect, Role};
-use crate::engine::event::{Event, ExitStatus, HelperOutcome, Notice, SpawnFailure};
+use crate::engine::event::{Event, ExitStatus, HelperOutcome, Notice, SpawnFailure, Trigger};
 use crate::engine::id::{HelperId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::invariants::{Auditor, Violation};
 use crate::engine::time::{Now, Timestamp, WallTime, nanos};
@@ -60,6 +60,8 @@ pub struct World {
     awaited: BTreeSet<UnitId>,
     /// Connections that wait in the socket of a unit that nobody watches.
     knocking: BTreeSet<UnitId>,
+    /// Jobs whose triggers from outside are watched.
+    armed: BTreeSet<UnitId>,
     flaps: BTreeMap<UnitId, u64>,
     old_exits: BTreeMap<UnitId, Event>,
     old_spawns: BTreeMap<UnitId, Event>,
@@ -95,7 +97,7 @@ impl World {
         let task_ends = Script { ends: Some((Duration::ZERO, ExitStatus::Code(0))), ..Script::default() };
         let script = |kind| match kind {
             UnitKind::Service | UnitKind::External | UnitKind::Gate => Script::default(),
-            UnitKind::Task => task_ends.clone(),
+            UnitKind::Task | UnitKind::Job => task_ends.clone(),
         };
         Self {
             scripts: set.units.iter().map(|unit| script(unit.kind)).collect(),
@@ -121,6 +123,7 @@ impl World {
             outside: BTreeMap::new(),
             awaited: BTreeSet::new(),
             knocking: BTreeSet::new(),
+            armed: BTreeSet::new(),
             flaps: BTreeMap::new(),
             old_exits: BTreeMap::new(),
             old_spawns: BTreeMap::new(),
@@ -198,7 +201,9 @@ impl World {
 
     /// The engine's next deadline, as late as this host wakes for it.
     fn wake_at(&self) -> Option<Timestamp> {
-        let deadline = self.engine.as_ref()?.next_deadlines().mono?;
+        let deadlines = self.engine.as_ref()?.next_deadlines();
+        let wall = deadlines.wall.map(|wall| Timestamp(wall.0.saturating_sub(self.wall_start)));
+        let deadline = deadlines.mono.into_iter().chain(wall).min()?;
         Some(deadline.after(self.wakes_late).max(self.now))
     }
 
@@ -310,6 +315,7 @@ impl World {
             Command::LateReady { .. }
             | Command::Says { .. }
             | Command::Shows { .. }
+            | Command::Trigger { .. }
             | Command::Connect { .. } => self.apply_told(command),
             Command::LinkTakes(delay) => self.link_takes = *delay,
             Command::WakesLate(delay) => self.wakes_late = *delay,
@@ -336,6 +342,12 @@ impl World {
             Command::Shows { unit } => {
                 if let Some(run) = self.find(unit).and_then(|unit| self.table.live_run(unit)) {
                     self.show_ready(run);
+                }
+            }
+            Command::Trigger { unit } => {
+                if let Some(unit) = self.find(unit).filter(|unit| self.armed.contains(unit)) {
+                    let trigger = Trigger::Path("inbox".into());
+                    self.later(Duration::ZERO, Happening::Deliver(Event::Triggered { unit, trigger }));
                 }
             }
             Command::Connect { unit } => {
@@ -377,7 +389,8 @@ impl World {
     }
 
     fn behave(&mut self, unit: UnitId, what: &Trait) {
-        let is_task = self.set.unit(unit).is_some_and(|unit| unit.kind == UnitKind::Task);
+        let ends = |kind: UnitKind| matches!(kind, UnitKind::Task | UnitKind::Job);
+        let is_task = self.set.unit(unit).is_some_and(|unit| ends(unit.kind));
         if let Some(script) = usize::try_from(unit.0).ok().and_then(|at| self.scripts.get_mut(at)) {
             script.change(what.clone());
             if is_task && *what == Trait::Calm {
@@ -461,6 +474,8 @@ impl World {
             | Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
+| Event::OutputJudged { .. }
+| Event::Triggered { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped
@@ -524,6 +539,17 @@ impl World {
             Effect::RunHelper { helper, unit, role, timeout } => self.run_helper(helper, unit, role, timeout),
             Effect::CancelHelper { helper } => {
                 self.helpers.remove(&helper);
+            }
+            Effect::JudgeOutput { run, unit, .. } => {
+                if let Some(judgement) = self.script(unit).judge {
+                    self.later(Duration::ZERO, Happening::Deliver(Event::OutputJudged { run, judgement }));
+                }
+            }
+            Effect::Arm { unit } => {
+                self.armed.insert(unit);
+            }
+            Effect::Disarm { unit } => {
+                self.armed.remove(&unit);
             }
             Effect::WatchReadyLine { run, .. } => self.watch_ready_line(run),
             Effect::AwaitConnection { unit } => self.await_connection(unit),

@@ -17,7 +17,8 @@ use crate::unit::spec::{SignalNumber, UnitKind, UnitSpec};
 
 impl World {
     pub(super) fn spawn(&mut self, run: RunId, unit: UnitId, ordinal: u32) {
-        if let Some(other) = self.table.live_run(unit) {
+        let is_job = self.set.unit(unit).is_some_and(|spec| spec.kind == UnitKind::Job);
+        if let Some(other) = self.table.live_run(unit).filter(|_| !is_job) {
             self.violate(1, format!("run {} was spawned while run {} of the unit lives", run.0, other.0));
         }
         let row = Row {
@@ -162,7 +163,7 @@ impl World {
                 self.table.live_run(unit).and_then(|run| self.table.rows.get(&run)?.exec_at())
             }
             Some(UnitKind::External) => self.outside.get(&unit).copied(),
-            Some(UnitKind::Gate) => Some(Timestamp(0)),
+            Some(UnitKind::Gate | UnitKind::Job) => Some(Timestamp(0)),
         };
         let wrong = if kind == Some(UnitKind::Gate) {
             "guard.level == 'normal': it is 'high'"

@@ -1,8 +1,9 @@
 //! Gates that ask for what can never be.
 
 use crate::unit::diagnostic::Diagnostic;
+use crate::unit::expression::NamedUnit;
 use crate::unit::names::{Directory, Draft};
-use crate::unit::spec::{UnitSet, UnitSpec};
+use crate::unit::spec::{UnitId, UnitSet, UnitSpec};
 use crate::unit::{Asked, KeyPlaces};
 
 /// The units that a gate's expression names, as they are known to it.
@@ -17,20 +18,30 @@ pub(in crate::unit) fn asks(draft: &Draft, directory: &Directory, out: &mut Vec<
             );
             continue;
         }
-        let units = directory.resolve(name, place, out);
-        if let [first, ..] = units.as_slice()
-            && let Some(copy) = directory.name_of(*first).filter(|copy| *copy != name)
-        {
-            let message = format!("`{name}` is no unit, but {} of them", units.len());
-            out.push(
-                Diagnostic::error("many-units", place, message)
-                    .help(format!("name one of them, as in units['{copy}']")),
-            );
-            continue;
-        }
-        asks.extend(units.into_iter().map(|unit| Asked { unit, place, is_needed: named.is_needed }));
+        let unit = one_unit(named, directory, out);
+        asks.extend(unit.map(|unit| Asked { unit, place, is_needed: named.is_needed }));
     }
     asks
+}
+
+/// The unit that an expression names; copies of a file are units of their own there.
+pub(super) fn one_unit(
+    named: &NamedUnit,
+    directory: &Directory,
+    out: &mut Vec<Diagnostic>,
+) -> Option<UnitId> {
+    let name = &*named.name;
+    let units = directory.resolve(name, named.place, out);
+    let first = units.first().copied()?;
+    if let Some(copy) = directory.name_of(first).filter(|copy| *copy != name) {
+        let message = format!("`{name}` is no unit, but {} of them", units.len());
+        out.push(
+            Diagnostic::error("many-units", named.place, message)
+                .help(format!("name one of them, as in units['{copy}']")),
+        );
+        return None;
+    }
+    Some(first)
 }
 
 /// What opens after the gate's own phase is not up before the gate opens.

@@ -7,7 +7,7 @@ use crate::unit::names::Draft;
 use crate::unit::read::At;
 use crate::unit::spec::{RestartPolicy, Template, UnitKind, UnitSpec};
 
-use UnitKind::{External, Gate, Service, Task};
+use UnitKind::{External, Gate, Job, Service, Task};
 
 pub(super) fn check(draft: &Draft, body: &UnitSpec, out: &mut Vec<Diagnostic>) {
     // A kind that could not be read may be any.
@@ -20,7 +20,7 @@ pub(super) fn check(draft: &Draft, body: &UnitSpec, out: &mut Vec<Diagnostic>) {
         }
     }
     match draft.kind {
-        Service | Gate => {}
+        Service | Job | Gate => {}
         Task => task(draft, out),
         External => external(draft, body, out),
     }
@@ -28,9 +28,12 @@ pub(super) fn check(draft: &Draft, body: &UnitSpec, out: &mut Vec<Diagnostic>) {
 
 /// Keys that not every kind has, with the kinds that do.
 fn keys(unit: &UnitFile) -> Vec<(&'static str, Option<Place>, &'static [UnitKind])> {
-    const PROCESS: &[UnitKind] = &[Service, Task];
-    const COMMANDS: &[UnitKind] = &[Service, Task, External];
-    let restart_command = unit.restart.as_ref().and_then(|restart| restart.value.0.command.as_ref());
+    const PROCESS: &[UnitKind] = &[Service, Task, Job];
+    const COMMANDS: &[UnitKind] = &[Service, Task, Job, External];
+    const JOB: &[UnitKind] = &[Job];
+    const NOT_JOB: &[UnitKind] = &[Service, Task, External, Gate];
+    let restart = unit.restart.as_ref().map(|restart| &restart.value.0);
+    let stop = unit.stop.as_ref().map(|stop| &stop.value.0);
     vec![
         ("command", key(unit.command.as_ref()), PROCESS),
         ("check", key(unit.check.as_ref()), &[Gate]),
@@ -38,8 +41,29 @@ fn keys(unit: &UnitFile) -> Vec<(&'static str, Option<Place>, &'static [UnitKind
         ("adapter", key(unit.adapter.as_ref()), &[External]),
         ("target", key(unit.target.as_ref()), &[External]),
         ("start", key(unit.start.as_ref()), &[External]),
-        ("restart.command", key(restart_command), &[External]),
-        ("essential", key(unit.essential.as_ref()), PROCESS),
+        ("restart.command", key(restart.and_then(|restart| restart.command.as_ref())), &[External]),
+        ("restart.policy", key(restart.and_then(|restart| restart.policy.as_ref())), NOT_JOB),
+        ("restart.limit", key(restart.and_then(|restart| restart.limit.as_ref())), NOT_JOB),
+        ("restart.reset_after", key(restart.and_then(|restart| restart.reset_after.as_ref())), NOT_JOB),
+        ("stop.command", key(stop.and_then(|stop| stop.command.as_ref())), NOT_JOB),
+        ("essential", key(unit.essential.as_ref()), &[Service, Task]),
+        ("start_timeout", key(unit.start_timeout.as_ref()), &[Service, Task, External, Gate]),
+        ("schedule", key(unit.schedule.as_ref()), JOB),
+        ("timezone", key(unit.timezone.as_ref()), JOB),
+        ("every", key(unit.every.as_ref()), JOB),
+        ("on_boot", key(unit.on_boot.as_ref()), JOB),
+        ("run_at_load", key(unit.run_at_load.as_ref()), JOB),
+        ("after", key(unit.after.as_ref()), JOB),
+        ("path", key(unit.path.as_ref()), JOB),
+        ("webhook", key(unit.webhook.as_ref()), JOB),
+        ("catch_up", key(unit.catch_up.as_ref()), JOB),
+        ("deadline", key(unit.deadline.as_ref()), JOB),
+        ("overlap", key(unit.overlap.as_ref()), JOB),
+        ("jitter", key(unit.jitter.as_ref()), JOB),
+        ("timeout", key(unit.timeout.as_ref()), JOB),
+        ("retries", key(unit.retries.as_ref()), JOB),
+        ("weight", key(unit.weight.as_ref()), JOB),
+        ("output", key(unit.output.as_ref()), JOB),
         ("user", key(unit.user.as_ref()), COMMANDS),
         ("group", key(unit.group.as_ref()), COMMANDS),
         ("supplementary_groups", key(unit.supplementary_groups.as_ref()), COMMANDS),
@@ -51,7 +75,7 @@ fn keys(unit: &UnitFile) -> Vec<(&'static str, Option<Place>, &'static [UnitKind
         ("health", key(unit.health.as_ref()), &[Service, External]),
         ("watchdog", key(unit.watchdog.as_ref()), &[Service]),
         ("listen", key(unit.listen.as_ref()), &[Service]),
-        ("recover", key(unit.recover.as_ref()), &[Service, External, Gate]),
+        ("recover", key(unit.recover.as_ref()), &[Service, Job, External, Gate]),
         ("stop", key(unit.stop.as_ref()), COMMANDS),
         ("limits", key(unit.limits.as_ref()), PROCESS),
         ("oom_score_adjust", key(unit.oom_score_adjust.as_ref()), PROCESS),
@@ -72,7 +96,13 @@ fn stranger(key: &str, place: Place, kinds: &[UnitKind], kind: UnitKind) -> Diag
         }
         (Task, _) => ("not-for-tasks", format!("a task has no `{key}`: that is for {}", plural(kinds))),
         (Gate, _) => ("not-for-kind", format!("a gate has no `{key}`: it has no process")),
-        (Service | External, _) => {
+        (Job, "restart.policy" | "restart.limit" | "restart.reset_after") => {
+            ("not-for-kind", format!("`{key}` is for what is kept up, and a job runs when it is due"))
+        }
+        (Job, "stop.command") => {
+            ("not-for-kind", "a run has no stop command: it is stopped by its signal".to_owned())
+        }
+        (Service | Job | External, _) => {
             ("not-for-kind", format!("`{key}` is for {}, and this is {}", plural(kinds), noun(kind)))
         }
     };
@@ -88,7 +118,21 @@ fn stranger(key: &str, place: Place, kinds: &[UnitKind], kind: UnitKind) -> Diag
             "write `kind: external` for what is not started by mcsup"
         }
         (Gate, "health") => "what a gate asks is its `check`",
-        (Service | Task | External | Gate, _) => "remove it, or change the `kind`",
+        (Service | Task | External | Gate, "timeout") => "how long it may take is its `start_timeout`",
+        (Service | Task | External | Gate, "after") => {
+            "write `depends_on` for what comes first, or `kind: job` for what runs after another"
+        }
+        (Service | Task | External | Gate, _) if kinds == [Job] => {
+            "write `kind: job` for what runs now and then"
+        }
+        (Job, "health" | "ready" | "watchdog") => "what a job's run must prove is its `output`",
+        (Job, "start_timeout") => "how long a run may take is its `timeout`",
+        (Job, "restart.policy" | "restart.limit" | "restart.reset_after") => {
+            "`retries` says how many runs follow one that did not pass, `restart.backoff` how soon"
+        }
+        (Job, "stop.command") => "write `stop: {signal: SIGTERM, grace: 10s}`",
+        (Job, "listen") => "what starts it from outside is its `webhook`",
+        (Service | Task | Job | External | Gate, _) => "remove it, or change the `kind`",
     };
     Diagnostic::error(code, place, message).help(help)
 }
@@ -97,6 +141,7 @@ fn plural(kinds: &[UnitKind]) -> String {
     let words = kinds.iter().map(|kind| match kind {
         Service => "services",
         Task => "tasks",
+        Job => "jobs",
         External => "external units",
         Gate => "gates",
     });
@@ -111,6 +156,7 @@ pub(super) fn noun(kind: UnitKind) -> &'static str {
     match kind {
         Service => "a service",
         Task => "a task",
+        Job => "a job",
         External => "an external unit",
         Gate => "a gate",
     }

@@ -115,6 +115,10 @@ fn impossible(rung: &RungFile, body: &UnitSpec) -> Option<(String, &'static str)
         (UnitKind::External, RungFile::Stop) if body.stop.command.is_none() => {
             Some(("nothing stops this unit".into(), "give it `stop: [...]` or an `adapter`"))
         }
-        (UnitKind::Service | UnitKind::Task | UnitKind::External | UnitKind::Gate, _) => None,
+        (
+            UnitKind::Job,
+            RungFile::Exec { .. } | RungFile::Restart { .. } | RungFile::Reload(_) | RungFile::Stop,
+        ) => Some((cannot("repaired so"), "it has `alert` alone; `retries` says how often it runs again")),
+        (UnitKind::Service | UnitKind::Task | UnitKind::Job | UnitKind::External | UnitKind::Gate, _) => None,
     }
 }

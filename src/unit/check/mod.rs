@@ -2,6 +2,7 @@
 
 mod kind;
 mod works;
+mod job;
 mod ladder;
 pub(super) mod gate;
 
@@ -23,6 +24,8 @@ use crate::unit::spec::{
 };
 use crate::unit::variables;
 
+pub(super) use job::{endless, hooks, output_units};
+
 /// Everything about one file, once however many copies it makes.
 pub(super) fn unit(
     draft: &Draft,
@@ -35,6 +38,7 @@ pub(super) fn unit(
     works::check(draft, body, out);
     let channels = are_settings_sound.then_some(settings);
     ladder::check(draft, body, channels, out);
+    job::check(draft, body, channels, out);
     if let Some(restart) = &draft.unit.restart {
         check_restart(&restart.value.0, &body.restart, out);
     }
@@ -212,6 +216,7 @@ pub(super) fn set(set: &UnitSet, places: &[KeyPlaces], out: &mut Vec<Diagnostic>
     for ((id, unit), keys) in set.ids().zip(&set.units).zip(places) {
         dependencies(set, id, unit, out);
         conflicts(set, id, unit, keys, out);
+        job::disabled(set, id, unit, out);
         gate::later(set, unit, keys, out);
     }
     sockets(set, places, out);

@@ -3,6 +3,7 @@
 //! that it can be kept on disk.
 
 mod works;
+mod job;
 
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
         essential,
         protected,
         command,
+        job,
         levers,
         user,
         group,
@@ -59,6 +61,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.text(set.phases.get(usize::from(phase.0)).map_or("", |name| name));
     hash.flags(&[*blocks_phase, *enabled, *essential, *protected]);
     hash.templates(command);
+    hash.job(job.as_deref(), set);
     hash.levers(levers);
     hash.account(user.as_deref(), group.as_deref(), supplementary_groups);
     hash.optional(working_dir.as_deref());
@@ -78,8 +81,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.limits(limits);
     hash.optional(oom_score_adjust.map(|score| score.to_string()).as_deref());
     hash.log(log);
-    hash.optional(instance.as_deref());
-    hash.optional(runbook.as_deref());
+    [instance, runbook].into_iter().for_each(|text| hash.optional(text.as_deref()));
     hash.optional_number(slo_ppm.map(u64::from));
     hash.labels(labels);
     Fingerprint(hash.finish())

@@ -11,6 +11,7 @@ use crate::unit::diagnostic::{Diagnostic, Place, saturated};
 use crate::unit::external;
 use crate::unit::file::{LogFile, RestartFile, UnitFile};
 use crate::unit::fingerprint::fingerprint;
+use crate::unit::job;
 use crate::unit::names::{Directory, Draft, Member};
 use crate::unit::read::At;
 use crate::unit::settings::SettingsFile;
@@ -34,6 +35,8 @@ const LOG_MAX_SIZE_BYTES: u64 = 10 << 20;
 const LOG_KEEP: u16 = 5;
 /// Time to become ready; a task may take as long as it needs.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// A run that takes longer hangs, unless its job says otherwise.
+const JOB_TIMEOUT: Duration = Duration::from_secs(3600);
 const BACKOFF: Backoff = Backoff {
     initial: Duration::from_millis(100),
     max: Duration::from_secs(30),
@@ -52,9 +55,13 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
     for (at, draft) in directory.drafts.iter().enumerate() {
         let mut body = body(draft, &phases, &mut diagnostics);
         edges(at, draft, &directory, &mut body, &mut diagnostics);
+        if let Some(job) = &mut body.job {
+            job.after = job::after(at, &draft.unit, &directory, &mut diagnostics);
+        }
         body.recover = works::ladder(at, draft, &directory, &body, &mut diagnostics);
         check::unit(draft, &body, settings, are_settings_sound, &mut diagnostics);
         asks.push(check::gate::asks(draft, &directory, &mut diagnostics));
+        check::output_units(draft, &directory, &mut diagnostics);
         bodies.push(body);
     }
     let mut units: Vec<UnitSpec> = Vec::with_capacity(directory.members.len());
@@ -87,6 +94,8 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
             .map_or(SHUTDOWN_TIMEOUT, |timeout| timeout.value),
         log_total_bytes: total(settings),
         alerts: settings.alerts.as_ref().map(|alerts| alerts.value.lower()).unwrap_or_default(),
+        concurrency: settings.concurrency.as_ref().map(|most| most.value.0),
+        hooks: settings.hooks.as_ref().and_then(|hooks| hooks.value.lower()),
         heartbeat: settings.heartbeat.as_ref().and_then(|heartbeat| heartbeat.value.lower()),
     };
     check::settings(settings, &mut diagnostics);
@@ -95,6 +104,7 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
         unit.fingerprint = print;
     }
     check::set(&set, &places, &mut diagnostics);
+    check::hooks(settings, &set, &places, &mut diagnostics);
     Read { set, diagnostics, places }
 }
 
@@ -173,9 +183,11 @@ impl Phases {
 fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> UnitSpec {
     let unit = &draft.unit;
     let health = works::health(draft, diagnostics);
+    let is_job = draft.kind == UnitKind::Job;
     let start_timeout = match draft.kind {
         UnitKind::Service | UnitKind::External | UnitKind::Gate => Some(START_TIMEOUT),
         UnitKind::Task => None,
+        UnitKind::Job => Some(JOB_TIMEOUT),
     };
     UnitSpec {
         description: unit.description.as_ref().map(|text| text.value.0.clone()),
@@ -183,12 +195,14 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
             Some(phase) => phases.find(&phase.value.0, phase.place, diagnostics),
             None => phases.default,
         },
-        blocks_phase: flag(unit.blocks_phase.as_ref(), true),
+        // Nobody waits for a job that may run tomorrow.
+        blocks_phase: flag(unit.blocks_phase.as_ref(), !is_job),
         enabled: flag(unit.enabled.as_ref(), true),
         essential: flag(unit.essential.as_ref(), false),
         protected: flag(unit.protected.as_ref(), false),
         command: unit.command.as_ref().map(|command| plain_words(&command.value.0)).unwrap_or_default(),
         levers: works::levers(draft),
+        job: is_job.then(|| Box::new(job::lower(unit))),
         user: unit.user.as_ref().map(|user| user.value.0.clone()),
         group: unit.group.as_ref().map(|group| group.value.0.clone()),
         supplementary_groups: unit
@@ -207,7 +221,11 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
         env_file: texts(unit.env_file.as_ref()),
         inherit_env: unit.inherit_env.as_ref().map_or(InheritEnv::Basics, |inherit| inherit.value.clone()),
         ready: works::ready(draft),
-        start_timeout: unit.start_timeout.as_ref().map_or(start_timeout, |timeout| timeout.value.0),
+        start_timeout: unit
+            .timeout
+            .as_ref()
+            .or(unit.start_timeout.as_ref())
+            .map_or(start_timeout, |timeout| timeout.value.0),
         health,
         watchdog: unit.watchdog.as_ref().map(|watchdog| watchdog.value),
         listen: works::listen(draft),
@@ -235,6 +253,7 @@ fn empty(draft: &Draft) -> UnitSpec {
         essential: false,
         protected: false,
         command: Vec::new(),
+        job: None,
         levers: Levers::default(),
         user: None,
         group: None,
@@ -275,6 +294,7 @@ fn restart_spec(kind: UnitKind, file: Option<&RestartFile>) -> RestartSpec {
     let usual = match kind {
         UnitKind::Service | UnitKind::External | UnitKind::Gate => RestartPolicy::Always,
         UnitKind::Task => RestartPolicy::OnFailure,
+        UnitKind::Job => RestartPolicy::Never,
     };
     let initial = backoff.and_then(|backoff| backoff.initial.as_ref()).map(|at| at.value);
     RestartSpec {
@@ -397,6 +417,7 @@ pub(in crate::unit) fn tells_readiness(target: &Draft) -> bool {
 fn usual_condition(target: &Draft) -> Condition {
     match target.kind {
         UnitKind::Task => Condition::Completed,
+        UnitKind::Job => Condition::Completed,
         UnitKind::External | UnitKind::Gate => Condition::Healthy,
         UnitKind::Service if target.unit.health.is_some() || tells_readiness(target) => Condition::Healthy,
         UnitKind::Service => Condition::Started,
@@ -430,6 +451,12 @@ fn key_places(unit: &UnitFile) -> KeyPlaces {
             .flat_map(|listen| listen.value.sockets())
             .map(|socket| socket.place)
             .collect(),
+        schemas: unit.output.iter().flat_map(|output| output.value.schemas()).collect(),
+        secret_file: unit
+            .webhook
+            .as_ref()
+            .and_then(|webhook| webhook.value.secret_file.as_ref())
+            .map(|file| file.place),
         asks: Vec::new(),
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn health(draft: &Draft, diagnostics: &mut Vec<Diagnostic>) -> Vec<Pr
         UnitKind::External if unit.health.is_none() => {
             external::probe(unit).into_iter().map(|kind| usual(kind, INTERVAL)).collect()
         }
+        UnitKind::Job => Vec::new(),
         UnitKind::Service | UnitKind::Task | UnitKind::External => unit
             .health
             .iter()
@@ -89,6 +90,7 @@ fn probe_spec(probe: &At<ProbeFile>, diagnostics: &mut Vec<Diagnostic>) -> Optio
 pub(super) fn ready(draft: &Draft) -> Ready {
     match draft.kind {
         UnitKind::External | UnitKind::Gate => Ready::Health,
+        UnitKind::Job => Ready::Started,
         UnitKind::Service | UnitKind::Task => match &draft.unit.ready {
             Some(ready) => ready.value.clone(),
             None if draft.unit.health.is_some() => Ready::Health,
@@ -100,16 +102,15 @@ pub(super) fn ready(draft: &Draft) -> Ready {
 pub(super) fn listen(draft: &Draft) -> Listen {
     match (draft.kind, &draft.unit.listen) {
         (UnitKind::Service, Some(listen)) => listen.value.lower(),
-        (UnitKind::Service, None) | (UnitKind::Task | UnitKind::External | UnitKind::Gate, _) => {
-            Listen::default()
-        }
+        (UnitKind::Service, None)
+        | (UnitKind::Task | UnitKind::Job | UnitKind::External | UnitKind::Gate, _) => Listen::default(),
     }
 }
 
 pub(super) fn levers(draft: &Draft) -> Levers {
     match draft.kind {
         UnitKind::External => external::levers(&draft.unit),
-        UnitKind::Service | UnitKind::Task | UnitKind::Gate => Levers::default(),
+        UnitKind::Service | UnitKind::Task | UnitKind::Job | UnitKind::Gate => Levers::default(),
     }
 }
 
@@ -145,7 +146,7 @@ fn usual_ladder(body: &UnitSpec) -> Ladder {
         }
         UnitKind::Service => Ladder::restart(),
         UnitKind::External if can_restart(body) => Ladder::restart(),
-        UnitKind::External | UnitKind::Task | UnitKind::Gate => Ladder::empty(),
+        UnitKind::External | UnitKind::Task | UnitKind::Job | UnitKind::Gate => Ladder::empty(),
     }
 }
 

@@ -4,12 +4,15 @@
 pub mod probe;
 pub mod recover;
 pub mod listen;
+pub mod job;
+pub mod output;
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
+use crate::unit::spec::job::{Hooks, JobSpec};
 use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{Pattern, ProbeSpec};
 use crate::unit::spec::recover::{Channel, Heartbeat, Ladder};
@@ -37,6 +40,10 @@ pub struct UnitSet {
     pub log_total_bytes: u64,
     /// Where alerts go, ordered by name.
     pub alerts: Vec<Channel>,
+    /// How much all runs of jobs together may weigh. `None`: any number of them.
+    pub concurrency: Option<u32>,
+    /// `None`: no webhook is listened for.
+    pub hooks: Option<Hooks>,
     /// `None`: nobody outside waits for a sign of life.
     pub heartbeat: Option<Heartbeat>,
 }
@@ -72,6 +79,8 @@ pub enum UnitKind {
     Service,
     /// Runs once per boot or on demand, to completion.
     Task,
+    /// Armed by mcsup; its triggers start runs, each of which must prove its output.
+    Job,
     /// Watched, not owned: its process belongs to somebody else, commands are the only levers.
     External,
     /// No process; ready while its one probe, an expression, holds.
@@ -79,11 +88,11 @@ pub enum UnitKind {
 }
 
 impl UnitKind {
-    /// Whether mcsup starts a process for it.
+    /// Whether it is a process of ours: of a job its runs are.
     pub fn has_process(self) -> bool {
         match self {
             Self::Service | Self::Task => true,
-            Self::External | Self::Gate => false,
+            Self::Job | Self::External | Self::Gate => false,
         }
     }
 }
@@ -93,6 +102,7 @@ impl fmt::Display for UnitKind {
         f.write_str(match self {
             Self::Service => "service",
             Self::Task => "task",
+            Self::Job => "job",
             Self::External => "external",
             Self::Gate => "gate",
         })
@@ -120,12 +130,14 @@ pub struct UnitSpec {
     pub protected: bool,
     pub health: Vec<ProbeSpec>,
     pub restart: RestartSpec,
-    /// Time from spawn to ready (service) or to the end (task). `None`: no limit.
+    /// Time from spawn to ready (service) or to the end (task, a job's run). `None`: no limit.
     pub start_timeout: Option<Duration>,
     pub stop: StopSpec,
     pub description: Option<Box<str>>,
     /// Program and arguments; empty for what has no process of ours.
     pub command: Vec<Template>,
+    /// Of a job, and of nothing else.
+    pub job: Option<Box<JobSpec>>,
     /// What starts and restarts an external unit; its `stop.command` stops it.
     pub levers: Levers,
     pub user: Option<Box<str>>,

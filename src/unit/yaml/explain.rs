@@ -77,17 +77,9 @@ impl Trouble<'_> {
             Some('*') => alias(place, value),
             Some('&') => said(place, "yaml-anchor", value, "an anchor", value),
             Some('!') => said(place, "yaml-tag", value, "a tag", value),
-            Some(c @ ('@' | '`' | '%')) => Diagnostic::error(
-                "yaml-reserved",
-                place,
-                match c {
-                    '`' => "a backtick may not start a plain value in YAML".into(),
-                    c => format!("`{c}` may not start a plain value in YAML"),
-                },
-            )
-            .help(format!("quote it: {}", quoted(value))),
+            Some(c @ ('@' | '`' | '%')) => reserved(place, c, value),
             Some('"' | '\'') if self.offset >= start => self.after_quote(kind, start, value),
-            Some('[' | '{') => self.unreadable(kind),
+            Some('[' | '{') => self.inside_brackets(kind),
             Some(_) if value.contains(": ") || value.ends_with(':') => Diagnostic::error(
                 "yaml-mapping",
                 place,
@@ -96,6 +88,54 @@ impl Trouble<'_> {
             .help(format!("quote it: {}", quoted(value))),
             Some(_) | None => self.unreadable(kind),
         }
+    }
+
+    /// An item that begins as no plain value may.
+    fn inside_brackets(&self, kind: &ErrorKind) -> Diagnostic {
+        let rest = self.text.get(self.offset..).unwrap_or("");
+        let item = rest.split([',', ']', '}', '\n']).next().unwrap_or("").trim_end();
+        let place = self.spot(self.offset, item.len());
+        match item.chars().next() {
+            Some('*') => alias(place, item),
+            Some(c @ ('@' | '`' | '%')) => reserved(place, c, item),
+            Some(c @ ('[' | '{')) => {
+                let (start, value) = self.item();
+                let message =
+                    format!("inside brackets, YAML reads `{c}` as the start of a list or a mapping");
+                Diagnostic::error("yaml-bracket", self.spot(start, value.len()), message)
+                    .help(format!("quote it: {}", quoted(value)))
+            }
+            Some(_) | None => self.unreadable(kind),
+        }
+    }
+
+    /// The item of a list or mapping on one line that the parser gave up in, with the brackets that it holds.
+    fn item(&self) -> (usize, &str) {
+        let (line_start, line) = self.line_at(self.offset);
+        let before = line.get(..self.offset.saturating_sub(line_start)).unwrap_or("");
+        let marks = [": ", ", ", "{", "["];
+        let start =
+            marks.iter().filter_map(|mark| Some(before.rfind(mark)?.saturating_add(mark.len()))).max();
+        let start = start.unwrap_or(0);
+        let rest = line.get(start..).unwrap_or("");
+        let blanks = rest.len().saturating_sub(rest.trim_start().len());
+        let rest = rest.trim_start();
+        let mut depth = 0_u32;
+        let end = rest.find(|c: char| match c {
+            '[' | '{' | '(' => {
+                depth = depth.saturating_add(1);
+                false
+            }
+            ']' | '}' | ')' if depth > 0 => {
+                depth = depth.saturating_sub(1);
+                false
+            }
+            ',' => depth == 0,
+            ']' | '}' => true,
+            _ => false,
+        });
+        let value = rest.get(..end.unwrap_or(rest.len())).unwrap_or("").trim_end();
+        (line_start.saturating_add(start).saturating_add(blanks), value)
     }
 
     fn unreadable(&self, kind: &ErrorKind) -> Diagnostic {
@@ -208,6 +248,14 @@ pub(super) fn quote_help(text: &str, base: usize, place: Place) -> String {
 
 fn alias(place: Place, value: &str) -> Diagnostic {
     said(place, "yaml-alias", value, "an alias of something that was never defined", value)
+}
+
+fn reserved(place: Place, first: char, value: &str) -> Diagnostic {
+    let message = match first {
+        '`' => "a backtick may not start a plain value in YAML".to_owned(),
+        first => format!("`{first}` may not start a plain value in YAML"),
+    };
+    Diagnostic::error("yaml-reserved", place, message).help(format!("quote it: {}", quoted(value)))
 }
 
 fn said(place: Place, code: &'static str, what: &str, reading: &str, value: &str) -> Diagnostic {
