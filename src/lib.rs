@@ -30,6 +30,8 @@ pub mod expr;
 #[cfg(feature = "host")]
 pub mod probe;
 #[cfg(feature = "host")]
+pub mod output;
+#[cfg(feature = "host")]
 pub mod guard;
 #[cfg(feature = "host")]
 pub mod incident;

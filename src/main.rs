@@ -1,4 +1,4 @@
-//! The command `mcsup`. The two inner rings are started under hidden verbs, before any
+//! The command `mcsup`. The two inner rings and the judge are started under hidden verbs, before any
 //! argument parsing, so that the keeper's memory never holds more than the keeper.
 
 use std::process::ExitCode;
@@ -7,6 +7,7 @@ fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == mcsup::keeper::VERB => mcsup::keeper::main(),
         Some(verb) if verb == mcsup::cli::supervise::VERB => mcsup::cli::supervise::main(),
+        Some(verb) if verb == mcsup::cli::judge::VERB => mcsup::cli::judge::main(),
         _ => mcsup::cli::run(),
     }
 }

@@ -28,6 +28,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use fake::{Fake, Served, empty_home};
+use mcsup::unit::schedule::{Schedule, Timetable, UnixTime, Zone};
 
 const MCSUP: &str = env!("CARGO_BIN_EXE_mcsup");
 
@@ -335,6 +336,60 @@ fn the_incidents_are_a_table_and_one_alone_is_a_story() {
     assert_ends(&mcsup(&served.home, &["incidents", "--since", "soon"]), 2);
     let none = mcsup(&served.home, &["incidents", "--since", "2030-01-01"]);
     assert_ends(&none, 0);
+}
+
+/// Dates and spans differ from day to day: the words around them are what is said.
+#[test]
+fn the_jobs_are_a_table_and_one_alone_is_a_history() {
+    let served = Served::new(Fake::jobs());
+    let list = mcsup(&served.home, &["jobs"]);
+    assert_ends(&list, 1);
+    let text = said(&list);
+    let words = |name: &str| {
+        let line =
+            text.lines().find(|line| line.contains(name)).unwrap_or_else(|| panic!("no {name} in\n{text}"));
+        line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(words("JOB"), ["JOB", "LAST", "AGO", "NEXT", "STREAK", "RUNNING", "WHY"]);
+    assert!(words("brief").starts_with(&["brief".into(), "passed".into()]), "{text}");
+    assert_eq!(words("poll"), ["poll", "-", "-", "every", "15m", "-", "-"]);
+    let trends = words("trends");
+    assert_eq!(trends[..3], ["!", "trends", "rejected"], "{text}");
+    assert!(text.contains("#5") && text.contains("2 trends, wanted >= 3"), "{text}");
+
+    let one = mcsup(&served.home, &["jobs", "trends"]);
+    assert_ends(&one, 1);
+    for part in [
+        "trends: rejected: 2 trends, wanted >= 3; running trends#5 for a person\n",
+        "last       rejected: 2 trends, wanted >= 3 (1 run like it in a row)\n",
+        "RUN  BEGAN",
+        "its schedule  rejected  2 trends, wanted >= 3\n",
+        "its schedule  passed",
+        "2s500ms",
+    ] {
+        assert!(said(&one).contains(part), "no `{part}` in\n{}", said(&one));
+    }
+    assert_ends(&mcsup(&served.home, &["jobs", "brief"]), 0);
+    let json = mcsup(&served.home, &["jobs", "trends", "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["jobs"][0]["runs"][0]["kept"], 4);
+    assert_ends(&mcsup(&served.home, &["jobs", "--from", "today"]), 2);
+    assert_ends(&mcsup(&served.home, &["jobs", "trend"]), 1);
+}
+
+#[test]
+fn a_run_of_a_job_ends_as_its_verdict_says() {
+    let served = Served::new(Fake::new());
+    let well = mcsup(&served.home, &["run", "redis"]);
+    assert_ends(&well, 0);
+    assert!(complained(&well).starts_with("redis Run {"), "{}", complained(&well));
+    assert!(said(&well).is_empty(), "nothing of it is kept");
+    assert_ends(&mcsup(&served.home, &["run", "--no-wait", "worker"]), 1);
+    let json = mcsup(&served.home, &["run", "--json", "worker"]);
+    assert_ends(&json, 1);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!((&json["well"], &json["runs"][0]["job"]), (&false.into(), &"worker".into()), "{json}");
+    assert_ends(&mcsup(&served.home, &["run", "--timeout", "100ms", "web@1"]), 5);
 }
 
 #[test]
@@ -723,4 +778,59 @@ fn the_runner_of_the_readme_finds_what_is_wrong() {
         let error = run(wrong).expect_err(wrong);
         assert!(error.contains(why), "{wrong}: {error}");
     }
+}
+
+#[test]
+fn check_says_when_each_job_runs_and_nothing_where_there_is_none() {
+    let home = empty_home();
+    let units = home.join("some-units");
+    std::fs::create_dir_all(&units).unwrap();
+    let write = |name: &str, text: &str| std::fs::write(units.join(name), text).unwrap();
+    write("web.yaml", "command: [sh]\n");
+    let check = |words: &[&str]| mcsup(&home, &[&["check", units.to_str().unwrap()], words].concat());
+    let shown = units.display();
+    let output = check(&[]);
+    assert_ends(&output, 0);
+    assert_eq!(said(&output), format!("{shown}: 1 units, nothing to say\n"));
+    // The next of these is the same for whole years.
+    write("leap.yaml", "kind: job\ncommand: [sh]\nschedule: 30 4 29 2 *\ntimezone: Europe/Berlin\n");
+    write("off.yaml", "kind: job\ncommand: [sh]\nenabled: false\nschedule: 30 4 29 2 *\n");
+    write("then.yaml", "kind: job\ncommand: [sh]\nafter: leap\nevery: 1h30m\n");
+    let output = check(&[]);
+    assert_ends(&output, 0);
+    let berlin = Zone::named("Europe/Berlin").unwrap();
+    let timetable =
+        Timetable { schedules: vec![Schedule::parse("30 4 29 2 *").unwrap()], zone: berlin.clone() };
+    let now = UnixTime(jiff::Timestamp::now().as_second());
+    let next = timetable.next(now).unwrap();
+    assert_eq!(
+        said(&output),
+        format!(
+            "{shown}: 4 units, nothing to say\n\
+             leap: at 04:30 on 29 February (Europe/Berlin), next {}\n\
+             off: not enabled; at 04:30 on 29 February (UTC)\n\
+             then: every 1h30m, or when leap succeeded\n",
+            berlin.show(next)
+        )
+    );
+    let output = check(&["--json"]);
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let instant = jiff::Timestamp::from_second(next.0).unwrap().to_string();
+    assert_eq!(
+        answer["jobs"][0],
+        serde_json::json!({
+            "name": "leap", "enabled": true, "runs": "at 04:30 on 29 February (Europe/Berlin)",
+            "schedule": ["30 4 29 2 *"], "timezone": "Europe/Berlin", "next": instant,
+        })
+    );
+    assert_eq!(
+        (&answer["jobs"][1]["next"], &answer["jobs"][2]["next"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    for number in 0..60 {
+        write(&format!("many-{number}.yaml"), "kind: job\ncommand: [sh]\nevery: 1h\n");
+    }
+    let text = said(&check(&[]));
+    assert_eq!(text.lines().count(), 52, "{text}");
+    assert!(text.ends_with("and 13 more jobs: `--json` lists all\n"), "{text}");
 }

@@ -488,6 +488,8 @@ mod simulated {
                 shutdown_timeout: Duration::from_secs(60),
                 log_total_bytes: 1 << 30,
                 alerts: Vec::new(),
+                concurrency: None,
+                hooks: None,
                 heartbeat: None,
             };
             let mut world = World::listened_to(Arc::new(set));

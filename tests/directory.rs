@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mcsup::supervisor::directory;
-use mcsup::unit::diagnostic::Diagnostic;
+use mcsup::unit::diagnostic::{Diagnostic, LineIndex};
 
 /// A directory of its own that goes with the test.
 struct Dir(PathBuf);
@@ -147,4 +147,66 @@ env_file: [/no/such/file, there.env]
 fn copies_of_one_file_lack_a_program_once() {
     let dir = Dir::new(&[("a.yaml", "command: [no-such-program]\nreplicas: 5\n")]);
     assert_eq!(dir.told().len(), 1);
+}
+
+#[test]
+fn a_schema_that_is_missing_is_a_warning_and_one_that_is_none_an_error() {
+    let unit = |output: &str| format!("kind: job\ncommand: [sh]\nevery: 1h\noutput: {output}\n");
+    let texts = [
+        ("a.yaml", unit("{format: json, schema: gone.json}")),
+        ("b.yaml", unit("{files: [{path: x, format: csv}, {path: y, format: json, schema: gone.json}]}")),
+        (
+            "c.yaml",
+            unit("{format: json, schema: good.json, files: {path: x, format: yaml, schema: good.yaml}}"),
+        ),
+    ];
+    let files: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let schemas =
+        [("good.json", r#"{"required": ["a"]}"#), ("cut.json", "{"), ("wrong.json", r#"{"type": "objekt"}"#)];
+    let dir = Dir::new(&files);
+    for (name, text) in schemas {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    // Found beside the units, and read as a unit.
+    fs::create_dir(dir.path().join("schemas")).unwrap();
+    fs::write(dir.path().join("schemas/good.yaml"), "type: array\n").unwrap();
+    let text = texts[2].1.replace("good.yaml", "schemas/good.yaml");
+    fs::write(dir.path().join("c.yaml"), text).unwrap();
+    let checked = directory::check(dir.path()).unwrap();
+    assert!(checked.loaded.set.is_some(), "it may be there by the time of the run");
+    let missing = "warning missing-file: there is no schema `gone.json` beside this unit";
+    let told = lines(&checked.loaded.diagnostics);
+    let at = |at: usize| {
+        let place = checked.loaded.diagnostics[at].place;
+        let source = &checked.sources[usize::try_from(place.file).unwrap()];
+        let position = LineIndex::new(&source.bytes).position(place.start);
+        (source.name.as_str(), position.line, position.column)
+    };
+    let missing: Vec<_> = (0..told.len()).filter(|one| told[*one] == missing).map(at).collect();
+    assert_eq!(missing, [("a.yaml", 4, 32), ("b.yaml", 4, 74)]);
+    for (schema, flaw) in [
+        ("cut.json", "cannot read the schema"),
+        ("wrong.json", "the schema is not one"),
+        ("{type: objekt}", "the schema is not one"),
+    ] {
+        fs::write(dir.path().join("a.yaml"), unit(&format!("{{format: json, schema: {schema}}}"))).unwrap();
+        let checked = directory::check(dir.path()).unwrap();
+        let told = lines(&checked.loaded.diagnostics);
+        assert!(
+            told.iter().any(|line| line.starts_with("error bad-schema: ") && line.contains(flaw)),
+            "{told:?}"
+        );
+        assert!(checked.loaded.set.is_none(), "no run of it could be judged");
+    }
+}
+
+#[test]
+fn a_webhook_without_its_secret_is_a_warning() {
+    let dir = Dir::new(&[
+        ("mcsup.yaml", "hooks: {listen: '127.0.0.1:8787'}\n"),
+        ("a.yaml", "kind: job\ncommand: [sh]\nwebhook: {secret_file: hook.key}\n"),
+        ("b.yaml", "kind: job\ncommand: [sh]\nwebhook: {secret_file: there.key}\n"),
+        ("there.key", "secret"),
+    ]);
+    assert_eq!(lines(&dir.told()), ["warning missing-file: there is no file `hook.key` on this host"]);
 }

@@ -27,3 +27,5 @@ mod faults;
 mod passed;
 #[path = "e2e/tells.rs"]
 mod tells;
+#[path = "e2e/jobs.rs"]
+mod jobs;

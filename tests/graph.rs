@@ -142,13 +142,13 @@ phase storage
   initdb    task
 
 phase core
-  postgres  service  after initdb (completed)
-  redis     service  never with valkey
-  valkey    service  never with redis; not enabled
+  postgres  service   after initdb (completed)
+  redis     service   never with valkey
+  valkey    service   never with redis; not enabled
 
 phase app
-  web       service  after postgres (healthy), redis (healthy, if it can come, restarts with it)
-  proxy     service  after web (started); the next phase does not wait for it
+  web       service   after postgres (healthy), redis (healthy, if it can come, restarts with it)
+  proxy     service   after web (started); the next phase does not wait for it
 "
     );
 }
@@ -210,6 +210,47 @@ fn the_drawing_is_well_formed_and_always_the_same() {
             .count();
         assert_eq!(opened, svg.matches(&format!("</{tag}>")).count() + self_closed, "{tag}");
     }
+}
+
+/// A pipeline of jobs, whose first step has a schedule.
+fn pipeline() -> UnitSet {
+    set(&[
+        ("mcsup", "phases: [core, jobs]\nhooks: {listen: '127.0.0.1:8787'}\n"),
+        ("redis", "command: [x]\nphase: core\n"),
+        ("create", "kind: job\ncommand: [x]\nschedule: '0 9 * * *'\ndepends_on: [redis]\n"),
+        ("analyse", "kind: job\ncommand: [x]\nafter: {post: finished, create: failed}\n"),
+        ("post", "kind: job\ncommand: [x]\nafter: create\nwebhook: {secret_file: k}\n"),
+    ])
+}
+
+#[test]
+fn drawings_show_when_jobs_run_and_who_runs_after_whom() {
+    let set = pipeline();
+    let graph = Graph::new(&set);
+    assert_eq!(
+        graph.draw(&set, Format::Text),
+        "\
+phase core
+  redis    service
+
+phase jobs
+  analyse  job       runs when post finished and create failed
+  create   job       after redis (started); runs at 09:00 every day (UTC)
+  post     job       runs when create succeeded, or on POST /v1/hooks/post
+"
+    );
+    let mermaid = graph.draw(&set, Format::Mermaid);
+    for line in ["u1[[\"create\"]]", "u2 ==>|finished| u0", "u1 ==>|failed| u0", "u1 ==>|succeeded| u2"] {
+        assert!(mermaid.contains(line), "{line} is not in\n{mermaid}");
+    }
+    let dot = graph.draw(&set, Format::Dot);
+    assert!(dot.contains("\"create\" -> \"post\" [label=\"succeeded\", style=bold, color=purple];"), "{dot}");
+    let svg = graph.draw(&set, Format::Svg);
+    assert_eq!(svg.matches("<path class=\"edge follows\" marker-end=\"url(#to-follows)\"").count(), 3);
+    assert!(svg.contains("<title>post runs when create succeeded</title>"), "{svg}");
+    let columns = graph.depths(&set);
+    let depth = |name: &str| columns[usize::try_from(set.find(name).unwrap().0).unwrap()];
+    assert_eq!((depth("create"), depth("post"), depth("analyse")), (0, 1, 2), "edges go to the right");
 }
 
 #[test]

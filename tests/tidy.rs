@@ -17,6 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("aside", &[]),
     ("expr", &["unit"]),
     ("probe", &["aside", "engine", "expr", "unit"]),
+    ("output", &["aside", "engine", "expr", "unit"]),
     ("guard", &["aside", "engine", "unit"]),
     ("incident", &["aside", "engine", "proc", "unit"]),
     ("history", &["aside", "engine", "unit"]),
@@ -25,12 +26,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "supervisor",
         &[
-            "aside", "proc", "expr", "probe", "guard", "incident", "history", "alert", "log", "keeper",
-            "engine", "graph", "unit",
+            "aside", "proc", "expr", "probe", "output", "guard", "incident", "history", "alert", "log",
+            "keeper", "engine", "graph", "unit",
         ],
     ),
-    ("api", &["aside", "proc", "supervisor", "log", "engine", "graph", "unit"]),
-    ("cli", &["api", "supervisor", "keeper", "probe", "log", "sim", "engine", "graph", "unit"]),
+    ("api", &["aside", "output", "proc", "supervisor", "log", "engine", "graph", "unit"]),
+    ("cli", &["api", "supervisor", "keeper", "probe", "output", "log", "sim", "engine", "graph", "unit"]),
 ];
 
 /// Never in the deciding parts: they run the same in a test, in a simulation and for real.

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use mcsup::graph;
-use mcsup::unit::SourceFile;
+use mcsup::unit::schedule::{Schedule, Timetable, UnixTime, Zone};
+use mcsup::unit::spec::job::{AfterEnd, CatchUp, Hooks, JobSpec, Overlap, PathTrigger, Webhook};
 use mcsup::unit::spec::listen::ListenAddress;
 use mcsup::unit::spec::probe::{Address, Expression, HttpProbe, Pattern, ProbeKind, Retries, Target};
 use mcsup::unit::spec::recover::{Ladder, Reload, Route, Rung};
@@ -13,6 +14,7 @@ use mcsup::unit::spec::{
     Condition, Follow, InheritEnv, OnLimit, Piece, Ready, Resource, RestartPolicy, SignalNumber, Template,
     UnitKind, UnitSet, UnitSpec, WhenFull,
 };
+use mcsup::unit::{SourceFile, schema};
 
 fn set(files: &[(&str, &str)]) -> UnitSet {
     let mut sources: Vec<SourceFile> =
@@ -80,6 +82,138 @@ fn a_task_has_no_start_limit_and_retries_only_failures() {
     let task = one("kind: task\ncommand: [x]\n");
     assert_eq!(task.start_timeout, None);
     assert_eq!(task.restart.policy, RestartPolicy::OnFailure);
+}
+
+#[test]
+fn a_job_that_says_only_when_gets_the_documented_defaults() {
+    let unit = one("kind: job\ncommand: [x]\nschedule: '0 6 * * *'\n");
+    assert!(!unit.blocks_phase, "nobody waits for what may run tomorrow");
+    assert_eq!(unit.start_timeout, Some(Duration::from_secs(3600)));
+    assert_eq!(unit.recover, Ladder::empty());
+    let job = unit.job.unwrap();
+    let schedules = vec![Schedule::parse("0 6 * * *").unwrap()];
+    let expected = JobSpec {
+        timetable: Timetable { schedules, zone: Zone::UTC },
+        every: None,
+        on_boot: false,
+        run_at_load: false,
+        after: Vec::new(),
+        paths: Vec::new(),
+        webhook: None,
+        catch_up: CatchUp::Once,
+        deadline: None,
+        overlap: Overlap::Skip,
+        jitter: Duration::ZERO,
+        retries: 0,
+        weight: 1,
+        output: None,
+    };
+    assert_eq!(*job, expected);
+    let set = set(&[("a.yaml", "kind: task\ncommand: [x]\n")]);
+    assert_eq!((set.concurrency, set.hooks), (None, None));
+}
+
+#[test]
+fn what_is_written_of_a_job_is_what_holds() {
+    let set = set(&[
+        ("mcsup.yaml", "concurrency: 7\nhooks: {listen: '[::1]:8787'}\n"),
+        (
+            "post.yaml",
+            "\
+kind: job
+command: [x]
+schedule: ['0 6 * * *', '@weekly']
+timezone: europe/berlin
+every: 90m
+on_boot: true
+run_at_load: true
+after: {format: failed, create: finished}
+path: [in/*.csv, {path: /srv/a, debounce: 2s}]
+webhook: {secret_file: hook.key, per_minute: 5}
+catch_up: all
+deadline: 1h
+overlap: allow
+jitter: 5m
+timeout: unlimited
+retries: 2
+weight: 3
+output: {contains: ok}
+",
+        ),
+        ("create.yaml", "kind: task\ncommand: [x]\n"),
+        ("format.yaml", "kind: job\ncommand: [x]\nafter: create\ncatch_up: {all: 2}\noverlap: {allow: 9}\n"),
+    ]);
+    assert_eq!(set.concurrency, Some(7));
+    let listen = Address { host: "::1".into(), port: 8787 };
+    assert_eq!(set.hooks, Some(Hooks { listen }));
+    let post = unit(&set, "post");
+    assert_eq!(post.start_timeout, None);
+    let job = post.job.as_deref().unwrap();
+    assert_eq!(job.timetable.schedules.len(), 2);
+    assert_eq!(job.timetable.zone.name(), "Europe/Berlin");
+    assert_eq!((job.every, job.deadline), (Some(Duration::from_secs(5400)), Some(Duration::from_secs(3600))));
+    assert!(job.on_boot && job.run_at_load && job.output.is_some());
+    let after: Vec<_> = job.after.iter().map(|after| (after.unit, after.when)).collect();
+    let find = |name: &str| set.find(name).unwrap();
+    assert_eq!(after, [(find("format"), AfterEnd::Failed), (find("create"), AfterEnd::Finished)]);
+    let path =
+        |path: &str, millis| PathTrigger { path: path.into(), debounce: Duration::from_millis(millis) };
+    assert_eq!(job.paths, [path("in/*.csv", 500), path("/srv/a", 2000)]);
+    assert_eq!(job.webhook, Some(Webhook { secret_file: "hook.key".into(), per_minute: 5 }));
+    assert_eq!((job.catch_up, job.overlap), (CatchUp::All { most: 100 }, Overlap::Allow { most: 4 }));
+    assert_eq!((job.jitter, job.retries, job.weight), (Duration::from_secs(300), 2, 3));
+    let format = unit(&set, "format").job.as_deref().unwrap();
+    assert_eq!((format.after[0].unit, format.after[0].when), (find("create"), AfterEnd::Succeeded));
+    assert_eq!((format.catch_up, format.overlap), (CatchUp::All { most: 2 }, Overlap::Allow { most: 9 }));
+}
+
+#[test]
+fn the_page_on_jobs_shows_what_is_read_and_names_every_key() {
+    let page = include_str!("../docs/JOBS.md");
+    let block = |start: &str| page.split_once(start).unwrap().1.split_once("```\n").unwrap().0;
+    let set = set(&[
+        ("trends.yaml", block("```yaml\n# units/trends.yaml\n")),
+        ("mcsup.yaml", &format!("{}alerts: {{ops: {{exec: [logger]}}}}\n", block("```yaml\n# mcsup.yaml\n"))),
+        ("litellm.yaml", "command: [x]\n"),
+    ]);
+    let job = unit(&set, "trends").job.as_deref().unwrap();
+    assert_eq!(job.words("trends", &set), "at 08:00 every day (Europe/Berlin)");
+    let zone = &job.timetable.zone;
+    let noon = UnixTime(1_795_172_400);
+    let next = format!(
+        "trends: {}, next {}",
+        job.words("trends", &set),
+        zone.show(job.timetable.next(noon).unwrap())
+    );
+    assert!(page.contains(&next), "{next}");
+    let keys = schema::unit();
+    let keys = keys["properties"].as_object().unwrap().iter();
+    let of_jobs = keys.filter(|(_, key)| key["description"].as_str().unwrap().starts_with("Job: "));
+    let missing: Vec<&String> =
+        of_jobs.map(|(key, _)| key).filter(|key| !page.contains(&format!("`{key}`"))).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn what_starts_a_job_is_said_in_words() {
+    let set = set(&[
+        ("mcsup.yaml", "hooks: {listen: '127.0.0.1:8787'}\n"),
+        ("a.yaml", "kind: job\ncommand: [x]\nschedule: '0 8 * * *'\ntimezone: Europe/Berlin\n"),
+        ("b.yaml", "kind: job\ncommand: [x]\nevery: 15m\non_boot: true\nrun_at_load: true\n"),
+        ("c.yaml", "kind: job\ncommand: [x]\nafter: {a: succeeded, b: failed, t: finished}\n"),
+        ("d.yaml", "kind: job\ncommand: [x]\npath: [in/*.csv, /srv/x]\nwebhook: {secret_file: k}\n"),
+        ("e.yaml", "kind: job\ncommand: [x]\n"),
+        ("t.yaml", "kind: task\ncommand: [x]\n"),
+    ]);
+    for (name, words) in [
+        ("a", "at 08:00 every day (Europe/Berlin)"),
+        ("b", "every 15m, or once in each boot, or whenever it is armed"),
+        ("c", "when a succeeded and b failed and t finished"),
+        ("d", "when in/*.csv changes, or when /srv/x changes, or on POST /v1/hooks/d"),
+        ("e", "only when somebody runs it"),
+    ] {
+        assert_eq!(unit(&set, name).job.as_deref().unwrap().words(name, &set), words);
+    }
 }
 
 #[test]
@@ -406,6 +540,87 @@ fn every_change_of_a_definition_changes_its_fingerprint() {
         assert!(!seen.contains(&print), "{to} changed nothing");
         seen.push(print);
     }
+}
+
+/// No two of these are the same job.
+const JOBS: &[&str] = &[
+    "",
+    "schedule: '0 6 * * *'",
+    "schedule: '1 6 * * *'",
+    "schedule: '0 0 6 * * *'\nretries: 9",
+    "schedule: ['0 6 * * *', '0 7 * * *']",
+    "schedule: '0 6 * * *'\ntimezone: Europe/Berlin",
+    "schedule: '0 6 * * *'\ncatch_up: none",
+    "schedule: '0 6 * * *'\ncatch_up: all",
+    "schedule: '0 6 * * *'\ncatch_up: {all: 2}",
+    "schedule: '0 6 * * *'\njitter: 1s",
+    "every: 1h",
+    "every: 2h",
+    "on_boot: true",
+    "run_at_load: true",
+    "after: [task]",
+    "after: {task: failed}",
+    "after: {task: finished}",
+    "after: [other-task]",
+    "after: [task, other-task]",
+    "path: a",
+    "path: b",
+    "path: [a, b]",
+    "path: {path: a, debounce: 1s}",
+    "webhook: {secret_file: a}",
+    "webhook: {secret_file: b}",
+    "webhook: {secret_file: a, per_minute: 1}",
+    "deadline: 1h",
+    "overlap: queue",
+    "overlap: replace",
+    "overlap: allow",
+    "overlap: {allow: 2}",
+    "timeout: 2h",
+    "timeout: unlimited",
+    "retries: 1",
+    "weight: 2",
+    "output: {contains: a}",
+    "output: {contains: b}",
+    "output: {contains: {text: a, else: b}}",
+    "output: {contains: a, source: stderr}",
+    "output: {contains: a, min_size: 2}",
+    "output: {contains: a, max_size: 2K}",
+    "output: {matches: a}",
+    "output: {require: 'exit == 0'}",
+    "output: {require: {that: 'exit == 0', else: a}}",
+    "output: {format: json}",
+    "output: {format: yaml}",
+    "output: {format: json, schema: a.json}",
+    "output: {format: json, schema: {type: object}}",
+    "output: {files: {path: a}}",
+    "output: {files: {path: a, written: any-time}}",
+    "output: {contains: a, keep: {runs: 1}}",
+    "output: {contains: a, keep: {size: 1M}}",
+];
+
+#[test]
+fn every_change_of_a_job_changes_its_fingerprint() {
+    let job = |lines: &str| {
+        let text = format!("kind: job\ncommand: [x]\n{lines}\n");
+        let files = [
+            ("one.yaml", text.as_str()),
+            ("mcsup.yaml", "phases: [one, two]\nhooks: {listen: '127.0.0.1:1'}\n"),
+            ("task.yaml", "kind: task\ncommand: [x]\n"),
+            ("other-task.yaml", "kind: task\ncommand: [x]\n"),
+        ];
+        fingerprints(&files).fingerprint
+    };
+    let mut seen: Vec<(&str, _)> = Vec::new();
+    for lines in JOBS.iter().copied() {
+        let print = job(lines);
+        let same = seen.iter().find(|(_, seen)| *seen == print);
+        assert_eq!(same, None, "{lines}");
+        seen.push((lines, print));
+    }
+    // However it is written.
+    assert_eq!(job("schedule: '0 6 * * *'"), job("schedule: '0 0 06 * * *'\ntimezone: utc\nweight: 1"));
+    assert_eq!(job("schedule: '@daily'"), job("schedule: ['0 0 * * *']\ncatch_up: once"));
+    assert_eq!(job("path: a"), job("path: [{path: a, debounce: 500ms}]"));
 }
 
 #[test]

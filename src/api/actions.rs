@@ -50,6 +50,10 @@ unit_action!(
     restart, "/v1/units/{name}/restart", Verb::Restart
 );
 unit_action!(
+    /// Run a job once, now.
+    run, "/v1/units/{name}/run", Verb::Run
+);
+unit_action!(
     /// Send a signal to every process of a unit's run.
     kill, "/v1/units/{name}/kill", Verb::Kill
 );
@@ -117,6 +121,7 @@ fn ask(action: &dto::Action, units: Vec<UnitName>) -> Result<Ask, Problem> {
         Verb::Start => Ask::Start { units, wait },
         Verb::Stop => Ask::Stop { units, only: action.only.unwrap_or(false), wait },
         Verb::Restart => Ask::Restart { units, wait },
+        Verb::Run => Ask::Run { units, wait },
         Verb::Kill => Ask::Kill { units, signal: signal(action.signal.as_deref())? },
     })
 }

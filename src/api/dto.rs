@@ -343,8 +343,78 @@ pub enum Verb {
     Start,
     Stop,
     Restart,
+    /// Runs jobs once; the lines tell the verdicts.
+    Run,
     /// A signal to every process of the units' runs.
     Kill,
+}
+
+/// All jobs, by name.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Jobs {
+    pub jobs: Vec<Job>,
+}
+
+/// The jobs that a name means, with their last runs.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobDetails {
+    pub jobs: Vec<JobDetail>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobDetail {
+    pub job: Job,
+    /// The newest first.
+    pub runs: Vec<JobRun>,
+}
+
+/// One job as people see it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    pub name: String,
+    /// Of its unit: `ready` is armed, `unhealthy` that its last run did not pass.
+    pub state: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Its schedules in words; empty when it has none.
+    pub schedule: String,
+    /// The zone of its schedules.
+    pub zone: String,
+    pub every_ms: Option<u64>,
+    /// Of its last run: `passed`, `rejected`, `failed`, `timed-out`, `not-judged`, `cancelled` or `missed`; null
+    /// before the first.
+    pub verdict: Option<String>,
+    /// The same with what was found.
+    pub said: Option<String>,
+    /// So many runs in a row passed, or did not.
+    pub streak: u32,
+    /// Null when none is remembered.
+    pub last: Option<JobRun>,
+    /// The next slot of its schedules, in RFC 3339.
+    pub next: Option<String>,
+    /// The numbers of the runs that are not over.
+    pub running: Vec<u32>,
+    /// Runs that wait for their turn.
+    pub waiting: u64,
+}
+
+/// How a run went, or that there was none.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobRun {
+    /// The number after the `#`; null where nothing ran.
+    pub run: Option<u32>,
+    /// What started it: `its schedule`, `its interval`, `a person`, ...
+    pub trigger: String,
+    pub began: String,
+    pub took_ms: u64,
+    /// `exited with 1`; empty where there was no process.
+    pub exit: String,
+    /// As of a job, and `skipped`.
+    pub verdict: String,
+    /// What was found; empty where all is well.
+    pub why: String,
+    /// Its output is kept under this number of `STATE/output/JOB/runs`.
+    pub kept: Option<u64>,
 }
 
 /// What came of an action.

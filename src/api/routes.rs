@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::api::Shared;
 use crate::api::body::MOST_BODY_BYTES;
 use crate::api::problem::Problem;
-use crate::api::{actions, events, incidents, logs, openapi, status};
+use crate::api::{actions, events, incidents, jobs, logs, openapi, status};
 
 pub(crate) fn router(shared: Shared) -> Router {
     let (router, _document) = annotated().split_for_parts();
@@ -32,6 +32,10 @@ pub(crate) fn annotated() -> OpenApiRouter<Shared> {
         .routes(routes!(incidents::incidents))
         .routes(routes!(incidents::one))
         .routes(routes!(incidents::postmortem))
+        .routes(routes!(jobs::jobs))
+        .routes(routes!(jobs::one))
+        .routes(routes!(jobs::output))
+        .routes(routes!(actions::run))
         .routes(routes!(actions::start))
         .routes(routes!(actions::stop))
         .routes(routes!(actions::restart))

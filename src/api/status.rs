@@ -186,6 +186,7 @@ fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'
         kind: Cow::Borrowed(match spec.kind {
             UnitKind::Service => "service",
             UnitKind::Task => "task",
+            UnitKind::Job => "job",
             UnitKind::External => "external",
             UnitKind::Gate => "gate",
         }),

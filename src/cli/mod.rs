@@ -6,12 +6,16 @@ pub mod render_diagnostics;
 pub(crate) mod client;
 pub(crate) mod up;
 pub mod supervise;
+pub mod judge;
 pub(crate) mod check;
+pub(crate) mod output;
 pub(crate) mod graph;
 pub(crate) mod schema;
 pub(crate) mod status;
 pub(crate) mod detail;
 pub(crate) mod watch;
+pub(crate) mod jobs;
+pub(crate) mod run;
 pub(crate) mod act;
 pub(crate) mod logs;
 pub(crate) mod events;
@@ -50,8 +54,11 @@ enum Command {
     Up(up::UpArgs),
     Init(up::InitArgs),
     Check(check::CheckArgs),
+    Output(output::Args),
     Graph(graph::GraphArgs),
     Status(status::Args),
+    Jobs(jobs::Args),
+    Run(run::Args),
     Start(act::StartArgs),
     Stop(act::StopArgs),
     Restart(act::RestartArgs),
@@ -84,8 +91,11 @@ impl Command {
             Self::Up(args) => up::up(&args, home),
             Self::Init(args) => up::init(&args, home),
             Self::Check(args) => return check::run(args, home),
+            Self::Output(args) => output::run(&args, home),
             Self::Graph(args) => return graph::run(args, home),
             Self::Status(args) => status::run(&args, home),
+            Self::Jobs(args) => jobs::run(args, home),
+            Self::Run(args) => run::run(args, home),
             Self::Start(args) => act::start(args, home),
             Self::Stop(args) => act::stop(args, home),
             Self::Restart(args) => act::restart(args, home),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 
-use crate::api::{Context, serve_until};
+use crate::api::{Context, hooks, serve_until};
 use crate::cli::render_diagnostics::Sources;
 use crate::supervisor::handle::Handle;
 use crate::supervisor::home::Home;
@@ -32,10 +32,15 @@ fn serve(
     home: &Home,
     end: oneshot::Receiver<()>,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
-    let context = Context::new(home.log.clone());
+    let (context, units) = (Context::new(home.log.clone()), home.units.clone());
     Box::pin(async move {
+        let (over, is_over) = oneshot::channel::<()>();
+        let calls = hooks::serve(handle.clone(), units, async { drop(is_over.await) });
         // Told to end, or the supervisor is gone: the same to those who ask.
-        let end = async { drop(end.await) };
-        serve_until(listener, handle, context, end).await;
+        let end = async {
+            drop(end.await);
+            drop(over);
+        };
+        tokio::join!(serve_until(listener, handle, context, end), calls);
     })
 }

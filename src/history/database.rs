@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, Transaction, params};
 
-use crate::history::row::{FactRow, IncidentRow, Record, RunRow, Window};
+use crate::history::row::{FactRow, IncidentRow, JobRunRow, Record, RunRow, Window};
 
 /// How many rows of each table stay.
 #[derive(Clone, Copy, Debug)]
@@ -14,12 +14,13 @@ pub(super) struct Keep {
     pub(super) incidents: u32,
     pub(super) facts: u32,
     pub(super) runs: u32,
+    pub(super) job_runs: u32,
 }
 
 impl Default for Keep {
     /// Some 30 MiB when all are full.
     fn default() -> Self {
-        Self { incidents: 10_000, facts: 100_000, runs: 20_000 }
+        Self { incidents: 10_000, facts: 100_000, runs: 20_000, job_runs: 50_000 }
     }
 }
 
@@ -109,6 +110,19 @@ CREATE TABLE IF NOT EXISTS runs (
   most_memory_bytes INTEGER NOT NULL,
   UNIQUE (unit, ordinal, started_millis)
 );
+CREATE TABLE IF NOT EXISTS job_runs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  unit TEXT NOT NULL,
+  ordinal INTEGER NOT NULL,
+  trigger_words TEXT NOT NULL,
+  began_millis INTEGER NOT NULL,
+  ended_millis INTEGER NOT NULL,
+  exit TEXT NOT NULL,
+  verdict TEXT NOT NULL,
+  why TEXT NOT NULL,
+  kept INTEGER,
+  UNIQUE (unit, ordinal, began_millis, verdict)
+);
 ";
 
 /// All of them or none.
@@ -128,6 +142,12 @@ pub(super) fn write(database: &mut Connection, records: &[Record]) -> rusqlite::
              exit = excluded.exit, user_micros = excluded.user_micros,
              system_micros = excluded.system_micros, most_memory_bytes = excluded.most_memory_bytes",
         )?;
+        let mut job_runs = transaction.prepare(
+            "INSERT INTO job_runs (unit, ordinal, trigger_words, began_millis, ended_millis, exit, verdict, why, kept)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (unit, ordinal, began_millis, verdict) DO UPDATE SET ended_millis = excluded.ended_millis,
+             exit = excluded.exit, why = excluded.why, kept = excluded.kept",
+        )?;
         for record in records {
             match record {
                 Record::Incident(row) => write_incident(&mut incidents, row)?,
@@ -142,6 +162,7 @@ pub(super) fn write(database: &mut Connection, records: &[Record]) -> rusqlite::
                     ])?;
                 }
                 Record::Run(row) => write_run(&mut runs, row)?,
+                Record::JobRun(row) => write_job_run(&mut job_runs, row)?,
             }
         }
     }
@@ -184,10 +205,31 @@ fn write_run(statement: &mut rusqlite::Statement<'_>, row: &RunRow) -> rusqlite:
     statement.execute(values).map(drop)
 }
 
+fn write_job_run(statement: &mut rusqlite::Statement<'_>, row: &JobRunRow) -> rusqlite::Result<()> {
+    let values: [&dyn ToSql; 9] = [
+        &row.unit,
+        &row.ordinal,
+        &bounded(&row.trigger),
+        &integer(row.began_millis),
+        &integer(row.ended_millis),
+        &row.exit,
+        &row.verdict,
+        &bounded(&row.why),
+        &row.kept.map(integer),
+    ];
+    statement.execute(values).map(drop)
+}
+
 /// Deletes what is more than may stay, and gives some of the room back.
 pub(super) fn trim(database: &mut Connection, keep: Keep) -> rusqlite::Result<()> {
     let transaction: Transaction<'_> = database.transaction()?;
-    for (table, most) in [("incidents", keep.incidents), ("facts", keep.facts), ("runs", keep.runs)] {
+    let tables = [
+        ("incidents", keep.incidents),
+        ("facts", keep.facts),
+        ("runs", keep.runs),
+        ("job_runs", keep.job_runs),
+    ];
+    for (table, most) in tables {
         let sql = format!(
             "DELETE FROM {table} WHERE id <= (SELECT id FROM {table} ORDER BY id DESC LIMIT 1 OFFSET ?)"
         );
@@ -251,6 +293,30 @@ pub(super) fn runs_of(database: &Connection, unit: &str, most: u32) -> rusqlite:
             user_micros: natural(row.get(5)?),
             system_micros: natural(row.get(6)?),
             most_memory_bytes: natural(row.get(7)?),
+        })
+    };
+    database.prepare(sql)?.query_map(params![unit, most], run)?.collect::<Result<_, _>>()
+}
+
+/// Of one job, or of all, the newest first.
+pub(super) fn job_runs(
+    database: &Connection,
+    unit: Option<&str>,
+    most: u32,
+) -> rusqlite::Result<Vec<JobRunRow>> {
+    let sql = "SELECT unit, ordinal, trigger_words, began_millis, ended_millis, exit, verdict, why, kept
+               FROM job_runs WHERE ?1 IS NULL OR unit = ?1 ORDER BY id DESC LIMIT ?2";
+    let run = |row: &Row<'_>| {
+        Ok(JobRunRow {
+            unit: row.get(0)?,
+            ordinal: row.get(1)?,
+            trigger: row.get(2)?,
+            began_millis: natural(row.get(3)?),
+            ended_millis: natural(row.get(4)?),
+            exit: row.get(5)?,
+            verdict: row.get(6)?,
+            why: row.get(7)?,
+            kept: row.get::<_, Option<i64>>(8)?.map(natural),
         })
     };
     database.prepare(sql)?.query_map(params![unit, most], run)?.collect::<Result<_, _>>()

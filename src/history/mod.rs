@@ -20,7 +20,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::history::database::Keep;
-use crate::history::row::{FactRow, IncidentRow, Record, RunRow, Window};
+use crate::history::row::{FactRow, IncidentRow, JobRunRow, Record, RunRow, Window};
 
 /// Records that wait for the thread at most; a few MiB at the usual size of a sentence.
 pub const QUEUE: usize = 10_000;
@@ -181,6 +181,14 @@ impl History {
     /// As [`History::incidents`].
     pub fn runs_of(&self, unit: String, most: u32) -> Answer<Vec<RunRow>> {
         self.ask(move |database| database::runs_of(database, &unit, most))
+    }
+
+    /// The last runs of one job, or of all of them, the newest first.
+    ///
+    /// # Errors
+    /// As [`History::incidents`].
+    pub fn job_runs(&self, unit: Option<String>, most: u32) -> Answer<Vec<JobRunRow>> {
+        self.ask(move |database| database::job_runs(database, unit.as_deref(), most))
     }
 
     /// Sums over the incidents opened in `[since, until)`.

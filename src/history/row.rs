@@ -15,6 +15,8 @@ pub enum Record {
     Fact(FactRow),
     /// Key: unit, ordinal and start.
     Run(RunRow),
+    /// Key: unit, ordinal, beginning and verdict.
+    JobRun(JobRunRow),
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +59,26 @@ pub struct RunRow {
     pub user_micros: u64,
     pub system_micros: u64,
     pub most_memory_bytes: u64,
+}
+
+/// How a run of a job went, or that there was none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRunRow {
+    pub unit: String,
+    /// 0: there was no run.
+    pub ordinal: u32,
+    /// `its schedule`, `a person`, ...
+    pub trigger: String,
+    pub began_millis: u64,
+    pub ended_millis: u64,
+    /// `exited with 1`; empty where there was no process.
+    pub exit: String,
+    /// `passed`, `rejected`, `failed`, `timed-out`, `not-judged`, `cancelled`, `missed` or `skipped`.
+    pub verdict: String,
+    /// What was found; empty where all is well.
+    pub why: String,
+    /// The number under which its output is kept, for as long as there is room.
+    pub kept: Option<u64>,
 }
 
 /// Sums over the incidents of a span of time. `None`: there was none to take it of.

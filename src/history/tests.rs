@@ -163,9 +163,41 @@ fn the_file_is_ours_alone_and_its_pages_are_never_mapped() {
 }
 
 #[test]
+fn runs_of_jobs_are_told_newest_first_and_a_row_told_again_is_the_same_row() {
+    let dir = Dir::new("job-runs");
+    run(async {
+        let history = History::open(dir.file()).unwrap();
+        let row = |unit: &str, ordinal: u32, verdict: &str| JobRunRow {
+            unit: unit.into(),
+            ordinal,
+            trigger: "its schedule".into(),
+            began_millis: u64::from(ordinal) * 1000,
+            ended_millis: u64::from(ordinal) * 1000 + 5,
+            exit: "exited with 0".into(),
+            verdict: verdict.into(),
+            why: "2 trends, wanted >= 3".into(),
+            kept: None,
+        };
+        for ordinal in 1..=3 {
+            history.record(Record::JobRun(row("trends", ordinal, "rejected")));
+            history.record(Record::JobRun(row("brief", ordinal, "passed")));
+        }
+        // Known a moment later.
+        let kept = JobRunRow { kept: Some(7), ..row("trends", 2, "rejected") };
+        history.record(Record::JobRun(kept.clone()));
+        history.close(Duration::from_secs(60)).await;
+        let history = History::open(dir.file()).unwrap();
+        let found = history.job_runs(Some("trends".into()), 10).await.unwrap();
+        assert_eq!(found, [row("trends", 3, "rejected"), kept, row("trends", 1, "rejected")]);
+        assert_eq!(history.job_runs(None, 100).await.unwrap().len(), 6);
+        assert_eq!(history.job_runs(Some("trends".into()), 1).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn old_rows_make_room_for_new_ones() {
     let dir = Dir::new("retention");
-    let keep = Keep { incidents: 3, facts: 1000, runs: 10 };
+    let keep = Keep { incidents: 3, facts: 1000, runs: 10, job_runs: 10 };
     run(async {
         let retry = RETRY;
         let history =

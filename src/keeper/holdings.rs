@@ -18,6 +18,8 @@ pub(super) struct Holding {
     pub(super) status: Option<Arc<OwnedFd>>,
     /// Read end of its output, shared with the pump.
     pub(super) output: Option<Arc<OwnedFd>>,
+    /// The same of the stream that is kept apart.
+    pub(super) kept: Option<Arc<OwnedFd>>,
     /// How it tells us of itself; boxed, as most do not.
     pub(super) tidings: Option<Box<Tidings>>,
     /// `UNIT#ORDINAL:RUN`, as its environment says.

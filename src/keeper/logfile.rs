@@ -152,6 +152,58 @@ impl LogFile {
         }
     }
 
+    /// Takes bytes that were read already; not while it `is_blocked`.
+    pub(super) fn append(&mut self, bytes: &[u8], limits: &LogOrder, tools: &Tools, now: u64) {
+        self.held.extend_from_slice(bytes);
+        let is_in_trouble = self.trouble.is_some_and(|trouble| trouble.retry_at > now);
+        let written = if is_in_trouble { Ok(()) } else { self.write_cut(limits, tools, now) };
+        match written {
+            Ok(()) if is_in_trouble => {}
+            Ok(()) => self.recovered(),
+            Err(errno) => self.failed(errno, now),
+        }
+        if let Some(trouble) = self.trouble.as_mut().filter(|_| !limits.block_when_full) {
+            let lost = u64::try_from(std::mem::take(&mut self.held).len()).unwrap_or_default();
+            trouble.lost_bytes = trouble.lost_bytes.saturating_add(lost);
+        }
+    }
+
+    /// The log cannot be written now, and its writers wait for that.
+    pub(super) fn is_blocked(&self, limits: &LogOrder, now: u64) -> bool {
+        limits.block_when_full && self.trouble.is_some_and(|trouble| trouble.retry_at > now)
+    }
+
+    /// What is held, the file cut at a line's end where it is full, or at twice its limit.
+    fn write_cut(&mut self, limits: &LogOrder, tools: &Tools, now: u64) -> Result<(), Errno> {
+        let limit = most_bytes(limits, tools).max(1);
+        self.be_open(now)?;
+        self.note_index();
+        while !self.held.is_empty() {
+            let size = self.open.as_ref().map_or(0, |open| open.size);
+            let bytes = |room: u64| usize::try_from(room).unwrap_or(usize::MAX).min(self.held.len());
+            if size < limit && !self.is_cut_due && !self.is_over_age(limits) {
+                self.write_some(bytes(limit.saturating_sub(size)))?;
+                continue;
+            }
+            let room = bytes(limit.saturating_mul(2).saturating_sub(size));
+            if self.ends_with_line() || room == 0 {
+                self.rotate(limits, now)?;
+                continue;
+            }
+            let line = self.held.iter().take(room).position(|byte| *byte == b'\n');
+            self.write_some(line.map_or(room, |end| end.saturating_add(1)))?;
+        }
+        Ok(())
+    }
+
+    /// The first of what is held.
+    fn write_some(&mut self, bytes: usize) -> Result<(), Errno> {
+        let rest = self.held.split_off(bytes);
+        let written = self.write_held();
+        self.held.extend_from_slice(&rest);
+        written
+    }
+
     fn store(
         &mut self,
         pipe: BorrowedFd<'_>,

@@ -34,6 +34,7 @@ mod process;
 mod environ;
 mod pump;
 mod logfile;
+mod kept;
 mod rotation;
 mod clock;
 mod sys;

@@ -39,13 +39,17 @@ pub(super) struct Barrier {
     _waited_for: OwnedFd,
 }
 
+/// What an order gives its process, and where we hear of it.
+pub(super) struct Prepared {
+    pub(super) gifts: Gifts,
+    pub(super) tidings: Option<Box<Tidings>>,
+    /// Read end of the stream that is kept apart.
+    pub(super) kept: Option<Arc<OwnedFd>>,
+}
+
 impl Keeper {
     /// What the order gives its process, and where we hear of it.
-    pub(super) fn gifts(
-        &self,
-        order: &SpawnOrder,
-        came: Vec<OwnedFd>,
-    ) -> Result<(Gifts, Option<Box<Tidings>>), (Step, Errno)> {
+    pub(super) fn gifts(&self, order: &SpawnOrder, came: Vec<OwnedFd>) -> Result<Prepared, (Step, Errno)> {
         let prepare = |errno| (Step::Prepare, errno);
         let most = self.context.nofile.hard;
         let mut came = came.into_iter();
@@ -88,6 +92,15 @@ impl Keeper {
             gifts.env.push(format!("LISTEN_FDNAMES={}", names.join(":")).into_bytes());
         }
         gifts.descriptors.extend(sockets.into_iter().zip(3..));
+        let uid = order.credentials.as_ref().map(|credentials| credentials.uid);
+        let kept = match order.log.as_ref().and_then(|log| log.kept.as_ref()) {
+            Some(kept) => {
+                let (read, write) = kept_pipe(most, uid).map_err(prepare)?;
+                gifts.descriptors.push((Arc::new(write), if kept.is_stderr { 2 } else { 1 }));
+                Some(Arc::new(read))
+            }
+            None => None,
+        };
         let notify = if order.notify {
             let (socket, name) = notify_socket(most).map_err(prepare)?;
             gifts.env.push([b"NOTIFY_SOCKET=@".as_slice(), &name].concat());
@@ -95,9 +108,8 @@ impl Keeper {
         } else {
             None
         };
-        let own = || rustix::process::geteuid().as_raw();
-        let uid = order.credentials.as_ref().map_or_else(own, |credentials| credentials.uid);
-        Ok((gifts, tidings(&order.unit, uid, notify, ready)))
+        let uid = uid.unwrap_or_else(|| rustix::process::geteuid().as_raw());
+        Ok(Prepared { gifts, tidings: tidings(&order.unit, uid, notify, ready), kept })
     }
 
     /// Listens to what a run says of itself.
@@ -340,6 +352,16 @@ impl Keeper {
         let owner = rustix::fs::stat(format!("/proc/{pid}")).map_or(0, |stat| stat.st_uid);
         tidings(unit, owner, notify.map(Arc::new), ready.map(Arc::new))
     }
+}
+
+/// A pipe for the stream that is kept apart; its writer's user may open it by name.
+fn kept_pipe(most: u64, uid: Option<u32>) -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (read, write) = spawn::new_pipe(most)?;
+    rustix::io::ioctl_fionbio(&read, true)?;
+    if let Some(uid) = uid {
+        rustix::fs::fchown(&write, Some(rustix::process::Uid::from_raw(uid)), None)?;
+    }
+    Ok((read, write))
 }
 
 fn tidings(

@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags};
 
 use crate::keeper::clock::{self, MILLISECOND};
 use crate::keeper::holdings::{Holding, Role};
+use crate::keeper::notify::Prepared;
 use crate::keeper::process::{self, Process};
 use crate::keeper::pump::Source;
 use crate::keeper::reap::SWEEP_FIRST;
@@ -110,8 +111,8 @@ impl Keeper {
         if self.farewell.is_final() {
             return self.table.spawn_failed(run, Step::Prepare, Errno::CANCELED.raw_os_error());
         }
-        let (gifts, tidings) = match self.gifts(&order, descriptors) {
-            Ok(gifts) => gifts,
+        let Prepared { gifts, tidings, kept } = match self.gifts(&order, descriptors) {
+            Ok(prepared) => prepared,
             Err((step, errno)) => return self.table.spawn_failed(run, step, errno.raw_os_error()),
         };
         let timeout = order.timeout_ms.saturating_mul(MILLISECOND);
@@ -122,6 +123,7 @@ impl Keeper {
             log: order.log.clone().map(|log| (order.unit.clone(), log)),
             signals: Vec::new(),
             tidings,
+            kept,
         };
         match spawn::job(order, &pending.tag, &self.context, gifts) {
             Ok(job) => self.submit(job, pending, now),
@@ -168,6 +170,7 @@ impl Keeper {
                 exec_by: has_status.then(|| now.saturating_add(self.arguments.patience.of(EXEC_DEADLINE))),
                 status: status.map(Arc::new),
                 output: output.clone(),
+                kept: pending.kept.clone(),
                 tidings: pending.tidings,
                 tag: pending.tag,
                 is_child: true,
@@ -183,7 +186,7 @@ impl Keeper {
         );
         self.watch_tidings(slot, now);
         if let (Some(pipe), Some((unit, log))) = (output, pending.log) {
-            self.pump.add(Source { key: slot, unit, log, pipe });
+            self.pump.add(Source { key: slot, unit, log, pipe, kept: pending.kept, is_adopted: false });
         }
         match pending.role {
             Role::Run(run) => {
@@ -242,6 +245,7 @@ impl Keeper {
                     pidfd: Arc::new(pidfd),
                     status: None,
                     output: None,
+                    kept: None,
                     tidings: None,
                     tag: String::new(),
                     is_child: true,
@@ -330,6 +334,7 @@ impl Keeper {
             return self.table.exited(run, Exit::Unknown, Usage::default(), true, None);
         };
         let output = taken(Carried::Output).map(Arc::new);
+        let kept = taken(Carried::Kept).map(Arc::new);
         let tidings = Self::adopted_tidings(&order.unit, pid, taken(Carried::Notify), taken(Carried::Ready));
         let slot = self.hold(
             Holding {
@@ -338,6 +343,7 @@ impl Keeper {
                 pidfd: Arc::new(pidfd),
                 status: None,
                 output: output.clone(),
+                kept: kept.clone(),
                 tidings,
                 tag: run_tag(&order.unit, order.ordinal, run),
                 is_child: false,
@@ -356,7 +362,7 @@ impl Keeper {
         self.watch_tidings(slot, now);
         let log: Option<LogOrder> = order.log;
         if let (Some(pipe), Some(log)) = (output, log) {
-            self.pump.add(Source { key: slot, unit: order.unit, log, pipe });
+            self.pump.add(Source { key: slot, unit: order.unit, log, pipe, kept, is_adopted: true });
         }
         if order.exit.is_some() {
             self.holdings.lingering.insert(slot);

@@ -20,6 +20,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, p
 use rustix::fs::{Mode, OFlags};
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
+use crate::keeper::kept::{Came, KeptFile};
 use crate::keeper::logfile::{LogFile, Moved, Tools};
 use crate::keeper::rotation::{self, Total};
 use crate::keeper::wire::{LogOrder, LogPlace};
@@ -29,6 +30,8 @@ pub(super) const RETRY: u64 = 2 * SECOND;
 /// Larger than any pipe that a process without privileges can make (1 MiB).
 const ROUNDS: usize = 64;
 const WAKE: u64 = u64::MAX;
+/// Marks the pipe of a stream that is kept apart; the rest of its key is that of the other one.
+const KEPT: u64 = 1 << 62;
 const EVENTS: usize = 64;
 /// So many rounds in close succession that moved less than `SMALL_BYTES` each are a stream of small
 /// writes, every one of which would wake us …
@@ -58,6 +61,10 @@ pub(super) struct Source {
     pub(super) unit: String,
     pub(super) log: LogOrder,
     pub(super) pipe: Arc<OwnedFd>,
+    /// Of the stream that is kept apart, where the log's order says so.
+    pub(super) kept: Option<Arc<OwnedFd>>,
+    /// Another keeper emptied these pipes before.
+    pub(super) is_adopted: bool,
 }
 
 #[derive(Debug)]
@@ -104,6 +111,10 @@ struct Channel {
     has_told_end: AtomicBool,
     has_written: AtomicBool,
     log: Arc<Mutex<LogFile>>,
+    /// Where its bytes go besides.
+    kept: Option<Mutex<KeptFile>>,
+    /// There is a file, even if nothing was written yet.
+    is_kept: AtomicBool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,6 +126,14 @@ enum Request {
 impl Channel {
     fn end(&self, log: &LogFile) -> Option<LogPlace> {
         if self.has_written.load(Ordering::Relaxed) { log.place() } else { Some(LogPlace::default()) }
+    }
+
+    /// From here on there is a file, even if nothing comes.
+    fn have_kept(&self) {
+        if let Some(kept) = &self.kept {
+            locked(kept).be_open();
+            self.is_kept.store(true, Ordering::Relaxed);
+        }
     }
 
     fn make_room(&self) {
@@ -168,7 +187,7 @@ impl Pump {
     /// Nothing wakes the pump before the first byte. Waits for no log: one of them may hang in the
     /// middle of a write.
     pub(super) fn add(&self, source: Source) {
-        let Source { key, unit, log: order, pipe } = source;
+        let Source { key, unit, log: order, pipe, kept: kept_pipe, is_adopted } = source;
         if let Some(root) = Path::new(OsStr::from_bytes(&order.dir)).parent() {
             let mut roots = locked(&self.shared.roots);
             if !roots.contains(root) {
@@ -180,19 +199,39 @@ impl Pump {
             let new = || Arc::new(Mutex::new(LogFile::new(unit, Arc::clone(&order.dir))));
             Arc::clone(logs.entry(Arc::clone(&order.dir)).or_insert_with(new))
         };
-        let [has_room, has_told_end, has_written] = [const { AtomicBool::new(false) }; 3];
-        let pipe_of_it = Arc::clone(&pipe);
-        let channel =
-            Arc::new(Channel { key, order, pipe: pipe_of_it, has_room, has_told_end, has_written, log });
         // What nobody asked for was of an earlier run with this key.
         locked(&self.shared.ends).remove(&key);
-        locked(&self.shared.channels).insert(key, channel);
-        self.shared.listen(key, pipe.as_fd());
+        let kept = order.kept.as_ref().map(|kept| Mutex::new(KeptFile::new(kept, is_adopted)));
+        let kept = kept_pipe.zip(kept).map(|(pipe, file)| (key | KEPT, pipe, Some(file)));
+        for (key, pipe, kept) in kept.into_iter().chain([(key, pipe, None)]) {
+            let [has_room, has_told_end, has_written, is_kept] = [const { AtomicBool::new(false) }; 4];
+            let (order, log, pipe_of_it) = (order.clone(), Arc::clone(&log), Arc::clone(&pipe));
+            let channel = Channel {
+                key,
+                order,
+                pipe: pipe_of_it,
+                has_room,
+                has_told_end,
+                has_written,
+                log,
+                kept,
+                is_kept,
+            };
+            locked(&self.shared.channels).insert(key, Arc::new(channel));
+            self.shared.listen(key, pipe.as_fd());
+        }
     }
 
     /// Nothing is in the pipe, and nothing on its way to the file.
     pub(super) fn is_drained(&self, key: u64) -> bool {
+        self.is_channel_drained(key | KEPT) && self.is_channel_drained(key)
+    }
+
+    fn is_channel_drained(&self, key: u64) -> bool {
         let Some(channel) = self.shared.channel(key) else { return true };
+        if channel.kept.is_some() && !channel.is_kept.load(Ordering::Relaxed) {
+            return false;
+        }
         match channel.log.try_lock() {
             Ok(log) => !log.holds_bytes() && rustix::io::ioctl_fionread(&channel.pipe) == Ok(0),
             Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => false,
@@ -202,6 +241,17 @@ impl Pump {
     /// Where the log ends by now, of a run that has just ended and whose pipe is drained. Asked once. No
     /// inode: it wrote nothing. `None`: the log is busy, or cannot be written.
     pub(super) fn log_end(&self, key: u64) -> Option<LogPlace> {
+        // The later one, which is that of the stream that wrote last, or the only one that wrote.
+        let ends = (self.channel_end(key | KEPT), self.channel_end(key));
+        let later = |place: &LogPlace| (place.inode != 0, place.offset);
+        match ends {
+            (Some(kept), Some(other)) => Some(if later(&kept) > later(&other) { kept } else { other }),
+            (None, other) => other,
+            (Some(_), None) => None,
+        }
+    }
+
+    fn channel_end(&self, key: u64) -> Option<LogPlace> {
         let Some(channel) = self.shared.channel(key) else { return locked(&self.shared.ends).remove(&key) };
         channel.has_told_end.store(true, Ordering::Relaxed);
         let log = channel.log.try_lock().ok()?;
@@ -335,8 +385,10 @@ impl Worker {
         for request in requests {
             match request {
                 Request::Drain(key) => {
-                    if let Some(channel) = self.shared.channel(key) {
-                        self.drain(&channel);
+                    for key in [key | KEPT, key] {
+                        if let Some(channel) = self.shared.channel(key) {
+                            self.drain(&channel);
+                        }
                     }
                     self.shared.answer(Answer::Drained { key });
                 }
@@ -354,6 +406,7 @@ impl Worker {
 
     /// As much as the pipe held when this began: a grandchild may go on writing for ever.
     fn drain(&mut self, channel: &Arc<Channel>) {
+        channel.have_kept();
         let mut left = rustix::io::ioctl_fionread(&channel.pipe).unwrap_or(0);
         for _ in 0..ROUNDS {
             if left == 0 {
@@ -390,7 +443,10 @@ impl Worker {
         self.tools.most_bytes = rotation::most_bytes(limit);
         let moved = {
             let mut log = locked(&channel.log);
-            let moved = log.take_from(channel.pipe.as_fd(), &channel.order, &mut self.tools, now);
+            let moved = match &channel.kept {
+                Some(kept) => keep_some(channel, &mut locked(kept), &mut log, &mut self.tools, now),
+                None => log.take_from(channel.pipe.as_fd(), &channel.order, &mut self.tools, now),
+            };
             // Said before anybody can see that the log is drained.
             if let Some((unit, errno, lost_bytes)) = log.take_news() {
                 self.shared.answer(Answer::Trouble { unit, errno, lost_bytes });
@@ -438,6 +494,7 @@ impl Worker {
     /// Every writer is gone. A log without pipes is closed too; the next run opens it again.
     fn close(&mut self, channel: &Arc<Channel>) {
         epoll::delete(&self.shared.epoll, &channel.pipe).ok();
+        channel.have_kept();
         let end = channel.end(&locked(&channel.log));
         let mut logs = locked(&self.shared.logs);
         if let Some(end) = end.filter(|_| !channel.has_told_end.load(Ordering::Relaxed)) {
@@ -464,6 +521,30 @@ impl Worker {
                 self.shared.listen(key, channel.pipe.as_fd());
             }
         }
+    }
+}
+
+/// From a pipe to its own file, and from there to the log.
+fn keep_some(
+    channel: &Channel,
+    kept: &mut KeptFile,
+    log: &mut LogFile,
+    tools: &mut Tools,
+    now: u64,
+) -> Moved {
+    if log.is_blocked(&channel.order, now) {
+        return Moved::Blocked;
+    }
+    let came = kept.take_from(channel.pipe.as_fd());
+    channel.is_kept.store(true, Ordering::Relaxed);
+    match came {
+        Came::Bytes(bytes) => {
+            log.append(bytes, &channel.order, tools, now);
+            Moved::Bytes(u64::try_from(bytes.len()).unwrap_or_default())
+        }
+        Came::Nothing => Moved::Nothing,
+        Came::End => Moved::End,
+        Came::NoRoom => log.take_from(channel.pipe.as_fd(), &channel.order, tools, now),
     }
 }
 

@@ -92,6 +92,8 @@ pub(super) struct Pending {
     /// Signals ordered before it ran, and whether to all of it.
     pub(super) signals: Vec<(u8, bool)>,
     pub(super) tidings: Option<Box<Tidings>>,
+    /// Read end of the stream that is kept apart.
+    pub(super) kept: Option<Arc<OwnedFd>>,
 }
 
 pub(super) struct Keeper {
@@ -383,6 +385,7 @@ fn descriptors_with(holdings: &Holdings, report: &mut Report) -> Vec<Arc<OwnedFd
         (Carried::Output, holding.output.as_ref()),
         (Carried::Notify, tidings.and_then(|tidings| tidings.notify.as_ref())),
         (Carried::Ready, tidings.and_then(|tidings| tidings.ready.as_ref())),
+        (Carried::Kept, holding.kept.as_ref()),
     ];
     let held = held.into_iter().filter_map(|(what, descriptor)| Some((what, Arc::clone(descriptor?))));
     let descriptors;

@@ -166,6 +166,7 @@ impl Keeper {
             log: None,
             signals: Vec::new(),
             tidings: None,
+            kept: None,
         };
         self.submit(job, pending, now);
         Ok(())

@@ -233,6 +233,8 @@ pub enum Carried {
     Notify,
     /// The read end of its ready pipe.
     Ready,
+    /// The read end of the pipe of the stream that is kept apart.
+    Kept,
 }
 
 /// A place in a unit's log.
@@ -271,6 +273,19 @@ pub struct LogOrder {
     pub max_age_ms: u64,
     pub keep: u16,
     pub block_when_full: bool,
+    /// One of the two streams goes to a file of this run as well.
+    pub kept: Option<KeptOrder>,
+}
+
+/// A stream that is kept apart, for whoever judges it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptOrder {
+    /// The file; there is one even if nothing is written, and none once a byte of it was lost.
+    pub path: Arc<[u8]>,
+    /// What is more goes to the log alone.
+    pub most_bytes: u64,
+    /// Standard error; else standard output.
+    pub is_stderr: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

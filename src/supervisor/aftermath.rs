@@ -57,6 +57,10 @@ impl Executor {
             | Fact::RungEnded { .. }
             | Fact::RungRepeated { .. }
             | Fact::StatusTold { .. }
+            | Fact::JobTriggered { .. }
+            | Fact::JobRunEnded { .. }
+            | Fact::JobSkipped { .. }
+            | Fact::JobMissed { .. }
             | Fact::IncidentLeft { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }

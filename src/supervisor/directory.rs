@@ -7,7 +7,10 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::graph;
+use crate::output::schema;
 use crate::unit::diagnostic::{Diagnostic, Place};
+use crate::unit::spec::job::JobSpec;
+use crate::unit::spec::output::Schema;
 use crate::unit::spec::{Template, UnitSet, UnitSpec};
 use crate::unit::{KeyPlaces, Loaded, MAX_FILE_BYTES, SourceFile};
 
@@ -36,6 +39,9 @@ pub fn check(dir: &Path) -> io::Result<Checked> {
         loaded.diagnostics.extend(lint(set, &loaded.places, dir));
         loaded.diagnostics.sort_by(Diagnostic::reading_order);
         loaded.diagnostics.dedup();
+        if loaded.diagnostics.iter().any(Diagnostic::is_error) {
+            loaded.set = None;
+        }
     }
     Ok(Checked { sources, loaded })
 }
@@ -126,7 +132,8 @@ fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What the units name and this host does not have. Warnings: it may be there by the time of the start.
+/// What the units name and this host does not have. Warnings: it may be there by the time of the start. A schema that
+/// is there and is none is an error.
 pub fn lint(set: &UnitSet, places: &[KeyPlaces], dir: &Path) -> Vec<Diagnostic> {
     let mut host = Host::default();
     let mut out = Vec::new();
@@ -152,8 +159,38 @@ pub fn lint(set: &UnitSet, places: &[KeyPlaces], dir: &Path) -> Vec<Diagnostic> 
                 );
             }
         }
+        if let Some(job) = &unit.job {
+            if let (Some(webhook), Some(place)) = (&job.webhook, keys.secret_file)
+                && missing(&webhook.secret_file, &mut host)
+            {
+                let message = format!("there is no file `{}` on this host", webhook.secret_file);
+                out.push(
+                    Diagnostic::warning("missing-file", place, message)
+                        .help("without the secret in it, no call is answered"),
+                );
+            }
+            schemas(job, keys, dir, &mut host, &mut out);
+        }
     }
     out
+}
+
+fn schemas(job: &JobSpec, keys: &KeyPlaces, dir: &Path, host: &mut Host, out: &mut Vec<Diagnostic>) {
+    let Some(output) = &job.output else { return };
+    let contents = output.stream.iter().chain(output.files.iter().map(|file| &file.content));
+    for (schema, place) in contents.filter_map(|content| content.schema.as_ref()).zip(&keys.schemas) {
+        if let Schema::File(name) = schema
+            && !host.exists(&dir.join(&**name))
+        {
+            let message = format!("there is no schema `{name}` beside this unit");
+            out.push(
+                Diagnostic::warning("missing-file", *place, message)
+                    .help("without it, no output of this job could be judged"),
+            );
+        } else if let Some(flaw) = schema::flaw(schema, dir) {
+            out.push(Diagnostic::error("bad-schema", *place, flaw));
+        }
+    }
 }
 
 fn executable(unit: &UnitSpec, keys: &KeyPlaces, dir: &Path, host: &mut Host, out: &mut Vec<Diagnostic>) {

@@ -86,6 +86,10 @@ impl Display {
                     | Fact::EvidenceIncomplete { .. }
                     | Fact::IncidentLeft { .. }
                     | Fact::StatusTold { .. }
+                    | Fact::JobTriggered { .. }
+                    | Fact::JobRunEnded { .. }
+                    | Fact::JobSkipped { .. }
+                    | Fact::JobMissed { .. }
                     | Fact::Unkillable { .. }
                     | Fact::Adopted { .. }
                     | Fact::RequestServed { .. }

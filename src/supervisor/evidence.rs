@@ -418,7 +418,9 @@ fn failure_of(cause: &FailureCause) -> Failure {
         FailureCause::StartTimeout(_) => failure(FailureKind::StartTimeout),
         FailureCause::Unhealthy(_) => failure(FailureKind::Unhealthy),
         FailureCause::Watchdog(_) => failure(FailureKind::Watchdog),
-        FailureCause::CannotProbe(_) | FailureCause::Unkillable => failure(FailureKind::Other),
+        FailureCause::CannotProbe(_) | FailureCause::Unkillable | FailureCause::Job(_) => {
+            failure(FailureKind::Other)
+        }
         FailureCause::RungStopped(last) | FailureCause::StartLimit { last, .. } => {
             Failure { said: cause.to_string(), ..failure_of(last) }
         }

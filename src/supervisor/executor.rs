@@ -13,7 +13,7 @@ use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
 use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
-use crate::keeper::wire::{HELPER_BIT, Order, Scope, SpawnOrder};
+use crate::keeper::wire::{Given, HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::log::files::LogDir;
 use crate::proc::run_tag;
 use crate::supervisor::chronicle::{Alert, Chronicle, Telling, is_for_the_chronicle};
@@ -24,6 +24,7 @@ use crate::supervisor::helpers::{self, Helpers, Purpose};
 use crate::supervisor::holdings::{Held, Holding, Holdings, Stage};
 use crate::supervisor::identity;
 use crate::supervisor::inbox::{Outlet, attend};
+use crate::supervisor::jobs::Jobs;
 use crate::supervisor::journal::{Journal, Process, RecordedRun};
 use crate::supervisor::keeper_link::KeeperLink;
 use crate::supervisor::launch::{Ground, Launch, What};
@@ -67,6 +68,7 @@ pub(crate) struct Executor {
     /// Whatever is measured from here on is no longer the boot.
     pub(crate) is_booted: bool,
     pub(crate) probes: Probes,
+    pub(crate) jobs: Jobs,
     pub(crate) outlet: Outlet,
 }
 
@@ -91,6 +93,7 @@ impl Executor {
         Self {
             starts: Starts::new(Arc::clone(&ground), outlet.clone()),
             helpers: Helpers::new(clock::mono()),
+            jobs: Jobs::new(&ground.state, &outlet),
             ground,
             link,
             journal,
@@ -120,6 +123,7 @@ impl Executor {
                 Effect::Remember(note) => self.remember(&note),
                 Effect::Record(fact) => {
                     self.overhear(&fact);
+                    self.follow_job(now, &fact);
                     self.follow_state(&fact);
                     self.untold.push(Untold::Fact(now, fact));
                 }
@@ -132,7 +136,11 @@ impl Executor {
                 Effect::Signal { run, signal, scope } => {
                     self.signal(run, signal, translate::scope(scope));
                 }
-                Effect::Release { run } => self.release(run),
+                Effect::Release { run } => {
+                    self.forget_judge(now, run);
+                    self.forget_input(run.0);
+                    self.release(run);
+                }
                 Effect::StartProbe { probe, unit, index } => {
                     self.start_probe(now, probe, unit, index, engine);
                 }
@@ -146,6 +154,11 @@ impl Executor {
                     // Behind the facts of the same step, which say what it is about.
                     self.untold.push(Untold::Telling(Telling::Alert(alert)));
                 }
+                Effect::JudgeOutput { run, unit, ordinal: _, exit } => {
+                    self.judge(now, run, unit, exit, engine);
+                }
+                Effect::Arm { unit } => self.arm(unit),
+                Effect::Disarm { unit } => self.disarm(unit),
                 Effect::WatchReadyLine { run, unit } => self.watch_ready_line(run, unit),
                 Effect::AwaitConnection { unit } => self.await_connection(unit),
                 Effect::ForgetConnection { unit } => self.forget_connection(unit),
@@ -161,9 +174,13 @@ impl Executor {
         for (message, outcome) in std::mem::take(&mut self.helpers.ran) {
             self.chronicle.tell(Telling::Ran { message, outcome });
         }
+        for (run, case, ended) in std::mem::take(&mut self.helpers.judges) {
+            self.judge_ended(run, case, ended);
+        }
         self.tell();
         self.flush_link();
         self.observer.draw();
+        self.jobs.pasts.tend(&self.outlet);
         self.journal.tend(clock::mono());
         if let Some(trouble) = self.journal.trouble() {
             self.observer.announce(&format!(
@@ -203,6 +220,12 @@ impl Executor {
     }
 
     fn remember(&mut self, note: &Note) {
+        if let Note::Unit(unit, note) = note
+            && let Some(spec) = self.ground.set.unit(*unit)
+        {
+            self.jobs.pasts.note(&spec.name, note);
+            self.follow_bodies(*unit, note);
+        }
         if let Some((key, value)) = notes::encode(note, &self.ground.set) {
             self.remember_pair(key, value);
         }
@@ -308,9 +331,15 @@ impl Executor {
     pub(crate) fn carry_out(&mut self, now: Now, ready: Ready) {
         match ready {
             Ready::Failed(launch, failure) => self.failed_to_spawn(now, launch.run, failure),
-            Ready::Go(launch, order, after) => {
+            Ready::Go(launch, mut order, after) => {
                 let ends = match &launch.what {
-                    What::Main => Ok(Vec::new()),
+                    What::Main => match self.body_of(launch.run) {
+                        Some(body) => {
+                            order.given.push(Given::Input);
+                            helpers::input(&body).map(|input| vec![input])
+                        }
+                        None => Ok(Vec::new()),
+                    },
                     What::Helper { .. } | What::Probe { .. } => {
                         self.helpers.open_output(launch.run).map(|output| vec![output])
                     }
@@ -318,6 +347,7 @@ impl Executor {
                         .helpers
                         .open_output(launch.run)
                         .and_then(|output| Ok(vec![output, helpers::input(&call.body)?])),
+                    What::Judge(case) => Ok(vec![Arc::clone(&case.answer), Arc::clone(&case.request)]),
                 };
                 match ends {
                     Ok(ends) => {
@@ -470,7 +500,7 @@ impl Executor {
         }
     }
 
-    fn cancel_helper(&mut self, now: Now, purpose: Purpose) {
+    pub(crate) fn cancel_helper(&mut self, now: Now, purpose: Purpose) {
         if let Some(run) = self.helpers.cancel(purpose) {
             if self.starts.cancel(run) {
                 self.helpers.emptied(run, now.mono).into_iter().for_each(|next| self.begin(now, next));

@@ -53,7 +53,7 @@ fn speaks_of(expression: &Expression, name: &str) -> bool {
 }
 
 /// Each unit by its name.
-fn units(engine: &Engine, set: &UnitSet, now: Now) -> Value {
+pub(crate) fn units(engine: &Engine, set: &UnitSet, now: Now) -> Value {
     let unit = |id| {
         let (spec, status) = (set.unit(id)?, engine.status(id)?);
         let facts = json!({

@@ -1,19 +1,22 @@
 //! What clients of the supervisor (api, cli) may ask of its loop. Every call is one message to
 //! the loop and one answer; none of them waits on anything slow.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::engine::effect::{Answer, Fact};
 use crate::engine::event::Ask;
-use crate::engine::status::{Overview, UnitStatus, WhyLink};
+use crate::engine::id::UnitId;
+use crate::engine::state::StateName;
+use crate::engine::status::{JobStatus, Overview, UnitStatus, WhyLink};
 use crate::engine::time::{Timestamp, WallTime};
 use crate::supervisor::words;
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
-pub use crate::history::row::{IncidentRow, Window};
+pub use crate::history::row::{IncidentRow, JobRunRow, Window};
 pub use crate::incident::cause::{Cause, Rule};
 pub use crate::incident::evidence::Evidence;
 pub use crate::incident::store::Moment;
@@ -40,6 +43,25 @@ pub enum Query {
         after: u64,
         reply: oneshot::Sender<Subscription>,
     },
+    /// All jobs, or this one.
+    Jobs {
+        unit: Option<UnitId>,
+        reply: oneshot::Sender<JobTable>,
+    },
+    /// The directory of what a run wrote, as soon as it is there; the last run when left out.
+    JobOutput {
+        unit: UnitId,
+        ordinal: Option<u32>,
+        reply: oneshot::Sender<Option<PathBuf>>,
+    },
+    /// Somebody who may called the job's webhook.
+    Call {
+        unit: UnitId,
+        body: Vec<u8>,
+        reply: oneshot::Sender<Called>,
+    },
+    /// What must reach the person in front.
+    Announce(String),
     /// About incidents, which somebody else answers.
     Chronicle(Question),
 }
@@ -53,6 +75,33 @@ pub struct StatusTable {
     /// The instant, on both clocks, to turn a `Timestamp` into a date.
     pub now: Timestamp,
     pub wall: WallTime,
+}
+
+/// What became of the call of a webhook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    /// Its job runs, or waits for its turn, or does not as it overlaps; the job's history tells.
+    Taken,
+    NotArmed,
+    /// Too many bodies wait to be read.
+    Full,
+}
+
+/// Jobs at one instant.
+#[derive(Debug)]
+pub struct JobTable {
+    pub set: Arc<UnitSet>,
+    pub jobs: Vec<JobEntry>,
+}
+
+#[derive(Debug)]
+pub struct JobEntry {
+    pub unit: UnitId,
+    pub state: StateName,
+    pub reason: String,
+    pub status: JobStatus,
+    /// Its last runs, the newest first, as far as this supervisor saw them.
+    pub recent: Vec<JobRunRow>,
 }
 
 /// What happened, with its number (from 1, never reused in a boot) and time.
@@ -158,6 +207,40 @@ impl Handle {
     /// When the supervisor has ended.
     pub async fn events(&self, after: u64) -> Result<Subscription, Gone> {
         self.query(|reply| Query::Events { after, reply }).await
+    }
+
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn jobs(&self, unit: Option<UnitId>) -> Result<JobTable, Gone> {
+        self.query(|reply| Query::Jobs { unit, reply }).await
+    }
+
+    /// The last runs of one job, or of all, the newest first; none while the history is off.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn job_runs(&self, unit: Option<String>, most: u32) -> Result<Vec<JobRunRow>, Gone> {
+        self.query(|reply| Query::Chronicle(Question::JobRuns { unit, most, reply })).await
+    }
+
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn call(&self, unit: UnitId, body: Vec<u8>) -> Result<Called, Gone> {
+        self.query(|reply| Query::Call { unit, body, reply }).await
+    }
+
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn announce(&self, text: String) -> Result<(), Gone> {
+        self.queries.send(Query::Announce(text)).await.map_err(|_closed| Gone)
+    }
+
+    /// `None`: nothing of it is kept.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn job_output(&self, unit: UnitId, ordinal: Option<u32>) -> Result<Option<PathBuf>, Gone> {
+        self.query(|reply| Query::JobOutput { unit, ordinal, reply }).await
     }
 
     /// Incidents detected at that moment or later.

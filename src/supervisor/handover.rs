@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Notes, UnitNote};
-use crate::engine::id::RunId;
+use crate::engine::id::{RunId, UnitId};
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
 use crate::keeper::wire::{AdoptOrder, LogOrder, Report, Row, Stage};
@@ -119,6 +119,8 @@ pub(crate) struct Takeover {
     /// Rows of which nothing is left, and that no unit claims.
     pub(crate) forget: Vec<u64>,
     pub(crate) first_event: u64,
+    /// What webhooks brought that no run has read yet.
+    pub(crate) bodies: Vec<(UnitId, u64, Vec<u8>)>,
     /// To be remembered before anything begins.
     pub(crate) accepted: Option<u64>,
     /// What a person should know.
@@ -155,7 +157,7 @@ impl Takeover {
         recorded: &Recorded,
         set: &UnitSet,
         epoch: Option<Epoch>,
-        logs: &dyn Fn(&str) -> Option<LogOrder>,
+        logs: &dyn Fn(&str, u64) -> Option<LogOrder>,
     ) -> Self {
         let is_other_boot = matches!((&recorded.epoch, &epoch), (Some(then), Some(now)) if then != now);
         let mut takeover = Self::new(epoch);
@@ -248,7 +250,7 @@ impl Takeover {
         record: &RecordedRun,
         found: Sought,
         set: &UnitSet,
-        logs: &dyn Fn(&str) -> Option<LogOrder>,
+        logs: &dyn Fn(&str, u64) -> Option<LogOrder>,
     ) {
         let RecordedRun { unit, ordinal, spawned_at, .. } = record;
         let Some((name, _)) = known(unit, set) else { return self.unclaimed(run, record, found) };
@@ -267,7 +269,7 @@ impl Takeover {
         };
         let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
         if let Sought::Found(process) = found {
-            holding.descriptors = self.adopt(run, record, process, logs(unit));
+            holding.descriptors = self.adopt(run, record, process, logs(unit, run));
         }
         self.holdings.push((run, holding));
         self.image.runs.insert(run, Box::new(RecordedRun { process, ..record.clone() }));
@@ -299,7 +301,7 @@ impl Takeover {
         let stage = if is_ours { At::Foreign(process) } else { At::Unverified(process) };
         let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
         if is_ours {
-            holding.descriptors = identity::reopened(pid);
+            holding.descriptors = identity::reopened(pid, None);
             if let Some(order) = holding.adopt_order(run, None) {
                 self.adopt.push((order, holding.descriptors.clone()));
             }
@@ -309,7 +311,7 @@ impl Takeover {
 
     fn adopt(&mut self, run: u64, record: &RecordedRun, process: Process, log: Option<LogOrder>) -> Held {
         let Process { pid, start_time } = process;
-        let descriptors = identity::reopened(pid);
+        let descriptors = identity::reopened(pid, log.as_ref());
         let order = AdoptOrder {
             run,
             unit: (*record.unit).to_owned(),
@@ -351,8 +353,18 @@ impl Takeover {
                 self.handover.notes.incidents.insert(number, *incident);
                 self.image.notes.insert(key.to_vec(), value.to_vec());
             }
+            Some(Remembered::Body(name, number, body)) => {
+                if live.contains(&name) {
+                    self.body(&name, number, body, set);
+                    self.image.notes.insert(key.to_vec(), value.to_vec());
+                }
+            }
             Some(Remembered::Unit(..) | Remembered::Boot(_) | Remembered::Accepted(_)) | None => {}
         }
+    }
+
+    fn body(&mut self, name: &UnitName, number: u64, body: Vec<u8>, set: &UnitSet) {
+        self.bodies.extend(set.find(name.as_str()).map(|unit| (unit, number, body)));
     }
 
     fn note(&mut self, key: &[u8], value: &[u8], set: &UnitSet, is_kept: impl Fn(&UnitNote) -> bool) {
@@ -366,6 +378,7 @@ impl Takeover {
             Some(Remembered::Incident(number, incident)) => {
                 incidents.insert(number, *incident);
             }
+            Some(Remembered::Body(name, number, body)) => self.body(&name, number, body, set),
             Some(Remembered::Unit(..) | Remembered::Accepted(_)) => {}
             None => self.announcements.push(format!(
                 "a remembered note ({}) could not be read and is forgotten",
@@ -390,7 +403,7 @@ fn ended(holding: &mut Holding, stage: Stage) {
     }
 }
 
-fn known(unit: &str, set: &UnitSet) -> Option<(UnitName, crate::unit::spec::UnitId)> {
+fn known(unit: &str, set: &UnitSet) -> Option<(UnitName, UnitId)> {
     Some((UnitName::new(unit).ok()?, set.find(unit)?))
 }
 

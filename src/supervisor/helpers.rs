@@ -15,10 +15,12 @@ use tokio::net::unix::pipe;
 use tokio::task::AbortHandle;
 
 use crate::engine::event::{Event, ExitStatus, HelperOutcome, SpawnFailure};
-use crate::engine::id::{HelperId, ProbeRunId};
+use crate::engine::id::{HelperId, ProbeRunId, RunId};
 use crate::engine::time::Timestamp;
 use crate::keeper::wire::HELPER_BIT;
+use crate::output::process::Ending;
 use crate::probe::exec;
+use crate::supervisor::jobs::{Case, Ended};
 use crate::supervisor::launch::{Launch, What};
 use crate::supervisor::role::{self, Lane};
 
@@ -29,12 +31,14 @@ pub(crate) enum Purpose {
     Probe(ProbeRunId),
     /// The message that its channel is told.
     Channel(u64),
+    /// The run whose output is judged.
+    Judge(RunId),
 }
 
 fn lane_of(launch: &Launch) -> Lane {
     match &launch.what {
         What::Helper { role, .. } => role::lane(role),
-        What::Main | What::Channel(_) => Lane::Acts,
+        What::Main | What::Channel(_) | What::Judge(_) => Lane::Acts,
         What::Probe { .. } => Lane::Asks,
     }
 }
@@ -48,6 +52,8 @@ pub(crate) struct Helpers {
     asks: VecDeque<(Launch, Purpose, Duration)>,
     /// How commands of channels went that ended; the engine knows nothing of these.
     pub(crate) ran: Vec<(u64, Result<(), String>)>,
+    /// Judges that ended, or were not started; `None`: lost with their keeper.
+    pub(crate) judges: Vec<(RunId, Option<Arc<Case>>, Option<Ended>)>,
 }
 
 #[derive(Debug)]
@@ -58,6 +64,8 @@ struct Helper {
     timeout: Duration,
     began: Timestamp,
     output: Option<Output>,
+    /// Of a judge.
+    case: Option<Arc<Case>>,
     was_told: bool,
 }
 
@@ -79,7 +87,14 @@ impl Helpers {
     /// `now` makes numbers that no earlier supervisor of this boot gave.
     pub(crate) fn new(now: Timestamp) -> Self {
         let next = HELPER_BIT | (now.0 & !HELPER_BIT);
-        Self { next, running: BTreeMap::new(), acts: VecDeque::new(), asks: VecDeque::new(), ran: Vec::new() }
+        Self {
+            next,
+            running: BTreeMap::new(),
+            acts: VecDeque::new(),
+            asks: VecDeque::new(),
+            ran: Vec::new(),
+            judges: Vec::new(),
+        }
     }
 
     pub(crate) fn number(&mut self) -> u64 {
@@ -104,8 +119,12 @@ impl Helpers {
             queue.push_back((launch, purpose, timeout));
             return None;
         }
-        let helper =
-            Helper { purpose: Some(purpose), lane, timeout, began: now, output: None, was_told: false };
+        let case = match &launch.what {
+            What::Judge(case) => Some(Arc::clone(case)),
+            What::Main | What::Helper { .. } | What::Probe { .. } | What::Channel(_) => None,
+        };
+        let (purpose, output) = (Some(purpose), None);
+        let helper = Helper { purpose, lane, timeout, began: now, output, case, was_told: false };
         self.running.insert(launch.run, helper);
         Some(launch)
     }
@@ -138,6 +157,11 @@ impl Helpers {
                 self.ran.push((message, Err(failure.to_string())));
                 return None;
             }
+            Purpose::Judge(run) => {
+                let why = format!("the judge {failure}");
+                self.judges.push((run, None, Some(Ended::NotStarted(why))));
+                return None;
+            }
         })
     }
 
@@ -161,6 +185,11 @@ impl Helpers {
             }
             Purpose::Channel(message) => {
                 self.ran.push((message, ended_well(exit, timed_out, &said)));
+                return None;
+            }
+            Purpose::Judge(run) => {
+                let ended = ending(exit, timed_out).map(Ended::Exited);
+                self.judges.push((run, helper.case.take(), ended));
                 return None;
             }
         })
@@ -200,7 +229,7 @@ impl Helpers {
     /// The keeper that held them died: each ends unanswered, and none is known any more.
     pub(crate) fn lose_all(&mut self) -> Vec<Event> {
         let lost = std::mem::take(&mut self.running);
-        let ran = &mut self.ran;
+        let (ran, judges) = (&mut self.ran, &mut self.judges);
         let end = |helper: Helper| match helper.purpose? {
             Purpose::Helper(helper) => {
                 let outcome = HelperOutcome::Ended(ExitStatus::Unknown);
@@ -212,6 +241,10 @@ impl Helpers {
             }
             Purpose::Channel(message) => {
                 ran.push((message, Err("the keeper died".to_owned())));
+                None
+            }
+            Purpose::Judge(run) => {
+                judges.push((run, None, None));
                 None
             }
         };
@@ -243,6 +276,16 @@ impl Output {
             }
         }
         std::mem::take(&mut kept)
+    }
+}
+
+/// `None`: nobody knows.
+fn ending(exit: ExitStatus, timed_out: bool) -> Option<Ending> {
+    match exit {
+        _ if timed_out => Some(Ending::GivenUp),
+        ExitStatus::Code(code) => Some(Ending::Exited(i32::from(code))),
+        ExitStatus::Signal { signal, .. } => Some(Ending::Signalled(i32::from(signal.0))),
+        ExitStatus::Unknown => None,
     }
 }
 
@@ -292,7 +335,7 @@ mod tests {
             Purpose::Helper(_) => {
                 What::Helper { role: Role::StopCommand { run: RunId(1) }, timeout: Duration::from_secs(1) }
             }
-            Purpose::Probe(_) | Purpose::Channel(_) => What::Probe { index: 0 },
+            Purpose::Probe(_) | Purpose::Channel(_) | Purpose::Judge(_) => What::Probe { index: 0 },
         };
         let launch = Launch { run: helpers.number(), unit: UnitId(0), ordinal: 0, what };
         helpers.admit(launch, purpose, Duration::from_secs(1), Timestamp(0)).map(|launch| launch.run)

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::keeper;
-use crate::keeper::wire::Carried;
+use crate::keeper::wire::{Carried, LogOrder};
 use crate::proc::{self, NamedRun, Stat};
 use crate::supervisor::holdings::Held;
 use crate::supervisor::journal::Process;
@@ -86,19 +86,26 @@ pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
 }
 
 /// The read end of the pipe that a process writes its output to, if that is what it writes to.
-pub(crate) fn open_output(pid: u32) -> Option<OwnedFd> {
-    let path = format!("/proc/{pid}/fd/1");
+fn open_output(pid: u32, number: u8) -> Option<OwnedFd> {
+    let path = format!("/proc/{pid}/fd/{number}");
     let target = fs::read_link(&path).ok()?;
     target.to_string_lossy().starts_with("pipe:").then_some(())?;
     let options = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
     rustix::fs::open(path, options, rustix::fs::Mode::empty()).ok()
 }
 
-/// A pidfd and the read end of the output of a process that nobody holds descriptors of.
-pub(crate) fn reopened(pid: u32) -> Held {
+/// A pidfd and the read ends of the output of a process that nobody holds descriptors of. Without a reader its
+/// first word would end it. `log`: as it was ordered.
+pub(crate) fn reopened(pid: u32, log: Option<&LogOrder>) -> Held {
     let Some(pidfd) = open(pid) else { return Vec::new() };
-    let both = [(Carried::Pidfd, Some(pidfd)), (Carried::Output, open_output(pid))];
-    both.into_iter().filter_map(|(carried, descriptor)| Some((carried, Arc::new(descriptor?)))).collect()
+    let kept = log.and_then(|log| log.kept.as_ref()).map(|kept| if kept.is_stderr { 2 } else { 1 });
+    let other = if kept == Some(1) { 2 } else { 1 };
+    let all = [
+        (Carried::Pidfd, Some(pidfd)),
+        (Carried::Output, open_output(pid, other)),
+        (Carried::Kept, kept.and_then(|number| open_output(pid, number))),
+    ];
+    all.into_iter().filter_map(|(carried, descriptor)| Some((carried, Arc::new(descriptor?)))).collect()
 }
 
 /// Forks of a dead keeper that have not become the program they were to be: they carry no tag yet, and

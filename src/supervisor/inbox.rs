@@ -3,11 +3,12 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::engine::effect::Answer;
-use crate::engine::event::{SpawnFailure, Verdict};
+use crate::engine::event::{Judgement, SpawnFailure, Verdict};
 use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::incident::evidence::Evidence;
 use crate::keeper::wire::SpawnOrder;
 use crate::supervisor::handle::Notice;
+use crate::supervisor::jobs::Case;
 use crate::supervisor::launch::Launch;
 use crate::supervisor::listeners::Sockets;
 use crate::supervisor::lookup::{Cache, Miss};
@@ -52,6 +53,32 @@ pub(crate) enum Inbox {
     /// Somebody connects to a lazy unit.
     Connected {
         unit: UnitId,
+    },
+    /// What a run is judged by lies ready, or cannot be had.
+    JudgePrepared {
+        run: u64,
+        case: Result<Case, String>,
+    },
+    /// What a judge found, and the number under which the output is kept.
+    Judged {
+        run: u64,
+        judgement: Judgement,
+        kept: Option<u64>,
+    },
+    /// What a run wrote that no judge looked at is where it belongs, or cannot be kept.
+    OutputKept {
+        unit: UnitId,
+        ordinal: u32,
+        kept: Option<u64>,
+    },
+    /// A path of an armed job is another than before.
+    PathChanged {
+        unit: UnitId,
+        path: Box<str>,
+    },
+    /// What is known of jobs was written, or why not.
+    PastKept {
+        trouble: Option<String>,
     },
     /// The line came that says that the run is ready.
     ReadyLine {

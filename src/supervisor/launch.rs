@@ -12,12 +12,15 @@ use crate::engine::effect::Role;
 use crate::engine::event::SpawnStep;
 use crate::engine::id::UnitId;
 use crate::expr::Facts;
-use crate::keeper::wire::{Given, Limit, LogOrder, SpawnOrder};
+use crate::keeper::wire::{Given, KeptOrder, Limit, LogOrder, SpawnOrder};
+use crate::output::process;
 use crate::probe::question::{Question, Surroundings};
+use crate::supervisor::jobs::{Case, JUDGE_TIMEOUT};
 use crate::supervisor::listeners;
 use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
 use crate::supervisor::probes::Asked;
 use crate::supervisor::role;
+use crate::unit::spec::output::Source;
 use crate::unit::spec::{
     InheritEnv, LogSpec, Piece, Ready, Resource, ResourceLimit, Template, UnitSet, UnitSpec, WhenFull,
 };
@@ -44,6 +47,8 @@ pub(crate) enum What {
     },
     /// The command of a channel that people are told by; of no unit.
     Channel(Arc<Call>),
+    /// Judges what a run of the unit wrote, as the unit's own user.
+    Judge(Arc<Case>),
 }
 
 /// A message for a channel's command.
@@ -67,10 +72,17 @@ pub(crate) struct Ground {
     pub(crate) units_dir: PathBuf,
     pub(crate) working_dir: Vec<u8>,
     pub(crate) log_dir: PathBuf,
+    pub(crate) state: PathBuf,
 }
 
 impl Ground {
-    pub(crate) fn new(set: Arc<UnitSet>, units_dir: &Path, working_dir: PathBuf, log_dir: &Path) -> Self {
+    pub(crate) fn new(
+        set: Arc<UnitSet>,
+        units_dir: &Path,
+        working_dir: PathBuf,
+        log_dir: &Path,
+        state: &Path,
+    ) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             // A name that is no text cannot be meant by any unit.
             name.into_string().ok().map(|name| (name, value.into_vec()))
@@ -81,10 +93,21 @@ impl Ground {
             units_dir: units_dir.to_path_buf(),
             working_dir: working_dir.into_os_string().into_vec(),
             log_dir: log_dir.to_path_buf(),
+            state: state.to_path_buf(),
         }
     }
 
-    pub(crate) fn log_order(&self, spec: &UnitSpec) -> LogOrder {
+    /// Where what runs of a job wrote is kept.
+    pub(crate) fn output_dir(&self, job: &str) -> PathBuf {
+        self.state.join("output").join(job)
+    }
+
+    /// Where one stream of a run is while nobody has judged it.
+    pub(crate) fn kept_path(&self, job: &str, run: u64) -> PathBuf {
+        self.output_dir(job).join(RUNNING).join(run.to_string())
+    }
+
+    pub(crate) fn log_order(&self, spec: &UnitSpec, run: u64) -> LogOrder {
         let LogSpec { max_size_bytes, max_age, keep, when_full } = spec.log;
         LogOrder {
             dir: self.log_dir.join(spec.name.as_str()).into_os_string().into_vec().into(),
@@ -95,6 +118,11 @@ impl Ground {
                 WhenFull::Drop => false,
                 WhenFull::Block => true,
             },
+            kept: spec.job.is_some().then(|| KeptOrder {
+                path: self.kept_path(spec.name.as_str(), run).into_os_string().into_vec().into(),
+                most_bytes: kept_most_bytes(spec),
+                is_stderr: judged_source(spec) == Source::Stderr,
+            }),
         }
     }
 
@@ -105,6 +133,9 @@ impl Ground {
     pub(crate) fn order(&self, launch: &Launch, lookup: &mut dyn Lookup) -> Result<SpawnOrder, Miss> {
         if let What::Channel(call) = &launch.what {
             return self.channel_order(launch.run, call, lookup);
+        }
+        if let What::Judge(_) = &launch.what {
+            return self.judge_order(launch, lookup);
         }
         let gone = || Miss::failed(SpawnStep::Expand, 0, "the unit is gone".to_owned());
         let spec = self.set.unit(launch.unit).ok_or_else(gone)?;
@@ -132,9 +163,10 @@ impl Ground {
             ..SpawnOrder::default()
         };
         let own = match &launch.what {
-            What::Main => self.main_order(launch.unit, spec, &mut env, lookup)?,
+            What::Main => self.main_order(launch, spec, &mut env, lookup)?,
             What::Helper { timeout, .. } => helper(*timeout),
             What::Channel(call) => helper(call.timeout),
+            What::Judge(_) => helper(JUDGE_TIMEOUT),
             What::Probe { index } => {
                 let timeout = spec.health.get(usize::from(*index)).map(|probe| probe.timeout);
                 helper(timeout.unwrap_or_default())
@@ -175,18 +207,49 @@ impl Ground {
         })
     }
 
+    /// It inherits nothing but what it is asked, and works where the unit's runs do.
+    fn judge_order(&self, launch: &Launch, lookup: &mut dyn Lookup) -> Result<SpawnOrder, Miss> {
+        let failed = |errno, cause| Miss::failed(SpawnStep::Exec, errno, cause);
+        let gone = || failed(0, "the unit is gone".to_owned());
+        let spec = self.set.unit(launch.unit).ok_or_else(gone)?;
+        let own = env::current_exe().map_err(|error| {
+            failed(error.raw_os_error().unwrap_or(0), format!("mcsup's own program is not found: {error}"))
+        })?;
+        let person = lookup.person(&Who {
+            user: spec.user.clone(),
+            group: spec.group.clone(),
+            supplementary: spec.supplementary_groups.clone(),
+        })?;
+        Ok(SpawnOrder {
+            run: launch.run,
+            unit: spec.name.as_str().to_owned(),
+            program: own.into_os_string().into_vec(),
+            argv: vec![b"mcsup".to_vec(), process::VERB.as_bytes().to_vec()],
+            working_dir: b"/".to_vec(),
+            credentials: person.credentials,
+            timeout_ms: millis(JUDGE_TIMEOUT),
+            given: vec![Given::Output, Given::Input],
+            ..SpawnOrder::default()
+        })
+    }
+
     /// What only the unit's own program gets.
     fn main_order(
         &self,
-        unit: UnitId,
+        launch: &Launch,
         spec: &UnitSpec,
         env: &mut BTreeMap<String, Vec<u8>>,
         lookup: &mut dyn Lookup,
     ) -> Result<SpawnOrder, Miss> {
+        let (unit, run) = (launch.unit, launch.run);
+        if spec.job.is_some() {
+            env.insert("MCSUP_UNIT".to_owned(), spec.name.as_str().as_bytes().to_vec());
+            env.insert("MCSUP_RUN_ID".to_owned(), run_id(spec, launch.ordinal, run).into_bytes());
+        }
         if let Some(period) = spec.watchdog {
             env.insert("WATCHDOG_USEC".to_owned(), period.as_micros().to_string().into_bytes());
         }
-        let log = self.log_order(spec);
+        let log = self.log_order(spec, run);
         let log_place = match &spec.ready {
             Ready::Log(_) => Some(lookup.log_place(&self.log_dir, spec.name.as_str())?),
             Ready::Started | Ready::Health | Ready::Notify | Ready::Fd(_) => None,
@@ -303,9 +366,32 @@ fn command_of<'a>(spec: &'a UnitSpec, what: &What) -> Option<&'a [Template]> {
         What::Main => Some(&spec.command),
         What::Helper { role, .. } => role::command(spec, role),
         What::Probe { index } => spec.health.get(usize::from(*index))?.command(),
-        What::Channel(_) => None,
+        What::Channel(_) | What::Judge(_) => None,
     }
 }
+
+/// The stream that is kept apart.
+pub(crate) fn judged_source(spec: &UnitSpec) -> Source {
+    let output = spec.job.as_deref().and_then(|job| job.output.as_deref());
+    output.map_or(Source::Stdout, |output| output.source)
+}
+
+/// One byte more than may be judged, so that too much is seen to be too much.
+fn kept_most_bytes(spec: &UnitSpec) -> u64 {
+    let output = spec.job.as_deref().and_then(|job| job.output.as_deref());
+    let stream = output.and_then(|output| output.stream.as_ref());
+    stream.map_or(UNJUDGED_MOST_BYTES, |stream| stream.max_size_bytes).saturating_add(1)
+}
+
+/// What a run of a job is told as MCSUP_RUN_ID, and what `{run.id}` in a path of its output stands for.
+pub(crate) fn run_id(spec: &UnitSpec, ordinal: u32, run: u64) -> String {
+    format!("{}-{ordinal}-{run}", spec.name)
+}
+
+/// Of a stream that nobody judges; people may want to read it.
+const UNJUDGED_MOST_BYTES: u64 = 1024 * 1024;
+/// Beside what is kept for good.
+pub(crate) const RUNNING: &str = "running";
 
 /// It has a notify socket.
 pub(crate) fn tells(spec: &UnitSpec) -> bool {
@@ -436,7 +522,7 @@ mod tests {
         let mut set = crate::graph::load(&[source]).set.unwrap();
         let ProbeKind::Http(probe) = &mut set.units[0].health[0].kind else { panic!("an http probe") };
         probe.headers = vec![("X".into(), template)];
-        Ground::new(Arc::new(set), dir, dir.to_path_buf(), dir)
+        Ground::new(Arc::new(set), dir, dir.to_path_buf(), dir, dir)
     }
 
     #[test]

@@ -66,6 +66,8 @@ impl Loaded {
             shutdown_timeout: Duration::from_secs(60),
             log_total_bytes: 1 << 30,
             alerts: Vec::new(),
+            concurrency: None,
+            hooks: None,
             heartbeat: None,
         };
         Self { set: Arc::new(set), warnings, files: Vec::new() }

@@ -15,6 +15,7 @@ mod successor;
 mod inbox;
 mod starts;
 mod launch;
+mod jobs;
 mod lookup;
 mod listeners;
 mod bind;

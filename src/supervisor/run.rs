@@ -10,15 +10,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::engine::Engine;
-use crate::engine::event::{Ask, Event, Notice};
-use crate::engine::id::{RequestId, RunId};
+use crate::engine::event::{Ask, Event, Notice, Trigger};
+use crate::engine::id::{RequestId, RunId, UnitId};
+use crate::engine::state::StateName;
+use crate::engine::status::UnitStatus;
 use crate::engine::time::Now;
 use crate::keeper::give_memory_back;
 use crate::keeper::wire::{Order, Report};
 use crate::supervisor::chronicle::Telling;
-use crate::supervisor::clock::{self, Alarm, StepWatch};
+use crate::supervisor::clock::{self, Alarm, Rung, WallAlarm};
 use crate::supervisor::executor::Executor;
-use crate::supervisor::handle::{Query, StatusTable};
+use crate::supervisor::handle::{Called, JobEntry, JobTable, Query, StatusTable};
 use crate::supervisor::holdings::held;
 use crate::supervisor::inbox::Inbox;
 use crate::supervisor::journal::Process;
@@ -36,7 +38,8 @@ pub(crate) struct Supervisor {
     pub(crate) inbox: mpsc::UnboundedReceiver<Inbox>,
     pub(crate) queries: mpsc::Receiver<Query>,
     pub(crate) alarm: Alarm,
-    pub(crate) steps: StepWatch,
+    /// For slots of schedules, and steps of the clock.
+    pub(crate) dates: WallAlarm,
     pub(crate) succession: Succession,
     /// Reports that came with the handover.
     pub(crate) early: VecDeque<(Report, Vec<OwnedFd>)>,
@@ -109,12 +112,17 @@ impl Supervisor {
             self.answer(query);
         }
         // Facts before deadlines: what the keeper has still to say may be that a process ended in time.
-        if is_quiet && self.alarm.is_due(clock::mono()) {
-            self.feed(Event::DeadlineReached);
+        if is_quiet {
+            let is_due = self.alarm.is_due(clock::mono());
+            if self.dates.is_due(clock::wall()) || is_due {
+                self.feed(Event::DeadlineReached);
+            }
         }
         self.drain_news();
         self.executor.look_around(clock::now());
-        if let Err(error) = self.alarm.set(self.engine.next_deadlines().mono) {
+        let deadlines = self.engine.next_deadlines();
+        let set = self.alarm.set(deadlines.mono).and_then(|()| self.dates.set(deadlines.wall));
+        if let Err(error) = set {
             tracing::error!("cannot set the timer: {error}");
         }
         self.executor.flush();
@@ -122,7 +130,7 @@ impl Supervisor {
     }
 
     async fn wait(&mut self) -> Woken {
-        let Self { executor, inbox, queries, alarm, steps, succession, .. } = self;
+        let Self { executor, inbox, queries, alarm, dates, succession, .. } = self;
         let link = &executor.link;
         let look = |result: io::Result<()>| result.map_or_else(Woken::Broken, |()| Woken::Look);
         tokio::select! {
@@ -135,7 +143,11 @@ impl Supervisor {
             Some(query) = queries.recv() => Woken::Query(query),
             result = alarm.rings() => look(result),
             () = executor.journal.needs_tending(clock::mono()) => Woken::Look,
-            result = steps.stepped() => result.map_or_else(Woken::Broken, |()| Woken::ClockStepped),
+            result = dates.rings() => match result {
+                Ok(Rung::Due) => Woken::Look,
+                Ok(Rung::Stepped) => Woken::ClockStepped,
+                Err(error) => Woken::Broken(error),
+            },
         }
     }
 
@@ -144,7 +156,12 @@ impl Supervisor {
             Woken::Look => {}
             Woken::Inbox(message) => self.hear_worker(message),
             Woken::Query(query) => self.answer(query),
-            Woken::ClockStepped => self.feed(Event::ClockStepped),
+            Woken::ClockStepped => {
+                if let Err(error) = self.dates.go_on() {
+                    tracing::error!("cannot set the timer: {error}");
+                }
+                self.feed(Event::ClockStepped);
+            }
             Woken::Broken(error) => {
                 self.executor.lost.get_or_insert(error);
             }
@@ -310,6 +327,21 @@ impl Supervisor {
                 let event = self.executor.captured(incident, unit, run, evidence, is_complete);
                 self.feed(event);
             }
+            Inbox::JudgePrepared { run, case } => self.executor.judge_prepared(now, run, case),
+            Inbox::Judged { run, judgement, kept } => {
+                if let Some(event) = self.executor.judged(run, judgement, kept) {
+                    self.feed(event);
+                }
+            }
+            Inbox::OutputKept { unit, ordinal, kept } => self.executor.output_kept(unit, ordinal, kept),
+            Inbox::PathChanged { unit, path } => {
+                self.feed(Event::Triggered { unit, trigger: Trigger::Path(path) });
+            }
+            Inbox::PastKept { trouble } => {
+                if let Some(text) = self.executor.jobs.pasts.kept(trouble) {
+                    self.executor.observer.announce(&text);
+                }
+            }
             Inbox::Notice(notice) => self.executor.notice(now, notice),
             Inbox::RunChannel { message, command, body } => {
                 self.executor.run_channel(now, message, command, body);
@@ -332,6 +364,10 @@ impl Supervisor {
                 drop(reply.send(unit.map(|unit| self.engine.why(unit))));
             }
             Query::Events { after, reply } => drop(reply.send(self.executor.observer.since(after))),
+            Query::Jobs { unit, reply } => drop(reply.send(self.jobs(unit))),
+            Query::JobOutput { unit, ordinal, reply } => self.executor.output_of(unit, ordinal, reply),
+            Query::Call { unit, body, reply } => drop(reply.send(self.called(unit, body))),
+            Query::Announce(text) => self.executor.observer.announce(&text),
             Query::Chronicle(question) => self.executor.chronicle.tell(Telling::Asked(question)),
         }
     }
@@ -349,6 +385,30 @@ impl Supervisor {
         StatusTable { set, overview, units, now: mono, wall }
     }
 
+    fn called(&mut self, unit: UnitId, body: Vec<u8>) -> Called {
+        let is_armed = |status: UnitStatus| {
+            matches!(status.state, StateName::Ready | StateName::Unhealthy) && status.desired.is_up()
+        };
+        if !self.engine.status(unit).is_some_and(is_armed) {
+            return Called::NotArmed;
+        }
+        let Some(number) = self.executor.keep_body(unit, body) else { return Called::Full };
+        self.feed(Event::Triggered { unit, trigger: Trigger::Webhook(number) });
+        Called::Taken
+    }
+
+    fn jobs(&self, wanted: Option<UnitId>) -> JobTable {
+        let set = Arc::clone(self.engine.set());
+        let units = set.ids().filter(|unit| wanted.is_none_or(|wanted| wanted == *unit));
+        let entry = |unit| {
+            let (status, own) = (self.engine.job_status(unit)?, self.engine.status(unit)?);
+            let recent = self.executor.recent_runs(unit);
+            Some(JobEntry { unit, state: own.state, reason: own.reason, status, recent })
+        };
+        let jobs = units.filter_map(entry).collect();
+        JobTable { set, jobs }
+    }
+
     pub(crate) fn keeper_is(&mut self, pid: u32) {
         self.executor.witness.keeper_pid = i32::try_from(pid).ok();
         self.succession.keeper_is(pid);
@@ -361,7 +421,8 @@ impl Supervisor {
 
     /// Tells the keeper that all is over, and waits until it has heard.
     pub(crate) async fn quit(self, code: u8) {
-        let Executor { journal, observer, chronicle, mut link, .. } = self.executor;
+        let Executor { journal, observer, chronicle, jobs, mut link, .. } = self.executor;
+        jobs.pasts.close(LAST_WORDS).await;
         journal.end(LAST_WORDS).await;
         chronicle.close(LAST_WORDS).await;
         observer.close(LAST_WORDS).await;

@@ -20,7 +20,7 @@ use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
 use crate::keeper::{give_memory_back, inherited, make_room_for_descriptors, use_little_memory};
 use crate::supervisor::chronicle::{self, Beginning, Chronicle};
-use crate::supervisor::clock::{self, Alarm, StepWatch};
+use crate::supervisor::clock::{self, Alarm, WallAlarm};
 use crate::supervisor::descriptors;
 use crate::supervisor::display::Display;
 use crate::supervisor::evidence::{EVIDENCE_THREADS, Witness};
@@ -31,6 +31,7 @@ use crate::supervisor::handover::{Legacy, Takeover};
 use crate::supervisor::hash::fnv;
 use crate::supervisor::home::Home;
 use crate::supervisor::identity::Epoch;
+use crate::supervisor::jobs::{self, OUTPUT_THREADS};
 use crate::supervisor::journal::{Journal, Recorded};
 use crate::supervisor::keeper_link::{Heirloom, KeeperLink};
 use crate::supervisor::launch::Ground;
@@ -189,7 +190,8 @@ fn take_over(
     display: Display,
 ) -> io::Result<Supervisor> {
     let Settings { home, working_dir } = settings;
-    let ground = Arc::new(Ground::new(Arc::clone(&set), &home.units, working_dir.clone(), &home.log));
+    let ground =
+        Arc::new(Ground::new(Arc::clone(&set), &home.units, working_dir.clone(), &home.log, &home.state));
     let epoch = Epoch::read();
     let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
     let (keeper_pid, is_safe_mode, restarts) = (legacy.keeper_pid, legacy.is_safe_mode, legacy.restarts);
@@ -202,6 +204,7 @@ fn take_over(
     // As with helpers: time makes numbers that nobody on this machine has given.
     takeover.number_runs_from(clock::mono().0);
     takeover.handover.last_incident = chronicle::last_incident(&home.state);
+    takeover.handover.jobs = jobs::past::read(&home.state);
     if restarts > 0 {
         let runs = takeover.handover.runs.len();
         takeover.announcements.push(format!("the supervisor was started again; {runs} runs are taken over"));
@@ -224,7 +227,7 @@ fn take_over(
         inbox,
         queries,
         alarm: Alarm::new()?,
-        steps: StepWatch::new()?,
+        dates: WallAlarm::new()?,
         succession: Succession::new(heirloom),
         early: news.into(),
         next_request: clock::mono().0,
@@ -241,7 +244,17 @@ fn take_over(
 
 impl Supervisor {
     fn begin(&mut self, takeover: Takeover) {
-        let Takeover { handover, holdings, adopt, listening, forget, announcements, accepted, .. } = takeover;
+        let Takeover {
+            bodies,
+            mut handover,
+            holdings,
+            adopt,
+            listening,
+            forget,
+            announcements,
+            accepted,
+            ..
+        } = takeover;
         let executor = &mut self.executor;
         executor.set_up();
         if let Some(seal) = accepted {
@@ -263,6 +276,11 @@ impl Supervisor {
         for text in announcements {
             executor.observer.announce(&text);
         }
+        executor.sweep_streams();
+        executor.inherit_bodies(bodies);
+        executor.jobs.pasts.begin(handover.jobs.clone());
+        // Whoever has a note has lived in this boot, and knows better.
+        handover.jobs.retain(|name, _| !handover.notes.units.contains_key(name));
         self.feed(Event::KeeperConnected(Box::new(handover)));
         self.close_idle_sockets();
     }
@@ -311,9 +329,9 @@ fn recorded(state: &Path) -> Result<Recorded, String> {
 }
 
 fn from_journal(recorded: &Recorded, ground: &Ground, epoch: Option<Epoch>) -> Takeover {
-    let log_order = |unit: &str| {
+    let log_order = |unit: &str, run: u64| {
         let spec = ground.set.unit(ground.set.find(unit)?)?;
-        Some(ground.log_order(spec))
+        Some(ground.log_order(spec, run))
     };
     let mut takeover = Takeover::from_journal(recorded, &ground.set, epoch, &log_order);
     if recorded.bad_lines > 0 {
@@ -369,7 +387,8 @@ fn complain(text: &str) {
 
 /// None of the runtime's threads lives at rest. Together what each takes at most, so that nobody ever takes one of
 /// the others'.
-const MOST_THREADS: usize = LOOKUP_THREADS + PROBE_THREADS + EVIDENCE_THREADS + GATE_THREADS + OTHER_THREADS;
+const MOST_THREADS: usize =
+    LOOKUP_THREADS + PROBE_THREADS + EVIDENCE_THREADS + GATE_THREADS + OUTPUT_THREADS + OTHER_THREADS;
 /// Of the API, the journal, the outbox and the guard.
 const OTHER_THREADS: usize = 10;
 const THREAD_KEEP_ALIVE: Duration = Duration::from_secs(1);

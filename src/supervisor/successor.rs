@@ -14,7 +14,7 @@ use tokio::net::unix::pipe;
 
 use crate::engine::event::{Event, SpawnFailure, SpawnStep};
 use crate::engine::id::RunId;
-use crate::keeper::wire::{AdoptOrder, Carried, LogOrder, Order, VERSION};
+use crate::keeper::wire::{AdoptOrder, LogOrder, Order, VERSION};
 use crate::supervisor::claim::sign_lock;
 use crate::supervisor::clock;
 use crate::supervisor::descriptors::with_reserve;
@@ -138,11 +138,11 @@ impl Executor {
         let held: Vec<u64> = self.holdings.runs.keys().copied().collect();
         for run in held {
             let Some(holding) = self.holdings.runs.get(&run) else { continue };
-            if let Some(order) = holding.adopt_order(run, self.log_order(&holding.unit)) {
+            if let Some(order) = holding.adopt_order(run, self.log_order(&holding.unit, run)) {
                 let mut descriptors = holding.descriptors.clone();
                 if descriptors.is_empty() {
                     // There was no room to keep any: with luck they can still be found.
-                    descriptors = with_reserve(|| identity::reopened(order.pid));
+                    descriptors = with_reserve(|| identity::reopened(order.pid, order.log.as_ref()));
                 }
                 self.adopt(order, descriptors);
             }
@@ -182,12 +182,10 @@ impl Executor {
         for (run, ordered) in ordered {
             match carriers.find(&ordered) {
                 Sought::Found(process) => {
-                    let pidfd = identity::open(process.pid);
                     // Without a reader its first word would end it.
-                    let output = if pidfd.is_some() { identity::open_output(process.pid) } else { None };
-                    let both = [(Carried::Pidfd, pidfd), (Carried::Output, output)];
-                    let held = both.into_iter().filter_map(|(carried, one)| Some((carried, Arc::new(one?))));
-                    let event = self.spawned(run, process, held.collect());
+                    let unit = self.holdings.runs.get(&run).map(|holding| Arc::clone(&holding.unit));
+                    let log = unit.and_then(|unit| self.log_order(&unit, run));
+                    let event = self.spawned(run, process, identity::reopened(process.pid, log.as_ref()));
                     self.news.extend(event);
                 }
                 Sought::Doubtful(process) => {
@@ -212,9 +210,9 @@ impl Executor {
         self.observer.announce(&text);
     }
 
-    pub(crate) fn log_order(&self, unit: &str) -> Option<LogOrder> {
+    pub(crate) fn log_order(&self, unit: &str, run: u64) -> Option<LogOrder> {
         let spec = self.ground.set.unit(self.ground.set.find(unit)?)?;
-        Some(self.ground.log_order(spec))
+        Some(self.ground.log_order(spec, run))
     }
 
     pub(crate) fn log_trouble(&mut self, unit: &str, errno: i32, lost_bytes: u64) {

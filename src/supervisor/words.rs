@@ -93,6 +93,10 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
         Fact::IncidentLeft { incident, unit, recovered: None, .. } => {
             format!("{}no longer part of incident {incident}", said.begin(set, *unit))
         }
+        Fact::JobTriggered { .. }
+        | Fact::JobRunEnded { .. }
+        | Fact::JobSkipped { .. }
+        | Fact::JobMissed { .. } => sentence_of_job(fact, set, said),
         Fact::StatusTold { unit, text } => format!("{}says: {text}", said.begin(set, *unit)),
         Fact::IncidentClosed { incident, unit } => {
             format!("incident {incident} closed{}", said.of(set, *unit))
@@ -105,6 +109,24 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
         Fact::ShutdownBegan => "shutting down".to_owned(),
         Fact::BugFound { unit, what } => format!("bug in mcsup{}: {what}", said.of(set, *unit)),
     }
+}
+
+fn sentence_of_job(fact: &Fact, set: &UnitSet, said: Unit) -> String {
+    if let Fact::JobTriggered { unit, trigger } = fact {
+        return format!("{}is to run for {trigger}", said.begin(set, *unit));
+    }
+    if let Fact::JobRunEnded { unit, ordinal, verdict, is_last, .. } = fact {
+        let again = if *is_last { "" } else { "; it runs again" };
+        return format!("{}#{ordinal} {verdict}{again}", name_of(set, *unit));
+    }
+    if let Fact::JobSkipped { unit, trigger, why } = fact {
+        return format!("{}no run for {trigger}: {why}", said.begin(set, *unit));
+    }
+    if let Fact::JobMissed { unit, slots, caught_up, .. } = fact {
+        let slots = if *slots == 1 { "a slot".to_owned() } else { format!("{slots} slots") };
+        return format!("{}missed {slots}; {caught_up} of them run now", said.begin(set, *unit));
+    }
+    String::new()
 }
 
 /// What programs call it; the sentence may change, this may not.
@@ -126,6 +148,10 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::EvidenceIncomplete { .. } => "evidence-incomplete",
         Fact::IncidentLeft { .. } => "incident-left",
         Fact::StatusTold { .. } => "status-told",
+        Fact::JobTriggered { .. } => "job-triggered",
+        Fact::JobRunEnded { .. } => "job-run-ended",
+        Fact::JobSkipped { .. } => "job-skipped",
+        Fact::JobMissed { .. } => "job-missed",
         Fact::IncidentClosed { .. } => "incident-closed",
         Fact::Unkillable { .. } => "unkillable",
         Fact::Adopted { .. } => "adopted",
@@ -149,6 +175,10 @@ pub fn unit_of(fact: &Fact) -> Option<UnitId> {
         | Fact::EvidenceIncomplete { unit, .. }
         | Fact::IncidentLeft { unit, .. }
         | Fact::StatusTold { unit, .. }
+        | Fact::JobTriggered { unit, .. }
+        | Fact::JobRunEnded { unit, .. }
+        | Fact::JobSkipped { unit, .. }
+        | Fact::JobMissed { unit, .. }
         | Fact::Adopted { unit, .. } => Some(*unit),
         Fact::IncidentOpened { unit, .. }
         | Fact::IncidentClosed { unit, .. }
@@ -179,6 +209,10 @@ pub fn incident_of(fact: &Fact) -> Option<IncidentId> {
         Fact::StateChanged { .. }
         | Fact::HealthChanged { .. }
         | Fact::StatusTold { .. }
+        | Fact::JobTriggered { .. }
+        | Fact::JobRunEnded { .. }
+        | Fact::JobSkipped { .. }
+        | Fact::JobMissed { .. }
         | Fact::RunEnded { .. }
         | Fact::PhaseOpened { .. }
         | Fact::Booted
@@ -197,10 +231,14 @@ pub(crate) fn weight(fact: &Fact) -> Weight {
         | Fact::RequestServed { .. }
         | Fact::RunEnded { .. }
         | Fact::IncidentLeft { .. }
+        | Fact::JobTriggered { .. }
         | Fact::StatusTold { .. } => Weight::Detail,
         Fact::StateChanged { .. }
         | Fact::PhaseOpened { .. }
         | Fact::Booted
+        | Fact::JobRunEnded { .. }
+        | Fact::JobSkipped { .. }
+        | Fact::JobMissed { .. }
         | Fact::IncidentClosed { .. }
         | Fact::IncidentJoined { .. }
         | Fact::IncidentReached { .. }

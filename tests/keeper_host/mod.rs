@@ -321,6 +321,7 @@ impl TestKeeper {
             max_age_ms: 0,
             keep: 5,
             block_when_full: false,
+            kept: None,
         }
     }
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::keeper::wire::{
-    AdoptOrder, Carried, Credentials, Exit, Given, Limit, LogOrder, LogPlace, Order, Report, Row, Scope,
-    SpawnOrder, Stage, Step, Usage,
+    AdoptOrder, Carried, Credentials, Exit, Given, KeptOrder, Limit, LogOrder, LogPlace, Order, Report, Row,
+    Scope, SpawnOrder, Stage, Step, Usage,
 };
 
 /// Something that travels over the link as a whole.
@@ -266,7 +266,7 @@ choice!(Given {
     3 => Input {},
 });
 
-choice!(Carried { 0 => Pidfd {}, 1 => Output {}, 2 => Notify {}, 3 => Ready {} });
+choice!(Carried { 0 => Pidfd {}, 1 => Output {}, 2 => Notify {}, 3 => Ready {}, 4 => Kept {} });
 
 choice!(Scope { 0 => Main {}, 1 => All {} });
 
@@ -313,7 +313,8 @@ record!(SpawnOrder {
 });
 record!(Credentials { uid, gid, groups });
 record!(Limit { resource, soft, hard });
-record!(LogOrder { dir, max_size_bytes, max_age_ms, keep, block_when_full });
+record!(LogOrder { dir, max_size_bytes, max_age_ms, keep, block_when_full, kept });
+record!(KeptOrder { path, most_bytes, is_stderr });
 record!(AdoptOrder {
     run,
     unit,
@@ -370,7 +371,12 @@ mod tests {
             credentials: Some(Credentials { uid: 1, gid: 2, groups: vec![3, 4] }),
             limits: vec![Limit { resource: 7, soft: 1, hard: u64::MAX }],
             oom_score_adjust: Some(-5),
-            log: Some(LogOrder { dir: b"/log/redis".as_slice().into(), keep: 5, ..LogOrder::default() }),
+            log: Some(LogOrder {
+                dir: b"/log/redis".as_slice().into(),
+                keep: 5,
+                kept: Some(KeptOrder { path: b"/out/7".as_slice().into(), most_bytes: 9, is_stderr: true }),
+                ..LogOrder::default()
+            }),
             timeout_ms: 12,
             given: vec![
                 Given::Output,
@@ -415,7 +421,7 @@ mod tests {
             spawned_at: 4,
             stage: Stage::Exited { exit, usage, is_empty: true, log_end: Some(place) },
             log: None,
-            carries: vec![Carried::Pidfd, Carried::Output, Carried::Notify, Carried::Ready],
+            carries: vec![Carried::Pidfd, Carried::Output, Carried::Notify, Carried::Ready, Carried::Kept],
             is_ready_shown: true,
             log_place: None,
         };

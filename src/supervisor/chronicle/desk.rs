@@ -163,6 +163,7 @@ impl Desk {
                 self.carry_out(deeds);
             }
             Telling::Run(row) => self.record(Record::Run(row)),
+            Telling::JobRun(row) => self.record(Record::JobRun(row)),
             Telling::Evidence(evidence) => {
                 let deeds = self.book.evidence(&evidence, clock::wall().0 / 1_000_000);
                 self.carry_out(deeds);
@@ -348,6 +349,16 @@ impl Desk {
     fn answer(&mut self, question: Question) {
         match question {
             Question::Cause { incident, reply } => drop(reply.send(self.book.cause(incident))),
+            Question::JobRuns { unit, most, reply } => {
+                let looked = self.history().map(|history| history.job_runs(unit, most));
+                tokio::task::spawn_local(async move {
+                    let rows = match looked {
+                        Some(looked) => looked.await.unwrap_or_default(),
+                        None => Vec::new(),
+                    };
+                    drop(reply.send(rows));
+                });
+            }
             Question::Incidents { since_millis, reply } => {
                 let known = self.known(since_millis);
                 let looked = self.look_up(since_millis);

@@ -20,7 +20,7 @@ use crate::engine::event::Notes;
 use crate::engine::id::{IncidentId, UnitId};
 use crate::engine::incident::{Incident, Share, Told};
 use crate::engine::time::Now;
-use crate::history::row::{IncidentRow, RunRow, Window};
+use crate::history::row::{IncidentRow, JobRunRow, RunRow, Window};
 use crate::incident::cause::Cause;
 use crate::incident::evidence::{Evidence, Missing};
 use crate::incident::postmortem;
@@ -44,6 +44,7 @@ pub(crate) struct Chronicle {
 pub(crate) enum Telling {
     Fact(Now, Fact),
     Run(RunRow),
+    JobRun(JobRunRow),
     /// Kept on disk, or not.
     Evidence(Box<Evidence>),
     Alert(Alert),
@@ -84,6 +85,12 @@ pub enum Question {
     Cause {
         incident: u64,
         reply: oneshot::Sender<Option<Cause>>,
+    },
+    /// The last runs of one job, or of all, the newest first; none while the history is off.
+    JobRuns {
+        unit: Option<String>,
+        most: u32,
+        reply: oneshot::Sender<Vec<JobRunRow>>,
     },
 }
 
@@ -249,6 +256,10 @@ pub(crate) fn is_for_the_chronicle(fact: &Fact) -> bool {
         | Fact::RungEnded { .. }
         | Fact::RungRepeated { .. }
         | Fact::StatusTold { .. }
+        | Fact::JobTriggered { .. }
+        | Fact::JobRunEnded { .. }
+        | Fact::JobSkipped { .. }
+        | Fact::JobMissed { .. }
         | Fact::IncidentLeft { .. }
         | Fact::IncidentClosed { .. }
         | Fact::Unkillable { .. }

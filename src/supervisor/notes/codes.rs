@@ -1,6 +1,6 @@
 //! The numbers by which notes call things. A number is never given a second meaning.
 
-use crate::engine::event::SpawnStep;
+use crate::engine::event::{RunEnd, RunStage, SpawnStep};
 use crate::engine::state::{Desired, DownSource, StopStage, UpSource};
 
 pub(super) fn desired_code(desired: Desired) -> u8 {
@@ -90,6 +90,48 @@ pub(super) fn step_of(code: u8) -> Option<SpawnStep> {
         12 => SpawnStep::Exec,
         13 => SpawnStep::Timeout,
         14 => SpawnStep::Listen,
+        _ => return None,
+    })
+}
+
+pub(super) fn run_stage_code(stage: RunStage) -> u8 {
+    match stage {
+        RunStage::Running => 0,
+        RunStage::Capturing => 1,
+        RunStage::Signalled => 2,
+        RunStage::Sweeping => 3,
+        RunStage::Killed => 4,
+        RunStage::Unkillable => 5,
+        RunStage::Judging => 6,
+    }
+}
+
+pub(super) fn run_stage_of(code: u8) -> Option<RunStage> {
+    Some(match code {
+        0 => RunStage::Running,
+        1 => RunStage::Capturing,
+        2 => RunStage::Signalled,
+        3 => RunStage::Sweeping,
+        4 => RunStage::Killed,
+        5 => RunStage::Unkillable,
+        6 => RunStage::Judging,
+        _ => return None,
+    })
+}
+
+pub(super) fn run_end_code(end: RunEnd) -> u8 {
+    match end {
+        RunEnd::TimedOut => 0,
+        RunEnd::Replaced => 1,
+        RunEnd::Down => 2,
+    }
+}
+
+pub(super) fn run_end_of(code: u8) -> Option<RunEnd> {
+    Some(match code {
+        0 => RunEnd::TimedOut,
+        1 => RunEnd::Replaced,
+        2 => RunEnd::Down,
         _ => return None,
     })
 }

@@ -8,6 +8,7 @@
 
 mod writer;
 mod reader;
+mod job;
 mod codes;
 
 use crate::engine::effect::Note;
@@ -27,6 +28,8 @@ pub(crate) enum Remembered {
     Incident(IncidentId, Box<Incident>),
     /// The seal of the units that the boot accepted.
     Accepted(u64),
+    /// What a call of a job's webhook brought, by its number.
+    Body(UnitName, u64, Vec<u8>),
     /// Numbers of events below this one may have been given out.
     Events(u64),
 }
@@ -51,6 +54,20 @@ pub(crate) fn encode_events(below: u64) -> (Vec<u8>, Vec<u8>) {
     let mut out = Writer::plain();
     out.u64(below);
     (EVENTS_KEY.to_vec(), out.0)
+}
+
+/// The pair that keeps what a webhook brought; an empty body removes it.
+pub(crate) fn encode_body(job: &UnitName, number: u64, body: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let key = [BODY_KEY, number.to_string().as_bytes(), b":", job.as_str().as_bytes()].concat();
+    // The byte in front tells it from other records.
+    let value = if body.is_empty() { Vec::new() } else { [&[PLAIN], body].concat() };
+    (key, value)
+}
+
+fn decode_body(key: &[u8], value: &[u8]) -> Option<Remembered> {
+    let (number, name) = std::str::from_utf8(key.strip_prefix(BODY_KEY)?).ok()?.split_once(':')?;
+    let body = value.strip_prefix(&[PLAIN])?.to_vec();
+    Some(Remembered::Body(UnitName::new(name).ok()?, number.parse().ok()?, body))
 }
 
 /// The pair that ties the file of accepted units to this boot.
@@ -80,6 +97,9 @@ pub(crate) fn is_whole(key: &[u8]) -> bool {
 
 /// `None`: not ours, a version nobody knows, or damaged.
 pub(crate) fn decode(key: &[u8], value: &[u8], set: &UnitSet) -> Option<Remembered> {
+    if key.starts_with(BODY_KEY) {
+        return decode_body(key, value);
+    }
     let unit_name = || UnitName::new(std::str::from_utf8(key.strip_prefix(UNIT_KEY)?).ok()?).ok();
     match Record::open(value)? {
         Record::Plain(mut input) => {
@@ -115,20 +135,26 @@ const EVENTS_KEY: &[u8] = b"events";
 const ACCEPTED_KEY: &[u8] = b"accepted";
 const WHOLE_KEY: &[u8] = b"whole";
 const UNIT_KEY: &[u8] = b"unit:";
+const BODY_KEY: &[u8] = b"body:";
 const INCIDENT_KEY: &[u8] = b"incident:";
 
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
-    use super::codes::{stage_code, stage_of, step_code, step_of};
+    use super::codes::{
+        run_end_code, run_end_of, run_stage_code, run_stage_of, stage_code, stage_of, step_code, step_of,
+    };
     use super::*;
-    use crate::engine::event::{ExitStatus, ShutdownNote, SpawnFailure, SpawnStep};
+    use crate::engine::event::{
+        DueNote, ExitStatus, JobNote, JobPast, JobRunNote, JobVerdict, RunEnd, ShutdownNote, SpawnFailure,
+        SpawnStep, Trigger,
+    };
     use crate::engine::id::{RunId, UnitId};
     use crate::engine::incident::{Share, Told};
     use crate::engine::ladder::Step;
     use crate::engine::state::{Desired, DownSource, FailureCause, NotedState, StopReason, StopStage};
-    use crate::engine::time::Timestamp;
+    use crate::engine::time::{Timestamp, WallTime};
     use crate::unit::spec::SignalNumber;
 
     fn empty_set() -> UnitSet {
@@ -139,6 +165,8 @@ mod tests {
             shutdown_timeout: std::time::Duration::ZERO,
             log_total_bytes: 0,
             alerts: Vec::new(),
+            concurrency: None,
+            hooks: None,
             heartbeat: None,
         }
     }
@@ -159,6 +187,7 @@ mod tests {
             share: None,
             is_ending: true,
             since: Timestamp(123_456_789_012),
+            job: None,
         }
     }
 
@@ -174,6 +203,7 @@ mod tests {
             FailureCause::Watchdog("silent".into()),
             FailureCause::ExitedSilent(ExitStatus::Code(0)),
             FailureCause::Unkillable,
+            FailureCause::Job(JobVerdict::Rejected("2 trends, wanted >= 3".into())),
             FailureCause::RungStopped(Box::new(FailureCause::Watchdog("silent".into()))),
             FailureCause::StartLimit { starts: 5, last: Box::new(FailureCause::Watchdog("silent".into())) },
         ];
@@ -217,14 +247,80 @@ mod tests {
         assert_eq!(decode(BOOT_KEY, &boot_value(&boot), &set), Some(Remembered::Boot(boot)));
     }
 
+    fn job_of(verdict: JobVerdict, trigger: Trigger, end: Option<RunEnd>) -> JobNote {
+        let due = DueNote { trigger, since: Timestamp(5), attempt: 2, not_before: Timestamp(300) };
+        let runs = (0..=u8::MAX).filter_map(run_stage_of).zip(1..).map(|(stage, run)| {
+            let note = JobRunNote { due: due.clone(), ordinal: 7, stage, deadline: Some(Timestamp(8)), end };
+            (RunId(run), note)
+        });
+        JobNote {
+            past: JobPast { last_slot: WallTime(u64::MAX), verdict: Some(verdict), streak: 300 },
+            last_start: Some(Timestamp(3)),
+            seen: vec![UnitName::new("create").unwrap(), UnitName::new("format@2").unwrap()],
+            waiting: vec![due.clone(), due.clone()],
+            last_run: Some(RunId(300)),
+            runs: runs.collect(),
+        }
+    }
+
+    fn jobs() -> Vec<JobNote> {
+        let ends = [RunEnd::TimedOut, RunEnd::Replaced, RunEnd::Down];
+        let mut verdicts = vec![
+            JobVerdict::Passed,
+            JobVerdict::Rejected("2 trends, wanted >= 3".into()),
+            JobVerdict::Failed(ExitStatus::Signal { signal: SignalNumber::KILL, dumped_core: false }),
+            JobVerdict::NotStarted("cannot start: exec".into()),
+            JobVerdict::TimedOut(std::time::Duration::from_millis(1500)),
+            JobVerdict::NotJudged("the judge died".into()),
+            JobVerdict::Missed("a slot in the last 2h".into()),
+        ];
+        verdicts.extend(ends.map(JobVerdict::Cancelled));
+        let triggers = vec![
+            Trigger::Slot(WallTime(1_800_000_000_000_000_000)),
+            Trigger::Every,
+            Trigger::Boot,
+            Trigger::Load,
+            Trigger::After(UnitName::new("create").unwrap()),
+            Trigger::Path("inbox/*.csv".into()),
+            Trigger::Webhook(77),
+            Trigger::Operator,
+        ];
+        let ends: Vec<Option<RunEnd>> = ends.into_iter().map(Some).chain([None]).collect();
+        let count = verdicts.len().max(triggers.len()).max(ends.len());
+        let parts =
+            verdicts.into_iter().cycle().zip(triggers.into_iter().cycle()).zip(ends.into_iter().cycle());
+        let mut jobs: Vec<JobNote> =
+            parts.take(count).map(|((verdict, trigger), end)| job_of(verdict, trigger, end)).collect();
+        jobs.push(JobNote::default());
+        jobs
+    }
+
+    #[test]
+    fn every_note_of_a_job_comes_back_as_it_was_and_a_torn_one_never_half() {
+        let set = empty_set();
+        for job in jobs() {
+            let before = UnitNote { job: Some(Box::new(job)), ..note(NotedState::Ready) };
+            let value = unit_value(&before, &set);
+            for length in 0..value.len() {
+                assert_eq!(decode(b"unit:trends", &value[..length], &set), None);
+            }
+            let after = Remembered::Unit(UnitName::new("trends").unwrap(), before);
+            assert_eq!(decode(b"unit:trends", &value, &set), Some(after));
+        }
+    }
+
     #[test]
     fn every_code_means_what_was_encoded() {
         for code in 0..=u8::MAX {
+            assert!(run_stage_of(code).is_none_or(|stage| run_stage_code(stage) == code));
+            assert!(run_end_of(code).is_none_or(|end| run_end_code(end) == code));
             assert!(stage_of(code).is_none_or(|stage| stage_code(stage) == code));
             assert!(step_of(code).is_none_or(|step| step_code(step) == code));
         }
         let codes = |known: fn(u8) -> bool| (0..=u8::MAX).filter(|code| known(*code)).count();
         assert_eq!((codes(|code| stage_of(code).is_some()), codes(|code| step_of(code).is_some())), (6, 15));
+        let of_runs = (codes(|code| run_stage_of(code).is_some()), codes(|code| run_end_of(code).is_some()));
+        assert_eq!(of_runs, (7, 3));
     }
 
     #[test]
@@ -266,6 +362,17 @@ mod tests {
             Step::Restarting { is_told: true },
             Step::Pausing { until: Timestamp(5) },
         ]
+    }
+
+    #[test]
+    fn the_body_of_a_call_comes_back_as_it_was() {
+        let name = UnitName::new("format@2").unwrap();
+        for body in [vec![0], b"{\"a\": 1}".to_vec(), vec![255; 1 << 20]] {
+            let (key, value) = encode_body(&name, u64::MAX, &body);
+            let after = Remembered::Body(name.clone(), u64::MAX, body);
+            assert_eq!(decode(&key, &value, &empty_set()), Some(after));
+        }
+        assert_eq!(encode_body(&name, 7, &[]).1, Vec::<u8>::new(), "an empty value removes a note");
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl<'a> Sections<'a> {
             leaves_dependents,
             is_ending,
             since,
+            job: self.get(8, Reader::job).map(Box::new),
         })
     }
 
@@ -154,6 +155,16 @@ impl<'a> Reader<'a> {
 
     pub(super) fn option<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         if self.flag()? { read(self).map(Some) } else { Some(None) }
+    }
+
+    /// What follows the known words of a record is a later version's.
+    pub(super) fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        read(&mut Self(self.bytes()?))
+    }
+
+    pub(super) fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.u64()?;
+        (0..count).map(|_| read(self)).collect()
     }
 
     fn bytes(&mut self) -> Option<&'a [u8]> {
@@ -272,10 +283,11 @@ impl<'a> Reader<'a> {
             share: None,
             is_ending: false,
             since: self.time()?,
+            job: None,
         })
     }
 
-    fn exit(&mut self) -> Option<ExitStatus> {
+    pub(super) fn exit(&mut self) -> Option<ExitStatus> {
         match self.u8()? {
             0 => self.u8().map(ExitStatus::Code),
             1 => Some(ExitStatus::Signal { signal: SignalNumber(self.u8()?), dumped_core: self.flag()? }),
@@ -336,6 +348,7 @@ impl<'a> Reader<'a> {
             10 => FailureCause::RungStopped(Box::new(self.cause(depth.checked_sub(1)?)?)),
             11 => FailureCause::ExitedSilent(self.exit()?),
             12 => FailureCause::Watchdog(self.text()?),
+            13 => FailureCause::Job(self.verdict()?),
             _ => return None,
         })
     }

@@ -35,7 +35,7 @@ impl Writer {
         self.nested(write);
     }
 
-    fn nested(&mut self, write: impl FnOnce(&mut Self)) {
+    pub(super) fn nested(&mut self, write: impl FnOnce(&mut Self)) {
         let mut inner = Self(Vec::new());
         write(&mut inner);
         self.bytes(&inner.0);
@@ -46,7 +46,11 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    fn u8(&mut self, value: u8) {
+    pub(super) fn count(&mut self, count: usize) {
+        self.u64(u64::try_from(count).unwrap_or(0));
+    }
+
+    pub(super) fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
 
@@ -67,19 +71,19 @@ impl Writer {
         self.text(set.unit(unit).map_or("", |spec| spec.name.as_str()));
     }
 
-    fn text(&mut self, text: &str) {
+    pub(super) fn text(&mut self, text: &str) {
         self.u64(u64::try_from(text.len()).unwrap_or(0));
         self.0.extend_from_slice(text.as_bytes());
     }
 
-    fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
+    pub(super) fn option<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         self.flag(value.is_some());
         if let Some(value) = value {
             write(self, value);
         }
     }
 
-    fn exit(&mut self, exit: ExitStatus) {
+    pub(super) fn exit(&mut self, exit: ExitStatus) {
         match exit {
             ExitStatus::Code(code) => self.0.extend([0, code]),
             ExitStatus::Signal { signal, dumped_core } => {
@@ -165,6 +169,10 @@ impl Writer {
                 self.u8(4);
                 self.text(why);
             }
+            FailureCause::Job(verdict) => {
+                self.u8(13);
+                self.verdict(verdict);
+            }
             FailureCause::StartLimit { starts, last } => {
                 self.u8(5);
                 self.u64(u64::from(*starts));
@@ -225,6 +233,7 @@ pub(super) fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
         share,
         is_ending,
         since,
+        job,
     } = note;
     Writer::sectioned(|out| {
         out.section(1, |out| {
@@ -251,6 +260,9 @@ pub(super) fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
         out.section(6, |out| out.flag(*is_ending));
         if let Some(share) = share {
             out.section(7, |out| out.share(share, set));
+        }
+        if let Some(job) = job {
+            out.section(8, |out| out.job(job));
         }
     })
 }

@@ -150,7 +150,11 @@ impl Book {
             Fact::RunEnded { unit, .. } => self.part(&told, *unit, "ended"),
             Fact::Unkillable { unit } => self.part(&told, *unit, "unkillable"),
             Fact::StatusTold { unit, .. } => self.part(&told, *unit, "says"),
+            Fact::JobRunEnded { unit, .. } => self.part(&told, *unit, "run"),
+            Fact::JobMissed { unit, .. } => self.part(&told, *unit, "missed"),
+            Fact::JobSkipped { unit, .. } => self.part(&told, *unit, "skipped"),
             Fact::PhaseOpened { .. }
+            | Fact::JobTriggered { .. }
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::Adopted { .. }

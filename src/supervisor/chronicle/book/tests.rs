@@ -51,7 +51,7 @@ impl Told {
                 Deed::Record(Record::Incident(row)) => self.rows.push(row),
                 Deed::Record(Record::Fact(row)) => self.facts.push(row),
                 Deed::Record(Record::Merged { from, into }) => self.merges.push((from, into)),
-                Deed::Record(Record::Run(_)) => panic!("runs are told elsewhere"),
+                Deed::Record(Record::Run(_) | Record::JobRun(_)) => panic!("runs are told elsewhere"),
                 Deed::Send(message) => self.messages.push(message),
             }
         }
