@@ -1,9 +1,11 @@
 //! What those who keep files of their own have in common. Every call waits for the disk: for a thread.
 
 use std::fs::{self, DirEntry, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 /// The old content or the new one, never half of one, also after a loss of power; readable by its owner alone.
 ///
@@ -62,6 +64,34 @@ pub fn entries(dir: &Path) -> io::Result<Vec<DirEntry>> {
     if_there(fs::read_dir(dir))?.map_or_else(|| Ok(Vec::new()), Iterator::collect)
 }
 
+/// Opens a regular file that somebody else named. Without waiting, as the open of a pipe waits for a writer; and
+/// nothing else, as a device may have no end.
+///
+/// # Errors
+/// When it cannot be opened, or is no regular file.
+pub fn regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let is_regular = file.metadata()?.is_file();
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+    is_regular.then_some(file).ok_or_else(refused)
+}
+
+/// All of a small regular file that somebody else named. Its length is not asked for beforehand: what the kernel
+/// makes up has none, and any other may grow meanwhile.
+///
+/// # Errors
+/// As [`regular`]; `FileTooLarge` when it has more than `most` bytes, of which no more than that are read.
+pub fn whole(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let read = regular(path)?.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    let is_small = u64::try_from(read).is_ok_and(|read| read <= most);
+    let refused =
+        || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {} KiB", most / 1024));
+    is_small.then_some(bytes).ok_or_else(refused)
+}
+
 /// `None` where there is no such file.
 ///
 /// # Errors
@@ -71,5 +101,30 @@ pub fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
         Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_end_is_not_read_and_of_a_large_file_no_more_than_shows_that_it_is() {
+        let dir = std::env::temp_dir().join(format!("mcsup-whole-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let pipe = dir.join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [Path::new("/dev/null"), Path::new("/dev/zero"), &pipe, &dir] {
+            let refused = whole(path, 1024).unwrap_err();
+            assert_eq!(refused.to_string(), "it is not a regular file", "{}", path.display());
+        }
+        let file = dir.join("file");
+        fs::write(&file, [b'a'; 1024]).unwrap();
+        assert_eq!(whole(&file, 1024).unwrap(), [b'a'; 1024]);
+        assert_eq!(whole(&file, 1023).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        // The kernel says that it has no bytes at all.
+        assert!(!whole(Path::new("/proc/self/status"), 1 << 20).unwrap().is_empty());
+        assert_eq!(whole(&dir.join("none"), 1).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -1,11 +1,11 @@
 //! Files that a run left: found by their path, its placeholders and wildcards, and read as far as they can be judged.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use crate::aside::files::regular;
 use crate::output::{FoundFile, Taken};
 use crate::unit::spec::output::{Content, FileSpec};
 
@@ -133,7 +133,7 @@ fn one(looking: &Looking, path: String, bytes_left: &mut u64) -> Option<FoundFil
 /// As much of a file as can be judged: `length` bytes from `offset`, or all behind it.
 pub fn take(path: &Path, offset: u64, length: Option<u64>) -> Taken {
     let read = || -> io::Result<Taken> {
-        let mut file = opened(path)?;
+        let mut file = regular(path)?;
         let size = file.metadata()?.len().saturating_sub(offset);
         let size = length.map_or(size, |length| length.min(size));
         if size > Content::MOST_BYTES {
@@ -151,28 +151,6 @@ pub fn take(path: &Path, offset: u64, length: Option<u64>) -> Taken {
         }
     };
     read().unwrap_or_else(|error| Taken::Unreadable(format!("it cannot be read: {error}")))
-}
-
-/// A whole small file.
-pub(crate) fn whole(path: &Path, most: u64) -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    let read = opened(path).and_then(|file| file.take(most.saturating_add(1)).read_to_end(&mut bytes));
-    match read.map(u64::try_from) {
-        Err(error) => Err(error.to_string()),
-        Ok(Ok(size)) if size <= most => Ok(bytes),
-        Ok(_) => Err(format!("it is larger than {} KiB", most / 1024)),
-    }
-}
-
-/// A plain file, without waiting: whoever left a pipe would keep everybody waiting.
-fn opened(path: &Path) -> io::Result<File> {
-    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a plain file"))
-    }
 }
 
 /// Of one entry of the spec.

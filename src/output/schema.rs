@@ -8,7 +8,8 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{ValidationError, Validator};
 use serde_json::Value as Json;
 
-use crate::output::{find, read};
+use crate::aside::files::whole;
+use crate::output::read;
 use crate::unit::spec::output::{Format, OutputSpec, Schema};
 
 /// What does not fit, and where.
@@ -76,7 +77,7 @@ pub fn resolved(spec: &OutputSpec, units_dir: &Path) -> Result<OutputSpec, Strin
 fn of_file(name: &str, units_dir: &Path) -> Result<Json, String> {
     let path = units_dir.join(name);
     let cannot = |why: String| format!("cannot read the schema {}: {why}", path.display());
-    let bytes = find::whole(&path, MOST_SCHEMA_BYTES).map_err(cannot)?;
+    let bytes = whole(&path, MOST_SCHEMA_BYTES).map_err(|error| cannot(error.to_string()))?;
     let text = read::text(bytes).map_err(cannot)?;
     let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
     let format = if is_yaml { Format::Yaml } else { Format::Json };

@@ -13,8 +13,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::aside::files::{entries, if_there, make_private};
-use crate::output::find::whole;
+use crate::aside::files::{entries, if_there, make_private, whole};
 use crate::output::judgement::Judgement;
 use crate::output::{FoundFile, Previous, Taken};
 use crate::unit::spec::output::{Content, Keep};
@@ -85,7 +84,7 @@ impl Store {
     /// When it is there and cannot be read.
     pub fn previous(&self, files: usize) -> io::Result<Previous> {
         let Some(good) = self.last_good()? else { return Ok(Previous::default()) };
-        let read = |path: &Path| whole(path, Content::MOST_BYTES).map_err(io::Error::other);
+        let read = |path: &Path| whole(path, Content::MOST_BYTES);
         let stream = good.join(STREAM);
         let stream = if stream.exists() { Some(read(&stream)?) } else { None };
         let mut kept = Vec::new();

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::aside::files;
 use crate::graph;
 use crate::output::schema;
 use crate::unit::diagnostic::{Diagnostic, Place};
@@ -119,14 +120,9 @@ pub fn read(dir: &Path) -> io::Result<Listing> {
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = fs::File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        // A named pipe would hold the reader for ever.
-        return Err(io::Error::other("it is not a regular file"));
-    }
+    let file = files::regular(path)?;
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let expected = usize::try_from(metadata.len().min(limit)).unwrap_or(0);
+    let expected = usize::try_from(file.metadata()?.len().min(limit)).unwrap_or(0);
     let mut bytes = Vec::with_capacity(expected);
     file.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CString, OsStr};
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::unistd::{AccessFlags, Gid, Group, Uid, User};
 
+use crate::aside::files;
 use crate::engine::event::{SpawnFailure, SpawnStep};
 use crate::engine::id::UnitId;
 use crate::engine::time::Timestamp;
@@ -184,12 +184,8 @@ impl Lookup for Asking {
         let failed = |errno, cause: String| {
             Miss::failed(SpawnStep::Expand, errno, format!("env_file {}: {cause}", file.display()))
         };
-        let length =
-            fs::metadata(file).map_err(|e| failed(e.raw_os_error().unwrap_or(0), e.to_string()))?.len();
-        if length > ENV_FILE_MAX_BYTES {
-            return Err(failed(0, format!("{length} bytes, at most {ENV_FILE_MAX_BYTES} are read")));
-        }
-        let bytes = fs::read(file).map_err(|e| failed(e.raw_os_error().unwrap_or(0), e.to_string()))?;
+        let read = files::whole(file, ENV_FILE_MAX_BYTES);
+        let bytes = read.map_err(|error| failed(error.raw_os_error().unwrap_or(0), error.to_string()))?;
         parse_env_file(&bytes).map_err(|line| failed(0, format!("line {line}: expected NAME=value")))
     }
 
@@ -356,6 +352,16 @@ mod tests {
         );
         assert_eq!(parse_env_file(b"A=1\nnot a pair\n"), Err(2));
         assert_eq!(parse_env_file(b"1A=1"), Err(1));
+    }
+
+    #[test]
+    fn an_env_file_that_is_a_device_is_refused_before_it_fills_the_memory() {
+        let mut asking = Asking { learnt: Cache::default(), open: BTreeSet::new(), now: Timestamp(0) };
+        for device in ["/dev/null", "/dev/zero"] {
+            let Err(Miss::Failed(failure)) = asking.env_file(Path::new(device)) else { panic!("{device}") };
+            let cause = format!("env_file {device}: it is not a regular file");
+            assert_eq!((failure.step, &*failure.cause), (SpawnStep::Expand, &*cause));
+        }
     }
 
     #[test]

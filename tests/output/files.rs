@@ -96,7 +96,7 @@ fn what_is_no_plain_file_keeps_nobody_waiting() {
     .unwrap();
     assert_eq!(
         dir.judged("files: {path: pipe}").to_string(),
-        "rejected: pipe: it cannot be read: it is not a plain file"
+        "rejected: pipe: it cannot be read: it is not a regular file"
     );
     fs::create_dir(dir.0.join("folder")).unwrap();
     assert_eq!(dir.judged("files: {path: folder}").to_string(), "rejected: folder: it is a directory");
