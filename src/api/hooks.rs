@@ -31,6 +31,7 @@ use crate::api::body::MOST_BODY_BYTES;
 use crate::api::impatient::Impatient;
 use crate::api::problem::Problem;
 use crate::api::server::{HEADER_TIMEOUT, WRITE_TIMEOUT};
+use crate::aside::files::whole;
 use crate::aside::{Threads, wall_millis};
 use crate::supervisor::descriptors::has_room_for;
 use crate::supervisor::handle::{Called, Handle};
@@ -143,7 +144,7 @@ impl Shared {
     async fn secret(&self, hook: &Webhook) -> Result<Vec<u8>, Problem> {
         let path = self.units_dir.join(&*hook.secret_file);
         let shown = path.display().to_string();
-        let read = move || std::fs::read(path);
+        let read = move || whole(&path, MOST_SECRET_BYTES);
         let cannot = |why: String| {
             tracing::warn!("cannot read the secret of a webhook in {shown}: {why}");
             Problem::Broken("the secret of this webhook cannot be read".to_owned())
@@ -234,6 +235,8 @@ fn is_right(secret: &[u8], at: u64, body: &[u8], signature: &[u8; 32]) -> bool {
 const WINDOW_SECONDS: u64 = 300;
 const BODY_LIMIT: Duration = Duration::from_secs(10);
 const SECRET_LIMIT: Duration = Duration::from_secs(5);
+/// A key, and never more than a few lines.
+const MOST_SECRET_BYTES: u64 = 64 * 1024;
 const SECRET_THREADS: usize = 2;
 const MOST_CONNECTIONS: usize = 64;
 const CONNECTION_LIMIT: Duration = Duration::from_secs(60);

@@ -1,6 +1,7 @@
 //! Whom to trust. Read once for each file of authorities, on a thread, and again after a certificate was refused.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::aside::files::whole;
 use crate::aside::{Threads, authorities};
 use crate::engine::time::Pretty;
 use crate::probe::stream::Stream;
@@ -94,6 +96,8 @@ impl Trust {
 }
 
 pub(crate) const AT_ONCE: usize = 2;
+/// Several times what a machine trusts.
+const MOST_AUTHORITIES_BYTES: u64 = 4 * 1024 * 1024;
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "the library's list, which is open")]
 fn refusal(cause: &rustls::Error) -> String {
@@ -126,9 +130,9 @@ fn build(wanted: &Key) -> Result<ClientConfig, String> {
     match &wanted.ca {
         Some(file) => {
             let unreadable = |cause: String| format!("cannot read the authorities in {file}: {cause}");
-            let found =
-                CertificateDer::pem_file_iter(&**file).map_err(|error| unreadable(error.to_string()))?;
-            for certificate in found {
+            let text = whole(Path::new(&**file), MOST_AUTHORITIES_BYTES);
+            let text = text.map_err(|error| unreadable(error.to_string()))?;
+            for certificate in CertificateDer::pem_slice_iter(&text) {
                 let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
                 roots.add(certificate).map_err(|error| unreadable(error.to_string()))?;
             }
@@ -184,5 +188,18 @@ impl ServerCertVerifier for Anybody {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_that_are_a_device_are_refused_before_they_fill_the_memory() {
+        for device in ["/dev/null", "/dev/zero"] {
+            let refused = build(&Key { ca: Some(device.into()), verify: true }).unwrap_err();
+            assert_eq!(refused, format!("cannot read the authorities in {device}: it is not a regular file"));
+        }
     }
 }
