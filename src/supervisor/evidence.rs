@@ -176,8 +176,9 @@ impl Witness {
         let (capturer, archive) = (self.capturer.clone(), self.archive.clone());
         let (files, all) = (self.files.clone(), self.all.clone());
         tokio::task::spawn_local(async move {
+            let is_over = scene.subject.is_over;
             let evidence = look(scene, capturer, &files, &all).await;
-            let (evidence, is_complete) = keep(evidence, is_first, &archive).await;
+            let (evidence, is_complete) = keep(evidence, is_first, is_over, &archive).await;
             promise.keep(wanted.answer(Some(Box::new(evidence)), is_complete));
         });
     }
@@ -289,9 +290,9 @@ async fn look(scene: Scene, capturer: Capturer, files: &Threads, all: &Threads) 
     judged(scene.put_into(evidence), files, DEADLINE / 8).await
 }
 
-/// On disk, within the deadline. True: nothing is missing.
-async fn keep(mut evidence: Evidence, is_first: bool, archive: &Archive) -> (Evidence, bool) {
-    let limit = DEADLINE / 4;
+/// On disk, within the deadline where somebody waits. True: nothing is missing.
+async fn keep(mut evidence: Evidence, is_first: bool, is_over: bool, archive: &Archive) -> (Evidence, bool) {
+    let limit = if is_over { UNHURRIED } else { DEADLINE / 4 };
     let kept = if is_first {
         archive.keep_first(evidence.clone(), limit).await
     } else {
@@ -539,6 +540,9 @@ const ALL: usize = 1;
 /// In which all of it is there, unless something hangs. More than a capture takes that does not: what counts kills
 /// would have told this one already.
 const AT_ONCE: Duration = Duration::from_millis(1500);
+/// In which the evidence of a run that is over is on disk. Nobody waits for it, and when a hundred fail at once each
+/// waits for its turn; a disk that takes longer is as good as full.
+const UNHURRIED: Duration = Duration::from_secs(30);
 /// Of each unit, as many as show a streak.
 const ANSWERS: usize = 5;
 const RESTARTS: usize = 10;
@@ -550,6 +554,7 @@ const UNITS_OF_ONE: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::incident::store::{Keep, Store};
 
     #[test]
     fn what_changed_last_is_looked_for_among_the_files_that_matter() {
@@ -594,5 +599,39 @@ mod tests {
         assert!(by_kinds.is_complete(), "{:?}", by_kinds.incomplete);
         let live = look_at(false, &hung, &free);
         assert!(!live.is_complete(), "of a run that lives each kind is asked for itself");
+    }
+
+    #[test]
+    fn of_a_run_that_is_over_the_files_wait_for_their_turn_however_many_fail_at_once() {
+        let state = std::env::temp_dir().join(format!("mcsup-turn-{}", std::process::id()));
+        let archive = Archive::new(Store::new(state.clone(), Keep::default()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        let (end, hang) = std::sync::mpsc::channel::<()>();
+        let evidence = |incident| Evidence { incident, unit: "web".into(), ..Evidence::default() };
+        local.block_on(&runtime, async {
+            // The evidence of others, say.
+            let held_up = archive.clone();
+            let wait = move |_: &Store| {
+                assert!(hang.recv().is_err());
+                Ok(())
+            };
+            let others = tokio::task::spawn_local(async move { held_up.write(wait, UNHURRIED).await });
+            tokio::task::yield_now().await;
+            let queued = archive.clone();
+            let over = tokio::task::spawn_local(keep_owned(evidence(7), true, queued));
+            let (live, is_complete) = keep(evidence(8), true, false, &archive).await;
+            assert!(!is_complete && !live.is_complete(), "who is to be ended waits no longer");
+            drop(end);
+            others.await.unwrap().unwrap();
+            let (over, is_complete) = over.await.unwrap();
+            assert!(is_complete, "{:?}", over.incomplete);
+        });
+        assert!(archive.path_of(7).join("evidence.json").exists());
+        fs::remove_dir_all(&state).unwrap();
+    }
+
+    async fn keep_owned(evidence: Evidence, is_over: bool, archive: Archive) -> (Evidence, bool) {
+        keep(evidence, true, is_over, &archive).await
     }
 }
