@@ -2,10 +2,9 @@
 //! asked for by a worker, and both are on disk within the deadline or said to be missing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::aside::Threads;
 use crate::engine::Engine;
@@ -29,6 +28,7 @@ use crate::proc::run_tag;
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
 use crate::supervisor::launch::Ground;
+use crate::supervisor::loading::{self, Changes};
 use crate::supervisor::words::name_of;
 use crate::unit::spec::listen::ListenAddress;
 use crate::unit::spec::probe::{ProbeKind, Target};
@@ -46,6 +46,7 @@ pub(crate) struct Witness {
     /// For all of it at once.
     all: Threads,
     state: PathBuf,
+    changes: Arc<Changes>,
     /// Whose children the orphans of our runs are.
     pub(crate) keeper_pid: Option<i32>,
     /// Probes under way, with their beginning.
@@ -90,7 +91,7 @@ struct Scene {
     /// When the run was ordered: what its log says since is its own.
     run_began_millis: Option<u64>,
     log_dir: PathBuf,
-    units_dir: PathBuf,
+    changes: Arc<Changes>,
     /// Stems of the files that define the unit and what it depends on.
     defined_by: BTreeSet<String>,
     probes: Vec<Answer>,
@@ -111,6 +112,7 @@ impl Witness {
             files: Threads::new("evidence", FILES),
             all: Threads::new("evidence at once", ALL),
             state: state.to_path_buf(),
+            changes: Arc::new(loading::changes(state)),
             keeper_pid: None,
             asked: BTreeMap::new(),
             answers: BTreeMap::new(),
@@ -237,7 +239,7 @@ impl Witness {
             subject,
             run_began_millis: holding.map(|(_, held)| date(now, Timestamp(held.spawned_at))),
             log_dir,
-            units_dir: ground.units_dir.clone(),
+            changes: Arc::clone(&self.changes),
             defined_by: needs().chain([unit]).map(|unit| stem_of(name_of(set, unit))).collect(),
             probes: self.answers_of(unit, spec),
             host: self.guard.curve().iter().map(sample).collect(),
@@ -322,7 +324,7 @@ impl Scene {
         let is_silent = self.subject.log_until.is_some_and(|until| until.inode == 0);
         let looked_for = || log_from(&self.log_dir, self.run_began_millis.filter(|_| !is_silent)?);
         let from = self.subject.log_from.or_else(looked_for);
-        (from, changed(&self.units_dir, &self.defined_by))
+        (from, changed(&self.changes, &self.defined_by))
     }
 
     fn put_into(self, evidence: Evidence) -> Evidence {
@@ -361,14 +363,12 @@ fn log_from(dir: &Path, since_millis: u64) -> Option<LogPoint> {
     Some(LogPoint { inode: files.get(place.file)?.id.numbers().0, offset: place.offset })
 }
 
-/// The file among these that was written last.
-fn changed(units_dir: &Path, stems: &BTreeSet<String>) -> Option<Change> {
+/// The file among these that differs since the latest date.
+fn changed(dates: &Changes, stems: &BTreeSet<String>) -> Option<Change> {
     let names = stems.iter().map(String::as_str).chain(["mcsup"]);
     let dated = names.filter_map(|stem| {
         let name = format!("{stem}.yaml");
-        let modified = fs::metadata(units_dir.join(&name)).ok()?.modified().ok()?;
-        let at = modified.duration_since(UNIX_EPOCH).ok()?;
-        Some((u64::try_from(at.as_millis()).ok()?, name))
+        Some((*dates.get(&name)?, name))
     });
     dated.max().map(|(at_millis, name)| Change { at_millis, what: format!("file {name}") })
 }
@@ -553,21 +553,18 @@ const UNITS_OF_ONE: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::incident::store::{Keep, Store};
 
     #[test]
     fn what_changed_last_is_looked_for_among_the_files_that_matter() {
-        let dir = std::env::temp_dir().join(format!("mcsup-changed-{}", std::process::id()));
-        fs::create_dir_all(&dir).unwrap();
-        fs::write(dir.join("web.yaml"), "").unwrap();
-        let date = UNIX_EPOCH + Duration::from_millis(5_000);
-        fs::File::options().write(true).open(dir.join("web.yaml")).unwrap().set_modified(date).unwrap();
-        fs::write(dir.join("stranger.yaml"), "").unwrap();
-        let found = changed(&dir, &BTreeSet::from([stem_of("web@2"), stem_of("gone")]));
+        let dates = [("web.yaml", 5_000), ("db.yaml", 4_000), ("stranger.yaml", 6_000)];
+        let dates = dates.map(|(name, at)| (name.to_owned(), at)).into();
+        let found = changed(&dates, &BTreeSet::from([stem_of("web@2"), stem_of("db"), stem_of("gone")]));
         assert_eq!(found, Some(Change { at_millis: 5_000, what: "file web.yaml".into() }));
-        assert_eq!(changed(&dir, &BTreeSet::new()), None);
-        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(changed(&dates, &BTreeSet::new()), None);
     }
 
     /// A kind of threads that are all held up, until the sender is dropped.

@@ -1,6 +1,6 @@
 //! Which units to run: what the directory says at a boot, what was accepted then at a takeover.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -80,15 +80,94 @@ impl Loaded {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn keep(self, state: &Path) -> io::Result<u64> {
-        // A file that was accepted is UTF-8.
-        let text = |file: SourceFile| Some((file.name, String::from_utf8(file.bytes).ok()?));
-        let files: BTreeMap<String, String> = self.files.into_iter().filter_map(text).collect();
-        let text = serde_json::to_vec(&files)?;
+        let text = serde_json::to_vec(&texts(self.files))?;
         replace_for_this_boot(&path_in(state), &text)?;
         Ok(fnv(&text))
     }
+
+    /// Notes which files differ from what the boot before had accepted: for who asks later what was changed. Before
+    /// [`Self::keep`], which replaces that. Where there was no boot before, or what it knew is lost, nothing differs.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn note_changes(&self, state: &Path, at_millis: u64) -> io::Result<()> {
+        let mut changes = Changes::new();
+        if let Some(before) = kept(state) {
+            let earlier = self::changes(state);
+            let now = texts(self.files.clone());
+            let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+            let date = |name: &String| {
+                let is_same = before.get(name) == now.get(name);
+                if is_same { earlier.get(name).copied() } else { Some(at_millis) }
+            };
+            changes = names.into_iter().filter_map(|name| Some((name.clone(), date(name)?))).collect();
+        }
+        replace_for_this_boot(&changes_in(state), &serde_json::to_vec(&changes)?)
+    }
+}
+
+/// The files that a later boot found changed, each with the date since which that is in effect, in milliseconds since
+/// 1970. What was written to a file is not in effect before the next boot, so its own date says nothing.
+pub(crate) type Changes = BTreeMap<String, u64>;
+
+/// What [`Loaded::note_changes`] noted.
+pub(crate) fn changes(state: &Path) -> Changes {
+    let text = fs::read(changes_in(state)).unwrap_or_default();
+    // Not there, or torn: it is a hint for people, no more.
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// The accepted text, whichever boot accepted it.
+fn kept(state: &Path) -> Option<BTreeMap<String, String>> {
+    serde_json::from_slice(&fs::read(path_in(state)).ok()?).ok()
+}
+
+fn texts(files: Vec<SourceFile>) -> BTreeMap<String, String> {
+    // A file that was accepted is UTF-8.
+    let text = |file: SourceFile| Some((file.name, String::from_utf8(file.bytes).ok()?));
+    files.into_iter().filter_map(text).collect()
+}
+
+fn changes_in(state: &Path) -> PathBuf {
+    state.join("changes.json")
 }
 
 fn path_in(state: &Path) -> PathBuf {
     state.join("accepted.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A boot with these files, at that date.
+    fn boot(state: &Path, at_millis: u64, files: &[(&str, &str)]) -> Vec<(String, u64)> {
+        let file = |(name, text): &(&str, &str)| SourceFile { name: (*name).into(), bytes: (*text).into() };
+        let loaded = Loaded { files: files.iter().map(file).collect(), ..Loaded::nothing("") };
+        loaded.note_changes(state, at_millis).unwrap();
+        loaded.keep(state).unwrap();
+        changes(state).into_iter().collect()
+    }
+
+    #[test]
+    fn changed_is_what_differs_from_the_boot_before_since_the_boot_that_found_it_so() {
+        let state = std::env::temp_dir().join(format!("mcsup-changes-{}", std::process::id()));
+        fs::create_dir_all(&state).unwrap();
+        let (web, db) = (("web.yaml", "command: [web]"), ("db.yaml", "command: [db]"));
+        let edited = ("web.yaml", "command: [web, -v]");
+        let since = |name: &str, at: u64| (name.to_owned(), at);
+        assert_eq!(boot(&state, 1, &[web, db]), [], "at a first boot every file is young");
+        assert_eq!(boot(&state, 2, &[web, db]), []);
+        assert_eq!(boot(&state, 3, &[edited, db]), [since("web.yaml", 3)]);
+        assert_eq!(boot(&state, 4, &[edited, db]), [since("web.yaml", 3)], "it is in effect since then");
+        assert_eq!(
+            boot(&state, 5, &[edited, db, ("mcsup.yaml", "")]),
+            [since("mcsup.yaml", 5), since("web.yaml", 3)]
+        );
+        assert_eq!(boot(&state, 6, &[edited, db]), [since("mcsup.yaml", 6), since("web.yaml", 3)]);
+        assert_eq!(boot(&state, 7, &[edited, db]), [since("web.yaml", 3)], "one that is gone is forgotten");
+        fs::write(path_in(&state), "torn by a crash").unwrap();
+        assert_eq!(boot(&state, 8, &[web, db]), [], "nobody knows what was before");
+        fs::remove_dir_all(&state).unwrap();
+    }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
+use crate::aside::wall_millis;
 use crate::engine::event::Event;
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
@@ -159,7 +160,14 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     };
     let display = Display::new(Arc::clone(&loaded.set), began, is_takeover);
     let (set, warnings) = (Arc::clone(&loaded.set), loaded.warnings.clone());
-    let kept = if is_takeover { None } else { Some(loaded.keep(&settings.home.state)) };
+    let kept = if is_takeover {
+        None
+    } else {
+        let state = &settings.home.state;
+        // A full disk is told of by what comes next.
+        drop(loaded.note_changes(state, wall_millis()));
+        Some(loaded.keep(state))
+    };
     legacy.accepted = kept.as_ref().and_then(|kept| kept.as_ref().ok().copied());
     let mut supervisor = take_over(face, settings, heirloom, link, legacy, set, display)?;
     supervisor.tell(&warnings, own_log.as_ref().err(), kept.and_then(Result::err));

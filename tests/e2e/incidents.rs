@@ -59,6 +59,21 @@ fn a_crash_loop_is_one_incident_with_its_evidence_on_disk_before_the_restart() {
 }
 
 #[test]
+fn a_file_counts_as_changed_once_a_boot_took_it_up_and_no_earlier() {
+    let mut instance = Instance::booted("changed", &[("a", QUICK)]);
+    // Young, but nothing reads it before the next boot.
+    instance.write("a", &format!("{QUICK}environment: {{LEVEL: '1'}}\n"));
+    kill(instance.look().expect("a status").pid("a"));
+    assert_eq!(evidence(&instance, 1)["change"], Value::Null, "{:#}", evidence(&instance, 1));
+    instance.wait("healed", |look| look.is("a", "ready"));
+    instance.done(&["shutdown"]);
+    instance.ended();
+    instance.up();
+    kill(instance.wait("booted", |look| look.0["booted"] == true && look.is("a", "ready")).pid("a"));
+    assert_eq!(evidence(&instance, 2)["change"]["what"], "file a.yaml", "{:#}", evidence(&instance, 2));
+}
+
+#[test]
 fn why_names_the_stranger_who_has_the_port() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("an address").port();
