@@ -10,6 +10,9 @@ use crate::engine::time::{Now, Timestamp, WallTime};
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::unit::SourceFile;
 
+/// 2026-01-01, when the engine's life begins.
+const DATE: u64 = 1_767_225_600_000_000_000;
+
 /// An engine whose spawns work at once, and what its dearest step cost.
 struct Counted {
     engine: Engine,
@@ -39,7 +42,7 @@ impl Counted {
         self.now += after;
         while let Some(event) = events.pop() {
             self.now += 1;
-            let now = Now { mono: Timestamp(self.now), wall: WallTime(self.now) };
+            let now = Now { mono: Timestamp(self.now), wall: WallTime(DATE + self.now) };
             let before = self.engine.visits.get();
             let effects = self.engine.step(now, event);
             self.dearest = self.dearest.max(self.engine.visits.get() - before);
@@ -112,6 +115,30 @@ fn failures_of_thousands_at_once_are_each_looked_at_alone() {
     let few = Counted::boot(100, alone).crash_all_over_the_set(200);
     let many = Counted::boot(5_000, alone).crash_all_over_the_set(5_000);
     assert!(many.0 <= few.0, "{} visits in one step, and {} in a small set", many.0, few.0);
+}
+
+#[test]
+fn ten_thousand_jobs_sleep_until_the_first_is_due_and_a_slot_costs_its_own_jobs_alone() {
+    // One for each minute of a day, or seven.
+    let job =
+        |at: usize| format!("kind: job\ncommand: [x]\nschedule: \"{} {} * * *\"\n", at % 60, at / 60 % 24);
+    let cost = |jobs: usize, due: usize| {
+        let mut counted = Counted::boot(jobs, job);
+        let deadlines = counted.engine.next_deadlines();
+        assert_eq!(deadlines.mono, None, "nobody wakes up before");
+        let slot = deadlines.wall.expect("there are slots").0 - DATE;
+        counted.tell(slot - counted.now - 2, Event::DeadlineReached);
+        assert_eq!(
+            (counted.runs.len(), counted.dearest),
+            (0, 0),
+            "nothing is due yet, and nobody is looked at"
+        );
+        counted.tell(1, Event::DeadlineReached);
+        assert_eq!(counted.runs.len(), due);
+        counted.longest
+    };
+    let (few, many) = (cost(1_440, 1), cost(10_080, 7));
+    assert!(many <= few * 8, "{many} bytes said of seven, and {few} of one");
 }
 
 #[test]

@@ -229,10 +229,11 @@ pub enum Fact {
         has_helped: bool,
         said: Box<str>,
     },
-    /// A run of a job is to be.
+    /// A run of a job is to be. `late`: behind its slot; zero for other triggers.
     JobTriggered {
         unit: UnitId,
         trigger: Trigger,
+        late: Duration,
     },
     /// A run of a job is over. `is_last`: no retry follows.
     JobRunEnded {

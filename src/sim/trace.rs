@@ -402,8 +402,9 @@ impl Page<'_> {
 
     fn fact_of_job(&mut self, fact: &Fact) {
         let set = self.set;
-        if let Fact::JobTriggered { unit, trigger } = fact {
-            self.say(Some(*unit), format!("triggered by {trigger}"));
+        if let Fact::JobTriggered { unit, trigger, late } = fact {
+            let late = if late.is_zero() { String::new() } else { format!(", {} late", Pretty(*late)) };
+            self.say(Some(*unit), format!("triggered by {trigger}{late}"));
         }
         if let Fact::JobRunEnded { unit, ordinal, verdict, is_last, .. } = fact {
             let again = if *is_last { "" } else { "; runs again" };

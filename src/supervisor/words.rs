@@ -1,7 +1,10 @@
 //! Facts as sentences: the one place that words them, for the log, the terminal and the clients of `events`.
 
+use std::time::Duration;
+
 use crate::engine::effect::Fact;
 use crate::engine::id::{IncidentId, PhaseId, UnitId};
+use crate::engine::time::Pretty;
 use crate::unit::spec::UnitSet;
 
 /// How much people should care.
@@ -112,8 +115,12 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
 }
 
 fn sentence_of_job(fact: &Fact, set: &UnitSet, said: Unit) -> String {
-    if let Fact::JobTriggered { unit, trigger } = fact {
-        return format!("{}is to run for {trigger}", said.begin(set, *unit));
+    if let Fact::JobTriggered { unit, trigger, late } = fact {
+        let late = match late.as_secs() {
+            0 => String::new(),
+            seconds => format!(", {} late", Pretty(Duration::from_secs(seconds))),
+        };
+        return format!("{}is to run for {trigger}{late}", said.begin(set, *unit));
     }
     if let Fact::JobRunEnded { unit, ordinal, verdict, is_last, .. } = fact {
         let again = if *is_last { "" } else { "; it runs again" };

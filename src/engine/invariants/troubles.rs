@@ -98,6 +98,13 @@ impl Troubles {
             let next = share.rung.saturating_add(u16::from(share.step != Step::Idle));
             self.ladders.insert(unit, Ladder { next, reached: next, may_start_over: false });
         }
+        if handover.notes.boot.as_ref().is_some_and(|boot| boot.shutdown.is_some()) {
+            // It ends every incident: what failed in the same step has none that it could be kept for.
+            let has_none = |unit| handover.notes.units.get(unit).is_none_or(|note| note.incident.is_none());
+            for handed in handover.runs.iter().filter(|handed| has_none(&handed.unit)) {
+                self.owed.remove(&handed.run);
+            }
+        }
     }
 
     pub(super) fn carry(&mut self, effect: &Effect) {
@@ -120,9 +127,9 @@ impl Troubles {
             | Effect::CancelProbe { .. }
             | Effect::Alert { .. } // kept where it is judged
             | Effect::JudgeOutput { .. }
-| Effect::Arm { .. }
-| Effect::Disarm { .. }
-| Effect::WatchReadyLine { .. }
+            | Effect::Arm { .. }
+            | Effect::Disarm { .. }
+            | Effect::WatchReadyLine { .. }
             | Effect::AwaitConnection { .. }
             | Effect::ForgetConnection { .. }
             | Effect::Reply { .. }

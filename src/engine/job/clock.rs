@@ -113,7 +113,6 @@ impl Engine {
         let why = format!("{what} in the last {}", Pretty(whole_seconds(age(now, first))));
         self.fails(id, None, &JobVerdict::Missed(why.into()));
         for slot in made_up {
-            self.facts.push(Fact::JobTriggered { unit: id, trigger: Trigger::Slot(slot) });
             self.enqueue(id, Trigger::Slot(slot), None);
         }
     }
@@ -151,7 +150,7 @@ impl Engine {
     }
 }
 
-fn age(now: WallTime, at: WallTime) -> Duration {
+pub(super) fn age(now: WallTime, at: WallTime) -> Duration {
     Duration::from_nanos(now.0.saturating_sub(at.0))
 }
 

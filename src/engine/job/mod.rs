@@ -230,7 +230,6 @@ impl Engine {
             }
             Overlap::Skip | Overlap::Queue | Overlap::Allow { .. } | Overlap::Replace => {}
         }
-        self.facts.push(Fact::JobTriggered { unit: id, trigger: trigger.clone() });
         self.enqueue(id, trigger, request);
     }
 

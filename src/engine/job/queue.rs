@@ -1,9 +1,12 @@
 //! What waits for its turn: for its time, the run before it, what it needs, and room among all runs.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
 use crate::engine::effect::{Effect, Fact, Line};
 use crate::engine::event::{JobVerdict, RunStage, Trigger};
 use crate::engine::id::{RequestId, RunId, UnitId};
+use crate::engine::job::clock::age;
 use crate::engine::job::{Due, JobRun};
 use crate::engine::policy;
 use crate::engine::time::Pretty;
@@ -40,8 +43,19 @@ impl Engine {
             | Trigger::After(_)
             | Trigger::Path(_)
             | Trigger::Webhook(_)
-            | Trigger::Operator => std::time::Duration::ZERO,
+            | Trigger::Operator => Duration::ZERO,
         };
+        let late = match trigger {
+            Trigger::Slot(slot) => age(self.now.wall, slot),
+            Trigger::Every
+            | Trigger::Boot
+            | Trigger::Load
+            | Trigger::After(_)
+            | Trigger::Path(_)
+            | Trigger::Webhook(_)
+            | Trigger::Operator => Duration::ZERO,
+        };
+        self.facts.push(Fact::JobTriggered { unit: id, trigger: trigger.clone(), late });
         let due = Due { trigger, since: now, attempt: 0, not_before: now.after(jitter), request };
         self.job_mut(id).waiting.push_back(due);
         self.mark(id);
@@ -237,4 +251,4 @@ impl Engine {
 }
 
 /// After the deadline, and not at it.
-const MOMENT: std::time::Duration = std::time::Duration::from_nanos(1);
+const MOMENT: Duration = Duration::from_nanos(1);

@@ -474,8 +474,8 @@ impl World {
             | Event::Notified { .. }
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
-| Event::OutputJudged { .. }
-| Event::Triggered { .. }
+            | Event::OutputJudged { .. }
+            | Event::Triggered { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
             | Event::ClockStepped

@@ -1,5 +1,5 @@
 //! `output`: what a run must have written, read and lowered. Whatever kind of unit has the key plugs in
-//! [`OutputFile`] and [`lower_output`]; nothing here knows one.
+//! `OutputFile` and `lower_output`; nothing here knows one.
 
 mod parts;
 
