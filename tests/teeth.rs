@@ -484,7 +484,7 @@ fn alert() -> Effect {
 }
 
 fn closed(number: u64) -> Effect {
-    Effect::Record(Fact::IncidentClosed { incident: IncidentId(number), unit: None })
+    Effect::Record(Fact::IncidentClosed { incident: IncidentId(number), unit: None, has_healed: false })
 }
 
 const HEALING: &[Plant] = &[

@@ -14,7 +14,7 @@ pub struct Message {
     pub change: Change,
     /// Of a change that comes more than once, which one: the n-th rung that was tried.
     pub step: u32,
-    /// Where the incident began.
+    /// The unit concerned; of what is about the incident as a whole, where it began.
     pub unit: String,
     /// Milliseconds since 1970.
     pub at_millis: u64,
@@ -33,7 +33,12 @@ pub enum Change {
     Opened,
     RungTried,
     GaveUp,
+    /// It works again for good, or is done.
     Healed,
+    /// It is part of another incident, which the text names; that one goes on.
+    Merged,
+    /// It is no longer wanted up; nothing healed.
+    Ended,
 }
 
 /// Two messages with the same key say the same.

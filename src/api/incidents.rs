@@ -171,6 +171,7 @@ fn rule(rule: Rule) -> &'static str {
         Rule::Authentication => "authentication",
         Rule::Crashed => "crashed",
         Rule::Killed => "killed",
+        Rule::KilledByOperator => "killed_by_operator",
         Rule::ConfigurationChanged => "configuration_changed",
         Rule::RepeatedError => "repeated_error",
         Rule::Timeout => "timeout",

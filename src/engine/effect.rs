@@ -269,12 +269,14 @@ pub enum Fact {
         unit: UnitId,
         began: Timestamp,
         detected: Timestamp,
-        /// Since when it works again. `None`: it is no longer wanted up.
+        /// Since when it works again, for good. `None`: it is no longer wanted up.
         recovered: Option<Timestamp>,
     },
     IncidentClosed {
         incident: IncidentId,
         unit: Option<UnitId>,
+        /// It works again for good, or is done; otherwise it is no longer wanted up.
+        has_healed: bool,
     },
     /// SIGKILL did not end it (uninterruptible sleep); a shutdown goes on without it.
     Unkillable {

@@ -31,6 +31,8 @@ pub struct Incident {
     pub cause: Box<str>,
     /// All evidence that was asked for was kept.
     pub is_complete: bool,
+    /// The root works again for good, or is done: what ends now has healed, and is not merely no longer wanted.
+    pub has_healed: bool,
     /// Every unit that is part of it now.
     pub affected: BTreeSet<UnitId>,
     /// Shares that an earlier version noted with it. Each unit notes its own: an incident of thousands is not written
@@ -60,21 +62,30 @@ pub struct Share {
 pub enum Told {
     Trouble,
     GaveUp,
-    /// The incident is closed.
+    /// The incident is closed: its root works again for good, or is done.
     Over,
+    /// The incident is closed, and nothing healed: its root is no longer wanted up.
+    Ended,
 }
 
 impl Incident {
     pub(crate) fn new(root: Option<UnitId>, opened: Timestamp, cause: Box<str>) -> Self {
         let (affected, noted, reached, told) =
             (BTreeSet::new(), BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
-        Self { root, opened, cause, is_complete: true, affected, noted, reached, told }
+        let (is_complete, has_healed) = (true, false);
+        Self { root, opened, cause, is_complete, has_healed, affected, noted, reached, told }
     }
 
     fn without_shares(&self) -> Self {
-        let Self { root, opened, cause, is_complete, affected: _, noted: _, reached: _, told } = self;
+        let Self { root, opened, cause, is_complete, has_healed, affected: _, noted: _, reached: _, told } =
+            self;
         let told = told.clone();
-        Self { is_complete: *is_complete, told, ..Self::new(*root, *opened, cause.clone()) }
+        Self {
+            is_complete: *is_complete,
+            has_healed: *has_healed,
+            told,
+            ..Self::new(*root, *opened, cause.clone())
+        }
     }
 }
 
@@ -122,6 +133,7 @@ impl Engine {
         if let Some(found) = self.incidents.get_mut(&incident) {
             found.affected.insert(id);
         }
+        self.tell_if_healed(id, incident, false);
         self.units[id].share = Some(Box::new(Share::new(began, now)));
         self.units[id].incident = Some(incident);
         self.units[id].reached_by = None;
@@ -198,6 +210,8 @@ impl Engine {
         }
         if let Some(incident) = self.incident_mut(into) {
             incident.is_complete &= old.is_complete;
+            // They go on hearing of it under its new number, and of its end.
+            incident.told.extend(old.told.into_iter().map(|(channel, _)| (channel, Told::Trouble)));
         }
         self.facts.push(Fact::IncidentMerged { from, into });
     }
@@ -286,7 +300,15 @@ impl Engine {
         self.facts.push(Fact::EvidenceIncomplete { incident, unit: id });
     }
 
-    /// Its share is over: it works for good, or is not wanted any more.
+    /// Its share is over before it was known to work for good: it is not wanted any more.
+    pub(crate) fn leave_unhealed(&mut self, id: UnitId) {
+        if let Some(share) = self.share_mut(id) {
+            share.recovered = None;
+        }
+        self.leave_incident(id);
+    }
+
+    /// Its share is over: it works for good, or is done.
     pub(crate) fn leave_incident(&mut self, id: UnitId) {
         self.timers.cancel(Some(id), Timer::Settle);
         self.cancel_rung(id, "no longer needed");
@@ -298,8 +320,19 @@ impl Engine {
         if let Some(share) = share {
             let Share { began, detected, recovered, .. } = *share;
             self.facts.push(Fact::IncidentLeft { incident, unit: id, began, detected, recovered });
+            self.tell_if_healed(id, incident, recovered.is_some());
         }
         self.close_if_over(incident);
+    }
+
+    /// The root decides whether an incident has healed.
+    fn tell_if_healed(&mut self, id: UnitId, incident: IncidentId, has_healed: bool) {
+        let is_news = |found: &&Incident| found.root == Some(id) && found.has_healed != has_healed;
+        if self.incidents.get(&incident).filter(is_news).is_some()
+            && let Some(found) = self.incident_mut(incident)
+        {
+            found.has_healed = has_healed;
+        }
     }
 
     fn close_if_over(&mut self, incident: IncidentId) {
@@ -309,18 +342,20 @@ impl Engine {
         }
         let root = found.root;
         let channels: BTreeSet<Box<str>> = found.told.iter().map(|(channel, _)| channel.clone()).collect();
-        let text: Box<str> = format!("incident {incident} is over: {}", found.cause).into();
-        self.close(incident, root);
+        let has_healed = found.has_healed;
+        let (about, fate) =
+            if has_healed { (Told::Over, "is over") } else { (Told::Ended, "ended, no longer wanted up") };
+        let text: Box<str> = format!("incident {incident} {fate}: {}", found.cause).into();
+        self.close(incident, root, has_healed);
         for channel in channels {
             let channel = (!channel.is_empty()).then_some(channel);
-            let about = Told::Over;
             self.actions.push(Effect::Alert { incident, unit: root, channel, about, text: text.clone() });
         }
     }
 
-    fn close(&mut self, incident: IncidentId, unit: Option<UnitId>) {
+    fn close(&mut self, incident: IncidentId, unit: Option<UnitId>, has_healed: bool) {
         self.take_incident(incident);
-        self.facts.push(Fact::IncidentClosed { incident, unit });
+        self.facts.push(Fact::IncidentClosed { incident, unit, has_healed });
     }
 
     /// It is ready again, at least for now. Who can be asked is not believed before its probes have passed.
@@ -366,7 +401,7 @@ impl Engine {
 
     pub(crate) fn close_barrier_incident(&mut self) {
         if let Some(incident) = self.boot.incident.take() {
-            self.close(incident, None);
+            self.close(incident, None, true);
         }
     }
 
@@ -421,7 +456,7 @@ impl Engine {
         }
         for (number, incident) in noted {
             self.last_incident = self.last_incident.max(number.0);
-            self.close(number, incident.root);
+            self.close(number, incident.root, incident.has_healed);
         }
     }
 

@@ -430,7 +430,7 @@ impl Engine {
     fn rest(&mut self, id: UnitId, state: UnitState) {
         if state == UnitState::Inactive {
             self.units[id].is_called = false;
-            self.leave_incident(id);
+            self.leave_unhealed(id);
         }
         self.enter(id, state);
     }

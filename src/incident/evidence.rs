@@ -295,9 +295,11 @@ pub struct Restart {
 #[serde(default)]
 pub struct RungTried {
     pub at_millis: u64,
+    /// Whose ladder it is of.
+    pub unit: String,
     /// `restart`, `exec /usr/bin/repair`, ...
     pub rung: String,
-    /// `helped`, `did not help`, ...; empty while it is not known.
+    /// `helped`, `did not help`, ...; of an alert `handed on`, then `told`; empty while it is not known.
     pub outcome: String,
 }
 

@@ -259,7 +259,12 @@ mod tests {
             exit: Some(Exit { code: Some(1), ..Exit::default() }),
             affected: vec!["api".into(), "web".into()],
             dependents: vec![unit("api", "waiting")],
-            rungs: vec![RungTried { at_millis: AT + 800, rung: "restart".into(), outcome: "helped".into() }],
+            rungs: vec![RungTried {
+                at_millis: AT + 800,
+                unit: "redis".into(),
+                rung: "restart".into(),
+                outcome: "helped".into(),
+            }],
             healed_by: "restart helped".into(),
             incomplete: vec![Missing { what: "stacks".into(), why: "not allowed".into() }],
             ..Evidence::default()

@@ -378,7 +378,9 @@ impl Page<'_> {
             | Fact::JobSkipped { .. }
             | Fact::JobMissed { .. } => self.fact_of_job(fact),
             Fact::StatusTold { unit, text } => self.say(Some(*unit), format!("says: {text}")),
-            Fact::IncidentClosed { incident, unit } => self.say(*unit, format!("incident {incident} closed")),
+            Fact::IncidentClosed { incident, unit, .. } => {
+                self.say(*unit, format!("incident {incident} closed"));
+            }
             Fact::Unkillable { unit } => self.say(Some(*unit), "cannot be killed".to_owned()),
             Fact::Adopted { unit, ordinal } => {
                 self.say(Some(*unit), format!("adopted {}#{ordinal}", name(set, *unit)));

@@ -448,11 +448,11 @@ fn step_words(step: SpawnStep) -> String {
 }
 
 fn exit_of(holding: &Holding) -> Option<Exit> {
-    let is_ours = holding.is_signalled;
+    let was_sent = |number: u8| holding.signals.checked_shr(u32::from(number)).unwrap_or_default() & 1 == 1;
     Some(match holding.exit? {
-        wire::Exit::Code(code) => Exit { code: Some(code), is_ours, ..Exit::default() },
+        wire::Exit::Code(code) => Exit { code: Some(code), is_ours: holding.signals != 0, ..Exit::default() },
         wire::Exit::Signal { number, dumped_core } => {
-            Exit { signal: Some(number), dumped_core, is_ours, ..Exit::default() }
+            Exit { signal: Some(number), dumped_core, is_ours: was_sent(number), ..Exit::default() }
         }
         wire::Exit::Unknown => return None,
     })

@@ -428,7 +428,7 @@ impl Executor {
             Some(Stage::Unverified(process)) => self.refuse_to_signal(run, process),
             Some(Stage::Ordered | Stage::Live(_) | Stage::Exited(_)) => {
                 if let Some(holding) = self.holdings.runs.get_mut(&run.0) {
-                    holding.is_signalled = true;
+                    holding.signals |= 1_u128.checked_shl(u32::from(signal.0)).unwrap_or_default();
                 }
                 let order = Order::Signal { run: run.0, signal: signal.0, scope };
                 if let Some(order) = self.starts.after(run.0, order) {

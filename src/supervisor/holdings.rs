@@ -32,8 +32,8 @@ pub(crate) struct Holding {
     pub(crate) usage: Option<Box<Usage>>,
     /// Its main process, also when that has ended.
     pub(crate) process: Option<Process>,
-    /// It was sent a signal by us.
-    pub(crate) is_signalled: bool,
+    /// The signals that it was sent by us: bit n is signal n.
+    pub(crate) signals: u128,
     pub(crate) stage: Stage,
     /// Duplicates of what the keeper holds of it.
     pub(crate) descriptors: Held,
@@ -93,7 +93,7 @@ impl Holding {
             exit: None,
             usage: None,
             process: None,
-            is_signalled: false,
+            signals: 0,
             stage,
             descriptors: Vec::new(),
             is_ready_shown: false,

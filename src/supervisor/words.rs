@@ -101,8 +101,9 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
         | Fact::JobSkipped { .. }
         | Fact::JobMissed { .. } => sentence_of_job(fact, set, said),
         Fact::StatusTold { unit, text } => format!("{}says: {text}", said.begin(set, *unit)),
-        Fact::IncidentClosed { incident, unit } => {
-            format!("incident {incident} closed{}", said.of(set, *unit))
+        Fact::IncidentClosed { incident, unit, has_healed } => {
+            let fate = if *has_healed { "" } else { ": no longer wanted up" };
+            format!("incident {incident} closed{}{fate}", said.of(set, *unit))
         }
         Fact::Unkillable { unit } => {
             format!("{}survives SIGKILL; going on without it", said.begin(set, *unit))

@@ -375,7 +375,7 @@ fn every_kind_of_fact() -> Vec<Fact> {
             cause: "exited with 1".into(),
             began: Timestamp(0),
         },
-        Fact::IncidentClosed { incident: IncidentId(2), unit },
+        Fact::IncidentClosed { incident: IncidentId(2), unit, has_healed: true },
         Fact::Unkillable { unit: redis },
         Fact::Adopted { unit: redis, ordinal: 3 },
         Fact::RequestServed { request: mcsup::engine::id::RequestId(1), what: "start redis".into() },

@@ -323,7 +323,7 @@ impl Auditor {
         let is_due = match about {
             Told::Trouble => unit.is_some_and(|unit| self.is_alert_passed(unit, channel.as_deref())),
             Told::GaveUp => true,
-            Told::Over => !is_open,
+            Told::Over | Told::Ended => !is_open,
         };
         let to = channel.as_deref().unwrap_or("every channel").to_owned();
         if !is_due {

@@ -155,6 +155,17 @@ pub(super) fn killed(evidence: &Evidence) -> Option<Cause> {
     cause(Rule::Killed, 80, sentence, format!("{fact}{memory}"))
 }
 
+/// A process that ended by itself although mcsup sent it SIGKILL: only somebody who asked for that makes it do so.
+/// What it kills to stop it or for taking too long failed in another way.
+pub(super) fn killed_by_operator(evidence: &Evidence) -> Option<Cause> {
+    let exit = evidence.exit.filter(|exit| exit.is_ours && exit.signal == Some(KILL))?;
+    let is_an_end = matches!(evidence.failure.kind, FailureKind::Exited);
+    let core = if exit.dumped_core { "; a core was dumped" } else { "" };
+    let sentence = "an operator sent SIGKILL (mcsup kill)";
+    is_an_end
+        .then(|| cause(Rule::KilledByOperator, 92, sentence, format!("signal 9, sent by mcsup{core}")))?
+}
+
 const KILL: u8 = 9;
 const CRASHES: &[(u8, &str)] = &[
     (4, "SIGILL"),

@@ -36,6 +36,7 @@ pub enum Rule {
     Authentication,
     Crashed,
     Killed,
+    KilledByOperator,
     ConfigurationChanged,
     RepeatedError,
     Timeout,
@@ -44,7 +45,7 @@ pub enum Rule {
 
 /// The most probable first; equal scores in the order of the rules.
 pub fn rank(evidence: &Evidence) -> Vec<Cause> {
-    let rules: [fn(&Evidence) -> Option<Cause>; 14] = [
+    let rules: [fn(&Evidence) -> Option<Cause>; 15] = [
         host::executable_missing,
         says::permission,
         host::out_of_memory,
@@ -55,6 +56,7 @@ pub fn rank(evidence: &Evidence) -> Vec<Cause> {
         says::authentication,
         host::crashed,
         host::killed,
+        host::killed_by_operator,
         around::configuration_changed,
         says::repeated_error,
         around::timeout,

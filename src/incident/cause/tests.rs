@@ -227,7 +227,10 @@ fn want_of_memory_is_told_from_a_kill_by_hand() {
     expect(&scarce, Rule::OutOfMemory, "the kernel may have killed it for want of memory", "signal 9");
     let mut ours = killed_by(9);
     ours.exit.as_mut().unwrap().is_ours = true;
-    assert!(rank(&ours).is_empty(), "what mcsup did is no cause");
+    expect(&ours, Rule::KilledByOperator, "an operator sent SIGKILL (mcsup kill)", "signal 9");
+    ours.failure.kind = FailureKind::Watchdog;
+    let is_told = rank(&ours).iter().any(|cause| cause.rule == Rule::KilledByOperator);
+    assert!(!is_told, "what mcsup did by itself is nobody's wish");
 }
 
 const POSTGRES_CHILD: &str =

@@ -256,6 +256,8 @@ impl Desk {
         match event {
             outbox::Event::Delivered { message } => {
                 tracing::info!("{} was told of incident {}", message.channel, message.incident);
+                let deeds = self.book.delivered(&message);
+                self.carry_out(deeds);
                 if self.refusals.remove(&message.number).is_some() {
                     let text = format!("{} was told after all", message.channel);
                     self.follow_up(&message, NoticeKind::AlertDelivered, text);

@@ -345,6 +345,7 @@ mod tests {
             opened: Timestamp(77),
             cause: "unhealthy".into(),
             is_complete: false,
+            has_healed: true,
             affected: BTreeSet::new(),
             noted: BTreeMap::new(),
             reached: BTreeSet::new(),

@@ -106,8 +106,9 @@ impl<'a> Sections<'a> {
         // From before each unit noted its own.
         let noted: BTreeMap<UnitId, Share> = self.get(2, |input| input.shares(set)).unwrap_or_default();
         let told = self.get(3, Reader::told).unwrap_or_default();
+        let has_healed = self.get(4, Reader::flag).unwrap_or_default();
         let begun = Incident::new(root.flatten(), opened, cause);
-        Some(Box::new(Incident { is_complete, noted, told, ..begun }))
+        Some(Box::new(Incident { is_complete, has_healed, noted, told, ..begun }))
     }
 }
 
@@ -243,6 +244,7 @@ impl<'a> Reader<'a> {
                 0 => Told::Trouble,
                 1 => Told::GaveUp,
                 2 => Told::Over,
+                3 => Told::Ended,
                 _ => return None,
             };
             Some((channel, word))

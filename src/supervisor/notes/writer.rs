@@ -269,7 +269,8 @@ pub(super) fn unit_value(note: &UnitNote, set: &UnitSet) -> Vec<u8> {
 
 pub(super) fn incident_value(note: &Incident, set: &UnitSet) -> Vec<u8> {
     // Who is part of it each unit notes; whom it reaches is found again.
-    let Incident { root, opened, cause, is_complete, affected: _, noted: _, reached: _, told } = note;
+    let Incident { root, opened, cause, is_complete, has_healed, affected: _, noted: _, reached: _, told } =
+        note;
     Writer::sectioned(|out| {
         out.section(1, |out| {
             out.option(*root, |out, root| out.unit(root, set));
@@ -286,9 +287,11 @@ pub(super) fn incident_value(note: &Incident, set: &UnitSet) -> Vec<u8> {
                     Told::Trouble => 0,
                     Told::GaveUp => 1,
                     Told::Over => 2,
+                    Told::Ended => 3,
                 });
             }
         });
+        out.section(4, |out| out.flag(*has_healed));
     })
 }
 

@@ -18,6 +18,7 @@ use crate::supervisor::chronicle::Alert;
 use crate::supervisor::chronicle::scribe::{Outcome, Writing};
 use crate::supervisor::words::{self, Weight, name_of};
 use crate::unit::spec::UnitSet;
+use crate::unit::spec::recover::Rung;
 
 #[derive(Debug, Default)]
 pub(super) struct Book {
@@ -35,8 +36,8 @@ struct Story {
     /// Where each unit that it reached was last seen.
     states: BTreeMap<String, StateName>,
     rungs: Vec<RungTried>,
-    /// The rung under way was tried before in this incident: people have heard of it.
-    is_repeating: bool,
+    /// Whose rung under way was tried before in this incident: people have heard of it.
+    repeating: BTreeSet<String>,
     /// The last thing that helped, or seemed to.
     helped: String,
     causes: Vec<Cause>,
@@ -79,6 +80,10 @@ impl Telling<'_> {
         name_of(self.set, unit).to_owned()
     }
 
+    fn rung(&self, (unit, index): (UnitId, u16)) -> Option<&Rung> {
+        self.set.unit(unit)?.recover.rungs.get(usize::from(index))
+    }
+
     fn moment(&self, kind: &str) -> Moment {
         let unit = words::unit_of(self.fact).map(|unit| self.name(unit)).unwrap_or_default();
         Moment {
@@ -90,6 +95,8 @@ impl Telling<'_> {
     }
 }
 
+/// What becomes of an alert before it is known to have arrived.
+const HANDED_ON: &str = "handed on";
 const NANOS: u64 = 1_000_000;
 
 impl Book {
@@ -131,19 +138,21 @@ impl Book {
             Fact::IncidentJoined { incident, unit, .. } => self.joined(&told, incident.0, *unit),
             Fact::IncidentReached { incident, units } => self.reached(&told, incident.0, units),
             Fact::IncidentMerged { from, into } => self.merged(&told, from.0, into.0),
-            Fact::IncidentClosed { incident, .. } => self.closed(&told, incident.0),
+            Fact::IncidentClosed { incident, has_healed, .. } => self.closed(&told, incident.0, *has_healed),
             Fact::EvidenceIncomplete { incident, .. } => {
                 vec![Deed::Write(Writing::Moment(incident.0, told.moment("evidence")))]
             }
             Fact::IncidentLeft { incident, unit, recovered, .. } => {
                 self.left(&told, incident.0, *unit, *recovered)
             }
-            Fact::RungTried { incident, rung, .. } => self.rung_tried(&told, incident.0, rung),
+            Fact::RungTried { incident, unit, index, rung } => {
+                self.rung_tried(&told, incident.0, (*unit, *index), rung)
+            }
             Fact::RungRepeated { incident, .. } => {
                 vec![Deed::Write(Writing::Moment(incident.0, told.moment("rung")))]
             }
-            Fact::RungEnded { incident, has_helped, said, .. } => {
-                self.rung_ended(&told, incident.0, *has_helped, said)
+            Fact::RungEnded { incident, unit, index, has_helped, said } => {
+                self.rung_ended(&told, incident.0, (*unit, *index), *has_helped, said)
             }
             Fact::StateChanged { unit, to, reason, .. } => self.state_changed(&told, *unit, *to, reason),
             Fact::HealthChanged { unit, .. } => self.part(&told, *unit, "probe"),
@@ -234,6 +243,7 @@ impl Book {
         }
         old.row.verdict = format!("part of incident {into}");
         let mut deeds = vec![Deed::Write(Writing::Moment(from, told.moment("merged")))];
+        deeds.extend(old.tell(told, Change::Merged, &old.alerted));
         if let Some(story) = self.open.get_mut(&into) {
             for unit in old.row.root.iter().chain(&old.row.affected) {
                 story.reach(unit.clone());
@@ -241,7 +251,10 @@ impl Book {
             story.row.started_millis = story.row.started_millis.min(old.row.started_millis);
             story.row.detected_millis = story.row.detected_millis.min(old.row.detected_millis);
             story.states.extend(std::mem::take(&mut old.states));
-            story.alerted.extend(old.alerted.iter().cloned());
+            // Whoever was told goes on hearing of it, under its new number.
+            let new: BTreeSet<String> = old.alerted.difference(&story.alerted).cloned().collect();
+            deeds.extend(story.tell(told, Change::Opened, &new));
+            story.alerted.extend(new);
             story.steps = story.steps.saturating_add(old.steps);
             deeds.push(Deed::Write(Writing::Moment(into, told.moment("merged"))));
         }
@@ -257,6 +270,9 @@ impl Book {
         let name = told.name(unit);
         self.by_unit.remove(&name);
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
+        if at.is_none() && story.row.root.as_ref() == Some(&name) {
+            story.row.recovered_millis = None; // it was ready for a moment, perhaps
+        }
         if let Some(at) = at {
             let at = told.date(at);
             story.row.recovered_millis = Some(story.healed_millis.map_or(at, |last| last.max(at)));
@@ -265,15 +281,17 @@ impl Book {
         vec![Deed::Write(Writing::Moment(incident, told.moment("left")))]
     }
 
-    fn closed(&mut self, told: &Telling<'_>, incident: u64) -> Vec<Deed> {
+    fn closed(&mut self, told: &Telling<'_>, incident: u64, has_healed: bool) -> Vec<Deed> {
         self.by_unit.retain(|_, of| *of != incident);
         let Some(mut story) = self.open.remove(&incident) else { return Vec::new() };
         let helped = std::mem::take(&mut story.helped);
-        story.row.verdict = match (story.row.recovered_millis, helped.as_str()) {
-            (Some(_), "") => "it works again".to_owned(),
-            (Some(_), helped) => helped.to_owned(),
-            (None, _) if !story.row.verdict.is_empty() => std::mem::take(&mut story.row.verdict),
-            (None, _) => "it is no longer wanted up".to_owned(),
+        story.row.recovered_millis =
+            has_healed.then(|| story.row.recovered_millis.unwrap_or_else(|| told.millis()));
+        story.row.verdict = match (has_healed, helped.as_str()) {
+            (true, "") => "it works again".to_owned(),
+            (true, helped) => helped.to_owned(),
+            (false, _) if !story.row.verdict.is_empty() => std::mem::take(&mut story.row.verdict),
+            (false, _) => "it is no longer wanted up".to_owned(),
         };
         let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("closed")))];
         deeds.extend(story.note());
@@ -281,24 +299,51 @@ impl Book {
         deeds
     }
 
-    fn rung_tried(&mut self, told: &Telling<'_>, incident: u64, rung: &str) -> Vec<Deed> {
+    fn rung_tried(&mut self, told: &Telling<'_>, incident: u64, at: (UnitId, u16), rung: &str) -> Vec<Deed> {
+        let unit = told.name(at.0);
+        // Nobody tells of its end: whether it arrived the outbox knows.
+        let outcome = match told.rung(at) {
+            Some(Rung::Alert { .. }) => HANDED_ON,
+            Some(Rung::Exec { .. } | Rung::Restart { .. } | Rung::Reload(_) | Rung::Stop) | None => "",
+        };
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
-        let tried = RungTried { at_millis: told.millis(), rung: rung.to_owned(), outcome: String::new() };
-        story.is_repeating = story.rungs.iter().any(|earlier| earlier.rung == rung);
+        let is_same = |earlier: &RungTried| earlier.rung == rung && earlier.unit == unit;
+        let is_repeating = story.rungs.iter().any(is_same);
+        if is_repeating {
+            story.repeating.insert(unit.clone());
+        } else {
+            story.repeating.remove(&unit);
+        }
+        let tried =
+            RungTried { at_millis: told.millis(), unit, rung: rung.to_owned(), outcome: outcome.to_owned() };
         if story.rungs.len() < MOST_RUNGS {
             story.rungs.push(tried);
         }
         let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("rung")))];
-        if !story.is_repeating {
+        if !is_repeating {
             deeds.extend(story.tell_step(told));
         }
         deeds.extend(self.note(incident));
         deeds
     }
 
-    fn rung_ended(&mut self, told: &Telling<'_>, incident: u64, has_helped: bool, said: &str) -> Vec<Deed> {
+    fn rung_ended(
+        &mut self,
+        told: &Telling<'_>,
+        incident: u64,
+        at: (UnitId, u16),
+        has_helped: bool,
+        said: &str,
+    ) -> Vec<Deed> {
+        let name = told.name(at.0);
+        let can_help = match told.rung(at) {
+            Some(Rung::Alert { .. } | Rung::Stop) => false,
+            Some(Rung::Exec { .. } | Rung::Restart { .. } | Rung::Reload(_)) | None => true,
+        };
+        let has_helped = has_helped && can_help;
         let Some(story) = self.open.get_mut(&incident) else { return Vec::new() };
-        let rung = match story.rungs.iter_mut().rev().find(|rung| rung.outcome.is_empty()) {
+        let is_it = |rung: &&mut RungTried| rung.outcome.is_empty() && rung.unit == name;
+        let rung = match story.rungs.iter_mut().rev().find(is_it) {
             Some(last) => {
                 last.outcome = match (has_helped, said) {
                     (true, _) => "helped".to_owned(),
@@ -309,11 +354,12 @@ impl Book {
             }
             None => String::new(),
         };
-        if has_helped && !rung.is_empty() {
+        // What is explained by the root comes back with it.
+        if has_helped && !rung.is_empty() && story.row.root.as_ref() == Some(&name) {
             story.helped = format!("{rung} helped");
         }
         let mut deeds = vec![Deed::Write(Writing::Moment(incident, told.moment("rung-ended")))];
-        if !story.is_repeating {
+        if !story.repeating.contains(&name) {
             deeds.extend(story.tell_step(told));
         }
         deeds.extend(self.note(incident));
@@ -343,7 +389,9 @@ impl Book {
             }
             StateName::Unhealthy | StateName::Backoff | StateName::Failed => {
                 story.row.recovered_millis = None;
-                story.helped.clear();
+                if is_root {
+                    story.helped.clear();
+                }
             }
             StateName::Ready
             | StateName::Completed
@@ -408,6 +456,7 @@ impl Book {
                 Told::Trouble => Change::Opened,
                 Told::GaveUp => Change::GaveUp,
                 Told::Over => Change::Healed,
+                Told::Ended => Change::Ended,
             },
             unit: unit.to_owned(),
             at_millis,
@@ -428,6 +477,21 @@ impl Book {
             deeds.extend(self.note(incident));
         }
         deeds
+    }
+
+    /// An alert of a ladder has arrived.
+    pub(super) fn delivered(&mut self, message: &Message) -> Vec<Deed> {
+        let Some(story) = self.open.get_mut(&message.incident) else { return Vec::new() };
+        let alert = format!("an alert to {}", message.channel);
+        let is_it = |rung: &&mut RungTried| {
+            rung.outcome == HANDED_ON && rung.unit == message.unit && rung.rung == alert
+        };
+        let Some(rung) = story.rungs.iter_mut().find(is_it).filter(|_| message.change == Change::Opened)
+        else {
+            return Vec::new();
+        };
+        "told".clone_into(&mut rung.outcome);
+        vec![story.outcome()]
     }
 
     /// What the row and the files shall say of it now.
@@ -475,14 +539,25 @@ impl Story {
     /// Whoever was told of the incident hears how its ladder goes.
     fn tell_step(&mut self, told: &Telling<'_>) -> Vec<Deed> {
         self.steps = self.steps.saturating_add(1);
-        let text = words::line(told.fact, told.set);
+        self.tell(told, Change::RungTried, &self.alerted)
+    }
+
+    fn tell(&self, told: &Telling<'_>, change: Change, channels: &BTreeSet<String>) -> Vec<Deed> {
+        let concerned = words::unit_of(told.fact).map(|unit| told.name(unit));
+        let unit = concerned.or_else(|| self.row.root.clone()).unwrap_or_else(|| "mcsup".to_owned());
+        let step = if change == Change::RungTried { self.steps } else { 0 };
+        let text = if change == Change::Opened {
+            format!("{unit} is in trouble: {}", self.row.failure)
+        } else {
+            words::line(told.fact, told.set)
+        };
         let send = |channel: &String| {
             Deed::Send(Message {
                 channel: channel.clone(),
                 incident: self.row.id,
-                change: Change::RungTried,
-                step: self.steps,
-                unit: self.row.root.clone().unwrap_or_else(|| "mcsup".to_owned()),
+                change,
+                step,
+                unit: unit.clone(),
                 at_millis: told.millis(),
                 text: text.clone(),
                 cause: self.row.cause.clone(),
@@ -490,7 +565,7 @@ impl Story {
                 ..Message::default()
             })
         };
-        self.alerted.iter().map(send).collect()
+        channels.iter().map(send).collect()
     }
 }
 

@@ -15,7 +15,10 @@ fn set() -> UnitSet {
     let file = |name: &str, text: &str| SourceFile { name: name.to_owned(), bytes: text.as_bytes().to_vec() };
     let files = [
         file("api.yaml", "command: [api]\ndepends_on: [db]\n"),
-        file("db.yaml", "command: [db]\n"),
+        file(
+            "db.yaml",
+            "command: [db]\nhealth: {tcp: 'localhost:1'}\nrecover: [{exec: [repair]}, restart, {alert: ops}]\n",
+        ),
         file("mcsup.yaml", "alerts: {ops: {exec: [tell]}, pager: {exec: [tell]}}\n"),
     ];
     graph::load(&files).set.expect("units that are right")
@@ -79,7 +82,31 @@ fn left(incident: u64, unit: UnitId, recovered: Option<u64>) -> Fact {
 }
 
 fn closed(incident: u64) -> Fact {
-    Fact::IncidentClosed { incident: IncidentId(incident), unit: Some(DB) }
+    Fact::IncidentClosed { incident: IncidentId(incident), unit: Some(DB), has_healed: true }
+}
+
+/// Nothing healed.
+fn ended(incident: u64) -> Fact {
+    Fact::IncidentClosed { incident: IncidentId(incident), unit: Some(DB), has_healed: false }
+}
+
+fn alert(incident: u64, unit: UnitId, about: crate::engine::incident::Told, seconds: u64) -> Alert {
+    Alert {
+        at: at(seconds),
+        incident: IncidentId(incident),
+        unit: Some(unit),
+        channel: Some("ops".into()),
+        about,
+        text: "as told".into(),
+    }
+}
+
+fn tried(unit: UnitId, index: u16, rung: &str) -> Fact {
+    Fact::RungTried { incident: IncidentId(1), unit, index, rung: rung.into() }
+}
+
+fn rung_ended(unit: UnitId, index: u16, has_helped: bool) -> Fact {
+    Fact::RungEnded { incident: IncidentId(1), unit, index, has_helped, said: "".into() }
 }
 
 #[test]
@@ -193,7 +220,7 @@ fn what_is_given_up_says_so_and_a_person_who_stops_it_ends_it() {
     told.fact(2, &changed(DB, StateName::Ready, StateName::Failed));
     assert_eq!((told.row().verdict.as_str(), told.row().recovered_millis), ("given up: as told", None));
     assert!(told.book.is_open(1), "it lasts until somebody does something about it");
-    told.fact(9, &left(1, DB, None)).fact(9, &closed(1));
+    told.fact(9, &left(1, DB, None)).fact(9, &ended(1));
     assert_eq!((told.row().verdict.as_str(), told.row().recovered_millis), ("given up: as told", None));
 }
 
@@ -205,4 +232,83 @@ fn what_goes_well_is_not_recorded() {
     assert!(told.facts.is_empty() && told.rows.is_empty() && told.moments.is_empty());
     told.fact(2, &Fact::Unkillable { unit: DB });
     assert_eq!(told.facts.len(), 1, "trouble is, also outside of an incident");
+}
+
+#[test]
+fn what_is_stopped_has_ended_and_has_not_healed_although_it_was_ready_for_a_moment() {
+    let mut told = Told::default();
+    told.fact(1, &opened(1, DB, 1)).fact(2, &changed(DB, StateName::Starting, StateName::Ready));
+    assert_eq!(told.row().recovered_millis, Some(2_000));
+    told.fact(3, &left(1, DB, None)).fact(3, &ended(1));
+    assert_eq!((told.row().recovered_millis, &*told.row().verdict), (None, "it is no longer wanted up"));
+    let about = crate::engine::incident::Told::Ended;
+    let deeds = told.book.alert(&set(), &alert(1, DB, about, 3));
+    told.keep(deeds);
+    assert_eq!(told.messages.last().map(|message| message.change), Some(Change::Ended));
+}
+
+#[test]
+fn a_root_that_was_stopped_is_not_healed_by_those_who_come_back_without_it() {
+    let mut told = Told::default();
+    told.fact(1, &opened(1, DB, 1)).fact(2, &left(1, DB, None));
+    told.fact(9, &left(1, API, Some(5))).fact(9, &ended(1));
+    assert_eq!(told.row().recovered_millis, None);
+}
+
+#[test]
+fn an_alert_never_helped_and_has_an_outcome_of_its_own() {
+    let mut told = Told::default();
+    told.fact(1, &opened(1, DB, 1));
+    told.fact(2, &tried(DB, 1, "a restart")).fact(2, &tried(DB, 2, "an alert to ops"));
+    let message = Message {
+        channel: "ops".into(),
+        incident: 1,
+        unit: "db".into(),
+        change: Change::Opened,
+        ..Message::default()
+    };
+    let outcomes = |told: &Told| -> Vec<String> {
+        told.outcomes.last().unwrap().rungs.iter().map(|rung| rung.outcome.clone()).collect()
+    };
+    assert_eq!(outcomes(&told), ["", "handed on"]);
+    let deeds = told.book.delivered(&message);
+    told.keep(deeds).fact(6, &rung_ended(DB, 1, true));
+    assert_eq!(outcomes(&told), ["helped", "told"]);
+    told.fact(20, &left(1, DB, Some(6))).fact(20, &closed(1));
+    assert_eq!(told.row().verdict, "a restart helped");
+}
+
+#[test]
+fn the_end_of_a_rung_is_that_of_its_own_unit() {
+    let mut told = Told::default();
+    told.fact(1, &opened(1, DB, 1));
+    told.fact(2, &tried(DB, 0, "a restart")).fact(3, &tried(API, 0, "its repair program"));
+    told.fact(4, &rung_ended(DB, 0, true));
+    let rungs: Vec<_> = told.outcomes.last().unwrap().rungs.iter().map(|r| (&*r.unit, &*r.outcome)).collect();
+    assert_eq!(rungs, [("db", "helped"), ("api", "")]);
+    told.fact(5, &rung_ended(API, 0, true));
+    told.fact(20, &left(1, DB, Some(4))).fact(20, &closed(1));
+    assert_eq!(told.row().verdict, "a restart helped", "what brought a dependent back did not heal the root");
+}
+
+#[test]
+fn whoever_was_told_of_what_is_merged_hears_where_it_goes_on_before_any_step_of_that() {
+    let mut told = Told::default();
+    told.fact(1, &opened(2, API, 1));
+    let deeds = told.book.alert(&set(), &alert(2, API, crate::engine::incident::Told::Trouble, 2));
+    told.keep(deeds).fact(3, &opened(1, DB, 3));
+    told.fact(3, &Fact::IncidentMerged { from: IncidentId(2), into: IncidentId(1) });
+    told.fact(4, &tried(API, 0, "a restart"));
+    let sent: Vec<_> = told.messages.iter().map(|m| (m.incident, m.change, &*m.channel, &*m.unit)).collect();
+    assert_eq!(
+        sent,
+        [
+            (2, Change::Opened, "ops", "api"),
+            (2, Change::Merged, "ops", "api"),
+            (1, Change::Opened, "ops", "db"),
+            (1, Change::RungTried, "ops", "api"),
+        ]
+    );
+    let moved = &told.messages[1];
+    assert!(moved.text.contains("part of incident 1"), "{}", moved.text);
 }
