@@ -397,7 +397,7 @@ pub fn plain(name: UnitName) -> UnitSpec {
         instance: None,
         runbook: None,
         slo_ppm: None,
-        labels: Vec::new(),
+        labels: Box::default(),
         fingerprint: Fingerprint(0),
         place: Place::default(),
     }

@@ -70,7 +70,7 @@ impl Fake {
                 Piece::Variable { name: "PORT".into(), default: Some("6379".into()) },
             ]),
         ];
-        units[1].labels = vec![("team".into(), "ops".into())];
+        units[1].labels = [("team".into(), "ops".into())].into();
         units[3].depends_on = vec![edge(1, Condition::Healthy)];
         units[4].slo_ppm = Some(999_500);
         units[4].depends_on = vec![edge(3, Condition::Started), edge(1, Condition::Healthy)];
@@ -484,7 +484,7 @@ fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
         instance: None,
         runbook: None,
         slo_ppm: None,
-        labels: Vec::new(),
+        labels: Box::default(),
         fingerprint: Fingerprint(0),
         place: Place::default(),
     }

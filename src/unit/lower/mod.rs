@@ -236,7 +236,7 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
         log: log_spec(unit.log.as_ref().map(|log| &log.value)),
         runbook: unit.runbook.as_ref().map(|link| link.value.0.clone()),
         slo_ppm: unit.slo.as_ref().map(|slo| slo.value.0),
-        labels: unit.labels.as_ref().map(|labels| labels.value.0.clone()).unwrap_or_default(),
+        labels: unit.labels.iter().flat_map(|labels| labels.value.0.iter().cloned()).collect(),
         ..empty(draft)
     }
 }
@@ -278,7 +278,7 @@ fn empty(draft: &Draft) -> UnitSpec {
         instance: None,
         runbook: None,
         slo_ppm: None,
-        labels: Vec::new(),
+        labels: Box::default(),
         fingerprint: Fingerprint(0),
         place: draft.place,
     }
