@@ -250,9 +250,11 @@ pub enum Fact {
         trigger: Trigger,
         why: Box<str>,
     },
-    /// Slots that nobody was there for, from the first to the last; `run`: so many of them are caught up.
+    /// Runs that never began, for slots from the first to the last; so many of them are caught up.
     JobMissed {
         unit: UnitId,
+        trigger: Trigger,
+        why: Box<str>,
         slots: u32,
         first: WallTime,
         last: WallTime,

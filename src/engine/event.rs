@@ -171,6 +171,12 @@ pub struct JobPast {
     pub verdict: Option<JobVerdict>,
     /// Verdicts of this kind in a row.
     pub streak: u32,
+    /// Of the timetable that the last slot is of; another one counts from when it is first seen.
+    pub timetable: u64,
+    /// When its last run was ordered, by the wall clock; 0: never.
+    pub last_start: WallTime,
+    /// The number of its last run.
+    pub last_ordinal: u32,
 }
 
 /// A run that is to be.

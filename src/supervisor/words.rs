@@ -130,9 +130,12 @@ fn sentence_of_job(fact: &Fact, set: &UnitSet, said: Unit) -> String {
     if let Fact::JobSkipped { unit, trigger, why } = fact {
         return format!("{}no run for {trigger}: {why}", said.begin(set, *unit));
     }
-    if let Fact::JobMissed { unit, slots, caught_up, .. } = fact {
-        let slots = if *slots == 1 { "a slot".to_owned() } else { format!("{slots} slots") };
-        return format!("{}missed {slots}; {caught_up} of them run now", said.begin(set, *unit));
+    if let Fact::JobMissed { unit, trigger, why, slots, caught_up, .. } = fact {
+        let runs = if *slots == 1 { "a run".to_owned() } else { format!("{slots} runs") };
+        return format!(
+            "{}missed {runs} for {trigger}: {why}; {caught_up} of them come now",
+            said.begin(set, *unit)
+        );
     }
     String::new()
 }

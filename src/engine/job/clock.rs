@@ -19,9 +19,20 @@ const LATE: u64 = 60 * SECOND;
 /// correction, and slots do not come twice for it. Debian's cron(8) draws the line there.
 const CORRECTION: u64 = 3 * 3600 * SECOND;
 /// Slots that are told apart; of more it is said that there are many.
-const MOST_COUNTED: u32 = 100_000;
+const MOST_COUNTED: usize = 100_000;
 
 impl Engine {
+    /// A timetable that was not there before has missed nothing: an edited schedule never fires by itself.
+    pub(super) fn heed_timetable(&mut self, id: UnitId) {
+        let digest = self.job_spec(id).timetable.digest();
+        let now = self.now.wall;
+        let past = &mut self.job_mut(id).past;
+        if past.timetable != digest {
+            past.timetable = digest;
+            past.last_slot = now;
+        }
+    }
+
     /// The next slot after the last that was dealt with.
     pub(crate) fn plan_slot(&mut self, id: UnitId) {
         self.forget_slot(id);
@@ -62,20 +73,24 @@ impl Engine {
         let last = timetable.previous(UnixTime(until.0.saturating_add(1)));
         let last = last.map_or(slot, |last| WallTime(last.nanos())).max(slot);
         let fresh_from = WallTime(now.0.saturating_sub(LATE));
-        let missed = if slot < fresh_from {
-            let missed = timetable.slots(before(slot), before(fresh_from));
-            u32::try_from(missed.take(usize::try_from(MOST_COUNTED).unwrap_or(usize::MAX)).count())
-                .unwrap_or(u32::MAX)
-        } else {
-            0
-        };
+        let is_fresh = last >= fresh_from;
+        // The last one is for now, or as old as the others.
+        let end = if is_fresh { before(last) } else { UnixTime::from_nanos(last.0) };
+        let passed = timetable.slots(before(slot), end).take(MOST_COUNTED).count();
+        let passed = u32::try_from(passed).unwrap_or(u32::MAX);
+        let wants_all = matches!(self.job_spec(id).catch_up, CatchUp::All { .. });
         self.job_mut(id).past.last_slot = last;
         self.plan_slot(id);
-        let is_fresh = last >= fresh_from;
-        if missed > 0 {
-            self.catch_up(id, missed, slot, last, is_fresh);
+        if passed > 0 && (slot < fresh_from || wants_all) {
+            self.catch_up(id, passed, slot, last, is_fresh);
+        } else if passed > 0 {
+            let why = format!("{passed} slots went by until the one that is due now");
+            let why = if passed == 1 { "its slot went by until the one that is due now" } else { &why };
+            self.skip(id, Trigger::Slot(slot), None, why);
         }
-        if is_fresh {
+        if is_fresh && passed > 0 && wants_all {
+            self.enqueue(id, Trigger::Slot(last), None); // behind those that it comes after
+        } else if is_fresh {
             self.fire(id, Trigger::Slot(last), None);
         }
     }
@@ -108,7 +123,9 @@ impl Engine {
             }
         };
         let caught_up = u32::try_from(made_up.len()).unwrap_or(u32::MAX);
-        self.facts.push(Fact::JobMissed { unit: id, slots: missed, first, last, caught_up });
+        let (trigger, why) = (Trigger::Slot(last), "nobody was there".into());
+        let slots = missed;
+        self.facts.push(Fact::JobMissed { unit: id, trigger, why, slots, first, last, caught_up });
         let what = if missed == 1 { "a slot".to_owned() } else { format!("{missed} slots") };
         let why = format!("{what} in the last {}", Pretty(whole_seconds(age(now, first))));
         self.fails(id, None, &JobVerdict::Missed(why.into()));
@@ -133,8 +150,16 @@ impl Engine {
 
     pub(crate) fn plan_every(&mut self, id: UnitId) {
         let Some(every) = self.job_spec(id).every else { return };
-        let from = self.job(id).last_start.unwrap_or(self.units[id].since);
-        let due = from.after(every);
+        let job = self.job(id);
+        let due = match job.last_start {
+            Some(start) => start.after(every),
+            // It ran in an earlier boot, as far as the wall clock tells.
+            None if job.past.last_start > FIRST_DATE => {
+                let left = every.saturating_sub(age(self.now.wall, job.past.last_start));
+                self.now.mono.after(left)
+            }
+            None => self.units[id].since.after(every),
+        };
         if due > self.now.mono {
             self.timers.set(Some(id), Timer::JobEvery, due);
         } else {

@@ -153,6 +153,7 @@ impl Engine {
 
     /// Timers and watches of an armed job.
     fn wind(&mut self, id: UnitId) {
+        self.heed_timetable(id);
         self.plan_slot(id);
         self.take_due_slots();
         self.plan_every(id);
@@ -268,8 +269,28 @@ impl Engine {
                     continue; // nobody misses a run for a failure that did not come
                 }
                 let why = format!("{} did not pass", self.name(id));
-                self.units[follower].remark = Some(format!("does not run: {why}").into());
-                self.skip(follower, trigger, None, &why);
+                self.stop_chain(follower, trigger, &why);
+            }
+        }
+    }
+
+    /// It does not run, and so nobody does who waits for it to succeed; a queue, so that a chain of any length costs
+    /// no stack.
+    fn stop_chain(&mut self, id: UnitId, trigger: Trigger, why: &str) {
+        let mut queue = VecDeque::from([(id, trigger, why.to_owned())]);
+        let mut seen = BTreeSet::from([id]);
+        while let Some((id, trigger, why)) = queue.pop_front() {
+            self.units[id].remark = Some(format!("does not run: {why}").into());
+            self.skip(id, trigger, None, &why);
+            for follower in self.jobs.followers.get(&id).cloned().unwrap_or_default() {
+                let after = self.job_spec(follower).after.iter();
+                let mut wants = after.filter(|after| after.unit == id).map(|after| after.when);
+                if wants.next() == Some(AfterEnd::Succeeded) && seen.insert(follower) {
+                    self.job_mut(follower).seen.clear();
+                    let name = self.name(id).clone();
+                    let why = format!("{name} does not run");
+                    queue.push_back((follower, Trigger::After(name), why));
+                }
             }
         }
     }

@@ -88,7 +88,18 @@ impl Engine {
     }
 
     fn has_waited_too_long(&self, id: UnitId, due: &Due) -> bool {
-        self.job_spec(id).deadline.is_some_and(|deadline| self.now.mono.since(due.since) > deadline)
+        let behind_slot = match due.trigger {
+            Trigger::Slot(slot) => age(self.now.wall, slot),
+            Trigger::Every
+            | Trigger::Boot
+            | Trigger::Load
+            | Trigger::After(_)
+            | Trigger::Path(_)
+            | Trigger::Webhook(_)
+            | Trigger::Operator => Duration::ZERO,
+        };
+        let waited = self.now.mono.since(due.since).max(behind_slot);
+        self.job_spec(id).deadline.is_some_and(|deadline| waited > deadline)
     }
 
     /// It waited longer than `deadline`.
@@ -108,7 +119,10 @@ impl Engine {
             | Trigger::Webhook(_)
             | Trigger::Operator => self.now.wall,
         };
-        self.facts.push(Fact::JobMissed { unit: id, slots: 1, first: slot, last: slot, caught_up: 0 });
+        let (trigger, said) = (due.trigger.clone(), why.clone().into());
+        let missed =
+            Fact::JobMissed { unit: id, trigger, why: said, slots: 1, first: slot, last: slot, caught_up: 0 };
+        self.facts.push(missed);
         if let Some(request) = due.request {
             let text = format!("{} does not run: it {why}", self.name(id)).into();
             self.answer_run(request, Line { unit: id, is_well: false, text });
@@ -197,7 +211,7 @@ impl Engine {
     }
 
     fn spawn_run(&mut self, id: UnitId) {
-        let now = self.now.mono;
+        let (now, wall) = (self.now.mono, self.now.wall);
         let Some(due) = self.job_mut(id).waiting.pop_front() else { return };
         let run = RunId(self.next_run);
         self.next_run += 1;
@@ -208,6 +222,7 @@ impl Engine {
         let ordinal = unit.last_ordinal;
         let job = self.job_mut(id);
         job.last_start = Some(now);
+        (job.past.last_start, job.past.last_ordinal) = (wall, ordinal);
         job.last_run = Some(run);
         let stage = RunStage::Running;
         job.runs

@@ -44,7 +44,7 @@ impl Engine {
     pub(crate) fn remember_past(&mut self, past: BTreeMap<UnitName, JobPast>) {
         for (name, past) in past {
             if let Some(id) = self.set.find(name.as_str()).filter(|id| self.is_job(*id)) {
-                self.units[id].has_passed = false; // that was another boot
+                self.units[id].last_ordinal = past.last_ordinal;
                 self.job_mut(id).past = past;
             }
         }

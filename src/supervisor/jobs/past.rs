@@ -117,6 +117,13 @@ struct PastDto {
     verdict: Option<VerdictDto>,
     #[serde(default)]
     streak: u32,
+    #[serde(default)]
+    timetable: u64,
+    /// Nanoseconds since 1970; 0: never.
+    #[serde(default)]
+    last_start: u64,
+    #[serde(default)]
+    last_ordinal: u32,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -136,7 +143,7 @@ enum VerdictDto {
 
 impl From<&JobPast> for PastDto {
     fn from(past: &JobPast) -> Self {
-        let JobPast { last_slot, verdict, streak } = past;
+        let JobPast { last_slot, verdict, streak, timetable, last_start, last_ordinal } = past;
         let verdict = verdict.as_ref().map(|verdict| match verdict.clone() {
             JobVerdict::Passed => VerdictDto::Passed,
             JobVerdict::Rejected(why) => VerdictDto::Rejected { why },
@@ -151,7 +158,14 @@ impl From<&JobPast> for PastDto {
             JobVerdict::Cancelled(end) => VerdictDto::Cancelled { for_newer: end == RunEnd::Replaced },
             JobVerdict::Missed(why) => VerdictDto::Missed { why },
         });
-        Self { last_slot: last_slot.0, verdict, streak: *streak }
+        Self {
+            last_slot: last_slot.0,
+            verdict,
+            streak: *streak,
+            timetable: *timetable,
+            last_start: last_start.0,
+            last_ordinal: *last_ordinal,
+        }
     }
 }
 
@@ -172,7 +186,14 @@ impl From<PastDto> for JobPast {
             VerdictDto::Cancelled { for_newer: false } => JobVerdict::Cancelled(RunEnd::Down),
             VerdictDto::Missed { why } => JobVerdict::Missed(why),
         });
-        Self { last_slot: WallTime(past.last_slot), verdict, streak: past.streak }
+        Self {
+            last_slot: WallTime(past.last_slot),
+            verdict,
+            streak: past.streak,
+            timetable: past.timetable,
+            last_start: WallTime(past.last_start),
+            last_ordinal: past.last_ordinal,
+        }
     }
 }
 
@@ -200,7 +221,9 @@ mod tests {
         ];
         let past = |(at, verdict): (u64, Option<JobVerdict>)| {
             let name = UnitName::new(&format!("job{at}")).unwrap();
-            (name, JobPast { last_slot: WallTime(u64::MAX - at), verdict, streak: 7 })
+            let (last_slot, last_start) = (WallTime(u64::MAX - at), WallTime(at));
+            let past = JobPast { last_slot, verdict, streak: 7, timetable: 9, last_start, last_ordinal: 3 };
+            (name, past)
         };
         let known: BTreeMap<_, _> = (0..).zip(verdicts).map(past).collect();
         let dir = std::env::temp_dir().join(format!("mcsup-past-{}", std::process::id()));

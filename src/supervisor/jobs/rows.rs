@@ -28,12 +28,13 @@ impl Executor {
                 let row = self.row_without_run(now, *unit, &trigger.to_string(), "skipped", why);
                 self.keep_row(*unit, row);
             }
-            Fact::JobMissed { unit, slots, first, last, caught_up } => {
-                let why = match slots {
-                    1 => format!("a slot that nobody was there for; {caught_up} caught up"),
-                    slots => format!("{slots} slots that nobody was there for; {caught_up} caught up"),
+            Fact::JobMissed { unit, trigger, why, slots, first, last: _, caught_up } => {
+                let why = match (slots, caught_up) {
+                    (1, 0) => why.to_string(),
+                    (1, _) => format!("{why}; caught up"),
+                    (slots, caught_up) => format!("{why}, {slots} times; {caught_up} caught up"),
                 };
-                let row = self.row_without_run(now, *unit, &Trigger::Slot(*last).to_string(), "missed", &why);
+                let row = self.row_without_run(now, *unit, &trigger.to_string(), "missed", &why);
                 self.keep_row(*unit, JobRunRow { began_millis: first.0 / 1_000_000, ..row });
             }
             Fact::StateChanged { .. }

@@ -26,10 +26,13 @@ impl Writer {
     }
 
     fn past(&mut self, past: &JobPast) {
-        let JobPast { last_slot, verdict, streak } = past;
+        let JobPast { last_slot, verdict, streak, timetable, last_start, last_ordinal } = past;
         self.u64(last_slot.0);
         self.option(verdict.as_ref(), Self::verdict);
         self.u64(u64::from(*streak));
+        self.u64(*timetable);
+        self.u64(last_start.0);
+        self.u64(u64::from(*last_ordinal));
     }
 
     fn due(&mut self, due: &DueNote) {
@@ -115,7 +118,14 @@ impl Reader<'_> {
 
     fn past(&mut self) -> Option<JobPast> {
         let last_slot = WallTime(self.u64()?);
-        Some(JobPast { last_slot, verdict: self.option(Reader::verdict)?, streak: self.u32()? })
+        Some(JobPast {
+            last_slot,
+            verdict: self.option(Reader::verdict)?,
+            streak: self.u32()?,
+            timetable: self.u64()?,
+            last_start: WallTime(self.u64()?),
+            last_ordinal: self.u32()?,
+        })
     }
 
     fn due(&mut self) -> Option<DueNote> {

@@ -254,7 +254,14 @@ mod tests {
             (RunId(run), note)
         });
         JobNote {
-            past: JobPast { last_slot: WallTime(u64::MAX), verdict: Some(verdict), streak: 300 },
+            past: JobPast {
+                last_slot: WallTime(u64::MAX),
+                verdict: Some(verdict),
+                streak: 300,
+                timetable: 1,
+                last_start: WallTime(2),
+                last_ordinal: 3,
+            },
             last_start: Some(Timestamp(3)),
             seen: vec![UnitName::new("create").unwrap(), UnitName::new("format@2").unwrap()],
             waiting: vec![due.clone(), due.clone()],

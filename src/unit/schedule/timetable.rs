@@ -13,6 +13,16 @@ pub struct Timetable {
 }
 
 impl Timetable {
+    /// Equal for timetables with the same slots, however they are written; never 0.
+    pub fn digest(&self) -> u64 {
+        let texts = self.schedules.iter().map(Schedule::canonical).chain([self.zone.name().to_owned()]);
+        let mut digest: u64 = 0xCBF2_9CE4_8422_2325;
+        for byte in texts.flat_map(|text| text.into_bytes().into_iter().chain([0])) {
+            digest = (digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
+        }
+        digest.max(1)
+    }
+
     /// The first slot after `after`; `None` past the year 2100.
     pub fn next(&self, after: UnixTime) -> Option<UnixTime> {
         self.schedules.iter().filter_map(|schedule| schedule.next(after, &self.zone)).min()
