@@ -127,8 +127,8 @@ fn merged(recent: Vec<JobRunRow>, kept: Vec<JobRunRow>) -> Vec<JobRunRow> {
     let mut rows = recent;
     for row in kept {
         let is_same = |known: &JobRunRow| {
-            (known.ordinal, known.ended_millis, &known.verdict)
-                == (row.ordinal, row.ended_millis, &row.verdict)
+            (known.ordinal, known.ended_millis, &known.verdict, known.serial)
+                == (row.ordinal, row.ended_millis, &row.verdict, row.serial)
         };
         if !rows.iter().any(is_same) {
             rows.push(row);
@@ -182,3 +182,24 @@ fn run(row: &JobRunRow) -> dto::JobRun {
 const MOST_LOOKED_AT: u32 = 1000;
 /// A disk that does not answer for so long does not answer.
 const READ_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_millisecond_are_told_each_once() {
+        let row = |ordinal, serial, why: &str| JobRunRow {
+            ordinal,
+            serial,
+            ended_millis: 7,
+            verdict: "skipped".into(),
+            why: why.into(),
+            ..JobRunRow::default()
+        };
+        let recent = vec![row(0, 3, "third"), row(0, 2, "second")];
+        let kept = vec![row(0, 3, "third"), row(0, 2, "second"), row(0, 1, "first"), row(4, 0, "a run")];
+        let told: Vec<String> = merged(recent, kept).into_iter().map(|row| row.why).collect();
+        assert_eq!(told, ["third", "second", "first", "a run"]);
+    }
+}

@@ -50,7 +50,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, Refusal> {
     if let Err(error) = options.create(true).append(true).mode(0o600).open(path) {
         return Err(Refusal::NotNow(error.to_string()));
     }
-    let database = Connection::open(path)?;
+    let mut database = Connection::open(path)?;
     database.busy_timeout(BUSY)?;
     // Before the first table, or it has no effect.
     database.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -67,15 +67,35 @@ pub(super) fn open(path: &Path) -> Result<Connection, Refusal> {
     if version > VERSION {
         return Err(Refusal::Damaged(format!("version {version} of its tables is newer than {VERSION}")));
     }
-    database.execute_batch(SCHEMA)?;
-    database.pragma_update(None, "user_version", VERSION)?;
+    create(&mut database, version)?;
     Ok(database)
+}
+
+/// The tables as they are now, with what those of an older version hold; all of it or nothing.
+fn create(database: &mut Connection, version: u32) -> rusqlite::Result<()> {
+    let transaction = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'job_runs'";
+    let is_old = version == 1 && transaction.query_row(sql, [], |row| row.get::<_, u32>(0))? == 1;
+    if is_old {
+        transaction.execute_batch("ALTER TABLE job_runs RENAME TO job_runs_1")?;
+    }
+    transaction.execute_batch(SCHEMA)?;
+    if is_old {
+        transaction.execute_batch(FROM_1)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
 }
 
 /// Somebody reads the file with a tool.
 const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 const WAL_MOST_BYTES: i64 = 4 * 1024 * 1024;
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const FROM_1: &str = "
+INSERT INTO job_runs (id, unit, ordinal, trigger_words, began_millis, ended_millis, exit, verdict, why, kept)
+  SELECT id, unit, ordinal, trigger_words, began_millis, ended_millis, exit, verdict, why, kept FROM job_runs_1;
+DROP TABLE job_runs_1;
+";
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS incidents (
   id INTEGER PRIMARY KEY,
@@ -121,7 +141,8 @@ CREATE TABLE IF NOT EXISTS job_runs (
   verdict TEXT NOT NULL,
   why TEXT NOT NULL,
   kept INTEGER,
-  UNIQUE (unit, ordinal, began_millis, verdict)
+  serial INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (unit, ordinal, began_millis, verdict, serial)
 );
 ";
 
@@ -143,9 +164,9 @@ pub(super) fn write(database: &mut Connection, records: &[Record]) -> rusqlite::
              system_micros = excluded.system_micros, most_memory_bytes = excluded.most_memory_bytes",
         )?;
         let mut job_runs = transaction.prepare(
-            "INSERT INTO job_runs (unit, ordinal, trigger_words, began_millis, ended_millis, exit, verdict, why, kept)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT (unit, ordinal, began_millis, verdict) DO UPDATE SET ended_millis = excluded.ended_millis,
+            "INSERT INTO job_runs (unit, ordinal, trigger_words, began_millis, ended_millis, exit, verdict, why, kept,
+             serial) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT (unit, ordinal, began_millis, verdict, serial) DO UPDATE SET ended_millis = excluded.ended_millis,
              exit = excluded.exit, why = excluded.why, kept = excluded.kept",
         )?;
         for record in records {
@@ -206,7 +227,7 @@ fn write_run(statement: &mut rusqlite::Statement<'_>, row: &RunRow) -> rusqlite:
 }
 
 fn write_job_run(statement: &mut rusqlite::Statement<'_>, row: &JobRunRow) -> rusqlite::Result<()> {
-    let values: [&dyn ToSql; 9] = [
+    let values: [&dyn ToSql; 10] = [
         &row.unit,
         &row.ordinal,
         &bounded(&row.trigger),
@@ -216,6 +237,7 @@ fn write_job_run(statement: &mut rusqlite::Statement<'_>, row: &JobRunRow) -> ru
         &row.verdict,
         &bounded(&row.why),
         &row.kept.map(integer),
+        &integer(row.serial),
     ];
     statement.execute(values).map(drop)
 }
@@ -304,7 +326,8 @@ pub(super) fn job_runs(
     unit: Option<&str>,
     most: u32,
 ) -> rusqlite::Result<Vec<JobRunRow>> {
-    let sql = "SELECT unit, ordinal, trigger_words, began_millis, ended_millis, exit, verdict, why, kept
+    let sql =
+        "SELECT unit, ordinal, trigger_words, began_millis, ended_millis, exit, verdict, why, kept, serial
                FROM job_runs WHERE ?1 IS NULL OR unit = ?1 ORDER BY id DESC LIMIT ?2";
     let run = |row: &Row<'_>| {
         Ok(JobRunRow {
@@ -317,6 +340,7 @@ pub(super) fn job_runs(
             verdict: row.get(6)?,
             why: row.get(7)?,
             kept: row.get::<_, Option<i64>>(8)?.map(natural),
+            serial: natural(row.get(9)?),
         })
     };
     database.prepare(sql)?.query_map(params![unit, most], run)?.collect::<Result<_, _>>()

@@ -67,6 +67,9 @@ pub struct JobRunRow {
     pub unit: String,
     /// 0: there was no run.
     pub ordinal: u32,
+    /// Tells rows without a run apart, which several may have in one millisecond. Default 0, as for every run.
+    #[serde(default)]
+    pub serial: u64,
     /// `its schedule`, `a person`, ...
     pub trigger: String,
     pub began_millis: u64,

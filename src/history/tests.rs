@@ -170,6 +170,7 @@ fn runs_of_jobs_are_told_newest_first_and_a_row_told_again_is_the_same_row() {
         let row = |unit: &str, ordinal: u32, verdict: &str| JobRunRow {
             unit: unit.into(),
             ordinal,
+            serial: 0,
             trigger: "its schedule".into(),
             began_millis: u64::from(ordinal) * 1000,
             ended_millis: u64::from(ordinal) * 1000 + 5,
@@ -365,4 +366,54 @@ fn writes_for_ever(path: PathBuf) -> ! {
             out.flush().unwrap();
         }
     })
+}
+
+#[test]
+fn rows_without_a_run_of_one_millisecond_are_all_there() {
+    let dir = Dir::new("no-runs");
+    run(async {
+        let history = History::open(dir.file()).unwrap();
+        let row = |serial| JobRunRow {
+            unit: "trends".into(),
+            serial,
+            began_millis: 1000,
+            ended_millis: 1000,
+            verdict: "skipped".into(),
+            ..JobRunRow::default()
+        };
+        for serial in [1, 2, 3, 3] {
+            history.record(Record::JobRun(row(serial)));
+        }
+        history.close(Duration::from_secs(60)).await;
+        let history = History::open(dir.file()).unwrap();
+        let found = history.job_runs(Some("trends".into()), 10).await.unwrap();
+        assert_eq!(found, [row(3), row(2), row(1)]);
+    });
+}
+
+#[test]
+fn tables_of_the_first_version_lose_no_run_of_a_job() {
+    let dir = Dir::new("version-1");
+    let old = Connection::open(dir.file()).unwrap();
+    old.execute_batch(
+        "CREATE TABLE job_runs (id INTEGER PRIMARY KEY AUTOINCREMENT, unit TEXT NOT NULL, ordinal INTEGER NOT NULL,
+         trigger_words TEXT NOT NULL, began_millis INTEGER NOT NULL, ended_millis INTEGER NOT NULL,
+         exit TEXT NOT NULL, verdict TEXT NOT NULL, why TEXT NOT NULL, kept INTEGER,
+         UNIQUE (unit, ordinal, began_millis, verdict));
+         INSERT INTO job_runs VALUES (5, 'trends', 4, 'a person', 1, 2, '', 'passed', '', 9);
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    run(async {
+        let history = History::open(dir.file()).unwrap();
+        let next = JobRunRow { unit: "trends".into(), ordinal: 5, ..JobRunRow::default() };
+        history.record(Record::JobRun(next.clone()));
+        history.close(Duration::from_secs(60)).await;
+        let history = History::open(dir.file()).unwrap();
+        let found = history.job_runs(None, 10).await.unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!(found[0], next);
+        assert_eq!((found[1].ordinal, found[1].kept, &*found[1].verdict), (4, Some(9), "passed"));
+    });
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -29,6 +30,54 @@ impl Looking {
 /// What is there of `file`, by name, bounded.
 pub fn find(file: &FileSpec, looking: &Looking) -> Vec<FoundFile> {
     let path = looking.filled(&file.path);
+    let (found, is_too_many) = names(&path, looking);
+    let mut bytes_left = MOST_BYTES;
+    let names = found.into_iter().take(MOST_FILES);
+    let mut found: Vec<FoundFile> = names.filter_map(|name| one(looking, name, &mut bytes_left)).collect();
+    if is_too_many {
+        let taken = Taken::Unreadable(format!("more than {MOST_FILES} files are there to be judged"));
+        found.push(FoundFile { path, modified_nanos: u64::MAX, taken });
+    }
+    found
+}
+
+/// What tells whether a file is still the one that it was. The kernel sets the change time on every write and every
+/// rename, and no program can set it back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub path: String,
+    /// Device and inode. `None` here and below: it cannot be looked at.
+    pub inode: Option<(u64, u64)>,
+    pub size_bytes: Option<u64>,
+    /// Seconds and nanoseconds since 1970.
+    pub modified: Option<(i64, i64)>,
+    pub changed: Option<(i64, i64)>,
+}
+
+/// The marks of all that [`find`] would find.
+pub fn marks(file: &FileSpec, looking: &Looking) -> Vec<Mark> {
+    let path = looking.filled(&file.path);
+    let names = names(&path, looking).0.into_iter().take(MOST_FILES);
+    names.filter_map(|path| mark(looking, path)).collect()
+}
+
+/// `None` where there is nothing of this name.
+fn mark(looking: &Looking, path: String) -> Option<Mark> {
+    match fs::metadata(looking.dir.join(&path)) {
+        Ok(metadata) => Some(Mark {
+            path,
+            inode: Some((metadata.dev(), metadata.ino())),
+            size_bytes: Some(metadata.len()),
+            modified: Some((metadata.mtime(), metadata.mtime_nsec())),
+            changed: Some((metadata.ctime(), metadata.ctime_nsec())),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_unseen) => Some(Mark { path, inode: None, size_bytes: None, modified: None, changed: None }),
+    }
+}
+
+/// All names that fit, in order, and whether there are more of them than may be looked at.
+fn names(path: &str, looking: &Looking) -> (Vec<String>, bool) {
     let mut left = MOST_ENTRIES;
     let base = if path.starts_with('/') { Path::new("/") } else { &*looking.dir };
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
@@ -37,15 +86,8 @@ pub fn find(file: &FileSpec, looking: &Looking) -> Vec<FoundFile> {
     walk(base, &parts, &mut stem, &mut left, &mut found);
     found.sort();
     found.dedup();
-    let mut bytes_left = MOST_BYTES;
     let is_too_many = found.len() > MOST_FILES || left == 0;
-    let names = found.into_iter().take(MOST_FILES);
-    let mut found: Vec<FoundFile> = names.filter_map(|name| one(looking, name, &mut bytes_left)).collect();
-    if is_too_many {
-        let taken = Taken::Unreadable(format!("more than {MOST_FILES} files are there to be judged"));
-        found.push(FoundFile { path, modified_nanos: u64::MAX, taken });
-    }
-    found
+    (found, is_too_many)
 }
 
 /// Goes down one name; `stem` is the path so far as it is told.

@@ -95,6 +95,17 @@ impl Judgement {
         Self { verdict, points, more, measures }
     }
 
+    /// The same points, which prove nothing. What was not judged before keeps its own reason.
+    #[must_use]
+    pub fn unproven(self, why: &str) -> Self {
+        match self.verdict {
+            Verdict::NotJudged { .. } => self,
+            Verdict::Passed | Verdict::Rejected => {
+                Self { verdict: Verdict::NotJudged { why: bounded(why) }, ..self }
+            }
+        }
+    }
+
     pub fn is_passed(&self) -> bool {
         self.verdict == Verdict::Passed
     }

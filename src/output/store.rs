@@ -73,9 +73,12 @@ impl Store {
         // What found no room shall not take up the little there is.
         kept.inspect_err(|_| drop(remove(&unfinished)))?;
         if written.judgement.is_passed() {
-            self.point_to(number)?;
+            // A run that is said not to be kept shall not lie there as one that passed.
+            self.point_to(number).inspect_err(|_| drop(remove(&run)))?;
         }
-        self.prune()
+        // It is kept. What is too much goes with the next run.
+        drop(self.prune());
+        Ok(())
     }
 
     /// The last good output, as expressions see it under `previous`. `files`: how many the spec has.

@@ -134,6 +134,66 @@ fn a_file_of_yesterday_proves_nothing() {
 }
 
 #[test]
+fn a_file_that_is_replaced_while_it_is_judged_is_never_the_last_good_one() {
+    let unit = "kind: job\ncommand: ['true']\noutput: {files: [{path: report.json, format: json, written: any-time}]}\n";
+    let instance = Instance::booted("job-replaced", &[("report", unit)]);
+    let report = instance.path("units/report.json");
+    fs::write(&report, "{\"still\": 1}").expect("a file");
+    assert_eq!(instance.run(&["run", "report"]).status.code(), Some(0));
+
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let output = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let next = instance.path("units/next");
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                fs::write(&next, "{\"moved\": 1}").expect("a file");
+                fs::rename(&next, &report).expect("replaced");
+            }
+        });
+        let output = instance.run(&["run", "report"]);
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        output
+    });
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("it changed while it was judged"), "{told}");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let kept = instance.path("state/output/report/last-good/files/0/report.json");
+    assert_eq!(fs::read_to_string(kept).expect("kept"), "{\"still\": 1}");
+}
+
+#[test]
+fn what_cannot_be_kept_has_not_passed_and_a_last_good_output_that_cannot_be_read_is_not_none() {
+    let unit = "kind: job\ncommand: [cat, number]\n\
+                output: {format: json, require: ['output > 0', 'previous == null || output >= previous']}\n";
+    let instance = Instance::booted("job-unkept", &[("counts", unit)]);
+    let run = |number: &str| {
+        fs::write(instance.path("units/number"), number).expect("an output");
+        let output = instance.run(&["run", "counts"]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // It stands for a full disk: nothing can be put there either.
+    let runs = instance.path("state/output/counts/runs");
+    fs::create_dir_all(runs.parent().expect("a directory")).expect("a directory");
+    fs::write(&runs, "").expect("a file");
+    let (code, told) = run("5");
+    assert!(code == Some(1) && told.contains("it cannot be kept: "), "{told}");
+    assert!(!told.contains("os error"), "{told}");
+    let (_, told) = run("0");
+    assert!(told.contains("rejected: "), "a judgement stands although it cannot be kept: {told}");
+    let verdict = job(&instance, "counts");
+    assert_eq!(verdict["runs"][1]["verdict"], "not-judged", "{verdict:#}");
+    assert_eq!(verdict["runs"][0]["verdict"], "rejected", "{verdict:#}");
+
+    fs::remove_file(&runs).expect("room again");
+    assert_eq!(run("5"), (Some(0), "counts#3 passed\n".to_owned()));
+    let good = instance.path("state/output/counts/last-good/output");
+    fs::remove_file(&good).expect("it");
+    fs::create_dir(&good).expect("no file");
+    let (code, told) = run("4");
+    assert!(code == Some(1) && told.contains("the last good output cannot be read: "), "{told}");
+}
+
+#[test]
 fn a_run_that_takes_too_long_is_ended_and_what_it_said_is_kept() {
     let unit = "kind: job\ntimeout: 1s\nstop: {grace: 1s}\ncommand: [sh, -c, 'echo began; sleep 1000']\n";
     let instance = Instance::booted("job-timeout", &[("slow", unit)]);

@@ -186,6 +186,7 @@ impl Fake {
         let run = |ordinal, ago: u64, verdict: &str, why: &str| JobRunRow {
             unit: String::new(),
             ordinal,
+            serial: 0,
             trigger: "its schedule".into(),
             began_millis: millis - ago * 1000,
             ended_millis: millis - ago * 1000 + 2500,

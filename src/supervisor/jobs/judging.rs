@@ -16,18 +16,19 @@ use crate::engine::event::{self, Event, ExitStatus};
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::time::{Now, Timestamp};
 use crate::keeper::wire::Carried;
-use crate::output::find::{self, Looking};
+use crate::output::find::{self, Looking, Mark};
 use crate::output::judgement::{Judgement, Verdict};
 use crate::output::process::{Ending, concluded};
 use crate::output::store::Store;
 use crate::output::wire::{Piece, Request};
-use crate::output::{Moment, Taken, schema};
+use crate::output::{Moment, Previous, Taken, schema};
 use crate::supervisor::evidence::date;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::gates;
 use crate::supervisor::helpers::Purpose;
 use crate::supervisor::inbox::{Inbox, Promise};
 use crate::supervisor::jobs::DISK_LIMIT;
+use crate::supervisor::jobs::keeping::in_words;
 use crate::supervisor::launch::{Ground, What, run_id};
 use crate::unit::spec::UnitSpec;
 use crate::unit::spec::output::OutputSpec;
@@ -38,6 +39,8 @@ pub(crate) struct Case {
     run: u64,
     pub(crate) request: Arc<OwnedFd>,
     pub(crate) answer: Arc<OwnedFd>,
+    /// The files as they were before the judge looked at them.
+    marks: Vec<Mark>,
 }
 
 impl PartialEq for Case {
@@ -125,15 +128,19 @@ impl Executor {
                 let what = What::Judge(Arc::new(case));
                 self.begin_helper(now, gather.unit, what, Purpose::Judge(RunId(run)), JUDGE_TIMEOUT);
             }
-            Err(why) => self.keep_judged(run, move || Judgement::not_judged(why)),
+            Err(why) => self.keep_judged(run, move || (Judgement::not_judged(why), None)),
         }
     }
 
     /// A judge ended, or there never was one. `None`: the keeper that held it died.
     pub(crate) fn judge_ended(&mut self, run: RunId, case: Option<Arc<Case>>, ended: Option<Ended>) {
         match (ended, case) {
-            (Some(Ended::Exited(ending)), Some(case)) => self.keep_judged(run.0, move || case.answer(ending)),
-            (Some(Ended::NotStarted(why)), _) => self.keep_judged(run.0, move || Judgement::not_judged(why)),
+            (Some(Ended::Exited(ending)), Some(case)) => {
+                self.keep_judged(run.0, move || (case.answer(ending), Some(case.marks.clone())));
+            }
+            (Some(Ended::NotStarted(why)), _) => {
+                self.keep_judged(run.0, move || (Judgement::not_judged(why), None));
+            }
             (None, _) | (Some(Ended::Exited(_)), None) => self.ask_judge(run.0),
         }
     }
@@ -153,13 +160,16 @@ impl Executor {
         kept: Option<u64>,
     ) -> Option<Event> {
         self.jobs.judging.remove(&run)?;
-        if let Some(kept) = kept {
-            self.jobs.kept.insert(run, kept);
-        }
+        self.jobs.kept.insert(run, kept);
         Some(Event::OutputJudged { run: RunId(run), judgement })
     }
 
-    fn keep_judged(&mut self, run: u64, answer: impl FnOnce() -> Judgement + Send + 'static) {
+    /// `answer`: the judgement, and the files as they were before it.
+    fn keep_judged(
+        &mut self,
+        run: u64,
+        answer: impl FnOnce() -> (Judgement, Option<Vec<Mark>>) + Send + 'static,
+    ) {
         let Some(gather) = self.jobs.judging.get(&run).cloned() else { return };
         let (threads, keeping) = (self.jobs.threads.clone(), Arc::clone(&self.jobs.keeping));
         let why = "its judgement was lost on the way".into();
@@ -167,8 +177,8 @@ impl Executor {
         let promise = Promise::new(self.outlet().clone(), Inbox::Judged { run, judgement: lost, kept: None });
         tokio::task::spawn_local(async move {
             let keep = move || {
-                let judgement = answer();
-                let kept = gather.keep(&judgement, &keeping);
+                let (judgement, marks) = answer();
+                let (judgement, kept) = gather.keep(judgement, marks.as_deref(), &keeping);
                 (told(&judgement), kept)
             };
             if let Some((judgement, kept)) = threads.ask(DISK_LIMIT, keep).await {
@@ -205,7 +215,7 @@ impl Gather {
         self.ground.set.unit(self.unit)
     }
 
-    fn output(&self) -> Option<&OutputSpec> {
+    pub(super) fn output(&self) -> Option<&OutputSpec> {
         self.spec()?.job.as_deref()?.output.as_deref()
     }
 
@@ -232,6 +242,7 @@ impl Gather {
         let gone = || "its unit is gone".to_owned();
         let (spec, output) = (self.spec().ok_or_else(gone)?, self.output().ok_or_else(gone)?);
         let resolved = schema::resolved(output, &self.ground.units_dir)?;
+        let marks = self.settled_marks();
         let stream = match &output.stream {
             Some(_) => match self.stream() {
                 Some(bytes) => Piece::Inline(bytes),
@@ -239,8 +250,7 @@ impl Gather {
             },
             None => Piece::Absent,
         };
-        let previous = self.store().map(|store| store.previous(output.files.len()));
-        let previous = previous.and_then(Result::ok).unwrap_or_default();
+        let previous = self.previous(spec, output)?;
         let request = Request {
             spec: resolved,
             stream,
@@ -260,7 +270,16 @@ impl Gather {
         request.write(&mut writer).map_err(cannot)?;
         drop(writer);
         (&file).rewind().map_err(cannot)?;
-        Ok(Case { run: self.run, request: Arc::new(file.into()), answer: Arc::new(answer) })
+        Ok(Case { run: self.run, request: Arc::new(file.into()), answer: Arc::new(answer), marks })
+    }
+
+    /// Only where somebody asks for it: what cannot be read then proves nothing, and is not as if there were none.
+    fn previous(&self, spec: &UnitSpec, output: &OutputSpec) -> Result<Previous, String> {
+        let store = self.store().filter(|_| speaks_of(spec, "previous"));
+        let previous = store.map(|store| store.previous(output.files.len())).transpose();
+        let previous =
+            previous.map_err(|error| format!("the last good output cannot be read: {}", in_words(&error)))?;
+        Ok(previous.unwrap_or_default())
     }
 
     /// What the run wrote to the stream that is kept. `None`: nobody kept it.

@@ -1,17 +1,20 @@
 //! What runs wrote, put where it is kept, on a thread. Whoever wants to read it waits until it is there.
 
 use std::fs;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nix::unistd::{Gid, Uid, setfsgid, setfsuid};
 use tokio::sync::oneshot;
 
 use crate::aside::files::{entries, if_there};
+use crate::aside::wall_millis;
 use crate::engine::event::{ExitStatus, JobVerdict};
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::time::Now;
-use crate::output::find;
+use crate::output::find::{self, Looking, Mark};
 use crate::output::judgement::Judgement;
 use crate::output::store::Written;
 use crate::supervisor::executor::Executor;
@@ -19,6 +22,7 @@ use crate::supervisor::inbox::{Inbox, Promise};
 use crate::supervisor::jobs::DISK_LIMIT;
 use crate::supervisor::jobs::judging::Gather;
 use crate::supervisor::launch::RUNNING;
+use crate::unit::spec::output::FileSpec;
 
 impl Executor {
     /// A run is over that no judge looked at: what it wrote is kept all the same.
@@ -47,7 +51,7 @@ impl Executor {
         let promise = Promise::new(self.outlet().clone(), Inbox::OutputKept { unit, ordinal, kept: None });
         tokio::task::spawn_local(async move {
             let keep = move || {
-                let kept = gather.keep(&judgement, &keeping);
+                let (_judgement, kept) = gather.keep(judgement, None, &keeping);
                 gather.drop_stream();
                 kept
             };
@@ -117,27 +121,71 @@ impl Executor {
 }
 
 impl Gather {
-    /// The number under which it is kept. `None`: the disk does not take it, or nothing of it is to be kept.
-    pub(super) fn keep(&self, judgement: &Judgement, keeping: &Mutex<()>) -> Option<u64> {
-        let (spec, store) = (self.spec()?, self.store()?);
+    /// How it was judged after all, and the number under which it is kept; `None`: the disk does not take it, or nothing of it
+    /// is to be kept. `marks`: the files as they were before the judge looked at them, where one did.
+    pub(super) fn keep(
+        &self,
+        judgement: Judgement,
+        marks: Option<&[Mark]>,
+        keeping: &Mutex<()>,
+    ) -> (Judgement, Option<u64>) {
+        let (Some(spec), Some(store)) = (self.spec(), self.store()) else { return (judgement, None) };
         let stream = self.stream();
-        let files = match spec.job.as_deref()?.output.as_deref() {
-            Some(output) if !output.files.is_empty() => {
-                let looking = self.looking()?;
-                let found = || output.files.iter().map(|file| find::find(file, &looking)).collect();
-                as_user(self.uid, found)
-            }
-            Some(_) | None => Vec::new(),
-        };
+        let files = self.of_files(find::find);
+        // Only what is the same before the judge and after the copy was the same for both.
+        let is_as_judged = marks.is_none_or(|marks| *marks == self.marks());
+        let judgement = if is_as_judged { judgement } else { judgement.unproven(CHANGED) };
         let _one_at_a_time = keeping.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = store.numbers().ok()?.last().map_or(1, |last| last.saturating_add(1));
-        let written = Written { stream: stream.as_deref(), files: &files, judgement };
-        match store.keep(number, &written) {
-            Ok(()) => Some(number),
+        let written = Written { stream: stream.as_deref(), files: &files, judgement: &judgement };
+        let kept = store.numbers().and_then(|numbers| {
+            let number = numbers.last().map_or(1, |last| last.saturating_add(1));
+            store.keep(number, &written).map(|()| number)
+        });
+        match kept {
+            Ok(number) => (judgement, Some(number)),
             Err(error) => {
                 tracing::warn!("cannot keep what {}#{} wrote: {error}", spec.name, self.ordinal);
-                None
+                // Who reads through `last-good` would not get what has passed. A rejection stands: nothing is lost by it.
+                let why = format!("it cannot be kept: {}", in_words(&error));
+                let is_passed = judgement.is_passed();
+                (if is_passed { judgement.unproven(&why) } else { judgement }, None)
             }
+        }
+    }
+
+    /// The marks of all files, as soon as any later change is sure to show in them: a file system dates by a clock
+    /// that ticks slowly, and two changes within one tick look alike. Who changes without end is not waited for.
+    pub(super) fn settled_marks(&self) -> Vec<Mark> {
+        let mut marks = self.marks();
+        for _ in 0..TICK_LOOKS {
+            let now = Duration::from_millis(wall_millis());
+            let is_of_this_tick = |mark: &Mark| {
+                let changed = mark.changed.and_then(|(seconds, nanos)| {
+                    Some(Duration::new(u64::try_from(seconds).ok()?, u32::try_from(nanos).ok()?))
+                });
+                changed.is_some_and(|changed| changed.abs_diff(now) < TICK)
+            };
+            if !marks.iter().any(is_of_this_tick) {
+                break;
+            }
+            std::thread::park_timeout(TICK);
+            marks = self.marks();
+        }
+        marks
+    }
+
+    fn marks(&self) -> Vec<Mark> {
+        self.of_files(find::marks).into_iter().flatten().collect()
+    }
+
+    /// `look` at each file of the spec, with the rights of the run's user.
+    fn of_files<T>(&self, look: impl Fn(&FileSpec, &Looking) -> T) -> Vec<T> {
+        let files = self.output().map(|output| &*output.files).unwrap_or_default();
+        match self.looking() {
+            Some(looking) if !files.is_empty() => {
+                as_user(self.uid, || files.iter().map(|file| look(file, &looking)).collect())
+            }
+            Some(_) | None => Vec::new(),
         }
     }
 
@@ -147,6 +195,12 @@ impl Gather {
             drop(if_there(fs::remove_file(path)));
         }
     }
+}
+
+/// Without the number that the library puts behind it.
+pub(super) fn in_words(error: &io::Error) -> String {
+    let words = error.to_string();
+    words.split(" (os error").next().unwrap_or(&words).to_owned()
 }
 
 /// With the rights of that user on files alone, and of this thread alone: a link that a run left leads nowhere that
@@ -162,3 +216,7 @@ fn as_user<T>(uid: Option<u32>, look: impl FnOnce() -> T) -> T {
 
 /// Debian's nogroup: what only a group of the run may read is not kept.
 const NO_GROUP: u32 = 65_534;
+const CHANGED: &str = "it changed while it was judged";
+/// The slowest clock of a file system ticks a hundred times a second.
+const TICK: Duration = Duration::from_millis(20);
+const TICK_LOOKS: u32 = 5;

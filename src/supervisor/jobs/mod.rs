@@ -36,12 +36,14 @@ pub(crate) struct Jobs {
     keeping: Arc<Mutex<()>>,
     /// By run, what its judge is asked, until the engine has the answer.
     judging: BTreeMap<u64, Gather>,
-    /// By run, the number under which its output is kept.
-    kept: BTreeMap<u64, u64>,
+    /// By run that was judged, the number under which its output is kept; `None`: it cannot be kept.
+    kept: BTreeMap<u64, Option<u64>>,
     /// How the leaders of live runs ended, by unit and ordinal.
     exits: BTreeMap<(UnitId, u32), ExitStatus>,
     /// The last runs of each job, the newest last; the history has more, and may be off.
     recent: BTreeMap<UnitId, VecDeque<JobRunRow>>,
+    /// Of the last row without a run.
+    serial: u64,
     /// Runs that are over and whose output is on its way to its place, and who waits for it.
     storing: BTreeMap<(UnitId, u32), Vec<oneshot::Sender<Option<PathBuf>>>>,
     pub(crate) pasts: Pasts,
@@ -60,6 +62,7 @@ impl Jobs {
             kept: BTreeMap::new(),
             exits: BTreeMap::new(),
             recent: BTreeMap::new(),
+            serial: 0,
             storing: BTreeMap::new(),
             paths: Paths::new(outlet.clone()),
             bodies: Bodies::default(),

@@ -84,25 +84,37 @@ impl Executor {
         let row = JobRunRow {
             unit: name.to_owned(),
             ordinal,
+            serial: 0,
             trigger: trigger.to_string(),
             began_millis: date(now, ordered),
             ended_millis: millis(now),
             exit: exit.map(|exit| exit.to_string()).unwrap_or_default(),
             verdict: verdict.word().to_owned(),
             why: why(verdict),
-            kept,
+            kept: kept.flatten(),
         };
         self.keep_row(unit, row);
         match (run, kept) {
+            // What was judged is never kept a second time, as if nobody had judged it.
             (Some(run), None) => self.keep_unjudged(now, run, unit, exit, verdict),
             (Some(run), Some(_)) => self.drop_stream(now, RunId(run), unit),
             (None, _) => {}
         }
     }
 
-    fn row_without_run(&self, now: Now, unit: UnitId, trigger: &str, verdict: &str, why: &str) -> JobRunRow {
+    fn row_without_run(
+        &mut self,
+        now: Now,
+        unit: UnitId,
+        trigger: &str,
+        verdict: &str,
+        why: &str,
+    ) -> JobRunRow {
+        // By the clock, so that it is another one than every supervisor before gave.
+        self.jobs.serial = self.jobs.serial.saturating_add(1).max(now.wall.0);
         JobRunRow {
             unit: name_of(&self.ground.set, unit).to_owned(),
+            serial: self.jobs.serial,
             trigger: trigger.to_owned(),
             began_millis: millis(now),
             ended_millis: millis(now),
