@@ -196,7 +196,9 @@ impl Calls {
             return Err(Problem::Refused("this call was taken before".to_owned()));
         }
         if self.last_minute.len() >= usize::try_from(per_minute).unwrap_or(usize::MAX) {
-            return Err(Problem::Busy(format!("more than {per_minute} calls in a minute")));
+            let passed = self.last_minute.front().map_or(0, |first| now.abs_diff(*first));
+            let why = format!("more than {per_minute} calls in a minute");
+            return Err(Problem::TooMany { why, retry_seconds: 60_u64.saturating_sub(passed).max(1) });
         }
         self.last_minute.push_back(now);
         self.seen.insert((at, signature));
@@ -293,8 +295,10 @@ mod tests {
         assert!(matches!(replayed, Err(Problem::Refused(_))), "{replayed:?}");
         assert_eq!(calls.take(1200, 1200, signature(2), 2), Ok(()));
         assert_eq!(calls.take(1210, 1200, signature(3), 2), Ok(()));
-        let third = calls.take(1259, 1250, signature(4), 2);
-        assert!(matches!(third, Err(Problem::Busy(_))), "{third:?}");
+        let third = calls.take(1250, 1250, signature(4), 2).unwrap_err();
+        assert_eq!(third.status(), StatusCode::TOO_MANY_REQUESTS, "{third:?}");
+        let answer = third.into_response();
+        assert_eq!(answer.headers()["retry-after"], "10", "a minute after the first of the last two");
         assert_eq!(calls.take(1260, 1250, signature(4), 2), Ok(()), "a minute later");
         assert_eq!(calls.take(1320, 1320, signature(5), 2), Ok(()));
         assert!(!calls.seen.contains(&(1000, signature(1))), "too old to be replayed, and forgotten");

@@ -57,6 +57,12 @@ pub enum Problem {
     TooLarge,
     /// Too many of a kind at once.
     Busy(String),
+    /// More than may come in a span of time.
+    TooMany {
+        why: String,
+        /// Until one more may come.
+        retry_seconds: u64,
+    },
     /// The supervisor is ending.
     Ending,
     /// A file of ours cannot be read.
@@ -73,6 +79,7 @@ impl Problem {
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_) => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Busy(_) | Self::Ending => StatusCode::SERVICE_UNAVAILABLE,
             Self::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -96,6 +103,7 @@ impl Problem {
                 | Self::Refused(_)
                 | Self::TooLarge
                 | Self::Busy(_)
+                | Self::TooMany { .. }
                 | Self::Ending
                 | Self::Broken(_) => Vec::new(),
             },
@@ -114,6 +122,7 @@ impl Problem {
             Self::Refused(_) => ("refused", "refused"),
             Self::TooLarge => ("too-large", "the body is too large"),
             Self::Busy(_) => ("busy", "too many at once"),
+            Self::TooMany { .. } => ("too-many", "too many in a time"),
             Self::Ending => ("ending", "the supervisor is ending"),
             Self::Broken(_) => ("broken", "mcsup cannot read its own files"),
         }
@@ -122,7 +131,7 @@ impl Problem {
     fn detail(&self) -> String {
         match self {
             Self::BadRequest(why) | Self::NotPermitted(why) | Self::Refused(why) => why.clone(),
-            Self::Busy(why) | Self::Broken(why) => why.clone(),
+            Self::Busy(why) | Self::Broken(why) | Self::TooMany { why, .. } => why.clone(),
             Self::NoRoute(path) => format!("nothing answers at {path}; see /v1/openapi.json"),
             Self::UnknownUnit { unit, .. } => format!("no unit is called `{unit}`"),
             Self::UnknownIncident(id) => format!("nothing is kept of an incident {id}"),
@@ -144,6 +153,11 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // A problem document is strings and numbers: there is nothing in it that cannot be written.
         let body = serde_json::to_vec(&self.document()).unwrap_or_default();
-        (self.status(), [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+        let mut answer =
+            (self.status(), [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if let Self::TooMany { retry_seconds, .. } = self {
+            answer.headers_mut().insert(header::RETRY_AFTER, retry_seconds.into());
+        }
+        answer
     }
 }

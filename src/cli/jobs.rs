@@ -204,6 +204,17 @@ fn next(args: Args, count: u16, home: Option<&Path>) -> Result<Outcome, Failure>
         let message = format!("the units in {} are not fit to boot", dir.display());
         return Err(Failure::new(Exit::NotWell, message).help("`mcsup check` says what is wrong"));
     };
+    if let Some(name) = &args.job {
+        let spec = set.find(name).and_then(|unit| set.unit(unit));
+        let why = match spec.map(|spec| spec.job.is_some()) {
+            None => format!("no unit is called `{name}`"),
+            Some(false) => format!("`{name}` is no job"),
+            Some(true) => String::new(),
+        };
+        if !why.is_empty() {
+            return Err(Failure::new(Exit::NotWell, why));
+        }
+    }
     let slots = slots(&set, args.job.as_deref(), count, UnixTime::from_nanos(from));
     if slots.is_empty() {
         return Err(Failure::new(Exit::NotWell, "no job with a schedule is there"));

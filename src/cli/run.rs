@@ -1,6 +1,7 @@
 //! `mcsup run`
 
 use std::io::Write as _;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -67,7 +68,17 @@ fn show(line: &OutcomeLine, output: &[u8]) {
     } else {
         format!("{} {}", line.unit, line.text)
     };
-    err(&format!("{}\n", one_line(&text)));
+    let is_open = output.last().is_some_and(|last| *last != b'\n');
+    let end = if is_open && is_one_place(&stdout, std::io::stderr()) { "\n" } else { "" };
+    err(&format!("{end}{}\n", one_line(&text)));
+}
+
+/// A screen, or a file that both go to: there the verdict would stand behind the last word of the run.
+fn is_one_place(one: impl AsFd, other: impl AsFd) -> bool {
+    match (rustix::fs::fstat(one), rustix::fs::fstat(other)) {
+        (Ok(one), Ok(other)) => (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino),
+        (Err(_), _) | (_, Err(_)) => false,
+    }
 }
 
 /// What the run wrote that the line tells of; none where nothing ran, or nothing is kept.

@@ -93,8 +93,11 @@ impl Bench {
     fn sized(&mut self, file: Option<&str>, content: &Content, taken: Taken) -> Option<Vec<u8>> {
         let (most, least) = (content.max_size_bytes.min(Content::MOST_BYTES), content.min_size_bytes);
         let wanted = format!("max_size: {}", bytes_in_words(most));
-        let too_large =
-            |size: u64| format!("too large: {}, wanted <= {}", bytes_in_words(size), bytes_in_words(most));
+        let too_large = |size: u64| match (bytes_in_words(size), bytes_in_words(most)) {
+            // A stream is kept up to the first byte too many: how large it was nobody knows.
+            (size, most) if size == most => format!("too large: more than {most}"),
+            (size, most) => format!("too large: {size}, wanted <= {most}"),
+        };
         let bytes = match taken {
             Taken::Bytes(bytes) => bytes,
             Taken::TooLarge(size) => {

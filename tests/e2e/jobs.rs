@@ -2,6 +2,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 
@@ -9,7 +10,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::instance::{Instance, eventually, kill, signal};
+use crate::instance::{Instance, eventually, kill, mcsup, signal};
 
 /// `None`: nobody answers, as between two supervisors.
 fn answered(instance: &Instance, name: &str) -> Option<Value> {
@@ -194,6 +195,22 @@ fn what_cannot_be_kept_has_not_passed_and_a_last_good_output_that_cannot_be_read
 }
 
 #[test]
+fn a_verdict_stands_on_a_line_of_its_own() {
+    let instance = Instance::booted("job-line", &[("half", "kind: job\ncommand: [printf, half]\n")]);
+    let place = instance.path("both");
+    let both = fs::File::create(&place).expect("a file");
+    let other = both.try_clone().expect("the same file");
+    let mut command = mcsup(&instance.path(""));
+    let ended = command.args(["run", "half"]).stdin(Stdio::null()).stdout(both).stderr(other).status();
+    assert!(ended.expect("mcsup").success());
+    let text = fs::read_to_string(&place).expect("both");
+    assert_eq!(text, "half\nhalf#1 passed\n");
+    let apart = instance.run(&["run", "half"]);
+    assert_eq!(String::from_utf8_lossy(&apart.stdout), "half", "what it wrote, byte for byte");
+    assert_eq!(String::from_utf8_lossy(&apart.stderr), "half#2 passed\n");
+}
+
+#[test]
 fn a_run_that_takes_too_long_is_ended_and_what_it_said_is_kept() {
     let unit = "kind: job\ntimeout: 1s\nstop: {grace: 1s}\ncommand: [sh, -c, 'echo began; sleep 1000']\n";
     let instance = Instance::booted("job-timeout", &[("slow", unit)]);
@@ -328,6 +345,19 @@ fn what_will_run_is_told_without_a_supervisor() {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
+}
+
+#[test]
+fn the_slots_of_what_is_no_job_are_refused_by_name() {
+    let units = [("hourly", "kind: job\nschedule: '0 * * * *'\ncommand: [x]\n"), ("web", "command: [x]\n")];
+    let instance = Instance::new("job-nope", &units);
+    let dir = instance.path("units");
+    for (name, said) in [("nope", "no unit is called `nope`"), ("web", "`web` is no job")] {
+        let output = instance.run(&["jobs", name, "--next", "3", "--dir", dir.to_str().expect("a path")]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(told.contains(said), "{told}");
+        assert_eq!(output.status.code(), Some(1), "{told}");
+    }
 }
 
 #[test]
@@ -467,7 +497,7 @@ fn a_signed_call_starts_a_run_that_reads_its_body_and_no_other_call_does() {
     assert_eq!(post(port, "/v1/hooks/deploy", &signed("s3cret", now, "3"), "3"), 202);
     assert_eq!(
         post(port, "/v1/hooks/deploy", &signed("s3cret", now, "4"), "4"),
-        503,
+        429,
         "the fourth in a minute"
     );
     wait(&instance, "deploy", "all run", |told| told["job"]["streak"] == 3);

@@ -114,6 +114,7 @@ const ROWS: &[Row] = &[
     ("require: size(lines) >= 2", b"one\n", "rejected: 1 in lines, wanted >= 2"),
     ("min_size: 1K", b"short", "rejected: too small: 5 bytes, wanted >= 1 KiB"),
     ("max_size: 4", b"longer", "rejected: too large: 6 bytes, wanted <= 4 bytes"),
+    ("max_size: 1K", &[b'x'; 1025], "rejected: too large: more than 1 KiB"),
     ("min_size: 0\nrequire: exit == 0", b"", "passed"),
     // What CEL alone cannot say.
     (WEEK, br#"{"days": ["2026-11-28", "2026-11-29", "2026-11-30", "2026-12-01", "2026-12-02", "2026-12-03", "2026-12-04"]}"#, "passed"),
