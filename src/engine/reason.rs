@@ -252,6 +252,7 @@ impl Engine {
         }
         let waits = match &self.spec(id).ready {
             _ if self.spec(id).kind == UnitKind::Task => format!("running {name}#{ordinal}"),
+            _ if self.spec(id).kind == UnitKind::Job => "its triggers are being set up".to_owned(),
             _ if self.spec(id).kind == UnitKind::Gate => self.why_shut(id, run.is_overdue),
             _ if run.start_lever.is_some() => format!("its start command runs: {}", self.probe_words(id)),
             Ready::Started | Ready::Health if self.cannot_be_asked(id) => {
