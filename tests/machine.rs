@@ -4,6 +4,8 @@
 #[path = "machine/mod.rs"]
 mod machine;
 
+#[path = "machine/clock.rs"]
+mod clock;
 #[path = "machine/cluster.rs"]
 mod cluster;
 #[path = "machine/memory.rs"]

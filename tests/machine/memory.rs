@@ -2,16 +2,14 @@
 //!
 //! Groups are of version 2 here, whatever the host has.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::Path;
 
 use mcsup::incident::cause::Rule;
 use mcsup::incident::evidence::{Evidence, OomVerdict};
 use serde_json::Value;
 
 use crate::cluster::{cluster, installed};
-use crate::machine::{INIT, Image, Machine, Owner, WORDS, run};
+use crate::machine::{INIT, Image, Machine, Owner, WORDS, mcsup};
 
 const REDIS: Owner = Owner(102);
 const POSTGRES: Owner = Owner(101);
@@ -116,18 +114,6 @@ fn image(unit: &str, user: Owner, definition: &str, most: &str, grows: &str) -> 
         image.program(program);
     }
     image
-}
-
-/// The program without what only debuggers read, which is two thirds of it.
-fn mcsup() -> &'static Path {
-    static SMALL: OnceLock<PathBuf> = OnceLock::new();
-    SMALL.get_or_init(|| {
-        let small = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-mcsup");
-        let made = small.with_extension(std::process::id().to_string());
-        run(&["strip", "-o", &made.display().to_string(), env!("CARGO_BIN_EXE_mcsup")]);
-        fs::rename(&made, &small).expect("a small program");
-        small
-    })
 }
 
 /// Detected, seen before anything began anew, healed, and all of it one incident.

@@ -9,6 +9,7 @@ mod image;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 pub(crate) use image::{Image, Owner, run};
@@ -119,6 +120,18 @@ fn kernel() -> PathBuf {
     let kernel = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/machine/vmlinuz");
     assert!(kernel.exists(), "no kernel at {}; tests/run puts it there", kernel.display());
     kernel
+}
+
+/// The program without what only debuggers read, which is two thirds of it.
+pub(crate) fn mcsup() -> &'static Path {
+    static SMALL: OnceLock<PathBuf> = OnceLock::new();
+    SMALL.get_or_init(|| {
+        let small = Path::new(env!("CARGO_TARGET_TMPDIR")).join("machine-mcsup");
+        let made = small.with_extension(std::process::id().to_string());
+        run(&["strip", "-o", &made.display().to_string(), env!("CARGO_BIN_EXE_mcsup")]);
+        fs::rename(&made, &small).expect("a small program");
+        small
+    })
 }
 
 /// A serial line ends its lines as a terminal wants it.
