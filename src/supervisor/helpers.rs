@@ -269,7 +269,8 @@ impl Output {
     fn finish(&self) -> Vec<u8> {
         let mut kept = self.kept.borrow_mut();
         let mut chunk = [0; KEPT_BYTES];
-        while let Ok(length @ 1..) = self.reader.try_read(&mut chunk) {
+        // Asked of the kernel: tokio knows of bytes only once it has looked, and the exit may have come before that.
+        while let Ok(length @ 1..) = rustix::io::read(&*self.reader, &mut chunk) {
             keep(&mut kept, chunk.get(..length).unwrap_or_default());
             if kept.len() >= KEPT_BYTES {
                 break;
@@ -363,5 +364,24 @@ mod tests {
         assert_eq!(helpers.lose_all().len(), ASKING_AT_ONCE);
         let next: Vec<Launch> = std::iter::from_fn(|| helpers.next_in_line(Timestamp(0))).collect();
         assert_eq!(next.len(), ASKING_AT_ONCE);
+    }
+
+    #[test]
+    fn what_a_probe_said_is_there_though_its_exit_came_first() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            let mut helpers = Helpers::new(Timestamp(0));
+            let run = admit(&mut helpers, Purpose::Probe(ProbeRunId(1))).unwrap();
+            let output = helpers.open_output(run).unwrap();
+            rustix::io::write(&*output, b"PONG\n").unwrap();
+            // Nobody has looked at the pipe since.
+            let event = helpers.exited(run, ExitStatus::Code(0), Timestamp(1));
+            let Some(Event::ProbeFinished { verdict: crate::engine::event::Verdict::Pass(said), .. }) = event
+            else {
+                panic!("{event:?}");
+            };
+            assert_eq!(&*said, "PONG");
+        });
     }
 }

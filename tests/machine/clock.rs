@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::machine::{INIT, Image, Machine, Owner, WORDS, mcsup};
 
 #[test]
-fn a_clock_that_somebody_sets_loses_no_slot_and_repeats_none() {
+fn case_34_a_clock_that_somebody_sets_loses_no_slot_and_repeats_none() {
     let mut image = Image::new();
     image.script("/init", INIT);
     image.script("/job", "#!/bin/sh\necho ran >> /ran\n");
