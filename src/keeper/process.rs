@@ -81,8 +81,8 @@ pub(super) enum Tag {
     Is(Vec<u8>),
     /// It names none, or may not be seen.
     None,
-    /// There is nothing in it: it was cleared, or its process is about to become another program, or
-    /// is on its way out.
+    /// There is nothing in it, or not its end: it was cleared, or its process is about to become
+    /// another program, or is on its way out.
     Empty,
     /// It does not show in time.
     Untold,

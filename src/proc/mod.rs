@@ -13,7 +13,7 @@
 )]
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 /// In the environment of everything that is started for a unit; inherited by all that this starts.
@@ -28,7 +28,11 @@ pub(crate) fn run_tag(unit: &str, ordinal: u32, run: u64) -> String {
 }
 
 /// Most of an environment that is searched; the kernel allows a process 2 MiB (execve(2), 1/4 of 8 MiB).
-const MOST_ENVIRONMENT_BYTES: u64 = 2 << 20;
+const MOST_ENVIRONMENT_BYTES: usize = 2 << 20;
+
+/// Read in one go. The kernel shows an environment as it was at the beginning of a read, whole; what its
+/// process does between two reads cuts it off.
+const ENVIRONMENT_READ_BYTES: usize = 128 << 10;
 
 /// What counts of /proc/PID/stat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,8 +103,8 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
 pub(crate) enum NamedRun {
     Is(Vec<u8>),
     None,
-    /// There is nothing in it: it was cleared, or its process is about to become another program, or is on
-    /// its way out.
+    /// There is nothing in it, or not its end: it was cleared, or its process is about to become another
+    /// program, or is on its way out.
     Empty,
     /// It is longer than what is searched, which names none.
     TooLong,
@@ -115,18 +119,26 @@ pub(crate) fn named_run(pid: i32) -> NamedRun {
 
 /// Of the process whose directory this is.
 pub(crate) fn named_run_in(dir: &Path) -> NamedRun {
-    let mut environment = Vec::new();
     let Ok(file) = File::open(dir.join("environ")) else { return NamedRun::Unreadable };
-    let Ok(length) = file.take(MOST_ENVIRONMENT_BYTES).read_to_end(&mut environment) else {
-        return NamedRun::Unreadable;
-    };
+    let Ok(environment) = environment_in(file) else { return NamedRun::Unreadable };
     let mut pairs = environment.split(|byte| *byte == 0);
     match pairs.find_map(|pair| pair.strip_prefix(RUN_ASSIGNMENT)) {
         Some(run) => NamedRun::Is(run.to_vec()),
-        None if length == 0 => NamedRun::Empty,
-        None if u64::try_from(length).is_ok_and(|length| length < MOST_ENVIRONMENT_BYTES) => NamedRun::None,
-        None => NamedRun::TooLong,
+        None if environment.len() >= MOST_ENVIRONMENT_BYTES => NamedRun::TooLong,
+        None if environment.last() == Some(&0) => NamedRun::None,
+        None => NamedRun::Empty,
     }
+}
+
+fn environment_in(mut file: File) -> io::Result<Vec<u8>> {
+    let mut environment = Vec::new();
+    let mut part = vec![0; ENVIRONMENT_READ_BYTES];
+    while environment.len() < MOST_ENVIRONMENT_BYTES {
+        let length = file.read(&mut part)?;
+        let Some(read) = part.get(..length).filter(|read| !read.is_empty()) else { break };
+        environment.extend_from_slice(read);
+    }
+    Ok(environment)
 }
 
 #[cfg(test)]
@@ -161,6 +173,34 @@ mod tests {
     fn a_stat_cut_short_is_nobody() {
         assert_eq!(parse_stat(b"42 (a) S 7 8"), None);
         assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn a_process_that_becomes_another_program_again_and_again_never_seems_to_name_no_run() {
+        const ENDLESSLY: &str = r#"[ "$1" -lt 1500 ] && exec sh -c "$0" "$0" $(($1 + 1))"#;
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", ENDLESSLY, ENDLESSLY, "0"])
+            .env_clear()
+            // The shell passes some of these on before ours.
+            .envs((30..70).map(|n| (format!("A{n}"), "a value of some length")))
+            .env("PATH", "/usr/bin:/bin")
+            .env(RUN_VARIABLE, "web#0:7")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let mut named = 0_u32;
+        while child.try_wait().unwrap().is_none() {
+            match named_run(pid) {
+                NamedRun::Is(run) => {
+                    assert_eq!(run, b"web#0:7");
+                    named += 1;
+                }
+                // In between, and before it began or after its end.
+                NamedRun::Empty | NamedRun::Unreadable => {}
+                other => panic!("{other:?} after {named} looks"),
+            }
+        }
+        assert!(named > 0);
     }
 
     #[test]
