@@ -126,7 +126,7 @@ mod telling {
     #[test]
     fn a_child_that_left_its_session_and_its_parent_still_speaks_for_the_run() {
         let mut keeper = TestKeeper::start();
-        let script = "if os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0: time.sleep(0.05); tell('STATUS=far'); forever()\n  os._exit(0)\nforever()";
+        let script = "if os.fork() == 0:\n  os.setsid()\n  parent = os.getpid()\n  if os.fork() == 0:\n    while os.getppid() == parent: time.sleep(0.001)\n    tell('STATUS=far'); forever()\n  os._exit(0)\nforever()";
         keeper.spawn(python(1, script));
         assert_eq!(keeper.next(), notified(1, "STATUS=far"));
     }
@@ -229,7 +229,7 @@ mod telling {
 mod main_process {
     use super::*;
 
-    const DAEMON: &str = "pid = os.fork()\nif pid == 0:\n  os.setsid()\n  signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\n  tell('MAINPID=%d\\nREADY=1' % os.getpid())\n  forever()\ntime.sleep(0.3)\nos._exit(0)";
+    const DAEMON: &str = "told, tells = os.pipe()\npid = os.fork()\nif pid == 0:\n  os.setsid()\n  signal.signal(signal.SIGTERM, lambda *_: os._exit(9))\n  tell('MAINPID=%d\\nREADY=1' % os.getpid())\n  os.write(tells, b'x')\n  forever()\nos.read(told, 1)\nos._exit(0)";
 
     #[test]
     fn a_run_follows_the_process_that_it_names_and_tells_its_end() {
@@ -261,7 +261,7 @@ mod main_process {
     #[test]
     fn the_next_supervisor_is_told_of_the_main_process_and_kill_ends_all_of_it() {
         let mut keeper = TestKeeper::start();
-        let script = DAEMON.replace("time.sleep(0.3)", "forever()");
+        let script = DAEMON.replace("os.read(told, 1)", "forever()");
         let first = keeper.spawn(python(1, &script));
         let Report::MainChanged { pid, .. } = keeper.next() else { panic!("no change") };
         keeper.connect();

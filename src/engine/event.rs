@@ -244,6 +244,22 @@ pub enum Trigger {
     Operator,
 }
 
+impl Trigger {
+    /// When its timetable wanted it.
+    pub(crate) fn slot(&self) -> Option<WallTime> {
+        match self {
+            Self::Slot(slot) => Some(*slot),
+            Self::Every
+            | Self::Boot
+            | Self::Load
+            | Self::After(_)
+            | Self::Path(_)
+            | Self::Webhook(_)
+            | Self::Operator => None,
+        }
+    }
+}
+
 /// How a run of a job went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobVerdict {

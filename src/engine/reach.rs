@@ -18,23 +18,9 @@ impl Engine {
 
     /// It waits for somebody from now on, or no longer does.
     pub(crate) fn look_who_is_waited_for(&mut self, id: UnitId) {
-        let needed = match &self.units[id].state {
-            UnitState::Waiting { on: WaitingOn::Dependency(needed), .. } => *needed,
-            UnitState::Waiting {
-                on: WaitingOn::Barrier | WaitingOn::Conflict(_) | WaitingOn::Connection,
-                ..
-            }
-            | UnitState::Inactive
-            | UnitState::Starting
-            | UnitState::Ready
-            | UnitState::Unhealthy
-            | UnitState::Stopping { .. }
-            | UnitState::Backoff { .. }
-            | UnitState::Failed { .. }
-            | UnitState::Completed => {
-                self.units[id].reached_by = None;
-                return;
-            }
+        let Some(needed) = self.units[id].state.dependency_waited_for() else {
+            self.units[id].reached_by = None;
+            return;
         };
         if let Some(incident) = self.incident_in_the_way(needed) {
             self.reaches(incident, id);
@@ -46,8 +32,7 @@ impl Engine {
         let graph = Arc::clone(&self.graph);
         for edge in graph.dependents(id) {
             self.visit();
-            let waits = matches!(self.units[edge.unit].state,
-                UnitState::Waiting { on: WaitingOn::Dependency(needed), .. } if needed == id);
+            let waits = self.units[edge.unit].state.dependency_waited_for() == Some(id);
             if waits {
                 self.reaches(incident, edge.unit);
             }

@@ -29,10 +29,7 @@ impl Engine {
             WaitingOn::Barrier => self.boot.is_stuck(),
             WaitingOn::Conflict(_) | WaitingOn::Connection => false,
         };
-        let needed = match on {
-            WaitingOn::Dependency(needed) => Some(needed),
-            WaitingOn::Barrier | WaitingOn::Conflict(_) | WaitingOn::Connection => None,
-        };
+        let needed = on.dependency();
         let waiting = UnitState::Waiting { on, is_hopeless, after };
         if self.units[id].state != waiting {
             self.enter(id, waiting);
@@ -131,21 +128,8 @@ impl Engine {
         let mut at = id;
         for _ in 0..self.units.0.len() {
             self.visit();
-            match &self.units[at].state {
-                UnitState::Waiting { on: WaitingOn::Dependency(next), .. } => at = *next,
-                UnitState::Waiting {
-                    on: WaitingOn::Barrier | WaitingOn::Conflict(_) | WaitingOn::Connection,
-                    ..
-                }
-                | UnitState::Inactive
-                | UnitState::Starting
-                | UnitState::Ready
-                | UnitState::Unhealthy
-                | UnitState::Stopping { .. }
-                | UnitState::Backoff { .. }
-                | UnitState::Failed { .. }
-                | UnitState::Completed => break,
-            }
+            let Some(next) = self.units[at].state.dependency_waited_for() else { break };
+            at = next;
         }
         at
     }

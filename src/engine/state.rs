@@ -93,6 +93,21 @@ impl UnitState {
         }
     }
 
+    /// The dependency that it waits for.
+    pub(crate) fn dependency_waited_for(&self) -> Option<UnitId> {
+        match self {
+            Self::Waiting { on, .. } => on.dependency(),
+            Self::Inactive
+            | Self::Starting
+            | Self::Ready
+            | Self::Unhealthy
+            | Self::Stopping { .. }
+            | Self::Backoff { .. }
+            | Self::Failed { .. }
+            | Self::Completed => None,
+        }
+    }
+
     /// The end that the next start follows, where the restart policy decided it: such a start counts for
     /// the start limit.
     pub(crate) fn automatic_after(&self) -> Option<&FailureCause> {
@@ -218,6 +233,15 @@ pub enum WaitingOn {
     Conflict(UnitId),
     /// A lazy unit: somebody has to connect to a socket of it.
     Connection,
+}
+
+impl WaitingOn {
+    pub(crate) fn dependency(&self) -> Option<UnitId> {
+        match self {
+            Self::Dependency(needed) => Some(*needed),
+            Self::Barrier | Self::Conflict(_) | Self::Connection => None,
+        }
+    }
 }
 
 /// Why a run is being ended.

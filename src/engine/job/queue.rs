@@ -32,29 +32,12 @@ impl Engine {
 
     pub(super) fn enqueue(&mut self, id: UnitId, trigger: Trigger, request: Option<RequestId>) {
         let now = self.now.mono;
-        let jitter = match trigger {
-            Trigger::Slot(slot) => {
-                let name = self.name(id).as_str();
-                policy::share(self.job_spec(id).jitter, self.options.seed, name, slot.0)
-            }
-            Trigger::Every
-            | Trigger::Boot
-            | Trigger::Load
-            | Trigger::After(_)
-            | Trigger::Path(_)
-            | Trigger::Webhook(_)
-            | Trigger::Operator => Duration::ZERO,
-        };
-        let late = match trigger {
-            Trigger::Slot(slot) => age(self.now.wall, slot),
-            Trigger::Every
-            | Trigger::Boot
-            | Trigger::Load
-            | Trigger::After(_)
-            | Trigger::Path(_)
-            | Trigger::Webhook(_)
-            | Trigger::Operator => Duration::ZERO,
-        };
+        let slot = trigger.slot();
+        let jitter = slot.map_or(Duration::ZERO, |slot| {
+            let name = self.name(id).as_str();
+            policy::share(self.job_spec(id).jitter, self.options.seed, name, slot.0)
+        });
+        let late = slot.map_or(Duration::ZERO, |slot| age(self.now.wall, slot));
         self.facts.push(Fact::JobTriggered { unit: id, trigger: trigger.clone(), late });
         let due = Due { trigger, since: now, attempt: 0, not_before: now.after(jitter), request };
         self.job_mut(id).waiting.push_back(due);
@@ -88,16 +71,7 @@ impl Engine {
     }
 
     fn has_waited_too_long(&self, id: UnitId, due: &Due) -> bool {
-        let behind_slot = match due.trigger {
-            Trigger::Slot(slot) => age(self.now.wall, slot),
-            Trigger::Every
-            | Trigger::Boot
-            | Trigger::Load
-            | Trigger::After(_)
-            | Trigger::Path(_)
-            | Trigger::Webhook(_)
-            | Trigger::Operator => Duration::ZERO,
-        };
+        let behind_slot = due.trigger.slot().map_or(Duration::ZERO, |slot| age(self.now.wall, slot));
         let waited = self.now.mono.since(due.since).max(behind_slot);
         self.job_spec(id).deadline.is_some_and(|deadline| waited > deadline)
     }
@@ -109,16 +83,7 @@ impl Engine {
         let deadline = self.job_spec(id).deadline.unwrap_or_default();
         let waits = waited_for.unwrap_or_else(|| "its turn".to_owned());
         let why = format!("waited more than {} for {waits}", Pretty(deadline));
-        let slot = match due.trigger {
-            Trigger::Slot(slot) => slot,
-            Trigger::Every
-            | Trigger::Boot
-            | Trigger::Load
-            | Trigger::After(_)
-            | Trigger::Path(_)
-            | Trigger::Webhook(_)
-            | Trigger::Operator => self.now.wall,
-        };
+        let slot = due.trigger.slot().unwrap_or(self.now.wall);
         let (trigger, said) = (due.trigger.clone(), why.clone().into());
         let missed =
             Fact::JobMissed { unit: id, trigger, why: said, slots: 1, first: slot, last: slot, caught_up: 0 };
