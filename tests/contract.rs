@@ -480,8 +480,10 @@ mod simulated {
                 at if at == unit_of(PIPER) => Ready::Fd(3),
                 _ => Ready::Started,
             };
-            let units = (0..UNITS).map(|at| UnitSpec { ready: ready(at), ..plain(name(at)) }).collect();
+            let units: Vec<UnitSpec> =
+                (0..UNITS).map(|at| UnitSpec { ready: ready(at), ..plain(name(at)) }).collect();
             let set = UnitSet {
+                sorted: units.len(),
                 units,
                 phases: vec!["main".into()],
                 boot_timeout: Duration::from_secs(300),

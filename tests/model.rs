@@ -83,6 +83,7 @@ fn draw(random: &mut Random) -> (Arc<UnitSet>, Vec<BTreeSet<usize>>) {
         needs.push(mine);
     }
     let set = UnitSet {
+        sorted: units.len(),
         units,
         phases: vec!["main".into()],
         boot_timeout: Duration::from_secs(300),

@@ -66,6 +66,7 @@ fn pair(condition: Condition, follow: Follow, b_phase: u16) -> Arc<UnitSet> {
         vec![Dependency { unit: UnitId(0), condition, required: true, follow, place: Place::default() }];
     Arc::new(UnitSet {
         units: vec![a, b],
+        sorted: 2,
         phases: vec!["one".into(), "two".into()],
         boot_timeout: Duration::from_secs(300),
         shutdown_timeout: Duration::from_secs(60),

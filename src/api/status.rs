@@ -158,7 +158,7 @@ pub(crate) fn named(set: &UnitSet, name: &str) -> Result<Vec<UnitId>, Problem> {
 }
 
 pub(crate) fn unknown(set: &UnitSet, name: &str) -> Problem {
-    let names = set.units.iter().map(|spec| spec.name.as_str());
+    let names = set.present_units().map(|spec| spec.name.as_str());
     Problem::UnknownUnit {
         unit: name.to_owned(),
         nearest: nearest(name, names).map(str::to_owned).into_iter().collect(),
@@ -243,7 +243,7 @@ fn detail<'a>(
         follow: follow(edge.follow).to_owned(),
         state: state_of(edge.unit).to_owned(),
     });
-    let dependents = set.units.iter().filter(|other| other.depends_on.iter().any(|edge| edge.unit == id));
+    let dependents = set.present_units().filter(|other| other.depends_on.iter().any(|edge| edge.unit == id));
     let labels = spec
         .labels
         .iter()

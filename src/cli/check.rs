@@ -37,7 +37,7 @@ pub(crate) fn run(args: CheckArgs, home: Option<&Path>) -> ExitCode {
     let Some(checked) = checked(&dir) else { return ExitCode::from(1) };
     let is_fit = checked.loaded.set.is_some();
     let mut sources = Sources::new(&checked.sources, &dir.to_string_lossy());
-    let units = checked.loaded.set.as_ref().map(|set| set.units.len());
+    let units = checked.loaded.set.as_ref().map(|set| set.present().count());
     if args.json {
         let answer = json!({
             "ok": is_fit,
@@ -64,7 +64,7 @@ fn now() -> UnixTime {
 }
 
 fn jobs(set: &UnitSet) -> impl Iterator<Item = (&UnitSpec, &JobSpec)> {
-    set.units.iter().filter_map(|unit| Some((unit, unit.job.as_deref()?)))
+    set.present_units().filter_map(|unit| Some((unit, unit.job.as_deref()?)))
 }
 
 /// A line for each job: "trends: at 08:00 every day (Europe/Berlin), next Sat 2026-11-21 08:00 CET".

@@ -241,7 +241,7 @@ fn slots<'a>(
     from: UnixTime,
 ) -> Vec<(UnixTime, &'a UnitSpec)> {
     let mut slots = Vec::new();
-    for spec in &set.units {
+    for spec in set.present_units() {
         let Some(job) = spec.job.as_deref() else { continue };
         if wanted.is_some_and(|wanted| wanted != spec.name.as_str()) {
             continue;

@@ -77,7 +77,7 @@ impl Engine {
     }
 
     fn nearest(&self, name: &UnitName) -> Option<UnitName> {
-        let names = self.set.units.iter().map(|spec| spec.name.as_str());
+        let names = self.set.present_units().map(|spec| spec.name.as_str());
         let found = crate::unit::nearest::nearest(name.as_str(), names)?;
         self.set.find(found).map(|id| self.spec(id).name.clone())
     }

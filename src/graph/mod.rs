@@ -56,13 +56,14 @@ pub struct Dependent {
 }
 
 impl Graph {
-    /// Ids that `set` does not have are passed over.
+    /// Ids that `set` does not have are passed over, and units that were removed.
     pub fn new(set: &UnitSet) -> Self {
         let mut dependents: Vec<Vec<Dependent>> = vec![Vec::new(); set.units.len()];
         let mut conflicts: Vec<Vec<UnitId>> = vec![Vec::new(); set.units.len()];
         let mut phases: Vec<Vec<UnitId>> = vec![Vec::new(); set.phases.len()];
-        for (id, unit) in set.ids().zip(&set.units) {
-            for edge in &unit.depends_on {
+        let is_there = |id: &UnitId| set.unit(*id).is_some_and(|unit| !unit.is_removed);
+        for (id, unit) in set.present().zip(set.present_units()) {
+            for edge in unit.depends_on.iter().filter(|edge| is_there(&edge.unit)) {
                 if let Some(list) = dependents.get_mut(unit_index(edge.unit)) {
                     list.push(Dependent {
                         unit: id,
@@ -72,7 +73,7 @@ impl Graph {
                     });
                 }
             }
-            for &other in &unit.conflicts {
+            for &other in unit.conflicts.iter().filter(|other| is_there(other)) {
                 for (one, two) in [(id, other), (other, id)] {
                     if let Some(list) = conflicts.get_mut(unit_index(one)) {
                         list.push(two);

@@ -8,13 +8,13 @@ use crate::unit::diagnostic::index;
 use crate::unit::spec::{UnitId, UnitSet};
 
 impl Graph {
-    /// All units, each after its phase's forerunners and everything it depends on; otherwise by
+    /// All units that are there, each after its phase's forerunners and everything it depends on; otherwise by
     /// `UnitId`. Units of a cycle, which a checked set does not have, come last.
     pub fn start_order(&self, set: &UnitSet) -> Vec<UnitId> {
         let key = |unit: UnitId| Reverse((set.unit(unit).map(|spec| spec.phase), unit));
         let mut missing: Vec<usize> = set.units.iter().map(|unit| unit.depends_on.len()).collect();
-        let mut free: BinaryHeap<_> =
-            set.ids().zip(&missing).filter(|(_, count)| **count == 0).map(|(unit, _)| key(unit)).collect();
+        let needs_none = |unit: &UnitId| missing.get(index(unit.0)) == Some(&0);
+        let mut free: BinaryHeap<_> = set.present().filter(needs_none).map(key).collect();
         let mut order = Vec::with_capacity(set.units.len());
         while let Some(Reverse((_, unit))) = free.pop() {
             order.push(unit);
@@ -26,8 +26,7 @@ impl Graph {
                 }
             }
         }
-        let left = set.ids().zip(&missing).filter(|(_, count)| **count > 0).map(|(unit, _)| unit);
-        order.extend(left);
+        order.extend(set.present().filter(|unit| missing.get(index(unit.0)).is_some_and(|count| *count > 0)));
         order
     }
 

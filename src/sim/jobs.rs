@@ -33,6 +33,7 @@ pub(super) fn add(set: &mut UnitSet, random: &mut Random) {
         let Ok(name) = UnitName::new(&format!("x{at:02}")) else { continue };
         let job = job(name, set, random);
         set.units.push(job);
+        set.sorted = set.units.len(); // no name of the others comes after these
     }
 }
 

@@ -155,6 +155,7 @@ pub fn units(profile: &Profile, random: &mut Random) -> UnitSet {
     conflicts(&mut units, random);
     let phases = (0..profile.phases).map(|at| format!("p{at}").into()).collect();
     UnitSet {
+        sorted: units.len(),
         units,
         phases,
         boot_timeout: Duration::from_secs(random.between(5, 300)),
@@ -359,6 +360,7 @@ pub fn plain(name: UnitName) -> UnitSpec {
         phase: PhaseId(0),
         blocks_phase: true,
         enabled: true,
+        is_removed: false,
         essential: false,
         protected: false,
         command: vec![Template::Plain("run".into())],

@@ -86,6 +86,7 @@ fn without(history: &History, gone: UnitId) -> History {
         return history.clone();
     };
     let name = set.units.remove(at).name;
+    set.sorted = set.sorted.min(set.units.len());
     let moved: BTreeMap<UnitId, UnitId> = history.set.ids().filter(|id| *id != gone).zip(set.ids()).collect();
     for unit in &mut set.units {
         unit.depends_on.retain(|edge| edge.unit != gone);

@@ -66,7 +66,7 @@ pub(crate) fn units(engine: &Engine, set: &UnitSet, now: Now) -> Value {
         });
         Some((spec.name.to_string(), facts))
     };
-    Value::Object(set.ids().filter_map(unit).collect::<Map<_, _>>())
+    Value::Object(set.present().filter_map(unit).collect::<Map<_, _>>())
 }
 
 /// The host is looked at only for who asks for it.

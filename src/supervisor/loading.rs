@@ -61,6 +61,7 @@ impl Loaded {
         );
         let set = UnitSet {
             units: Vec::new(),
+            sorted: 0,
             phases: vec!["default".into()],
             boot_timeout: Duration::from_secs(300),
             shutdown_timeout: Duration::from_secs(60),

@@ -376,7 +376,7 @@ impl Supervisor {
         let Now { mono, wall } = clock::now();
         let set = Arc::clone(self.engine.set());
         let ids: Vec<_> = match units {
-            None => set.ids().collect(),
+            None => set.present().collect(),
             Some(names) => names.iter().flat_map(|name| set.named(name.as_str())).collect(),
         };
         let mut units = Vec::with_capacity(ids.len());
@@ -399,7 +399,7 @@ impl Supervisor {
 
     fn jobs(&self, wanted: Option<UnitId>) -> JobTable {
         let set = Arc::clone(self.engine.set());
-        let units = set.ids().filter(|unit| wanted.is_none_or(|wanted| wanted == *unit));
+        let units = set.present().filter(|unit| wanted.is_none_or(|wanted| wanted == *unit));
         let entry = |unit| {
             let (status, own) = (self.engine.job_status(unit)?, self.engine.status(unit)?);
             let recent = self.executor.recent_runs(unit);

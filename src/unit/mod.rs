@@ -41,6 +41,7 @@ mod lower;
 mod check;
 mod variables;
 mod fingerprint;
+pub mod merge;
 pub mod schema;
 
 use std::collections::BTreeSet;

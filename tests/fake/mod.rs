@@ -387,6 +387,7 @@ fn every_kind_of_fact() -> Vec<Fact> {
 
 fn set(units: Vec<UnitSpec>, phases: Vec<Box<str>>) -> UnitSet {
     UnitSet {
+        sorted: units.len(),
         units,
         phases,
         boot_timeout: Duration::from_secs(300),
@@ -447,6 +448,7 @@ fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
         phase: PhaseId(phase),
         blocks_phase: true,
         enabled: true,
+        is_removed: false,
         essential: false,
         protected: false,
         command: vec![Template::Plain("true".into())],

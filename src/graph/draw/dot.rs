@@ -26,7 +26,7 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
         }
         text.push_str("  }\n");
     }
-    for unit in &set.units {
+    for unit in set.present_units() {
         for edge in &unit.depends_on {
             let Some(target) = set.unit(edge.unit) else { continue };
             let style = if edge.required { "" } else { ", style=dashed" };

@@ -21,7 +21,7 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
         }
         text.push_str("  end\n");
     }
-    for (id, unit) in set.ids().zip(&set.units) {
+    for (id, unit) in set.present().zip(set.present_units()) {
         for edge in &unit.depends_on {
             let arrow = if edge.required { "-->" } else { "-.->" };
             let label = condition_name(edge.condition);
@@ -34,7 +34,7 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
     for (one, two) in conflicts(graph, set) {
         text.push_str(&format!("  {} x--x|conflicts| {}\n", node(one), node(two)));
     }
-    if set.units.iter().any(|unit| !unit.enabled) {
+    if set.present_units().any(|unit| !unit.enabled) {
         text.push_str("  classDef disabled stroke-dasharray: 4 3,color:#888\n");
     }
     text

@@ -47,7 +47,7 @@ fn condition_name(condition: Condition) -> &'static str {
 
 /// Who runs after whom, in the order of units: the one that ends, its end, the job that it starts.
 fn followers(set: &UnitSet) -> impl Iterator<Item = (&UnitSpec, UnitId, AfterEnd, &UnitSpec, UnitId)> {
-    set.ids().zip(&set.units).flat_map(move |(id, unit)| {
+    set.present().zip(set.present_units()).flat_map(move |(id, unit)| {
         let after = unit.job.iter().flat_map(|job| &job.after);
         after.filter_map(move |after| Some((set.unit(after.unit)?, after.unit, after.when, unit, id)))
     })
@@ -55,7 +55,7 @@ fn followers(set: &UnitSet) -> impl Iterator<Item = (&UnitSpec, UnitId, AfterEnd
 
 /// Pairs that may not be up together, each once.
 fn conflicts<'a>(graph: &'a Graph, set: &'a UnitSet) -> impl Iterator<Item = (UnitId, UnitId)> + 'a {
-    set.ids().flat_map(|unit| {
+    set.present().flat_map(|unit| {
         let others = graph.conflicts_of(unit).iter().copied();
         others.filter(move |other| *other > unit).map(move |other| (unit, other))
     })

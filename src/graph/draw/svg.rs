@@ -59,7 +59,7 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
         ));
     }
     edges(graph, set, &layout, &mut svg);
-    for (unit, place) in set.units.iter().zip(&layout.boxes) {
+    for (unit, place) in set.units.iter().zip(&layout.boxes).filter(|(unit, _)| !unit.is_removed) {
         unit_box(unit, *place, &mut svg);
     }
     legend(layout.height, &mut svg);
@@ -69,7 +69,7 @@ pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
 
 fn edges(graph: &Graph, set: &UnitSet, layout: &Layout<'_>, svg: &mut String) {
     let place = |unit: UnitId| layout.boxes.get(index(unit.0)).copied();
-    for (id, unit) in set.ids().zip(&set.units) {
+    for (id, unit) in set.present().zip(set.present_units()) {
         for edge in &unit.depends_on {
             let (Some(from), Some(to), Some(target)) = (place(edge.unit), place(id), set.unit(edge.unit))
             else {

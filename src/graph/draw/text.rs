@@ -5,7 +5,7 @@ use crate::graph::draw::{condition_name, phases};
 use crate::unit::spec::{Follow, UnitId, UnitKind, UnitSet, UnitSpec};
 
 pub(super) fn draw(graph: &Graph, set: &UnitSet) -> String {
-    let width = set.units.iter().map(|unit| unit.name.as_str().len()).max().unwrap_or(0);
+    let width = set.present_units().map(|unit| unit.name.as_str().len()).max().unwrap_or(0);
     let order = graph.start_order(set);
     let mut text = String::new();
     for (phase, name) in phases(set) {

@@ -160,6 +160,7 @@ mod tests {
     fn empty_set() -> UnitSet {
         UnitSet {
             units: Vec::new(),
+            sorted: 0,
             phases: vec!["main".into()],
             boot_timeout: std::time::Duration::ZERO,
             shutdown_timeout: std::time::Duration::ZERO,
@@ -343,7 +344,7 @@ mod tests {
 
     fn set_of(names: &[&str]) -> UnitSet {
         let unit = |name: &&str| crate::sim::profile::plain(UnitName::new(name).unwrap());
-        UnitSet { units: names.iter().map(unit).collect(), ..empty_set() }
+        UnitSet { units: names.iter().map(unit).collect(), sorted: names.len(), ..empty_set() }
     }
 
     fn incident() -> Incident {

@@ -13,14 +13,24 @@ use crate::unit::spec::{
 };
 
 pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
+    of_definition(unit.name.as_str(), unit, set)
+}
+
+/// Equal for units that differ in nothing but their names.
+pub(super) fn nameless(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
+    of_definition("", unit, set)
+}
+
+fn of_definition(called: &str, unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     // Taken apart by name, so that a new field asks to be counted here.
     let UnitSpec {
-        name,
+        name: _,
         kind,
         description,
         phase,
         blocks_phase,
         enabled,
+        is_removed: _, // what is not there is compared with nothing
         essential,
         protected,
         command,
@@ -54,8 +64,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
         place: _,
     } = unit;
     let mut hash = Hash::default();
-    hash.text(name.as_str());
-    hash.text(&kind.to_string());
+    [called, kind.to_string().as_str()].into_iter().for_each(|text| hash.text(text));
     hash.optional(description.as_deref());
     // The phase by name: an inserted phase moves the numbers of all that follow.
     hash.text(set.phases.get(usize::from(phase.0)).map_or("", |name| name));
@@ -69,7 +78,7 @@ pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.texts(env_file);
     hash.inherit_env(inherit_env);
     hash.dependencies(depends_on, set);
-    hash.units(conflicts, set);
+    hash.units_by_name(conflicts, set);
     hash.ready(ready);
     hash.optional_duration(*start_timeout);
     hash.probes(health);
@@ -285,9 +294,9 @@ impl Hash {
         }
     }
 
-    /// Other units by name: ids move when a file comes or goes.
+    /// Other units by name: ids differ from one start of mcsup to the next.
     fn unit(&mut self, id: UnitId, set: &UnitSet) {
-        self.text(set.unit(id).map_or("", |unit| unit.name.as_str()));
+        self.text(name_of(id, set));
     }
 
     fn units(&mut self, units: &[UnitId], set: &UnitSet) {
@@ -295,9 +304,18 @@ impl Hash {
         units.iter().for_each(|unit| self.unit(*unit, set));
     }
 
+    /// Units in no order of their own, by name: ids are not ordered by name in a set that was changed.
+    fn units_by_name(&mut self, units: &[UnitId], set: &UnitSet) {
+        let mut units = units.to_vec();
+        units.sort_by_key(|id| name_of(*id, set));
+        self.units(&units, set);
+    }
+
     fn dependencies(&mut self, edges: &[Dependency], set: &UnitSet) {
         self.number(edges.len());
-        edges.iter().for_each(|edge| self.dependency(edge, set));
+        let mut edges: Vec<&Dependency> = edges.iter().collect();
+        edges.sort_by_key(|edge| name_of(edge.unit, set));
+        edges.into_iter().for_each(|edge| self.dependency(edge, set));
     }
 
     fn dependency(&mut self, edge: &Dependency, set: &UnitSet) {
@@ -307,4 +325,8 @@ impl Hash {
         self.number(*required);
         self.text(&format!("{follow:?}"));
     }
+}
+
+fn name_of(id: UnitId, set: &UnitSet) -> &str {
+    set.unit(id).map_or("", |unit| unit.name.as_str())
 }

@@ -85,6 +85,7 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
         places.push(KeyPlaces { asks, ..key_places(&draft.unit) });
     }
     let mut set = UnitSet {
+        sorted: units.len(),
         units,
         phases: phases.names,
         boot_timeout: settings.boot_timeout.as_ref().map_or(BOOT_TIMEOUT, |timeout| timeout.value),
@@ -250,6 +251,7 @@ fn empty(draft: &Draft) -> UnitSpec {
         phase: PhaseId(0),
         blocks_phase: true,
         enabled: true,
+        is_removed: false,
         essential: false,
         protected: false,
         command: Vec::new(),

@@ -17,7 +17,7 @@ use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{Pattern, ProbeSpec};
 use crate::unit::spec::recover::{Channel, Heartbeat, Ladder};
 
-/// Dense index of a unit in its `UnitSet`; units are ordered by name.
+/// Index of a unit in its `UnitSet`; it means the same unit for as long as a supervisor lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnitId(pub u32);
 
@@ -28,8 +28,10 @@ pub struct PhaseId(pub u16);
 /// Everything that one generation of a units directory says; checked, immutable.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnitSet {
-    /// By `UnitId`, ordered by name.
+    /// By `UnitId`. A unit that a change removed keeps its slot, with [`UnitSpec::is_removed`].
     pub units: Vec<UnitSpec>,
+    /// So many from the front are ordered by name, all of them in a set that was read; those behind came by changes.
+    pub sorted: usize,
     /// Phase names in boot order; never empty.
     pub phases: Vec<Box<str>>,
     /// How long a barrier may stay shut before it is an incident. Default 5 min.
@@ -53,8 +55,18 @@ impl UnitSet {
         self.units.get(usize::try_from(id.0).ok()?)
     }
 
+    /// The unit of this name, if it is there.
     pub fn find(&self, name: &str) -> Option<UnitId> {
-        let at = self.units.binary_search_by(|unit| unit.name.as_str().cmp(name)).ok()?;
+        self.slot(name).filter(|id| self.unit(*id).is_some_and(|unit| !unit.is_removed))
+    }
+
+    /// The slot that a name has or had.
+    pub(crate) fn slot(&self, name: &str) -> Option<UnitId> {
+        let (sorted, later) = self.units.split_at(self.sorted.min(self.units.len()));
+        let at = sorted.binary_search_by(|unit| unit.name.as_str().cmp(name)).ok().or_else(|| {
+            let at = later.iter().position(|unit| unit.name.as_str() == name)?;
+            sorted.len().checked_add(at)
+        })?;
         u32::try_from(at).ok().map(UnitId)
     }
 
@@ -65,9 +77,20 @@ impl UnitSet {
         }
         let is_copy =
             |unit: &UnitSpec| unit.name.as_str().strip_prefix(name).is_some_and(|copy| copy.starts_with('@'));
-        self.ids().filter(|id| self.unit(*id).is_some_and(is_copy)).collect()
+        self.present().filter(|id| self.unit(*id).is_some_and(is_copy)).collect()
     }
 
+    /// The units that are there, for whoever shows them or asks something of each.
+    pub fn present(&self) -> impl Iterator<Item = UnitId> {
+        self.ids().zip(&self.units).filter(|(_, unit)| !unit.is_removed).map(|(id, _)| id)
+    }
+
+    /// The definitions of [`Self::present`].
+    pub fn present_units(&self) -> impl Iterator<Item = &UnitSpec> {
+        self.units.iter().filter(|unit| !unit.is_removed)
+    }
+
+    /// Every slot, those of removed units among them: for what is kept by `UnitId`.
     pub fn ids(&self) -> impl Iterator<Item = UnitId> + use<> {
         (0..u32::try_from(self.units.len()).unwrap_or(u32::MAX)).map(UnitId)
     }
@@ -126,6 +149,8 @@ pub struct UnitSpec {
     pub phase: PhaseId,
     pub blocks_phase: bool,
     pub enabled: bool,
+    /// Only its slot is left: nothing names it, and it does nothing.
+    pub is_removed: bool,
     pub essential: bool,
     pub protected: bool,
     pub health: Vec<ProbeSpec>,
