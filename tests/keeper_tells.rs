@@ -179,11 +179,12 @@ mod telling {
     fn a_flood_of_one_run_holds_up_no_other() {
         let mut keeper = TestKeeper::start();
         keeper.spawn(python(1, "n = 0\nwhile True: n += 1; tell('STATUS=%d' % n)"));
-        keeper.spawn(shell(2, "exit 4"));
+        keeper.send(&Order::Spawn(Box::new(shell(2, "exit 4"))));
         let mut told = 0_u32;
         loop {
             match keeper.next() {
                 Report::Notified { run: 1, .. } => told += 1,
+                Report::Spawned { run: 2, .. } => {}
                 Report::Exited { run: 2, exit: Exit::Code(4), .. } => break,
                 other => panic!("{other:?}"),
             }
