@@ -7,3 +7,7 @@
 mod sets;
 #[path = "change/merge.rs"]
 mod merge;
+#[path = "change/differences.rs"]
+mod differences;
+#[path = "change/plan.rs"]
+mod plan;

@@ -13,6 +13,7 @@ mod order;
 mod cycle;
 mod impact;
 mod behind;
+mod plan;
 mod draw;
 
 use crate::unit::diagnostic::index;
@@ -22,6 +23,7 @@ use crate::unit::{self, Loaded, SourceFile};
 pub use behind::{Behind, REACH};
 pub use draw::Format;
 pub use impact::Impact;
+pub use plan::{Action, Because, Plan, Step};
 
 /// Reads everything a units directory says, and all that is wrong with it, cycles included.
 pub fn load(sources: &[SourceFile]) -> Loaded {

@@ -493,6 +493,11 @@ pub(crate) const RESOURCES: &[(&str, Resource, &str)] = &[
     ("stack", Resource::Stack, "Stack in bytes."),
 ];
 
+/// As a unit file has it.
+pub(crate) fn resource_name(resource: Resource) -> &'static str {
+    RESOURCES.iter().find(|(_, own, _)| *own == resource).map_or("", |(name, ..)| name)
+}
+
 impl FromYaml for Limits {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
         let names: Vec<&'static str> = RESOURCES.iter().map(|(name, ..)| *name).collect();

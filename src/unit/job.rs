@@ -9,7 +9,7 @@ use crate::unit::diagnostic::{Diagnostic, Place};
 use crate::unit::file::UnitFile;
 use crate::unit::names::Directory;
 use crate::unit::output::lower_output;
-use crate::unit::read::{At, FromYaml, Reader, mapping, whole, words};
+use crate::unit::read::{At, FromYaml, Reader, counts, mapping, words};
 use crate::unit::schedule::{Schedule, Timetable, Zone};
 use crate::unit::spec::job::{After, AfterEnd, CatchUp, JobSpec, Overlap};
 use crate::unit::value::Word;
@@ -91,25 +91,6 @@ impl FromYaml for Interval {
     fn schema() -> Json {
         Duration::schema()
     }
-}
-
-macro_rules! counts {
-    ($($(#[doc = $doc:expr])* $name:ident: $least:expr, $most:expr;)+) => { $(
-        $(#[doc = $doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub(crate) struct $name(pub(crate) u32);
-
-        impl FromYaml for $name {
-            fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
-                let number = whole(node, reader, $least, $most)?;
-                u32::try_from(number).ok().map(Self)
-            }
-
-            fn schema() -> Json {
-                json!({"type": "integer", "minimum": $least, "maximum": $most})
-            }
-        }
-    )+ };
 }
 
 counts! {

@@ -73,6 +73,7 @@ fn settings_of(set: &UnitSet) -> UnitSet {
         concurrency: set.concurrency,
         hooks: set.hooks.clone(),
         heartbeat: set.heartbeat.clone(),
+        changes: set.changes.clone(),
     }
 }
 

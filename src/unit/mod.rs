@@ -35,6 +35,7 @@ pub mod output;
 mod file;
 mod alerts;
 pub mod schedule;
+mod changes;
 mod settings;
 mod names;
 mod lower;
@@ -42,6 +43,7 @@ mod check;
 mod variables;
 mod fingerprint;
 pub mod merge;
+pub mod difference;
 pub mod schema;
 
 use std::collections::BTreeSet;

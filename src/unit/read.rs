@@ -410,6 +410,12 @@ macro_rules! required {
     };
 }
 
+/// What is written with one word of a few.
+pub(crate) trait InWords {
+    /// As a unit file has it.
+    fn in_words(&self) -> &'static str;
+}
+
 /// Declares which words a type is written with.
 macro_rules! words {
     ($type:ty { $( $word:literal => $value:expr ),+ $(,)? }) => {
@@ -425,7 +431,34 @@ macro_rules! words {
                 serde_json::json!({"enum": [$($word),+]})
             }
         }
+
+        impl $crate::unit::read::InWords for $type {
+            fn in_words(&self) -> &'static str {
+                let words = [$(($word, $value)),+];
+                words.into_iter().find(|(_, value)| value == self).map_or("", |(word, _)| word)
+            }
+        }
     };
 }
 
-pub(crate) use {key, mapping, required, words};
+/// Whole numbers in a range, each a type of its own.
+macro_rules! counts {
+    ($($(#[doc = $doc:expr])* $name:ident: $least:expr, $most:expr;)+) => { $(
+        $(#[doc = $doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) struct $name(pub(crate) u32);
+
+        impl $crate::unit::read::FromYaml for $name {
+            fn read(node: &$crate::unit::yaml::Node<'_>, reader: &mut $crate::unit::read::Reader) -> Option<Self> {
+                let number = $crate::unit::read::whole(node, reader, $least, $most)?;
+                u32::try_from(number).ok().map(Self)
+            }
+
+            fn schema() -> serde_json::Value {
+                serde_json::json!({"type": "integer", "minimum": $least, "maximum": $most})
+            }
+        }
+    )+ };
+}
+
+pub(crate) use {counts, key, mapping, required, words};

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use crate::unit::alerts::{Alerts, HeartbeatFile};
+use crate::unit::changes::{ApplyFile, Approval, RetentionFile};
 use crate::unit::file::{Defaults, LogFile};
 use crate::unit::job::Weight;
 use crate::unit::read::{At, mapping};
 use crate::unit::spec::WhenFull;
 use crate::unit::trigger::HooksFile;
-use crate::unit::value::{Kept, Size, Word};
+use crate::unit::value::{Account, Kept, Size, Word};
 
 /// The file that configures the supervisor; it is no unit.
 pub(crate) const SETTINGS_FILE: &str = "mcsup.yaml";
@@ -34,6 +35,14 @@ mapping! {
         hooks: HooksFile;
         /// Where alerts go, by the name that `recover` uses: `{ops: {webhook: https://...}}` or `{ops: {exec: [...]}}`.
         alerts: Alerts;
+        /// How a change takes effect, what proves it, and what becomes of one that is not proven.
+        apply: ApplyFile;
+        /// Which changes wait for `mcsup approve`: those of `protected` units, or all of them, by `required`.
+        approval: Approval = "protected";
+        /// Users who may approve; not their own changes. Default: whoever may change things.
+        approvers: Vec<At<Account>>;
+        /// Which generations are kept.
+        retention: RetentionFile;
         /// Pings an outside watcher, so that a dead host is not silent.
         heartbeat: HeartbeatFile;
     }

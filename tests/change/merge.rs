@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mcsup::graph::Graph;
 use mcsup::unit::name::UnitName;
+use mcsup::unit::spec::recover::Rung;
 use mcsup::unit::spec::{PhaseId, UnitId, UnitSet, UnitSpec};
 use proptest::prelude::*;
 
@@ -32,6 +33,8 @@ fn who_stays_keeps_its_number_whoever_comes_and_goes() {
     let edges: Vec<&str> = unit(&merged, "d").depends_on.iter().map(|edge| other(edge.unit)).collect();
     assert_eq!(edges, ["f", "a"], "by number");
     assert_eq!(other(unit(&merged, "e").conflicts[0]), "zz");
+    let Rung::Restart { with } = &unit(&merged, "e").recover.rungs[0] else { panic!("a restart") };
+    assert_eq!(with.iter().map(|unit| other(*unit)).collect::<Vec<_>>(), ["a", "f"]);
     assert_eq!(other(unit(&merged, "j").job.as_ref().unwrap().after[0].unit), "t");
 }
 

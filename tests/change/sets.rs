@@ -80,7 +80,7 @@ fn drawn() -> impl Strategy<Value = Drawn> {
 /// Half are services.
 const KINDS: [&str; 8] = ["service", "service", "service", "service", "task", "job", "external", "gate"];
 
-type Keys = &'static [(&'static str, &'static [&'static str])];
+pub(crate) type Keys = &'static [(&'static str, &'static [&'static str])];
 
 /// For every kind. Each value is another definition, and another one than where the key is not there.
 const OF_ALL: Keys = &[
@@ -254,10 +254,10 @@ const OF_EXTERNALS: Keys = &[
     ("adapter", &["systemd\ntarget: a", "systemd\ntarget: b", "docker\ntarget: a"]),
 ];
 const OF_GATES: Keys = &[("check", &["host.load1 < 2.0", "host.load1 < 3.0"]), ("interval", &["2s", "3s"])];
-const OF_SETTINGS: Keys = &[
+pub(crate) const OF_SETTINGS: Keys = &[
     ("phases", &["[early, late]", "[early, middle, late]"]),
     ("boot_timeout", &["1m", "2m"]),
-    ("shutdown_timeout", &["1m", "2m"]),
+    ("shutdown_timeout", &["3m", "2m"]),
     ("log", &["{total: 2G}", "{total: 3G}"]),
     (
         "alerts",
@@ -273,7 +273,7 @@ const OF_SETTINGS: Keys = &[
 ];
 
 /// Every kind of unit with its own keys besides those of all.
-fn keys_of(kind: &str) -> [Keys; 3] {
+pub(crate) fn keys_of(kind: &str) -> [Keys; 3] {
     match kind {
         "service" => [OF_ALL, OF_PROCESSES, OF_SERVICES],
         "task" => [OF_ALL, OF_PROCESSES, OF_TASKS],
@@ -315,7 +315,7 @@ fn text_of(keys: &BTreeMap<&str, &str>) -> String {
 }
 
 /// What a unit of the kind cannot be without.
-fn usual(kind: &'static str) -> BTreeMap<&'static str, &'static str> {
+pub(crate) fn usual(kind: &'static str) -> BTreeMap<&'static str, &'static str> {
     let need = match kind {
         "gate" => ("check", "host.load1 < 1.0"),
         "external" => ("health", "{tcp: 90}"),
@@ -331,7 +331,7 @@ fn unit_text(number: usize, kind: &'static str, unit: &Drawn, there: &[(&str, &s
         let (key, values) = *key.get(&known);
         let mut more = keys.clone();
         more.insert(key, *value.get(values));
-        if is_sound(&more) {
+        if try_set(&more).is_some() {
             keys = more;
         }
     }
@@ -368,11 +368,11 @@ fn unit_text(number: usize, kind: &'static str, unit: &Drawn, there: &[(&str, &s
     text
 }
 
-/// Not everything makes sense for every kind, or together.
-fn is_sound(keys: &BTreeMap<&str, &str>) -> bool {
+/// The unit `a` with these keys and nothing else; nothing where they do not make sense together or for the kind.
+pub(crate) fn try_set(keys: &BTreeMap<&str, &str>) -> Option<UnitSet> {
     let settings = "phases: [early, late]\nalerts: {ops: {exec: [tell]}}\nhooks: {listen: \"127.0.0.1:1\"}\n";
     let file = |name: &str, text: &str| SourceFile { name: name.into(), bytes: text.into() };
-    graph::load(&[file("a.yaml", &text_of(keys)), file("mcsup.yaml", settings)]).set.is_some()
+    graph::load(&[file("a.yaml", &text_of(keys)), file("mcsup.yaml", settings)]).set
 }
 
 #[test]
@@ -382,7 +382,7 @@ fn every_key_has_values_that_can_be_drawn() {
             let is_possible = values.iter().any(|value| {
                 let mut keys = usual(kind);
                 keys.insert(key, value);
-                is_sound(&keys)
+                try_set(&keys).is_some()
             });
             let is_for_others = matches!((kind, *key), ("task", "recover") | ("job", "start_timeout"))
                 || matches!((kind, *key), ("job" | "external" | "gate", "essential") | ("gate", "stop"));

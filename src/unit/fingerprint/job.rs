@@ -1,6 +1,6 @@
 //! When a job runs and what its runs must prove.
 
-use crate::unit::fingerprint::Hash;
+use crate::unit::fingerprint::{Hash, name_of};
 use crate::unit::schedule::Timetable;
 use crate::unit::spec::UnitSet;
 use crate::unit::spec::job::{After, AfterEnd, CatchUp, JobSpec, Overlap, PathTrigger, Webhook};
@@ -32,8 +32,11 @@ impl Hash {
         self.optional_duration(*every);
         self.flags(&[*on_boot, *run_at_load]);
         self.number(after.len());
+        // All of them must have ended so, in whatever order they are named.
+        let mut after: Vec<&After> = after.iter().collect();
+        after.sort_by_key(|after| name_of(after.unit, set));
         for After { unit, when, place: _ } in after {
-            self.units(&[*unit], set);
+            self.unit(*unit, set);
             self.number(match when {
                 AfterEnd::Succeeded => 0_u8,
                 AfterEnd::Failed => 1,

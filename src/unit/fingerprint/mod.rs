@@ -8,17 +8,55 @@ mod job;
 use std::time::Duration;
 
 use crate::unit::spec::{
-    Dependency, Fingerprint, InheritEnv, LogSpec, OnLimit, Piece, ResourceLimit, RestartSpec, StopSpec,
-    Template, UnitId, UnitSet, UnitSpec,
+    Dependency, Fingerprint, InheritEnv, LogSpec, OnLimit, Piece, Ready, ResourceLimit, RestartSpec,
+    StopSpec, Template, UnitId, UnitSet, UnitSpec,
 };
 
-pub(super) fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
+impl UnitSet {
+    /// The same set, each unit with the number of what it is.
+    #[must_use]
+    pub fn fingerprinted(mut self) -> Self {
+        let prints: Vec<Fingerprint> = self.units.iter().map(|unit| fingerprint(unit, &self)).collect();
+        for (unit, print) in self.units.iter_mut().zip(prints) {
+            unit.fingerprint = print;
+        }
+        self
+    }
+}
+
+fn fingerprint(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     of_definition(unit.name.as_str(), unit, set)
 }
 
 /// Equal for units that differ in nothing but their names.
 pub(super) fn nameless(unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     of_definition("", unit, set)
+}
+
+/// Equal for units whose processes are started alike: a run that lives goes on. For whom mcsup starts no process that
+/// stays, the kind alone counts.
+pub fn run_fingerprint(unit: &UnitSpec) -> Fingerprint {
+    let mut hash = Hash::default();
+    hash.text(&unit.kind.to_string());
+    if unit.kind.has_process() {
+        hash.templates(&unit.command);
+        hash.account(unit.user.as_deref(), unit.group.as_deref(), &unit.supplementary_groups);
+        hash.optional(unit.working_dir.as_deref());
+        hash.environment(&unit.environment);
+        hash.texts(&unit.env_file);
+        hash.inherit_env(&unit.inherit_env);
+        match &unit.ready {
+            // Nothing of the process depends on which of the two it is.
+            Ready::Started | Ready::Health => hash.ready(&Ready::Started),
+            Ready::Notify | Ready::Log(_) | Ready::Fd(_) => hash.ready(&unit.ready),
+        }
+        hash.optional_duration(unit.watchdog);
+        hash.listen(&unit.listen);
+        hash.limits(&unit.limits);
+        hash.optional_number(unit.oom_score_adjust.map(|score| u64::from(score.cast_unsigned())));
+        hash.optional(unit.instance.as_deref());
+    }
+    Fingerprint(hash.finish())
 }
 
 fn of_definition(called: &str, unit: &UnitSpec, set: &UnitSet) -> Fingerprint {

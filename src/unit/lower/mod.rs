@@ -6,11 +6,11 @@ pub(super) mod works;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::unit::changes;
 use crate::unit::check;
 use crate::unit::diagnostic::{Diagnostic, Place, saturated};
 use crate::unit::external;
 use crate::unit::file::{LogFile, RestartFile, UnitFile};
-use crate::unit::fingerprint::fingerprint;
 use crate::unit::job;
 use crate::unit::names::{Directory, Draft, Member};
 use crate::unit::read::At;
@@ -84,7 +84,7 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
         let asks = asks.get(member.draft).cloned().unwrap_or_default();
         places.push(KeyPlaces { asks, ..key_places(&draft.unit) });
     }
-    let mut set = UnitSet {
+    let set = UnitSet {
         sorted: units.len(),
         units,
         phases: phases.names,
@@ -98,12 +98,11 @@ pub(super) fn lower(settings: &SettingsFile, are_settings_sound: bool, mut direc
         concurrency: settings.concurrency.as_ref().map(|most| most.value.0),
         hooks: settings.hooks.as_ref().and_then(|hooks| hooks.value.lower()),
         heartbeat: settings.heartbeat.as_ref().and_then(|heartbeat| heartbeat.value.lower()),
+        changes: changes::lower(settings),
     };
     check::settings(settings, &mut diagnostics);
-    let prints: Vec<Fingerprint> = set.units.iter().map(|unit| fingerprint(unit, &set)).collect();
-    for (unit, print) in set.units.iter_mut().zip(prints) {
-        unit.fingerprint = print;
-    }
+    changes::check(settings, &mut diagnostics);
+    let set = set.fingerprinted();
     check::set(&set, &places, &mut diagnostics);
     check::hooks(settings, &set, &places, &mut diagnostics);
     Read { set, diagnostics, places }

@@ -39,6 +39,13 @@ pub struct JobSpec {
     pub output: Option<Box<OutputSpec>>,
 }
 
+impl JobSpec {
+    /// Something besides clocks and other units can start it.
+    pub fn is_watched_outside(&self) -> bool {
+        !self.paths.is_empty() || self.webhook.is_some()
+    }
+}
+
 /// Whose end starts a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct After {

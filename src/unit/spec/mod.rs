@@ -6,12 +6,14 @@ pub mod recover;
 pub mod listen;
 pub mod job;
 pub mod output;
+pub mod changes;
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
+use crate::unit::spec::changes::Changes;
 use crate::unit::spec::job::{Hooks, JobSpec};
 use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{Pattern, ProbeSpec};
@@ -48,6 +50,7 @@ pub struct UnitSet {
     pub hooks: Option<Hooks>,
     /// `None`: nobody outside waits for a sign of life.
     pub heartbeat: Option<Heartbeat>,
+    pub changes: Changes,
 }
 
 impl UnitSet {
