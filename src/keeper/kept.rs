@@ -64,6 +64,25 @@ impl KeptFile {
         Path::new(OsStr::from_bytes(&self.path))
     }
 
+    /// Whoever judges the stream looks for it there by now.
+    pub(super) fn relog(&mut self, order: &KeptOrder) {
+        self.most_bytes = order.most_bytes;
+        if self.path == order.path {
+            return;
+        }
+        let to = Path::new(OsStr::from_bytes(&order.path));
+        let made = if let State::Spoiled = self.state { Ok(()) } else { make_private(to) };
+        let moved = made.and_then(|()| match rustix::fs::rename(self.path(), to) {
+            // There is none yet.
+            Err(Errno::NOENT) => Ok(()),
+            other => other,
+        });
+        if moved.is_err() {
+            self.spoil();
+        }
+        self.path = Arc::clone(&order.path);
+    }
+
     /// There is a file from here on, even if nothing is ever written to it: empty is not the same as lost.
     pub(super) fn be_open(&mut self) {
         if !matches!(self.state, State::Unopened) {

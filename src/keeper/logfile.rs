@@ -110,6 +110,34 @@ impl LogFile {
         self.news.take().map(|(errno, lost)| (self.unit.clone(), errno, lost))
     }
 
+    /// Its directory is about to be another one's. Whoever still writes to this log begins it anew.
+    pub(super) fn close(&mut self) {
+        self.open = None;
+        self.is_cut_due = false;
+    }
+
+    /// What was read and not written.
+    pub(super) fn take_held(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
+
+    /// To be written before anything else that comes.
+    pub(super) fn hold(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.held.splice(..0, bytes);
+        }
+    }
+
+    /// Under this name its troubles are told. `is_begun`: its file is there, and ends where it ends even if
+    /// nothing more is written.
+    pub(super) fn belongs_to(&mut self, unit: String, is_begun: bool, now: u64) {
+        self.unit = unit;
+        if is_begun {
+            // What cannot be opened is tried again with the next byte, and told then.
+            self.be_open(now).ok();
+        }
+    }
+
     /// Sets `current` aside before its time: now where a line ends, or else at the next one; asked a
     /// second time, now in any case.
     pub(super) fn cut_early(&mut self) {

@@ -9,10 +9,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
 use crate::keeper::clock::{self, MILLISECOND};
-use crate::keeper::holdings::{Holding, Role};
+use crate::keeper::holdings::{Holding, Role, Tidings};
 use crate::keeper::notify::Prepared;
 use crate::keeper::process::{self, Process};
-use crate::keeper::pump::Source;
+use crate::keeper::pump::{Relog, Source};
 use crate::keeper::reap::SWEEP_FIRST;
 use crate::keeper::run::{Keeper, Pending, Watch};
 use crate::keeper::spawn::{self, Done, EXEC_DEADLINE, Failed, Started};
@@ -50,6 +50,7 @@ impl Keeper {
                 Order::Release { run } => self.table.release(run),
                 Order::Remember { key, value } => self.table.remember(key, value),
                 Order::Adopt(order) => self.on_adopt(*order, descriptors, now),
+                Order::Relog { run, unit, log } => self.on_relog(run, &unit, log),
                 Order::Hold { key } => {
                     if let Some(socket) = descriptors.into_iter().next() {
                         self.store.hold(key, socket);
@@ -95,6 +96,7 @@ impl Keeper {
         let row = Row {
             run,
             unit: order.unit.clone(),
+            spawned_as: None,
             ordinal: order.ordinal,
             pid: 0,
             start_time: 0,
@@ -296,6 +298,33 @@ impl Keeper {
         }
     }
 
+    /// Touches no disk here: the pump has the log, and moves it.
+    fn on_relog(&mut self, run: u64, unit: &str, log: Option<LogOrder>) {
+        let Some((before, old_log)) = self.table.relogged(run, unit, log.clone()) else { return };
+        if before != unit {
+            self.store.rename(&before, unit);
+        }
+        let rename = |tidings: &mut Option<Box<Tidings>>| {
+            if let Some(tidings) = tidings {
+                unit.clone_into(&mut tidings.unit);
+            }
+        };
+        let slot = self.holdings.slot_of(run);
+        if let Some(slot) = slot {
+            self.holdings.change(slot, |holding| rename(&mut holding.tidings));
+        }
+        for pending in self.pending.values_mut().filter(|pending| pending.role == Role::Run(run)) {
+            rename(&mut pending.tidings);
+            if let (Some((name, order)), Some(log)) = (&mut pending.log, &log) {
+                unit.clone_into(name);
+                *order = log.clone();
+            }
+        }
+        if let Some((from, log)) = old_log.zip(log) {
+            self.pump.relog(Relog { key: slot.unwrap_or_default(), unit: unit.to_owned(), from, log });
+        }
+    }
+
     fn on_adopt(&mut self, order: AdoptOrder, descriptors: Vec<OwnedFd>, now: u64) {
         let mut came = order.carries.iter().copied().zip(descriptors).collect::<Vec<_>>();
         let mut taken = |what: Carried| {
@@ -306,6 +335,7 @@ impl Keeper {
         let row = Row {
             run,
             unit: order.unit.clone(),
+            spawned_as: order.spawned_as.clone(),
             ordinal: order.ordinal,
             pid: order.pid,
             start_time: order.start_time,
@@ -345,7 +375,7 @@ impl Keeper {
                 output: output.clone(),
                 kept: kept.clone(),
                 tidings,
-                tag: run_tag(&order.unit, order.ordinal, run),
+                tag: run_tag(order.spawned_as.as_ref().unwrap_or(&order.unit), order.ordinal, run),
                 is_child: false,
                 // It is an orphan itself, of our predecessor, as the supervisor is who started us.
                 reaper: reaper_of(pid).or_else(|| reaper_of(parent)).unwrap_or(-1),

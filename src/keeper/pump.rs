@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -67,6 +67,17 @@ pub(super) struct Source {
     pub(super) is_adopted: bool,
 }
 
+/// A run whose log is kept otherwise from now on.
+#[derive(Debug)]
+pub(super) struct Relog {
+    /// Of its source; what was its log is moved even if it has none any more.
+    pub(super) key: u64,
+    pub(super) unit: String,
+    /// As it was kept.
+    pub(super) from: LogOrder,
+    pub(super) log: LogOrder,
+}
+
 #[derive(Debug)]
 pub(super) enum Answer {
     /// What was in the pipe when `drain` was called is stored, or given up.
@@ -104,28 +115,43 @@ type Logs = BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>;
 #[derive(Debug)]
 struct Channel {
     key: u64,
-    /// As the run's own definition says; a unit's next run may say otherwise.
-    order: LogOrder,
+    target: Mutex<Target>,
     pipe: Arc<OwnedFd>,
     has_room: AtomicBool,
     has_told_end: AtomicBool,
     has_written: AtomicBool,
-    log: Arc<Mutex<LogFile>>,
     /// Where its bytes go besides.
     kept: Option<Mutex<KeptFile>>,
     /// There is a file, even if nothing was written yet.
     is_kept: AtomicBool,
 }
 
-#[derive(Clone, Copy, Debug)]
+/// Where the bytes of a pipe go. Only the worker changes it.
+#[derive(Clone, Debug)]
+struct Target {
+    /// As the run's own definition says; a unit's next run may say otherwise.
+    order: Arc<LogOrder>,
+    log: Arc<Mutex<LogFile>>,
+}
+
+#[derive(Debug)]
 enum Request {
     Drain(u64),
+    Relog(Box<Relog>),
     Finish,
 }
 
 impl Channel {
+    fn target(&self) -> Target {
+        locked(&self.target).clone()
+    }
+
+    fn has_written(&self) -> bool {
+        self.has_written.load(Ordering::Relaxed)
+    }
+
     fn end(&self, log: &LogFile) -> Option<LogPlace> {
-        if self.has_written.load(Ordering::Relaxed) { log.place() } else { Some(LogPlace::default()) }
+        if self.has_written() { log.place() } else { Some(LogPlace::default()) }
     }
 
     /// From here on there is a file, even if nothing comes.
@@ -188,35 +214,17 @@ impl Pump {
     /// middle of a write.
     pub(super) fn add(&self, source: Source) {
         let Source { key, unit, log: order, pipe, kept: kept_pipe, is_adopted } = source;
-        if let Some(root) = Path::new(OsStr::from_bytes(&order.dir)).parent() {
-            let mut roots = locked(&self.shared.roots);
-            if !roots.contains(root) {
-                roots.insert(root.to_owned());
-            }
-        }
-        let log = {
-            let mut logs = locked(&self.shared.logs);
-            let new = || Arc::new(Mutex::new(LogFile::new(unit, Arc::clone(&order.dir))));
-            Arc::clone(logs.entry(Arc::clone(&order.dir)).or_insert_with(new))
-        };
+        let log = self.shared.log(unit, &order.dir);
         // What nobody asked for was of an earlier run with this key.
         locked(&self.shared.ends).remove(&key);
         let kept = order.kept.as_ref().map(|kept| Mutex::new(KeptFile::new(kept, is_adopted)));
+        let target = Target { order: Arc::new(order), log };
         let kept = kept_pipe.zip(kept).map(|(pipe, file)| (key | KEPT, pipe, Some(file)));
         for (key, pipe, kept) in kept.into_iter().chain([(key, pipe, None)]) {
             let [has_room, has_told_end, has_written, is_kept] = [const { AtomicBool::new(false) }; 4];
-            let (order, log, pipe_of_it) = (order.clone(), Arc::clone(&log), Arc::clone(&pipe));
-            let channel = Channel {
-                key,
-                order,
-                pipe: pipe_of_it,
-                has_room,
-                has_told_end,
-                has_written,
-                log,
-                kept,
-                is_kept,
-            };
+            let (target, pipe_of_it) = (Mutex::new(target.clone()), Arc::clone(&pipe));
+            let channel =
+                Channel { key, target, pipe: pipe_of_it, has_room, has_told_end, has_written, kept, is_kept };
             locked(&self.shared.channels).insert(key, Arc::new(channel));
             self.shared.listen(key, pipe.as_fd());
         }
@@ -232,7 +240,7 @@ impl Pump {
         if channel.kept.is_some() && !channel.is_kept.load(Ordering::Relaxed) {
             return false;
         }
-        match channel.log.try_lock() {
+        match channel.target().log.try_lock() {
             Ok(log) => !log.holds_bytes() && rustix::io::ioctl_fionread(&channel.pipe) == Ok(0),
             Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => false,
         }
@@ -254,8 +262,14 @@ impl Pump {
     fn channel_end(&self, key: u64) -> Option<LogPlace> {
         let Some(channel) = self.shared.channel(key) else { return locked(&self.shared.ends).remove(&key) };
         channel.has_told_end.store(true, Ordering::Relaxed);
-        let log = channel.log.try_lock().ok()?;
+        let target = channel.target();
+        let log = target.log.try_lock().ok()?;
         channel.end(&log)
+    }
+
+    /// From now on, with what comes next at the latest.
+    pub(super) fn relog(&self, relog: Relog) {
+        self.shared.request(Request::Relog(Box::new(relog)));
     }
 
     /// Answered by `Answer::Drained`.
@@ -289,6 +303,18 @@ impl Shared {
         locked(&self.channels).get(&key).cloned()
     }
 
+    /// The log in this directory, shared by all who write to it.
+    fn log(&self, unit: String, dir: &Arc<[u8]>) -> Arc<Mutex<LogFile>> {
+        if let Some(root) = path(dir).parent() {
+            let mut roots = locked(&self.roots);
+            if !roots.contains(root) {
+                roots.insert(root.to_owned());
+            }
+        }
+        let new = || Arc::new(Mutex::new(LogFile::new(unit, Arc::clone(dir))));
+        Arc::clone(locked(&self.logs).entry(Arc::clone(dir)).or_insert_with(new))
+    }
+
     fn listen(&self, key: u64, pipe: impl AsFd) {
         epoll::add(&self.epoll, pipe, epoll::EventData::new_u64(key), epoll::EventFlags::IN).ok();
     }
@@ -302,6 +328,10 @@ impl Shared {
         locked(&self.answers).push(answer);
         rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).ok();
     }
+}
+
+fn path(dir: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(dir))
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -356,9 +386,13 @@ impl Worker {
             events.clear();
             epoll::wait(&self.shared.epoll, spare_capacity(&mut events), timeout.as_ref()).ok();
             let (mut most, mut has_ends) = (0, false);
+            // First: whoever writes to a log in the place of one that was to be moved away came after that order.
+            if events.iter().any(|event| event.data.u64() == WAKE) {
+                self.on_requests();
+            }
             for epoll::Event { flags, data } in events.iter().copied() {
                 match data.u64() {
-                    WAKE => self.on_requests(),
+                    WAKE => {}
                     key if flags.contains(HUNG_UP) && !flags.contains(TO_READ) => {
                         has_ends = true;
                         self.on_hung_up(key);
@@ -392,6 +426,7 @@ impl Worker {
                     }
                     self.shared.answer(Answer::Drained { key });
                 }
+                Request::Relog(relog) => self.relog(*relog),
                 Request::Finish => {
                     let channels: Vec<_> = locked(&self.shared.channels).values().cloned().collect();
                     for channel in channels {
@@ -402,6 +437,55 @@ impl Worker {
                 }
             }
         }
+    }
+
+    fn relog(&mut self, Relog { key, unit, from, log: order }: Relog) {
+        let channels: Vec<_> =
+            [key | KEPT, key].into_iter().filter_map(|key| self.shared.channel(key)).collect();
+        if order.keep < from.keep {
+            rotation::trim(path(&from.dir), order.keep);
+        }
+        let was = channels.first().map(|channel| channel.target().log);
+        let has_moved = from.dir != order.dir;
+        if has_moved {
+            if let Some(was) = &was {
+                locked(was).close();
+            }
+            rotation::rename(path(&from.dir), path(&order.dir));
+        }
+        if let Some(was) = was {
+            let log = self.shared.log(unit.clone(), &order.dir);
+            let order = Arc::new(order);
+            for channel in &channels {
+                *locked(&channel.target) = Target { order: Arc::clone(&order), log: Arc::clone(&log) };
+                if let (Some(kept), Some(order)) = (&channel.kept, &order.kept) {
+                    locked(kept).relog(order);
+                }
+            }
+            if has_moved {
+                self.leave(&from.dir, &was, &log);
+            }
+            let is_begun = channels.iter().any(|channel| channel.has_written());
+            locked(&log).belongs_to(unit, is_begun, clock::monotonic());
+        }
+        // Who waited may not have to any more.
+        let waits = self.blocked.iter_mut().filter(|(_, waiting)| [key | KEPT, key].contains(waiting));
+        waits.for_each(|(at, _)| *at = 0);
+    }
+
+    /// Nothing more of a run goes to the log `was`: what is still on its way there goes along, unless others
+    /// write to it as well.
+    fn leave(&self, dir: &Arc<[u8]>, was: &Arc<Mutex<LogFile>>, log: &Arc<Mutex<LogFile>>) {
+        {
+            let mut logs = locked(&self.shared.logs);
+            // The map and our caller hold it.
+            if Arc::strong_count(was) > 2 {
+                return;
+            }
+            logs.remove(dir);
+        }
+        let held = locked(was).take_held();
+        locked(log).hold(held);
     }
 
     /// As much as the pipe held when this began: a grandchild may go on writing for ever.
@@ -422,7 +506,7 @@ impl Worker {
     /// No writer and no byte is left in the pipe; what the log still has in hand is tried once more.
     fn on_hung_up(&mut self, key: u64) {
         let Some(channel) = self.shared.channel(key) else { return };
-        if locked(&channel.log).holds_bytes() {
+        if locked(&channel.target().log).holds_bytes() {
             self.move_some(&channel);
         } else {
             self.close(&channel);
@@ -442,10 +526,18 @@ impl Worker {
         let limit = self.shared.total_limit.load(Ordering::Relaxed);
         self.tools.most_bytes = rotation::most_bytes(limit);
         let moved = {
-            let mut log = locked(&channel.log);
+            let Target { order, log } = channel.target();
+            let mut log = locked(&log);
+            let pipe = channel.pipe.as_fd();
             let moved = match &channel.kept {
-                Some(kept) => keep_some(channel, &mut locked(kept), &mut log, &mut self.tools, now),
-                None => log.take_from(channel.pipe.as_fd(), &channel.order, &mut self.tools, now),
+                Some(kept) => {
+                    let moved = keep_some(pipe, &order, &mut locked(kept), &mut log, &mut self.tools, now);
+                    if moved != Moved::Blocked {
+                        channel.is_kept.store(true, Ordering::Relaxed);
+                    }
+                    moved
+                }
+                None => log.take_from(pipe, &order, &mut self.tools, now),
             };
             // Said before anybody can see that the log is drained.
             if let Some((unit, errno, lost_bytes)) = log.take_news() {
@@ -495,16 +587,17 @@ impl Worker {
     fn close(&mut self, channel: &Arc<Channel>) {
         epoll::delete(&self.shared.epoll, &channel.pipe).ok();
         channel.have_kept();
-        let end = channel.end(&locked(&channel.log));
+        let Target { order, log } = channel.target();
+        let end = channel.end(&locked(&log));
         let mut logs = locked(&self.shared.logs);
         if let Some(end) = end.filter(|_| !channel.has_told_end.load(Ordering::Relaxed)) {
             locked(&self.shared.ends).insert(channel.key, end);
         }
         locked(&self.shared.channels).remove(&channel.key);
-        // The map and this channel hold it; one more is another pipe, or one about to be added.
+        // The map, this channel and we hold it; one more is another pipe, or one about to be added.
         // Closing its file may take long: the last to hold it is `channel`, without these locks.
-        if Arc::strong_count(&channel.log) <= 2 {
-            logs.remove(&channel.order.dir);
+        if Arc::strong_count(&log) <= 3 {
+            logs.remove(&order.dir);
         }
     }
 
@@ -526,25 +619,24 @@ impl Worker {
 
 /// From a pipe to its own file, and from there to the log.
 fn keep_some(
-    channel: &Channel,
+    pipe: BorrowedFd<'_>,
+    order: &LogOrder,
     kept: &mut KeptFile,
     log: &mut LogFile,
     tools: &mut Tools,
     now: u64,
 ) -> Moved {
-    if log.is_blocked(&channel.order, now) {
+    if log.is_blocked(order, now) {
         return Moved::Blocked;
     }
-    let came = kept.take_from(channel.pipe.as_fd());
-    channel.is_kept.store(true, Ordering::Relaxed);
-    match came {
+    match kept.take_from(pipe) {
         Came::Bytes(bytes) => {
-            log.append(bytes, &channel.order, tools, now);
+            log.append(bytes, order, tools, now);
             Moved::Bytes(u64::try_from(bytes.len()).unwrap_or_default())
         }
         Came::Nothing => Moved::Nothing,
         Came::End => Moved::End,
-        Came::NoRoom => log.take_from(channel.pipe.as_fd(), &channel.order, tools, now),
+        Came::NoRoom => log.take_from(pipe, order, tools, now),
     }
 }
 

@@ -9,6 +9,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+
 use crate::keeper::logfile::{CURRENT, CURRENT_INDEX};
 
 /// The most that is written before the logs are measured for the first time.
@@ -28,12 +31,34 @@ pub(super) fn rotate(dir: &Path, keep: u16) -> io::Result<()> {
     }
     fs::rename(dir.join(CURRENT_INDEX), dir.join(index_name(next))).ok();
     numbers.insert(next);
+    delete_beyond(dir, numbers, keep);
+    Ok(())
+}
+
+/// Deletes what is too many of a log that is to keep fewer files.
+pub(super) fn trim(dir: &Path, keep: u16) {
+    delete_beyond(dir, numbers(dir), keep);
+}
+
+/// Gives a log's directory another name, unless there is something of that name. Whether it has it.
+pub(super) fn rename(from: &Path, to: &Path) -> bool {
+    if let Some(root) = to.parent() {
+        fs::create_dir_all(root).ok();
+    }
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => true,
+        // A file system that cannot promise it: nobody but us makes directories there.
+        Err(Errno::INVAL | Errno::NOSYS) => fs::symlink_metadata(to).is_err() && fs::rename(from, to).is_ok(),
+        Err(_) => false,
+    }
+}
+
+fn delete_beyond(dir: &Path, mut numbers: BTreeSet<u64>, keep: u16) {
     while numbers.len() > usize::from(keep) {
         let Some(oldest) = numbers.pop_first() else { break };
         fs::remove_file(dir.join(name(oldest))).ok();
         fs::remove_file(dir.join(index_name(oldest))).ok();
     }
-    Ok(())
 }
 
 fn numbers(dir: &Path) -> BTreeSet<u64> {

@@ -54,6 +54,14 @@ impl Store {
         }
     }
 
+    /// What it stored is its own under its new name too. What one of that name left here is nobody's.
+    pub(super) fn rename(&mut self, unit: &str, name: &str) {
+        self.stored.remove(name);
+        if let Some(own) = self.stored.remove(unit) {
+            self.stored.insert(name.to_owned(), own);
+        }
+    }
+
     pub(super) fn forget(&mut self, unit: &str) {
         self.stored.remove(unit);
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::keeper::wire::{Exit, HELPER_BIT, LogPlace, Report, Row, Stage, Step, Usage};
+use crate::keeper::wire::{Exit, HELPER_BIT, LogOrder, LogPlace, Report, Row, Stage, Step, Usage};
 
 /// Signals kept for a supervisor that does not read; more of them say nothing new.
 const SIGNALS_KEPT: usize = 16;
@@ -225,6 +225,24 @@ impl Table {
             entry.saying.get_or_insert_default().is_main_untold = true;
             self.news.push_back(run);
         }
+    }
+
+    /// Its unit is called this by now, and its log kept so, where that is said. What both were before.
+    pub(super) fn relogged(
+        &mut self,
+        run: u64,
+        unit: &str,
+        log: Option<LogOrder>,
+    ) -> Option<(String, Option<LogOrder>)> {
+        let row = &mut self.rows.get_mut(&run)?.row;
+        let before = std::mem::replace(&mut row.unit, unit.to_owned());
+        let spawned_as = row.spawned_as.take().unwrap_or_else(|| before.clone());
+        row.spawned_as = Some(spawned_as).filter(|name| *name != row.unit);
+        let log_before = row.log.clone();
+        if log.is_some() && log_before.is_some() {
+            row.log = log;
+        }
+        Some((before, log_before))
     }
 
     /// The supervisor has accounted for this run's end.
@@ -449,6 +467,7 @@ mod tests {
         Row {
             run,
             unit: "redis".into(),
+            spawned_as: None,
             ordinal: 1,
             pid: 0,
             start_time: 0,

@@ -49,6 +49,14 @@ pub enum Order {
     },
     /// Take over a run whose keeper died; comes with what `AdoptOrder::carries` names.
     Adopt(Box<AdoptOrder>),
+    /// The unit of this run is called otherwise by now, or its log is kept otherwise: the run goes on so, with
+    /// what was logged of it so far, where the new place is free. It is still found by the name of its spawn.
+    Relog {
+        run: u64,
+        unit: String,
+        /// `None`: as before.
+        log: Option<LogOrder>,
+    },
     /// Keep the listening socket that comes with it under this key, for every run whose order names it.
     Hold {
         key: String,
@@ -292,6 +300,8 @@ pub struct KeptOrder {
 pub struct AdoptOrder {
     pub run: u64,
     pub unit: String,
+    /// As in its row.
+    pub spawned_as: Option<String>,
     pub ordinal: u32,
     pub pid: u32,
     /// Field 22 of /proc/PID/stat.
@@ -311,6 +321,8 @@ pub struct AdoptOrder {
 pub struct Row {
     pub run: u64,
     pub unit: String,
+    /// What its unit was called when it was spawned, where that was otherwise: its `MCSUP_RUN` says so for ever.
+    pub spawned_as: Option<String>,
     pub ordinal: u32,
     pub pid: u32,
     pub start_time: u64,

@@ -233,10 +233,11 @@ choice!(Order {
     9 => Quit { code },
     10 => ShutdownTimeout { ms },
     11 => Spawn { order: 0 },
-    12 => Adopt { order: 0 },
     13 => Hold { key },
     14 => LetGo { key },
     15 => ForgetStored { unit },
+    16 => Adopt { order: 0 },
+    17 => Relog { run, unit, log },
 });
 
 choice!(Report {
@@ -251,12 +252,12 @@ choice!(Report {
     10 => Strangers { reaped },
     11 => Ping { number },
     12 => Pong { number },
-    13 => Row { row: 0 },
     14 => Spawned { run, pid, start_time, carries },
     15 => Held { key },
     16 => Notified { run, text },
     17 => ReadyShown { run },
     18 => MainChanged { run, pid, start_time },
+    19 => Row { row: 0 },
 });
 
 choice!(Given {
@@ -318,6 +319,7 @@ record!(KeptOrder { path, most_bytes, is_stderr });
 record!(AdoptOrder {
     run,
     unit,
+    spawned_as,
     ordinal,
     pid,
     start_time,
@@ -331,6 +333,7 @@ record!(AdoptOrder {
 record!(Row {
     run,
     unit,
+    spawned_as,
     ordinal,
     pid,
     start_time,
@@ -393,7 +396,12 @@ mod tests {
             Order::Signal { run: 1, signal: 15, scope: Scope::All },
             Order::Release { run: 1 },
             Order::Remember { key: vec![1], value: vec![] },
-            Order::Adopt(Box::new(AdoptOrder { run: 9, unit: "web".into(), ..AdoptOrder::default() })),
+            Order::Adopt(Box::new(AdoptOrder {
+                run: 9,
+                unit: "web".into(),
+                spawned_as: Some("www".into()),
+                ..AdoptOrder::default()
+            })),
             Order::LogTotal { bytes: 1 << 30 },
             Order::Ping { number: 1 },
             Order::Pong { number: 2 },
@@ -402,6 +410,11 @@ mod tests {
             Order::Hold { key: "web/0.0.0.0:80".into() },
             Order::LetGo { key: "web/0.0.0.0:80".into() },
             Order::ForgetStored { unit: "web".into() },
+            Order::Relog {
+                run: 9,
+                unit: "www".into(),
+                log: Some(LogOrder { keep: 7, ..LogOrder::default() }),
+            },
         ] {
             round_trip(&order);
         }
@@ -415,6 +428,7 @@ mod tests {
         let row = Row {
             run: 1,
             unit: "redis".into(),
+            spawned_as: None,
             ordinal: 1,
             pid: 2,
             start_time: 3,
