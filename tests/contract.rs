@@ -493,6 +493,7 @@ mod simulated {
                 concurrency: None,
                 hooks: None,
                 heartbeat: None,
+                changes: mcsup::unit::spec::changes::Changes::default(),
             };
             let mut world = World::listened_to(Arc::new(set));
             world.apply(&Command::LinkTakes(link_takes));

@@ -93,6 +93,7 @@ fn draw(random: &mut Random) -> (Arc<UnitSet>, Vec<BTreeSet<usize>>) {
         concurrency: None,
         hooks: None,
         heartbeat: None,
+        changes: mcsup::unit::spec::changes::Changes::default(),
     };
     (Arc::new(set), needs)
 }

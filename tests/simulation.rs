@@ -2,7 +2,7 @@
 //! must end, with the invariants looked at after every step.
 //!
 //! ```text
-//! cargo test --test simulation                                 200 seeds, 100 with jobs, those of tests/seeds.txt
+//! cargo test --test simulation                                 200 seeds, 100 with jobs, 300 with changes, tests/seeds.txt
 //! MCSUP_SEED=17 cargo test --test simulation                   that one, told as it goes
 //! MCSUP_SEED=0 MCSUP_SEEDS=100000 cargo test --test simulation as many as wanted
 //! MCSUP_SOAK_MINUTES=60 cargo test --test simulation           from a new seed, for as long
@@ -15,6 +15,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mcsup::engine::state::{EDGES, StateName};
+use mcsup::sim::changes::CHANGES_FROM;
 use mcsup::sim::history::{Failure, History};
 use mcsup::sim::jobs::JOBS_FROM;
 use mcsup::sim::shrink::shrink;
@@ -24,6 +25,9 @@ const SEEDS: u64 = 200;
 
 /// Of those with jobs, from `JOBS_FROM`.
 const SEEDS_WITH_JOBS: u64 = 100;
+
+/// Of those with changes of their definitions, from `CHANGES_FROM`.
+const SEEDS_WITH_CHANGES: u64 = 300;
 
 /// From here on a run must take what is rare too.
 const SOAK: u64 = 5000;
@@ -161,9 +165,19 @@ fn every_seed_with_jobs_keeps_every_promise() {
     }
 }
 
+/// Lives whose definitions change, once or often, in the middle of whatever else happens; of every other one with jobs.
+#[test]
+fn every_seed_with_changes_keeps_every_promise() {
+    if number("MCSUP_SEED").is_none() && number("MCSUP_SOAK_MINUTES").is_none() {
+        let mut edges = Edges::new();
+        let steps = live_all(CHANGES_FROM..CHANGES_FROM + SEEDS_WITH_CHANGES, &mut edges);
+        println!("{SEEDS_WITH_CHANGES} seeds with changes, {steps} steps");
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in [0, 1, 2, 3, 5, 8, 13, JOBS_FROM, JOBS_FROM + 1] {
+    for seed in [0, 1, 2, 3, 5, 8, 13, JOBS_FROM, JOBS_FROM + 1, CHANGES_FROM, CHANGES_FROM + 1] {
         let (_, history) = History::draw(seed);
         assert_eq!(history.hash(), History::draw(seed).1.hash(), "seed {seed}");
     }

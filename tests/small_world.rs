@@ -75,6 +75,7 @@ fn pair(condition: Condition, follow: Follow, b_phase: u16) -> Arc<UnitSet> {
         concurrency: None,
         hooks: None,
         heartbeat: None,
+        changes: mcsup::unit::spec::changes::Changes::default(),
     })
 }
 

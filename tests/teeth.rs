@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcsup::engine::effect::{Answer, Effect, Fact, Lever, Note, Role, SignalScope};
+use mcsup::engine::effect::{Answer, ChangeOutcome, Effect, Fact, Lever, Note, Role, SignalScope};
 use mcsup::engine::event::{Event, UnitNote};
-use mcsup::engine::id::{HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
+use mcsup::engine::id::{GenerationId, HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
 use mcsup::engine::incident::Told;
 use mcsup::engine::invariants::{Auditor, View, Violation};
-use mcsup::engine::state::{Desired, FailureCause, Health, NotedState, StateName, UpSource};
+use mcsup::engine::state::{Desired, DownSource, FailureCause, Health, NotedState, StateName, UpSource};
 use mcsup::engine::status::{Overview, UnitStatus};
 use mcsup::engine::time::{Now, Timestamp};
 use mcsup::engine::timers::Timer;
@@ -30,6 +30,7 @@ struct Seen {
     overview: Overview,
     timers: Vec<(Timestamp, Option<UnitId>, Timer)>,
     deadlines: Deadlines,
+    change: Option<GenerationId>,
 }
 
 impl Seen {
@@ -39,6 +40,7 @@ impl Seen {
             overview: engine.overview(),
             timers: engine.timers().collect(),
             deadlines: engine.next_deadlines(),
+            change: View::change(engine),
         }
     }
 }
@@ -58,6 +60,10 @@ impl View for Seen {
 
     fn next_deadlines(&self) -> Deadlines {
         self.deadlines
+    }
+
+    fn change(&self) -> Option<GenerationId> {
+        self.change
     }
 }
 
@@ -105,6 +111,14 @@ impl Step<'_> {
             None
         })
     }
+}
+
+fn is_end_of_change(effect: &Effect) -> bool {
+    matches!(effect, Effect::EndChange { .. })
+}
+
+fn end_change(generation: u64) -> Effect {
+    Effect::EndChange { generation: GenerationId(generation), outcome: ChangeOutcome::Committed }
 }
 
 fn is_reply(effect: &Effect) -> bool {
@@ -241,6 +255,45 @@ at 10s restart a
 at 11s exit a code=0
 at 12s wake
 at 20s wake
+----
+";
+
+/// a (run 1, then 3) changes at 20 s, b (run 2) does not; the change is over at 25 s.
+const CHANGED: &str = "units
+  a: {command: x}
+  b: {command: x}
+units 2
+  a: {command: y}
+  b: {command: x}
+boot
+at 10s wake
+at 20s change 2
+at 22s wake
+at 40s wake
+----
+";
+
+/// Goes back at 22 s, and is over at 27 s.
+const ABANDONED: &str = "units
+  a: {command: x}
+  b: {command: x}
+units 2
+  a: {command: y}
+  b: {command: x}
+boot
+at 20s change 2
+at 22s abandon
+at 40s wake
+----
+";
+
+const IDENTICAL: &str = "units
+  a: {command: x}
+units 2
+  a: {command: x}
+boot
+at 20s change 2
+run 1s
 ----
 ";
 
@@ -834,9 +887,74 @@ const ANSWERS: &[Plant] = &[
     }),
 ];
 
+const CHANGES: &[Plant] = &[
+    plant(15, "b is no part of generation 1, which led to Signal", CHANGED, |step| {
+        if matches!(step.event, Event::ChangeProposed(_)) {
+            step.add(signal(2, SignalNumber::TERM));
+        }
+    }),
+    plant(15, "b is no part of generation 1, which led to Spawn", CHANGED, |step| {
+        if step.effects.iter().any(|effect| matches!(effect, Effect::UseDefinitions { .. })) {
+            step.add(spawn(9, B));
+        }
+    }),
+    plant(15, "a is no part of generation 1, which led to StartProbe", IDENTICAL, |step| {
+        if matches!(step.event, Event::ChangeProposed(_)) {
+            step.add(Effect::StartProbe { probe: ProbeRunId(9), unit: A, index: 0 });
+        }
+    }),
+    plant(15, "a is no part of generation 1, which led to RunHelper", IDENTICAL, |step| {
+        if matches!(step.event, Event::ChangeProposed(_)) {
+            step.add(stop_command(1, A));
+        }
+    }),
+    plant(16, "generation 7 ends and never began", CHANGED, |step| {
+        if step.is_wake_at(10) {
+            step.add(end_change(7));
+        }
+    }),
+    plant(16, "generation 1 ends again", CHANGED, |step| {
+        if step.is_wake_at(40) {
+            step.add(end_change(1));
+        }
+    }),
+    plant(16, "the engine is in the change None", CHANGED, |step| {
+        if step.is_at(25) {
+            step.drop(is_end_of_change);
+        }
+    }),
+    plant(16, "the engine is in the change None", CHANGED, |step| {
+        if step.is_wake_at(22) {
+            step.seen.change = None;
+        }
+    }),
+    plant(16, "a is not as generation 1 ends: rolled back", CHANGED, |step| {
+        for effect in &mut step.effects {
+            if let Effect::EndChange { outcome, .. } = effect {
+                *outcome = ChangeOutcome::RolledBack { why: "no".into(), is_well: true };
+            }
+        }
+    }),
+    plant(16, "a is not as generation 1 ends: committed", ABANDONED, |step| {
+        for effect in &mut step.effects {
+            if let Effect::EndChange { outcome, .. } = effect {
+                *outcome = ChangeOutcome::Committed;
+            }
+        }
+    }),
+    plant(16, "b is not wanted after generation 1 went back", ABANDONED, |step| {
+        if step.effects.iter().any(is_end_of_change) {
+            step.status(B).desired = Desired::Down(DownSource::Operator);
+        }
+    }),
+];
+
 fn set_of(scenario: &Scenario) -> UnitSet {
-    let files: Vec<mcsup::unit::SourceFile> = scenario
-        .files
+    read(&scenario.files)
+}
+
+fn read(files: &[(String, String)]) -> UnitSet {
+    let files: Vec<mcsup::unit::SourceFile> = files
         .iter()
         .map(|(name, text)| mcsup::unit::SourceFile { name: name.clone(), bytes: text.as_bytes().to_vec() })
         .collect();
@@ -846,7 +964,9 @@ fn set_of(scenario: &Scenario) -> UnitSet {
 
 fn play(story: &str) -> World {
     let scenario = Scenario::parse(story).unwrap();
-    let (_, world) = scenario.play(&Arc::new(set_of(&scenario)));
+    let candidates: Vec<(String, Arc<UnitSet>)> =
+        scenario.candidates.iter().map(|(name, files)| (name.clone(), Arc::new(read(files)))).collect();
+    let (_, world) = scenario.play(&Arc::new(set_of(&scenario)), &candidates);
     assert_eq!(world.violations, []);
     world
 }
@@ -859,10 +979,11 @@ fn audit(
     mut forge: impl FnMut(&mut Step<'_>),
 ) -> (Vec<Violation>, Auditor, Option<Seen>) {
     let world = play(story);
-    let mut known = UnitSet::clone(world.set());
+    let first = Arc::new(set_of(&Scenario::parse(story).unwrap()));
+    let mut known = UnitSet::clone(&first);
     redefine(&mut known);
     let mut auditor = Auditor::new(Arc::new(known));
-    let fresh = || Engine::new(Arc::clone(world.set()), world.options());
+    let fresh = || Engine::new(Arc::clone(&first), world.options());
     let mut engine = fresh();
     let mut last = None;
     for entry in &world.trace.entries {
@@ -901,10 +1022,10 @@ fn missed(plants: &[Plant]) -> Vec<String> {
 
 #[test]
 fn every_promise_that_the_auditor_keeps_has_a_plant() {
-    let all = [STARTS, STOPS, STATES, RESTARTS, WATCHES, RUNS, ANSWERS, HEALING, INCIDENTS].concat();
+    let all = [STARTS, STOPS, STATES, RESTARTS, WATCHES, RUNS, ANSWERS, HEALING, INCIDENTS, CHANGES].concat();
     let numbers: BTreeSet<u8> = all.iter().map(|plant| plant.number).collect();
     // 9 needs other definitions, 19 and 20 a whole history: they have tests of their own.
-    let expected: BTreeSet<u8> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 17, 18, 21].into();
+    let expected: BTreeSet<u8> = [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 21].into();
     assert_eq!(numbers, expected);
 }
 
@@ -914,7 +1035,7 @@ fn nothing_is_said_of_good_histories() {
         PAIR, SLOW, CRASHES, RIVALS, PROBED, REQUESTS, LONG_END, ADOPTED, COMMANDED, CLIMB, EXPLAINED,
         UNCAPTURED,
     ];
-    for story in stories.into_iter().chain([WATCHED, JOBS]) {
+    for story in stories.into_iter().chain([WATCHED, JOBS, CHANGED, ABANDONED, IDENTICAL]) {
         assert_eq!(audit(story, |_| {}, |_| {}).0, [], "{story}");
     }
 }
@@ -962,6 +1083,24 @@ fn health_evidence_and_rungs_that_break_a_promise_are_named() {
 #[test]
 fn an_incident_that_breaks_a_promise_is_named() {
     assert_eq!(missed(INCIDENTS), [""; 0]);
+}
+
+#[test]
+fn a_change_that_breaks_a_promise_is_named() {
+    assert_eq!(missed(CHANGES), [""; 0]);
+}
+
+#[test]
+fn a_change_that_never_ends_is_named() {
+    let endless = |step: &mut Step<'_>| {
+        if step.now >= Timestamp(0).after(Duration::from_secs(25)) {
+            step.drop(is_end_of_change);
+            step.seen.change = Some(GenerationId(1));
+        }
+    };
+    let (found, auditor, seen) = audit(CHANGED, |_| {}, endless);
+    assert_eq!(found, []);
+    assert_eq!(auditor.unsettled(&seen.unwrap()), ["generation 1 has not ended"]);
 }
 
 #[test]

@@ -61,6 +61,19 @@ impl Boot {
         }
     }
 
+    /// Another set: what is counted is counted anew. Barriers that are open stay so, also those that come before them.
+    pub(crate) fn take_up(&mut self, before: &UnitSet, after: &UnitSet) {
+        let open = before.phases.get(..usize::from(self.open_phases)).unwrap_or_default();
+        let last = after.phases.iter().rposition(|name| open.contains(name));
+        let count =
+            if self.is_booted { after.phases.len() } else { last.map_or(1, |last| last.saturating_add(1)) };
+        self.open_phases = u16::try_from(count).unwrap_or(u16::MAX).max(u16::from(self.open_phases > 0));
+        self.holding = vec![0; after.phases.len()];
+        self.live = vec![0; after.phases.len()];
+        self.stuck = vec![BTreeSet::new(); after.phases.len()];
+        self.counted = vec![Counted::default(); after.units.len()];
+    }
+
     /// The barrier that is waited for will not open by itself.
     pub(crate) fn is_stuck(&self) -> bool {
         self.stuck_holder().is_some()
@@ -146,6 +159,9 @@ impl Engine {
     pub(crate) fn open_phases(&mut self) {
         if !self.boot.has_begun || self.boot.is_booted || self.boot.shutdown.is_some() {
             return;
+        }
+        if self.is_exchanging() {
+            return; // what is ready is about to stop, or what is new has not begun
         }
         loop {
             let open = usize::from(self.boot.open_phases);
@@ -238,6 +254,7 @@ impl Engine {
         self.timers.cancel(None, Timer::BootTimeout);
         self.timers.set(None, Timer::ShutdownTimeout, self.now.mono.after(self.set.shutdown_timeout));
         self.facts.push(Fact::ShutdownBegan);
+        self.interrupt_change();
         self.wish_everything_down();
     }
 
@@ -307,6 +324,7 @@ impl Engine {
             shutdown: self.boot.shutdown,
             last_incident: self.last_incident,
             incident: self.boot.incident,
+            change_incident: self.change_incident,
         };
         if self.boot.noted.as_ref() == Some(&note) {
             return None;

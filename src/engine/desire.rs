@@ -1,5 +1,6 @@
 //! Who should be up. Wishes come from boot, people, dependents and conflicts, and spread along the graph.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Engine;
@@ -46,7 +47,9 @@ impl Engine {
             }
         }
         for edge in set.unit(id).map_or(&[][..], |spec| &spec.depends_on) {
-            if edge.required && !self.units[edge.unit].desired.is_up() {
+            let needed = self.units[edge.unit].desired;
+            let is_spared = self.is_turned_by_change && self.is_down_by_a_person(edge.unit);
+            if edge.required && !needed.is_up() && !is_spared {
                 self.wishes.push_back(Wish::Up(edge.unit, UpSource::Dependent));
             }
         }
@@ -67,13 +70,16 @@ impl Engine {
     fn wish_down(&mut self, id: UnitId, source: DownSource) {
         let may_override = match (self.units[id].desired, source) {
             (Desired::Down(DownSource::Shutdown), _) => false,
-            (_, DownSource::Shutdown | DownSource::Operator) | (Desired::Up(_), _) => true,
+            (_, DownSource::Shutdown | DownSource::Operator | DownSource::Removed) | (Desired::Up(_), _) => {
+                true
+            }
             (
                 Desired::Down(
                     DownSource::Disabled
                     | DownSource::Operator
                     | DownSource::Dependency
-                    | DownSource::Conflict,
+                    | DownSource::Conflict
+                    | DownSource::Removed,
                 ),
                 DownSource::Disabled | DownSource::Dependency | DownSource::Conflict,
             ) => false,
@@ -99,6 +105,9 @@ impl Engine {
         let was_up = self.units[id].desired.is_up();
         if was_up != desired.is_up() {
             self.swayed.entry(id).or_insert(was_up);
+            if !self.is_turned_by_change {
+                self.forget_desires(&[id]);
+            }
         }
         self.units[id].desired = desired;
         if !desired.is_up() {
@@ -106,6 +115,29 @@ impl Engine {
         }
         self.recount(id);
         self.wake_neighbours(id);
+    }
+
+    /// A person stopped it, or something that it requires, near or far.
+    pub(crate) fn is_down_by_a_person(&self, id: UnitId) -> bool {
+        let (mut seen, mut next) = (BTreeSet::new(), vec![id]);
+        while let Some(id) = next.pop() {
+            match self.units[id].desired {
+                Desired::Down(DownSource::Operator) => return true,
+                Desired::Down(DownSource::Dependency) if seen.insert(id) => {
+                    let required = self.spec(id).depends_on.iter().filter(|edge| edge.required);
+                    next.extend(required.map(|edge| edge.unit));
+                }
+                Desired::Down(
+                    DownSource::Dependency
+                    | DownSource::Disabled
+                    | DownSource::Conflict
+                    | DownSource::Removed
+                    | DownSource::Shutdown,
+                )
+                | Desired::Up(_) => {}
+            }
+        }
+        false
     }
 
     /// Everything it requires is wanted up.

@@ -1,14 +1,16 @@
 //! Orders to the world, in the imperative, in the order in which they must begin.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::event::{BootNote, ExitStatus, JobVerdict, Trigger, UnitNote};
-use crate::engine::id::{HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::event::{BootNote, ChangeNote, ExitStatus, JobVerdict, Trigger, UnitNote};
+use crate::engine::id::{GenerationId, HelperId, IncidentId, PhaseId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::incident::{Incident, Told};
 use crate::engine::state::{FailureCause, Health, StateName};
 use crate::engine::time::{Timestamp, WallTime};
 use crate::unit::name::UnitName;
-use crate::unit::spec::SignalNumber;
+use crate::unit::spec::{SignalNumber, UnitSet};
 
 /// What one step wants done. `Remember` and `Record` come before what they permit.
 #[must_use]
@@ -17,6 +19,11 @@ pub struct Effects(pub Vec<Effect>);
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
+    /// From here on these definitions are in force, those of this generation; before it in its step comes at most the note of the change.
+    UseDefinitions {
+        generation: GenerationId,
+        set: Arc<UnitSet>,
+    },
     /// Replace what the keeper holds for this key; a rebuilt engine continues from it.
     Remember(Note),
     /// Tell people and history. The engine logs nothing else.
@@ -96,6 +103,17 @@ pub enum Effect {
     ForgetConnection {
         unit: UnitId,
     },
+    /// The files of a generation that failed give way to those of the one before. Nobody waits for it.
+    RestoreGeneration {
+        rejected: GenerationId,
+        to: GenerationId,
+        why: Box<str>,
+    },
+    /// The answer to `ChangeProposed`: the next one may come.
+    EndChange {
+        generation: GenerationId,
+        outcome: ChangeOutcome,
+    },
     Reply {
         request: RequestId,
         answer: Answer,
@@ -140,6 +158,59 @@ pub enum Note {
     Unit(UnitId, Box<UnitNote>),
     /// `None`: it is over, and need not be remembered.
     Incident(IncidentId, Option<Box<Incident>>),
+    /// No unit has this name any more: what was noted under it is forgotten.
+    Gone(UnitName),
+    /// `None`: none is under way.
+    Change(Option<Box<ChangeNote>>),
+}
+
+/// How a change ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeOutcome {
+    Committed,
+    /// The definitions before it are in force again. `is_well`: and everything works under them.
+    RolledBack {
+        why: Box<str>,
+        is_well: bool,
+    },
+    /// Not all is well, and it stays in force all the same, as its rules want it.
+    Kept {
+        why: Box<str>,
+    },
+    /// It was not begun.
+    Refused(Box<str>),
+    /// A shutdown came in between; the next boot reads the directory anew.
+    Interrupted,
+}
+
+impl fmt::Display for ChangeOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Committed => f.write_str("committed"),
+            Self::RolledBack { why, is_well: true } => write!(f, "rolled back: {why}"),
+            Self::RolledBack { why, is_well: false } => write!(f, "rolled back, and not well: {why}"),
+            Self::Kept { why } => write!(f, "kept, and not well: {why}"),
+            Self::Refused(why) => write!(f, "refused: {why}"),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+/// What happens to a change, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangeFact {
+    /// So many units restart by it.
+    Began {
+        restarts: u32,
+    },
+    /// Its definitions are in force; what it started is watched from here on.
+    InForce,
+    WaitsToBeConfirmed,
+    /// It goes back.
+    Failed {
+        why: Box<str>,
+    },
+    Ended(ChangeOutcome),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,6 +362,10 @@ pub enum Fact {
     RequestServed {
         request: RequestId,
         what: Box<str>,
+    },
+    Change {
+        generation: GenerationId,
+        what: ChangeFact,
     },
     ShutdownBegan,
     /// A pair of state and event that must not exist. The unit keeps its state.

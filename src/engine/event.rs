@@ -1,15 +1,17 @@
 //! Facts from the world, in the past tense: all that the engine ever learns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::id::{HelperId, IncidentId, ProbeRunId, RequestId, RunId, UnitId};
+use crate::engine::change::Stage;
+use crate::engine::id::{GenerationId, HelperId, IncidentId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::incident::{Incident, Share};
 use crate::engine::state::{Desired, NotedState};
 use crate::engine::time::{Pretty, Timestamp, WallTime};
 use crate::unit::name::UnitName;
-use crate::unit::spec::SignalNumber;
+use crate::unit::spec::{SignalNumber, UnitSet};
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -45,8 +47,84 @@ pub enum Event {
     OutputJudged { run: RunId, judgement: Judgement },
     /// What the supervisor watches for a job came to pass: a path, a webhook.
     Triggered { unit: UnitId, trigger: Trigger },
+    /// Other definitions are valid and kept, and are to take effect. Answered by `EndChange`.
+    ChangeProposed(Box<Proposal>),
+    /// The units directory was looked at, and no change comes of it. `trouble`: why it cannot be used.
+    DirectoryFound { trouble: Option<Box<str>> },
     /// A deadline of `next_deadlines` was reached. Harmless when early or spurious.
     DeadlineReached,
+}
+
+/// Definitions that are to replace those in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    pub generation: GenerationId,
+    /// The one in force, to which a roll back returns.
+    pub previous: GenerationId,
+    /// Merged: units keep their ids.
+    pub set: Arc<UnitSet>,
+    /// Units that read files of other content now when they start.
+    pub reread: BTreeSet<UnitId>,
+    pub rules: ChangeRules,
+}
+
+/// How a change is proven, and what becomes of one that is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeRules {
+    /// Time in which everything must be well. Default 30 s.
+    pub verify: Duration,
+    /// All must be well for so long. Default 5 s.
+    pub settle: Duration,
+    /// What is not well in time goes back; otherwise it stays, and an incident says so.
+    pub rolls_back: bool,
+    /// A person must confirm within this time, or it goes back.
+    pub confirm: Option<Duration>,
+}
+
+/// The change under way when a supervisor was lost, as the engine had it noted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeNote {
+    pub generation: GenerationId,
+    pub previous: GenerationId,
+    pub rules: ChangeRules,
+    /// Why it goes back.
+    pub rolls_back: Option<Box<str>>,
+    pub stage: Stage,
+    /// When the definitions were taken up.
+    pub in_force_since: Timestamp,
+    /// Incidents with a higher number are younger than the change.
+    pub last_incident: IncidentId,
+    /// Whose trouble is older than the change.
+    pub was_unwell: Vec<UnitName>,
+    /// Units that read files of other content now when they start.
+    pub reread: Vec<UnitName>,
+    /// What a roll back wants of units again.
+    pub desires: Vec<(UnitName, Desired)>,
+    pub is_confirmed: bool,
+}
+
+impl ChangeNote {
+    /// The note came before the definitions: which of them were in force when the supervisor was lost decides.
+    pub fn as_found(mut self, in_force: GenerationId) -> Self {
+        if self.stage != Stage::Stopping && self.rolls_back.is_none() && in_force == self.previous {
+            // It had turned back, and was lost before it could say why.
+            self.rolls_back = Some("it was not well".into());
+            self.stage = Stage::Clearing;
+        }
+        let comes = if self.rolls_back.is_some() { self.previous } else { self.generation };
+        if self.stage == Stage::Stopping && in_force == comes {
+            self.stage = Stage::Clearing;
+        }
+        self
+    }
+}
+
+/// The same for who continues, with the definitions that are not in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HandedChange {
+    pub note: ChangeNote,
+    /// Merged with those in force.
+    pub other: Arc<UnitSet>,
 }
 
 /// Everything that outlived the last supervisor.
@@ -61,6 +139,7 @@ pub struct Handover {
     pub notes: Notes,
     /// What is known of jobs from earlier boots; no unit of `notes` is in it.
     pub jobs: BTreeMap<UnitName, JobPast>,
+    pub change: Option<Box<HandedChange>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +175,7 @@ pub struct Notes {
     pub boot: Option<BootNote>,
     pub units: BTreeMap<UnitName, UnitNote>,
     pub incidents: BTreeMap<IncidentId, Incident>,
+    pub change: Option<Box<ChangeNote>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -111,6 +191,8 @@ pub struct BootNote {
     pub last_incident: u64,
     /// The open incident of a barrier that does not open.
     pub incident: Option<IncidentId>,
+    /// The open incident of a change, or of the units directory.
+    pub change_incident: Option<IncidentId>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -525,6 +607,10 @@ pub enum Ask {
         units: Vec<UnitName>,
         signal: SignalNumber,
     },
+    /// The change under way is good.
+    Confirm,
+    /// The change under way is to be undone.
+    Abandon,
     /// Stop everything in reverse order and exit.
     Shutdown {
         exit_code: u8,
@@ -543,7 +629,7 @@ impl Ask {
             | Self::Restart { units, .. }
             | Self::Run { units, .. }
             | Self::Kill { units, .. } => units,
-            Self::Shutdown { .. } | Self::ShutdownNow { .. } => &[],
+            Self::Confirm | Self::Abandon | Self::Shutdown { .. } | Self::ShutdownNow { .. } => &[],
         }
     }
 }

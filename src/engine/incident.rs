@@ -25,7 +25,7 @@ pub(crate) const CAPTURE_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Incident {
-    /// Whose trouble it began with, and explains the rest. `None`: a barrier that does not open.
+    /// Whose trouble it began with, and explains the rest. `None`: a barrier that does not open, or a change.
     pub root: Option<UnitId>,
     pub opened: Timestamp,
     pub cause: Box<str>,
@@ -171,13 +171,26 @@ impl Engine {
     }
 
     /// It is open from now on, and whoever its root depends on can find it.
-    fn put_incident(&mut self, number: IncidentId, incident: Incident) {
+    pub(crate) fn put_incident(&mut self, number: IncidentId, incident: Incident) {
         if let Some(root) = incident.root {
             self.roots.insert((root, number));
             let behind: Vec<UnitId> = self.behind(root).collect();
             self.roots_behind.extend(behind.into_iter().map(|unit| (unit, number)));
         }
         self.incidents.insert(number, incident);
+    }
+
+    /// After a change of the graph other units stand behind the roots, and behind those who hold.
+    pub(crate) fn refile_incidents(&mut self) {
+        let behind = |of: Vec<UnitId>| -> Vec<(UnitId, UnitId)> {
+            of.into_iter().flat_map(|id| self.behind(id).map(move |unit| (unit, id))).collect()
+        };
+        let holds = behind(self.holding.iter().copied().collect());
+        let roots =
+            self.roots.iter().flat_map(|(root, number)| self.behind(*root).map(|unit| (unit, *number)));
+        let roots: BTreeSet<(UnitId, IncidentId)> = roots.collect();
+        self.holds_behind = holds.into_iter().collect();
+        self.roots_behind = roots;
     }
 
     fn take_incident(&mut self, number: IncidentId) -> Option<Incident> {
@@ -353,7 +366,7 @@ impl Engine {
         }
     }
 
-    fn close(&mut self, incident: IncidentId, unit: Option<UnitId>, has_healed: bool) {
+    pub(crate) fn close(&mut self, incident: IncidentId, unit: Option<UnitId>, has_healed: bool) {
         self.take_incident(incident);
         self.facts.push(Fact::IncidentClosed { incident, unit, has_healed });
     }
@@ -384,7 +397,7 @@ impl Engine {
         }
     }
 
-    fn number_incident(&mut self) -> IncidentId {
+    pub(crate) fn number_incident(&mut self) -> IncidentId {
         self.last_incident += 1;
         let incident = IncidentId(self.last_incident);
         self.changed_incidents.insert(incident);
@@ -449,8 +462,10 @@ impl Engine {
             }
             self.last_incident = self.last_incident.max(number.0);
         }
-        if let Some(number) = self.boot.incident {
-            let unnamed = || Incident::new(None, now, "a barrier does not open".into());
+        let barrier = self.boot.incident.map(|number| (number, "a barrier does not open"));
+        let change = self.change_incident.map(|number| (number, "a change is not well"));
+        for (number, cause) in barrier.into_iter().chain(change) {
+            let unnamed = || Incident::new(None, now, cause.into());
             self.put_incident(number, noted.remove(&number).unwrap_or_else(unnamed));
             self.last_incident = self.last_incident.max(number.0);
         }

@@ -35,6 +35,7 @@ pub mod ladder;
 mod telling;
 mod hold;
 mod boot;
+pub mod change;
 mod request;
 mod rebuild;
 mod reason;
@@ -47,10 +48,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::engine::boot::Boot;
+use crate::engine::change::Change;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Effects, Fact, Note};
-use crate::engine::event::Event;
-use crate::engine::id::{IncidentId, RequestId, UnitId};
+use crate::engine::event::{ChangeNote, Event};
+use crate::engine::id::{GenerationId, IncidentId, RequestId, UnitId};
 use crate::engine::incident::Incident;
 use crate::engine::job::Jobs;
 use crate::engine::life::{Owners, Unit, Units};
@@ -59,6 +61,7 @@ use crate::engine::state::{StateName, StopReason, StopStage, UnitState};
 use crate::engine::time::{Now, Timestamp, WallTime};
 use crate::engine::timers::{Timer, Timers};
 use crate::graph::Graph;
+use crate::unit::name::UnitName;
 use crate::unit::spec::{UnitSet, UnitSpec};
 
 /// What to do on a pair of state and event that must not exist.
@@ -123,6 +126,19 @@ pub struct Engine {
     /// Units without a run that are to begin again, once all that the event says is known and every stop has begun.
     called: Vec<UnitId>,
     jobs: Jobs,
+    /// The one under way.
+    change: Option<Box<Change>>,
+    /// What the keeper remembers of it.
+    noted_change: Option<ChangeNote>,
+    /// What is wanted turns because of a change: what a person stopped is not started by that, and a roll back wants
+    /// it as before.
+    is_turned_by_change: bool,
+    /// The open incident of a change, or of the units directory.
+    change_incident: Option<IncidentId>,
+    /// Taken up in this step.
+    new_definitions: Option<(GenerationId, Arc<UnitSet>)>,
+    /// Names under which the keeper remembers something and no unit is known any more.
+    gone_names: Vec<UnitName>,
     /// Units whose desire this step (or its request) turned, and whether they were wanted up before.
     swayed: BTreeMap<UnitId, bool>,
     /// Units to look at in this step.
@@ -172,6 +188,12 @@ impl Engine {
             to_stop: VecDeque::new(),
             called: Vec::new(),
             jobs,
+            change: None,
+            noted_change: None,
+            is_turned_by_change: false,
+            change_incident: None,
+            new_definitions: None,
+            gone_names: Vec::new(),
             swayed: BTreeMap::new(),
             dirty: BTreeSet::new(),
             touched: BTreeSet::new(),
@@ -232,6 +254,8 @@ impl Engine {
             Event::OutputJudged { run, judgement } => self.on_output_judged(run, judgement),
             Event::Triggered { unit, trigger } => self.on_triggered(unit, trigger),
             Event::ClockStepped => self.on_clock_stepped(),
+            Event::ChangeProposed(proposal) => self.on_change_proposed(*proposal),
+            Event::DirectoryFound { trouble } => self.on_directory_found(trouble),
             Event::DeadlineReached => {
                 while let Some((owner, timer)) = self.timers.pop_due(self.now.mono) {
                     self.on_deadline(owner, timer);
@@ -259,6 +283,9 @@ impl Engine {
             (Some(id), Timer::JobRun(run)) => self.on_job_run_deadline(id, run),
             (None, Timer::BootTimeout) => self.on_boot_timeout(),
             (None, Timer::ShutdownTimeout) => self.kill_everything(),
+            (None, Timer::VerifyWindow) => self.on_verify_window_over(),
+            (None, Timer::ChangeSettle) => self.on_change_settled(),
+            (None, Timer::ConfirmWindow) => self.on_confirm_window_over(),
             (
                 None,
                 Timer::BackoffDelay
@@ -276,7 +303,14 @@ impl Engine {
                 | Timer::JobRun(_)
                 | Timer::Settle,
             )
-            | (Some(_), Timer::BootTimeout | Timer::ShutdownTimeout) => {
+            | (
+                Some(_),
+                Timer::BootTimeout
+                | Timer::VerifyWindow
+                | Timer::ChangeSettle
+                | Timer::ConfirmWindow
+                | Timer::ShutdownTimeout,
+            ) => {
                 self.bug(owner, "a deadline of nobody");
             }
         }
@@ -301,7 +335,12 @@ impl Engine {
             if self.begin_called() {
                 continue;
             }
-            let Some(id) = self.dirty.pop_first() else { break };
+            let Some(id) = self.dirty.pop_first() else {
+                if self.move_change() {
+                    continue;
+                }
+                break;
+            };
             if budget == 0 {
                 self.dirty.clear();
                 return self.bug(Some(id), "the units do not come to rest");
@@ -359,6 +398,19 @@ impl Engine {
         self.answer_requests();
         self.tell_whom_it_reached();
         let mut effects = Vec::new();
+        if let Some((generation, set)) = self.new_definitions.take() {
+            effects.extend(self.first_change_note());
+            effects.push(Effect::UseDefinitions { generation, set });
+        }
+        let (mut noted, mut over) = (None, None);
+        match self.changed_change_note() {
+            Some(Some(note)) => noted = Some(Effect::Remember(Note::Change(Some(Box::new(note))))),
+            // Whoever continues must not take it for one that was never proposed before its end was told.
+            Some(None) => over = Some(Effect::Remember(Note::Change(None))),
+            None => {}
+        }
+        effects.extend(noted);
+        effects.extend(self.gone_notes());
         if let Some(note) = self.changed_boot_note() {
             effects.push(Effect::Remember(Note::Boot(note)));
         }
@@ -374,6 +426,7 @@ impl Engine {
         effects.extend(self.changed_incident_notes());
         effects.extend(self.facts.drain(..).map(Effect::Record));
         effects.append(&mut self.actions);
+        effects.extend(over);
         Effects(effects)
     }
 

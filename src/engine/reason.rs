@@ -72,7 +72,7 @@ impl Engine {
                 Some(*other)
             }
             (UnitState::Waiting { on: WaitingOn::Barrier, .. }, _) => self.worst_holder(),
-            (UnitState::Waiting { on: WaitingOn::Connection, .. }, _) => None,
+            (UnitState::Waiting { on: WaitingOn::Connection | WaitingOn::Change, .. }, _) => None,
             (UnitState::Stopping { why: StopReason::Follow(other) | StopReason::Heals(other), .. }, _) => {
                 Some(*other)
             }
@@ -162,6 +162,7 @@ impl Engine {
             Desired::Up(_) => "about to start".to_owned(),
             Desired::Down(DownSource::Disabled) => "disabled".to_owned(),
             Desired::Down(DownSource::Operator) => "stopped by an operator".to_owned(),
+            Desired::Down(DownSource::Removed) => "no file defines it any more".to_owned(),
             Desired::Down(DownSource::Shutdown) => "mcsup is shutting down".to_owned(),
             Desired::Down(DownSource::Conflict) => {
                 let other =
@@ -195,6 +196,7 @@ impl Engine {
         match on {
             WaitingOn::Barrier => self.why_behind_a_barrier(),
             WaitingOn::Connection => self.why_waiting_for_connection(id),
+            WaitingOn::Change => self.why_held_by_change(id),
             WaitingOn::Conflict(other) => {
                 format!("waits for {} to stop: they conflict", self.spec(*other).name)
             }
@@ -307,6 +309,7 @@ impl Engine {
         let why = match why_stopping {
             StopReason::Down => self.why_down(id),
             StopReason::Restart => "restart by an operator".to_owned(),
+            StopReason::Change => "its definition changes".to_owned(),
             StopReason::Follow(other) => format!("follows {}, which restarts", self.spec(*other).name),
             StopReason::Heals(other) => format!("restarts so that {} heals", self.spec(*other).name),
             StopReason::Failed(cause) => cause.to_string(),

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::Engine;
+use crate::engine::change::Stage;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{Effect, Fact, SignalScope};
-use crate::engine::event::{BootNote, ExitStatus, HandedCondition, HandedRun, Handover, UnitNote};
+use crate::engine::event::{
+    BootNote, ExitStatus, HandedChange, HandedCondition, HandedRun, Handover, UnitNote,
+};
 use crate::engine::id::UnitId;
 use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::life::Run;
@@ -28,7 +31,7 @@ impl Engine {
             return self.late(); // the supervisor moves its runs to a new keeper by itself
         }
         self.boot.has_begun = true;
-        let Handover { runs, first_run, last_incident, mut notes, jobs } = handover;
+        let Handover { runs, first_run, last_incident, mut notes, jobs, change } = handover;
         let highest = runs.iter().map(|run| run.run.0);
         let of_job = |note: &UnitNote| note.job.as_ref().and_then(|job| job.last_run);
         let noted = notes.units.values().filter_map(|note| Some(note.last_run.max(of_job(note))?.0));
@@ -65,18 +68,41 @@ impl Engine {
         if self.boot.shutdown.is_some() {
             self.wish_everything_down();
         }
+        // What is new by it starts nothing that a person stopped.
+        self.is_turned_by_change = change.is_some();
         self.propagate();
+        self.is_turned_by_change = false;
         for run in late {
             self.tell(run);
+        }
+        match change {
+            Some(change) => self.go_on_with_change(*change),
+            None => self.noted_change = notes.change.map(|note| *note),
+        }
+    }
+
+    /// When everything that ended meanwhile is accounted for.
+    fn go_on_with_change(&mut self, change: HandedChange) {
+        self.resume_change(change);
+        if self.boot.shutdown.is_some() {
+            self.interrupt_change(); // its end was not told
+        }
+        self.propagate();
+        // What has ended may be all that it waited for: nothing starts under definitions that go.
+        if self.change().is_some_and(|(_, stage)| stage == Stage::Stopping) {
+            self.move_change();
         }
     }
 
     fn restore_boot(&mut self, note: &BootNote) {
-        self.boot.open_phases = note.open_phases;
+        // The note may be of definitions with other phases, when the supervisor was lost in the middle of a change.
+        let count = u16::try_from(self.set.phases.len()).unwrap_or(u16::MAX);
+        self.boot.open_phases = if note.is_booted { count } else { note.open_phases.min(count) };
         self.boot.is_booted = note.is_booted;
         self.boot.waiting_since = note.waiting_since;
         self.boot.shutdown = note.shutdown;
         self.boot.incident = note.incident;
+        self.change_incident = note.change_incident;
         self.last_incident = note.last_incident;
         match note.shutdown {
             Some(shutdown) => {
@@ -117,7 +143,8 @@ impl Engine {
     fn adopt(&mut self, runs: Vec<HandedRun>) -> Vec<HandedRun> {
         let mut news = Vec::new();
         for handed in runs {
-            let Some(id) = self.set.find(handed.unit.as_str()) else {
+            // Also of one that is about to go by a change.
+            let Some(id) = self.set.slot(handed.unit.as_str()) else {
                 let what = format!(
                     "{}#{} belongs to no unit any more; it is left alone",
                     handed.unit, handed.ordinal
@@ -402,6 +429,7 @@ impl Engine {
                     StopReason::Ended(exit) => self.ended(id, exit, true),
                     StopReason::Down
                     | StopReason::Restart
+                    | StopReason::Change
                     | StopReason::Follow(_)
                     | StopReason::Heals(_)
                     | StopReason::Failed(_) => {
@@ -432,7 +460,8 @@ impl Engine {
                         }
                     }
                 }
-                Desired::Down(DownSource::Disabled | DownSource::Shutdown) | Desired::Up(_) => {}
+                Desired::Down(DownSource::Disabled | DownSource::Removed | DownSource::Shutdown)
+                | Desired::Up(_) => {}
             }
         }
     }

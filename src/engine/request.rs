@@ -55,11 +55,22 @@ impl Engine {
         self.swayed.clear();
         self.facts.push(Fact::RequestServed { request, what: describe(ask).into() });
         match ask {
-            Ask::Start { wait, .. } => self.ask_start(request, &units, *wait),
-            Ask::Stop { only, wait, .. } => self.ask_stop(request, &units, *only, *wait),
-            Ask::Restart { wait, .. } => self.ask_restart(request, &units, *wait),
+            Ask::Start { wait, .. } => {
+                self.ask_start(request, &units, *wait);
+                self.forget_desires(&units);
+            }
+            Ask::Stop { only, wait, .. } => {
+                self.ask_stop(request, &units, *only, *wait);
+                self.forget_desires(&units);
+            }
+            Ask::Restart { wait, .. } => {
+                self.ask_restart(request, &units, *wait);
+                self.forget_desires(&units);
+            }
             Ask::Run { wait, .. } => self.ask_run(request, &units, *wait),
             Ask::Kill { signal, .. } => self.ask_kill(request, &units, *signal),
+            Ask::Confirm => self.ask_confirm(request),
+            Ask::Abandon => self.ask_abandon(request),
             Ask::Shutdown { exit_code } => {
                 self.begin_shutdown(*exit_code);
                 self.actions.push(Effect::Reply { request, answer: Answer::Done(Vec::new()) });
@@ -120,6 +131,7 @@ impl Engine {
                     DownSource::Dependency
                     | DownSource::Disabled
                     | DownSource::Operator
+                    | DownSource::Removed
                     | DownSource::Shutdown,
                 ) => format!("stopped with {names}"),
             };
@@ -185,7 +197,7 @@ impl Engine {
         true
     }
 
-    fn forget_failures(&mut self, id: UnitId) {
+    pub(crate) fn forget_failures(&mut self, id: UnitId) {
         self.leave_ladder(id);
         let unit = &mut self.units[id];
         unit.attempt = 0;
@@ -425,6 +437,8 @@ fn describe(ask: &Ask) -> String {
         Ask::Restart { .. } => format!("restart {names}"),
         Ask::Run { .. } => format!("run {names}"),
         Ask::Kill { signal, .. } => format!("kill --signal {signal} {names}"),
+        Ask::Confirm => "confirm the change".to_owned(),
+        Ask::Abandon => "abandon the change".to_owned(),
         Ask::Shutdown { .. } => "shutdown".to_owned(),
         Ask::ShutdownNow { .. } => "shutdown now".to_owned(),
     }

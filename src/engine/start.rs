@@ -27,7 +27,7 @@ impl Engine {
         let is_hopeless = match &on {
             WaitingOn::Dependency(other) => self.is_hopeless(*other),
             WaitingOn::Barrier => self.boot.is_stuck(),
-            WaitingOn::Conflict(_) | WaitingOn::Connection => false,
+            WaitingOn::Conflict(_) | WaitingOn::Connection | WaitingOn::Change => false,
         };
         let needed = on.dependency();
         let waiting = UnitState::Waiting { on, is_hopeless, after };
@@ -43,6 +43,9 @@ impl Engine {
     /// dependencies in the order written. A crash is no rest: `is_automatic` starts wait for no connection.
     fn blocker(&self, id: UnitId, is_automatic: bool) -> Option<WaitingOn> {
         let spec = self.spec(id);
+        if self.is_held_by_change(id) {
+            return Some(WaitingOn::Change);
+        }
         if spec.phase.0 >= self.boot.open_phases {
             return Some(WaitingOn::Barrier);
         }

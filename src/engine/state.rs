@@ -30,6 +30,8 @@ pub enum DownSource {
     Dependency,
     /// A unit that conflicts with it was started.
     Conflict,
+    /// No file defines it any more.
+    Removed,
     Shutdown,
 }
 
@@ -233,13 +235,23 @@ pub enum WaitingOn {
     Conflict(UnitId),
     /// A lazy unit: somebody has to connect to a socket of it.
     Connection,
+    /// The change that gives it its definition has not come so far.
+    Change,
 }
 
 impl WaitingOn {
     pub(crate) fn dependency(&self) -> Option<UnitId> {
         match self {
             Self::Dependency(needed) => Some(*needed),
-            Self::Barrier | Self::Conflict(_) | Self::Connection => None,
+            Self::Barrier | Self::Conflict(_) | Self::Connection | Self::Change => None,
+        }
+    }
+
+    /// Nothing of it is missing that a change could have taken away.
+    pub(crate) fn is_rest(&self) -> bool {
+        match self {
+            Self::Barrier | Self::Connection => true,
+            Self::Dependency(_) | Self::Conflict(_) | Self::Change => false,
         }
     }
 }
@@ -253,6 +265,8 @@ pub enum StopReason {
     Restart,
     /// Something it follows restarts.
     Follow(UnitId),
+    /// Its definition changes.
+    Change,
     /// The ladder of this unit restarts it first.
     Heals(UnitId),
     /// It failed while it lived: unhealthy, or its start took too long.

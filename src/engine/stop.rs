@@ -30,13 +30,17 @@ impl Engine {
         }
         self.cancel_rung(id, "its process is being ended");
         self.forget_probes(id);
-        match &why {
-            StopReason::Down => {}
+        let restarts = match &why {
+            StopReason::Down => false,
+            StopReason::Ended(exit) => self.restarts_after(id, *exit),
             StopReason::Restart
+            | StopReason::Change
             | StopReason::Follow(_)
             | StopReason::Heals(_)
-            | StopReason::Failed(_)
-            | StopReason::Ended(_) => self.tell_followers(id),
+            | StopReason::Failed(_) => true,
+        };
+        if restarts {
+            self.tell_followers(id);
         }
         let is_failure = matches!(why, StopReason::Failed(_)) && self.units[id].desired.is_up();
         if is_failure && run.pid.is_some() && self.is_being_captured(id) {
@@ -88,10 +92,16 @@ impl Engine {
             StopReason::Failed(_)
             | StopReason::Down
             | StopReason::Restart
+            | StopReason::Change
             | StopReason::Follow(_)
             | StopReason::Heals(_)
             | StopReason::Ended(_) => (stop.grace, stop.signal, stop.command.is_some()),
         }
+    }
+
+    /// Such an end is no rest: who follows it is concerned.
+    fn restarts_after(&self, id: UnitId, exit: ExitStatus) -> bool {
+        !self.is_well_ended(id, exit) || self.spec(id).restart.policy == RestartPolicy::Always
     }
 
     /// What restarts tells the units that said they follow it.
@@ -325,7 +335,7 @@ impl Engine {
             UnitState::Starting | UnitState::Ready | UnitState::Unhealthy => {
                 self.cancel_rung(id, "its process ended");
                 self.drop_run(id);
-                if !self.is_well_ended(id, exit) || self.spec(id).restart.policy == RestartPolicy::Always {
+                if self.restarts_after(id, exit) {
                     self.tell_followers(id);
                 }
                 self.ended(id, exit, run.was_ready);
@@ -365,7 +375,7 @@ impl Engine {
         match why {
             StopReason::Failed(cause) => self.failed(id, cause),
             StopReason::Ended(exit) => self.failed(id, FailureCause::Exited(exit)),
-            StopReason::Down | StopReason::Restart | StopReason::Follow(_) => {
+            StopReason::Down | StopReason::Restart | StopReason::Change | StopReason::Follow(_) => {
                 self.units[id].has_passed = false; // it was cut short
                 self.called.push(id);
             }

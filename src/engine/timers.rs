@@ -36,6 +36,12 @@ pub enum Timer {
     JobRun(RunId),
     /// Of the barrier that is waited for.
     BootTimeout,
+    /// Of the change under way: all must be well by then.
+    VerifyWindow,
+    /// Of the change under way: all were well for long enough.
+    ChangeSettle,
+    /// Of the change under way: a person must have confirmed it.
+    ConfirmWindow,
     ShutdownTimeout,
 }
 
@@ -54,7 +60,11 @@ impl Timer {
             Self::Settle => state == Ready,
             Self::JobDue | Self::JobEvery => [Ready, Unhealthy].contains(&state),
             Self::JobRun(_) => [Ready, Unhealthy, Stopping].contains(&state),
-            Self::BootTimeout | Self::ShutdownTimeout => false,
+            Self::BootTimeout
+            | Self::VerifyWindow
+            | Self::ChangeSettle
+            | Self::ConfirmWindow
+            | Self::ShutdownTimeout => false,
         }
     }
 }
@@ -77,12 +87,15 @@ impl fmt::Display for Timer {
             Self::JobEvery => f.write_str("job-every"),
             Self::JobRun(run) => write!(f, "job-run {}", run.0),
             Self::BootTimeout => f.write_str("boot-timeout"),
+            Self::VerifyWindow => f.write_str("verify-window"),
+            Self::ChangeSettle => f.write_str("change-settle"),
+            Self::ConfirmWindow => f.write_str("confirm-window"),
             Self::ShutdownTimeout => f.write_str("shutdown-timeout"),
         }
     }
 }
 
-/// Whose timer: a unit's, or (`None`) the boot's.
+/// Whose timer: a unit's, or (`None`) the boot's and the change's.
 type Owner = Option<UnitId>;
 
 #[derive(Debug, Default)]

@@ -113,18 +113,25 @@ impl Engine {
         self.units[id].after_lever = Some(lever).filter(|_| goes_on && is_done);
     }
 
-    /// Which lever ends the watch. Only people stop what is not ours: a shutdown of mcsup leaves it as it is,
-    /// and so does a start that took too long, as nothing came of it.
+    /// Which lever ends the watch. Only people stop what is not ours: a shutdown of mcsup leaves it as it is, so does
+    /// a change after which nobody watches it, and so does a start that took too long, as nothing came of it.
     fn lever_to_end(&self, id: UnitId, why: &StopReason) -> Option<Lever> {
         let spec = self.spec(id);
-        if spec.kind != UnitKind::External || self.units[id].desired == Desired::Down(DownSource::Shutdown) {
+        let is_left_alone = match self.units[id].desired {
+            Desired::Down(DownSource::Shutdown | DownSource::Removed | DownSource::Disabled) => true,
+            Desired::Down(DownSource::Operator | DownSource::Dependency | DownSource::Conflict)
+            | Desired::Up(_) => false,
+        };
+        if spec.kind != UnitKind::External || is_left_alone {
             return None;
         }
         let stop = spec.stop.command.is_some().then_some(Lever::Stop);
         let restart = spec.levers.restart.is_some().then_some(Lever::Restart);
         match why {
             StopReason::Down => stop,
-            StopReason::Restart | StopReason::Follow(_) | StopReason::Heals(_) => restart.or(stop),
+            StopReason::Restart | StopReason::Change | StopReason::Follow(_) | StopReason::Heals(_) => {
+                restart.or(stop)
+            }
             StopReason::Failed(cause) => match cause {
                 FailureCause::Unhealthy(_) => restart.or(stop),
                 FailureCause::RungStopped(_) => stop,

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::engine::event::{Ask, ExitStatus, Judgement, Notice};
+use crate::engine::event::{Ask, ChangeRules, ExitStatus, Judgement, Notice};
 use crate::engine::time::Pretty;
 use crate::sim::actor::{
     ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, SpawnOutcome,
@@ -50,6 +50,9 @@ pub enum Command {
     Connect { unit: UnitName },
     /// What a job watches for outside comes to pass.
     Trigger { unit: UnitName },
+    /// `change 2 keep confirm=10s verify=5s settle=1s`: the definitions of that name take effect, when no other change
+    /// is under way. What is left out: goes back, nobody confirms, 30 s, 5 s.
+    Change { name: Box<str>, rules: ChangeRules },
     /// `link-takes 5ms`: from the keeper to the engine, in order.
     LinkTakes(Duration),
     /// `wakes-late 3ms`: after every deadline.
@@ -95,6 +98,7 @@ impl fmt::Display for Command {
             Self::CancelledProbesAnswer(on) => {
                 write!(f, "cancelled-probes-answer {}", if *on { "on" } else { "off" })
             }
+            Self::Change { name, rules } => show_change(name, rules, f),
             Self::Wake => f.write_str("wake"),
             Self::HangUp => f.write_str("hang-up"),
         }
@@ -122,12 +126,36 @@ impl Command {
             | Self::Clock { .. }
             | Self::Crash { .. }
             | Self::CrashKeeper
+            | Self::Change { .. }
             | Self::LinkTakes(_)
             | Self::WakesLate(_)
             | Self::CancelledProbesAnswer(_)
             | Self::Wake => &[],
         }
     }
+}
+
+/// As `mcsup.yaml` has it where it says nothing.
+pub const CHANGE_RULES: ChangeRules = ChangeRules {
+    verify: Duration::from_secs(30),
+    settle: Duration::from_secs(5),
+    rolls_back: true,
+    confirm: None,
+};
+
+fn show_change(name: &str, rules: &ChangeRules, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let ChangeRules { verify, settle, rolls_back, confirm } = *rules;
+    write!(f, "change {name}")?;
+    if !rolls_back {
+        f.write_str(" keep")?;
+    }
+    if let Some(confirm) = confirm {
+        write!(f, " confirm={}", Pretty(confirm))?;
+    }
+    if verify != CHANGE_RULES.verify {
+        write!(f, " verify={}", Pretty(verify))?;
+    }
+    if settle == CHANGE_RULES.settle { Ok(()) } else { write!(f, " settle={}", Pretty(settle)) }
 }
 
 fn show_ask(ask: &Ask, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,6 +165,8 @@ fn show_ask(ask: &Ask, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Ask::Restart { wait, .. } => ("restart", *wait),
         Ask::Run { wait, .. } => ("run-now", *wait),
         Ask::Kill { .. } => ("kill", true),
+        Ask::Confirm => ("confirm", true),
+        Ask::Abandon => ("abandon", true),
         Ask::Shutdown { .. } => ("shutdown", true),
         Ask::ShutdownNow { .. } => ("shutdown-now", true),
     };
@@ -155,6 +185,8 @@ fn show_ask(ask: &Ask, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         | Ask::Restart { .. }
         | Ask::Run { .. }
         | Ask::Kill { .. }
+        | Ask::Confirm
+        | Ask::Abandon
         | Ask::Shutdown { .. }
         | Ask::ShutdownNow { .. } => {}
     }

@@ -5,12 +5,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::engine::effect::Effect;
 use crate::engine::event::{Ask, ExitStatus};
 use crate::engine::invariants::Violation;
 use crate::engine::state::StateName;
 use crate::engine::time::{Pretty, Timestamp};
 use crate::engine::{Engine, Options};
 use crate::sim::actor::Trait;
+use crate::sim::changes::{self, Candidates};
 use crate::sim::command::Command;
 use crate::sim::jobs;
 use crate::sim::profile::{self, Profile};
@@ -21,7 +23,7 @@ use crate::unit::spec::listen::{ListenAddress, SocketSpec};
 use crate::unit::spec::probe::ProbeSpec;
 use crate::unit::spec::recover::{Reload, Rung};
 use crate::unit::spec::{
-    Condition, Follow, OnLimit, Ready, RestartPolicy, SignalNumber, UnitKind, UnitSet, UnitSpec,
+    Condition, Follow, OnLimit, Ready, RestartPolicy, SignalNumber, Template, UnitKind, UnitSet, UnitSpec,
 };
 
 /// What is to be lived through. Everything is explicit: the same history gives the same trace.
@@ -29,6 +31,8 @@ use crate::unit::spec::{
 pub struct History {
     pub seed: u64,
     pub set: Arc<UnitSet>,
+    /// Other definitions, for changes.
+    pub candidates: Candidates,
     /// In time order.
     pub commands: Vec<(Timestamp, Command)>,
     pub calm_at: Timestamp,
@@ -62,20 +66,46 @@ impl History {
         let mut set = profile::units(&profile, &mut random.fork());
         let mut chaos = random.fork();
         let mut of_jobs = random.fork();
-        if seed >= jobs::JOBS_FROM {
+        let mut of_changes = random.fork();
+        let has_changes = seed >= changes::CHANGES_FROM;
+        let has_jobs = seed >= jobs::JOBS_FROM && (!has_changes || seed.checked_rem(2) == Some(1));
+        if has_jobs {
             jobs::add(&mut set, &mut of_jobs);
         }
+        if has_changes {
+            set = set.fingerprinted();
+        }
         let mut commands = profile::chaos(&profile, &set, &mut chaos);
-        if seed >= jobs::JOBS_FROM {
+        if has_jobs {
             commands.extend(jobs::chaos(&profile, &set, &mut of_jobs));
             commands.sort_by_key(|(at, _)| *at);
         }
+        let mut candidates = Candidates::new();
+        if has_changes {
+            candidates = changes::candidates(&profile, &set, &mut of_changes);
+            commands.extend(changes::chaos(&profile, &candidates, &mut of_changes));
+            commands.sort_by_key(|(at, _)| *at);
+        }
         let calm_at = Timestamp(0).after(profile.chaos);
-        (profile, Self { seed, set: Arc::new(set), commands, calm_at })
+        (profile, Self { seed, set: Arc::new(set), candidates, commands, calm_at })
+    }
+
+    fn world(&self) -> World {
+        let mut world = World::new(Arc::clone(&self.set), self.seed);
+        for (name, candidate) in &self.candidates {
+            world.add_candidate(name.clone(), Arc::clone(candidate));
+        }
+        world
+    }
+
+    /// Every definition that a unit may have in the course of it.
+    fn definitions(&self) -> impl Iterator<Item = (&UnitSet, &UnitSpec)> {
+        let sets = std::iter::once(&self.set).chain(self.candidates.iter().map(|(_, set)| set));
+        sets.flat_map(|set| set.units.iter().map(move |unit| (&**set, unit)))
     }
 
     pub fn live(&self) -> Outcome {
-        let mut world = World::new(Arc::clone(&self.set), self.seed);
+        let mut world = self.world();
         for (at, command) in &self.commands {
             world.run_until(*at);
             world.apply(command);
@@ -86,7 +116,7 @@ impl History {
         }
         self.shut_down(&mut world);
         if world.violations.is_empty() {
-            let broken = replay(&world.trace.entries, world.set(), world.options());
+            let broken = replay(&world.trace.entries, &self.set, world.options());
             world.violations.extend(broken);
         }
         let failure = world.violations.first().map(|violation| Failure {
@@ -100,7 +130,7 @@ impl History {
 
     /// The hash of the whole trace: equal for equal histories, in any process.
     pub fn hash(&self) -> u64 {
-        let mut world = World::new(Arc::clone(&self.set), self.seed);
+        let mut world = self.world();
         for (at, command) in &self.commands {
             world.run_until(*at);
             world.apply(command);
@@ -117,18 +147,19 @@ impl History {
             Command::CancelledProbesAnswer(false),
         ];
         let behave = |unit: &UnitSpec, what| Command::Behave { unit: unit.name.clone(), what };
-        let calm = self.set.units.iter().map(|unit| behave(unit, Trait::Calm));
+        let calm = self.definitions().map(|(_, unit)| behave(unit, Trait::Calm));
         // A service that somebody waits for to complete does so, as a task does.
         let end = Trait::Ends(Some((Duration::from_secs(2), ExitStatus::Code(0))));
-        let awaited = self.set.ids().zip(&self.set.units).filter(|(id, unit)| {
-            let edges = self.set.units.iter().flat_map(|unit| &unit.depends_on);
+        let awaited = self.definitions().filter(|(set, unit)| {
+            let edges = set.units.iter().flat_map(|unit| &unit.depends_on);
             let mut awaits = edges.filter(|edge| edge.condition == Condition::Completed);
-            unit.kind == UnitKind::Service && awaits.any(|edge| edge.unit == *id)
+            let id = set.find(unit.name.as_str());
+            unit.kind == UnitKind::Service && awaits.any(|edge| Some(edge.unit) == id)
         });
         let ends = awaited.map(|(_, unit)| behave(unit, end.clone()));
         // Not every policy starts what is only watched: somebody does.
-        let watched = self.set.units.iter().filter(|unit| unit.kind == UnitKind::External);
-        let outside = watched.map(|unit| behave(unit, Trait::Outside(true)));
+        let watched = self.definitions().filter(|(_, unit)| unit.kind == UnitKind::External);
+        let outside = watched.map(|(_, unit)| behave(unit, Trait::Outside(true)));
         quick.into_iter().chain(calm).chain(ends).chain(outside).collect()
     }
 
@@ -167,7 +198,7 @@ impl History {
     /// The longest that convergence may take: every delay of every unit, one after the other.
     pub fn bound(&self) -> Duration {
         let mut bound = Duration::from_secs(60);
-        for unit in &self.set.units {
+        for (_, unit) in self.definitions() {
             let probing: Duration = unit.health.iter().map(probe_bound).sum();
             let pause = match unit.restart.limit.map(|limit| (limit.within, limit.then)) {
                 Some((within, OnLimit::Retry(pause))) => within.saturating_add(pause),
@@ -182,15 +213,25 @@ impl History {
                 .saturating_add(pause)
                 .saturating_add(Duration::from_secs(20)); // spawn timeout, kill wait, rounding
         }
-        bound
+        // One change under way and one that waits, each there and back.
+        bound.saturating_add(self.proving().saturating_mul(4))
+    }
+
+    /// The longest that a change may be looked at.
+    fn proving(&self) -> Duration {
+        let windows = self.commands.iter().filter_map(|(_, command)| {
+            let Command::Change { rules, .. } = command else { return None };
+            Some(rules.verify.saturating_add(rules.settle).saturating_add(rules.confirm.unwrap_or_default()))
+        });
+        windows.max().unwrap_or_default()
     }
 
     fn shut_down(&self, world: &mut World) {
         if !world.violations.is_empty() {
             return;
         }
-        let graces: Duration = self.set.units.iter().map(|unit| unit.stop.grace).sum();
-        let longest = graces.min(self.set.shutdown_timeout).saturating_add(Duration::from_secs(60));
+        let graces: Duration = self.definitions().map(|(_, unit)| unit.stop.grace).sum();
+        let longest = graces.min(world.set().shutdown_timeout).saturating_add(Duration::from_secs(60));
         let begins = world.now();
         world.apply(&Command::Ask(Ask::Shutdown { exit_code: 0 }));
         world.run_until(begins.after(longest));
@@ -206,7 +247,11 @@ impl History {
     pub fn scenario(&self) -> String {
         let mut commands = self.commands.clone();
         commands.extend(self.calming().into_iter().map(|command| (self.calm_at, command)));
-        let head = format!("# from seed {}\n{}", self.seed, yaml(&self.set));
+        let mut head = format!("# from seed {}\n{}", self.seed, yaml(&self.set));
+        for (name, set) in &self.candidates {
+            let named = yaml(set).replacen("settings\n", &format!("settings {name}\n"), 1);
+            head.push_str(&named.replacen("\nunits\n", &format!("\nunits {name}\n"), 1));
+        }
         crate::sim::scenario::write(&head, &commands)
     }
 }
@@ -234,11 +279,16 @@ fn tail(world: &World) -> String {
 
 /// 20: the events that were recorded, given to fresh engines, must give equal effects.
 pub fn replay(entries: &[Entry], set: &Arc<UnitSet>, options: Options) -> Option<Violation> {
+    let mut in_force = Arc::clone(set);
     let mut engine = Engine::new(Arc::clone(set), options);
     for entry in entries {
         match entry {
-            Entry::Lost { .. } => engine = Engine::new(Arc::clone(set), options),
-            Entry::Step { now, event, effects, .. } => {
+            Entry::Lost { .. } => engine = Engine::new(Arc::clone(&in_force), options),
+            Entry::Step { now, event, effects, carried, .. } => {
+                let exchanged = effects.iter().take(*carried).find_map(|effect| {
+                    if let Effect::UseDefinitions { set, .. } = effect { Some(Arc::clone(set)) } else { None }
+                });
+                in_force = exchanged.unwrap_or(in_force);
                 let again = engine.step(*now, event.clone());
                 if again.0 != *effects {
                     let text =
@@ -261,6 +311,9 @@ pub fn yaml(set: &UnitSet) -> String {
     writeln!(text, "  boot_timeout: {boot}\n  shutdown_timeout: {down}").unwrap_or_default();
     for channel in &set.alerts {
         writeln!(text, "  alerts: {{{}: {{exec: [tell]}}}}", channel.name).unwrap_or_default();
+    }
+    if let Some(most) = set.concurrency {
+        writeln!(text, "  concurrency: {most}").unwrap_or_default();
     }
     writeln!(text, "units").unwrap_or_default();
     for (name, keys) in unit_files(set) {
@@ -340,18 +393,32 @@ fn unit_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
 
 fn kind_yaml(unit: &UnitSpec) -> Vec<String> {
     let keys: &[&str] = match unit.kind {
-        UnitKind::Service => &["command: run"],
-        UnitKind::Task => &["command: run", "kind: task"],
-        UnitKind::Job => &["command: run", "kind: job"],
+        UnitKind::Service => &[],
+        UnitKind::Task => &["kind: task"],
+        UnitKind::Job => &["kind: job"],
         UnitKind::External => &["kind: external", "start: start"],
         UnitKind::Gate => &["kind: gate"],
     };
     let mut keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    let words: Vec<&str> = unit.command.iter().filter_map(plain_word).collect();
+    match words.as_slice() {
+        [] => {}
+        [only] => keys.insert(0, format!("command: {only}")),
+        [_, _, ..] => keys.insert(0, format!("command: [{}]", words.join(", "))),
+    }
+    keys.extend(unit.description.as_ref().map(|text| format!("description: {text}")));
     if let (UnitKind::Gate, Some(probe)) = (unit.kind, unit.health.first()) {
         keys.push(format!("check: \"{}\"", crate::sim::variety::GATE_CHECK));
         keys.push(format!("interval: {}", Pretty(probe.interval)));
     }
     keys
+}
+
+fn plain_word(word: &Template) -> Option<&str> {
+    match word {
+        Template::Plain(word) => Some(word),
+        Template::Pieces(_) => None,
+    }
 }
 
 /// What it says of itself, and what it is waited for by.
@@ -410,6 +477,16 @@ fn recover_yaml(unit: &UnitSpec, set: &UnitSet) -> String {
 
 fn restart_yaml(unit: &UnitSpec) -> String {
     let restart = &unit.restart;
+    let backoff = format!(
+        "backoff: {{initial: {}, max: {}, factor: {}, jitter: {}}}",
+        Pretty(restart.backoff.initial),
+        Pretty(restart.backoff.max),
+        Permille(restart.backoff.factor_permille),
+        Permille(restart.backoff.jitter_permille),
+    );
+    if unit.kind == UnitKind::Job {
+        return format!("restart: {{{backoff}}}"); // it runs when it is due
+    }
     let policy = match restart.policy {
         RestartPolicy::Always => "always",
         RestartPolicy::OnFailure => "on-failure",
@@ -424,11 +501,7 @@ fn restart_yaml(unit: &UnitSpec) -> String {
         format!(", limit: {{starts: {}, within: {}, then: {then}}}", limit.starts, Pretty(limit.within))
     });
     format!(
-        "restart: {{{command}policy: {policy}, backoff: {{initial: {}, max: {}, factor: {}, jitter: {}}}, reset_after: {}{limit}}}",
-        Pretty(restart.backoff.initial),
-        Pretty(restart.backoff.max),
-        Permille(restart.backoff.factor_permille),
-        Permille(restart.backoff.jitter_permille),
+        "restart: {{{command}policy: {policy}, {backoff}, reset_after: {}{limit}}}",
         Pretty(restart.reset_after),
     )
 }

@@ -72,7 +72,7 @@ fn job(name: UnitName, set: &UnitSet, random: &mut Random) -> UnitSpec {
     unit
 }
 
-fn schedules(random: &mut Random) -> Vec<Schedule> {
+pub(super) fn schedules(random: &mut Random) -> Vec<Schedule> {
     let texts: &[&str] = &["* * * * *", "*/5 * * * *", "*/20 * * * * *", "@hourly"];
     let drawn = random.pick(texts).filter(|_| random.chance(600));
     drawn.and_then(|text| Schedule::parse(text).ok()).into_iter().collect()

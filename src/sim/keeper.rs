@@ -13,6 +13,8 @@ use crate::unit::spec::{Ready, SignalNumber, UnitSet};
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     pub rows: BTreeMap<RunId, Row>,
+    /// Ever given, also to a unit of which nothing is remembered any more.
+    pub highest_run: u64,
     pub notes: Notes,
 }
 
@@ -81,6 +83,10 @@ impl Table {
             Note::Incident(number, Some(note)) => {
                 self.notes.incidents.insert(number, *note);
             }
+            Note::Gone(name) => {
+                self.notes.units.remove(&name);
+            }
+            Note::Change(note) => self.notes.change = note,
             Note::Unit(unit, note) => {
                 if let Some(spec) = set.unit(unit) {
                     self.notes.units.insert(spec.name.clone(), *note);
@@ -137,10 +143,11 @@ impl Table {
         };
         Handover {
             runs: self.rows.iter().filter(|(_, row)| !row.is_released).filter_map(hand).collect(),
-            first_run: 1,
+            first_run: self.highest_run.saturating_add(1),
             last_incident: 0,
             notes: self.notes.clone(),
             jobs: BTreeMap::new(),
+            change: None,
         }
     }
 }

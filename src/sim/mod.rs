@@ -24,5 +24,6 @@ pub mod scenario;
 pub mod profile;
 mod variety;
 pub mod jobs;
+pub mod changes;
 pub mod history;
 pub mod shrink;

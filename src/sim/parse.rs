@@ -7,7 +7,7 @@ use crate::sim::actor::{
     ERRNOS, Evidence, EvidenceScript, Healing, Leftover, ProbeAnswer, Repair, RepairScript, STEPS,
     SpawnOutcome, StopCommand, StopCommandScript, Trait, spawn_failure,
 };
-use crate::sim::command::Command;
+use crate::sim::command::{CHANGE_RULES, Command};
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
 
@@ -30,6 +30,9 @@ pub fn command(text: &str) -> Result<Command, String> {
             ask(verb, &mut words)?
         }
         "exit" => exit(&mut words)?,
+        "confirm" => Command::Ask(Ask::Confirm),
+        "abandon" => Command::Ask(Ask::Abandon),
+        "change" => change(&mut words)?,
         "empty" => Command::Empty { unit: words.unit()? },
         "clock" => clock(&mut words)?,
         "crash" => crash(&mut words)?,
@@ -48,6 +51,24 @@ pub fn command(text: &str) -> Result<Command, String> {
     };
     words.end()?;
     Ok(parsed)
+}
+
+fn change(words: &mut Words<'_>) -> Result<Command, String> {
+    let name = words.take("the name of a generation")?.into();
+    let mut rules = CHANGE_RULES;
+    while !words.rest.is_empty() {
+        let word = words.take("a rule")?;
+        let (key, value) = word.split_once('=').unwrap_or((word, ""));
+        let time = || duration(value).ok_or_else(|| format!("`{value}` is no duration"));
+        match key {
+            "keep" => rules.rolls_back = false,
+            "confirm" => rules.confirm = Some(time()?),
+            "verify" => rules.verify = time()?,
+            "settle" => rules.settle = time()?,
+            _ => return Err(format!("`{word}` is no rule of a change")),
+        }
+    }
+    Ok(Command::Change { name, rules })
 }
 
 /// `1m30s`, `250ms`: what `engine::time::Pretty` writes, and fractions such as `5.5s`.

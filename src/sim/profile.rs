@@ -125,7 +125,7 @@ impl Profile {
         }
     }
 
-    fn trouble(&self, random: &mut Random) -> Trouble {
+    pub(super) fn trouble(&self, random: &mut Random) -> Trouble {
         let total = self.weights.iter().sum::<u64>();
         let mut left = random.below(total);
         for (trouble, weight) in Trouble::ALL.into_iter().zip(self.weights) {
@@ -165,6 +165,7 @@ pub fn units(profile: &Profile, random: &mut Random) -> UnitSet {
         concurrency: None,
         hooks: None,
         heartbeat: None,
+        changes: crate::unit::spec::changes::Changes::default(),
     }
 }
 
@@ -179,7 +180,7 @@ fn copies(unit: &UnitSpec, count: u64) -> Vec<UnitSpec> {
 }
 
 /// Two that may not live together: one of them is disabled, as a load would demand.
-fn conflicts(units: &mut [UnitSpec], random: &mut Random) {
+pub(super) fn conflicts(units: &mut [UnitSpec], random: &mut Random) {
     if units.len() < 3 || !random.chance(300) {
         return;
     }
@@ -197,7 +198,13 @@ fn conflicts(units: &mut [UnitSpec], random: &mut Random) {
     }
 }
 
-fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random: &mut Random) -> UnitSpec {
+pub(super) fn unit(
+    name: UnitName,
+    at: u64,
+    profile: &Profile,
+    earlier: &[UnitSpec],
+    random: &mut Random,
+) -> UnitSpec {
     let mut unit = plain(name);
     if random.chance(150) {
         unit.kind = UnitKind::Task;
@@ -231,7 +238,7 @@ fn unit(name: UnitName, at: u64, profile: &Profile, earlier: &[UnitSpec], random
     unit
 }
 
-fn usual_ladder(unit: &UnitSpec) -> Ladder {
+pub(super) fn usual_ladder(unit: &UnitSpec) -> Ladder {
     match (unit.kind, unit.restart.policy) {
         (UnitKind::Service, RestartPolicy::Always | RestartPolicy::OnFailure) => Ladder::restart(),
         (UnitKind::Service, RestartPolicy::Never)
@@ -240,7 +247,7 @@ fn usual_ladder(unit: &UnitSpec) -> Ladder {
 }
 
 /// Rungs of every kind in any order; nothing follows a stop.
-fn ladder(earlier: &[UnitSpec], random: &mut Random) -> Ladder {
+pub(super) fn ladder(earlier: &[UnitSpec], random: &mut Random) -> Ladder {
     let command = || vec![Template::Plain("repair".into())];
     let mut rungs = Vec::new();
     for _ in 0..random.between(1, 4) {
@@ -264,7 +271,7 @@ fn companions(earlier: &[UnitSpec], random: &mut Random) -> Vec<UnitId> {
     u32::try_from(at).ok().filter(|_| !earlier.is_empty()).map(UnitId).into_iter().collect()
 }
 
-fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSpec {
+pub(super) fn restart(plain: RestartSpec, kind: UnitKind, random: &mut Random) -> RestartSpec {
     let policies =
         [RestartPolicy::Always, RestartPolicy::Always, RestartPolicy::OnFailure, RestartPolicy::Never];
     let policy = match kind {
@@ -327,28 +334,30 @@ fn dependencies(profile: &Profile, earlier: &[UnitSpec], random: &mut Random) ->
     };
     targets.sort_unstable();
     targets.dedup();
-    let edge = |at: usize, random: &mut Random| {
-        let target = earlier.get(at)?;
-        let conditions: &[Condition] = match (target.kind, target.health.is_empty()) {
-            (UnitKind::Task | UnitKind::Job, _) => &[Condition::Completed, Condition::Started],
-            (UnitKind::Service, true) if target.restart.policy != RestartPolicy::Always => {
-                &[Condition::Started, Condition::Started, Condition::Completed]
-            }
-            (UnitKind::Service, true) => &[Condition::Started],
-            (UnitKind::Service, false) | (UnitKind::External | UnitKind::Gate, _) => {
-                &[Condition::Healthy, Condition::Started]
-            }
-        };
-        let follows = [Follow::None, Follow::None, Follow::None, Follow::Restart, Follow::Stop];
-        Some(Dependency {
-            unit: UnitId(u32::try_from(at).ok()?),
-            condition: random.pick(conditions).copied()?,
-            required: !random.chance(200),
-            follow: random.pick(&follows).copied()?,
-            place: Place::default(),
-        })
+    targets.into_iter().filter_map(|at| edge(at, earlier, random)).collect()
+}
+
+/// On one of the units, under a condition that it can meet.
+pub(super) fn edge(at: usize, earlier: &[UnitSpec], random: &mut Random) -> Option<Dependency> {
+    let target = earlier.get(at)?;
+    let conditions: &[Condition] = match (target.kind, target.health.is_empty()) {
+        (UnitKind::Task | UnitKind::Job, _) => &[Condition::Completed, Condition::Started],
+        (UnitKind::Service, true) if target.restart.policy != RestartPolicy::Always => {
+            &[Condition::Started, Condition::Started, Condition::Completed]
+        }
+        (UnitKind::Service, true) => &[Condition::Started],
+        (UnitKind::Service, false) | (UnitKind::External | UnitKind::Gate, _) => {
+            &[Condition::Healthy, Condition::Started]
+        }
     };
-    targets.into_iter().filter_map(|at| edge(at, random)).collect()
+    let follows = [Follow::None, Follow::None, Follow::None, Follow::Restart, Follow::Stop];
+    Some(Dependency {
+        unit: UnitId(u32::try_from(at).ok()?),
+        condition: random.pick(conditions).copied()?,
+        required: !random.chance(200),
+        follow: random.pick(&follows).copied()?,
+        place: Place::default(),
+    })
 }
 
 /// A service as a file with nothing but a command would give it, with short delays.
@@ -482,7 +491,12 @@ fn soon_after(trouble: Trouble, random: &mut Random) -> Option<Duration> {
     random.chance(350).then(|| random.millis(0, within))
 }
 
-fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mut Random) -> Command {
+pub(super) fn trouble_command(
+    trouble: Trouble,
+    unit: &UnitSpec,
+    set: &UnitSet,
+    random: &mut Random,
+) -> Command {
     let name = unit.name.clone();
     let behave = |what: Trait| Command::Behave { unit: name.clone(), what };
     match trouble {
@@ -547,7 +561,7 @@ fn trouble_command(trouble: Trouble, unit: &UnitSpec, set: &UnitSet, random: &mu
 }
 
 /// Between any two effects: of most steps, which have few, and of a boot or a stop, which have many.
-fn carried(random: &mut Random) -> u16 {
+pub(super) fn carried(random: &mut Random) -> u16 {
     let most = if random.chance(750) { 6 } else { 60 };
     u16::try_from(random.below(most)).unwrap_or(0)
 }

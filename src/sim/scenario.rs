@@ -6,13 +6,20 @@
 //!   phases: [core, apps]
 //! units
 //!   redis: {command: r, restart: {policy: always, backoff: {initial: 1s, jitter: 0}}}
+//! units 2
+//!   redis: {command: r2}
 //! boot
 //! ----
 //! 0s      redis inactive -> starting -> ready     spawn redis#1
 //!
 //! at 5s exit redis#1 code=1; run 10s
 //! ----
+//!
+//! at 1m change 2; run-to-rest
+//! ----
 //! ```
+//! What stands under `units NAME` (and `settings NAME`, else the settings of the first) is another generation of the
+//! directory, for `change NAME`.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -32,6 +39,8 @@ pub struct Scenario {
     pub head: String,
     /// `mcsup.yaml` and one file per unit, as a units directory would hold them.
     pub files: Vec<(String, String)>,
+    /// The same of other generations, by their names.
+    pub candidates: Vec<(String, Vec<(String, String)>)>,
     pub blocks: Vec<Block>,
 }
 
@@ -66,14 +75,17 @@ impl Scenario {
     /// # Errors
     /// What cannot be read, with its line.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let mut scenario = Self { head: String::new(), files: Vec::new(), blocks: Vec::new() };
+        let mut scenario =
+            Self { head: String::new(), files: Vec::new(), candidates: Vec::new(), blocks: Vec::new() };
         let mut lines = text.lines().enumerate().peekable();
         let mut definitions = Vec::new();
         while let Some((_, line)) = lines.peek() {
             let is_head = line.is_empty()
                 || line.starts_with('#')
                 || line.starts_with(' ')
-                || ["units", "settings"].contains(line);
+                || ["units", "settings"].contains(line)
+                || line.starts_with("units ")
+                || line.starts_with("settings ");
             if !is_head {
                 break;
             }
@@ -82,7 +94,7 @@ impl Scenario {
             scenario.head.push('\n');
             lines.next();
         }
-        scenario.files = files(&definitions);
+        scenario.read_definitions(&definitions);
         let mut is_expected = false;
         for (number, line) in lines {
             if line == "----" {
@@ -113,9 +125,41 @@ impl Scenario {
         Ok(scenario)
     }
 
+    /// Each generation begins with its `settings` or its `units`.
+    fn read_definitions(&mut self, lines: &[&str]) {
+        let name_of = |line: &str| {
+            let rest = line.strip_prefix("units").or_else(|| line.strip_prefix("settings"))?;
+            Some(rest.trim().to_owned())
+        };
+        let mut parts: Vec<(String, Vec<&str>)> = vec![(String::new(), Vec::new())];
+        for line in lines {
+            let named = name_of(line).filter(|_| !line.starts_with([' ', '#']));
+            if let Some(name) = named.filter(|name| parts.last().is_some_and(|(last, _)| last != name)) {
+                parts.push((name, Vec::new()));
+            }
+            let word = line.split(' ').next().unwrap_or_default();
+            let line = if line.starts_with(' ') { line } else { word };
+            if let Some((_, part)) = parts.last_mut() {
+                part.push(line);
+            }
+        }
+        let mut parts = parts.into_iter().map(|(name, lines)| (name, files(&lines)));
+        self.files = parts.next().map(|(_, files)| files).unwrap_or_default();
+        let settings = self.files.iter().find(|(name, _)| name == "mcsup.yaml").cloned();
+        for (name, mut files) in parts {
+            if !files.iter().any(|(name, _)| name == "mcsup.yaml") {
+                files.extend(settings.clone());
+            }
+            self.candidates.push((name, files));
+        }
+    }
+
     /// Runs the scenario: what came of each block, and the world as it was left.
-    pub fn play(&self, set: &Arc<UnitSet>) -> (Vec<String>, World) {
+    pub fn play(&self, set: &Arc<UnitSet>, candidates: &[(String, Arc<UnitSet>)]) -> (Vec<String>, World) {
         let mut stage = Stage { world: World::new(Arc::clone(set), 0), shown: 0, text: String::new() };
+        for (name, candidate) in candidates {
+            stage.world.add_candidate(name.as_str().into(), Arc::clone(candidate));
+        }
         let mut parts = Vec::new();
         for block in &self.blocks {
             for step in &block.steps {

@@ -5,9 +5,9 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use crate::engine::Engine;
-use crate::engine::effect::{Answer, Effect, Fact, Lever, Role, SignalScope};
+use crate::engine::effect::{Answer, ChangeFact, Effect, Fact, Lever, Role, SignalScope};
 use crate::engine::event::Event;
-use crate::engine::id::{RunId, UnitId};
+use crate::engine::id::{GenerationId, RunId, UnitId};
 use crate::engine::state::StateName;
 use crate::engine::time::{Now, Pretty, Timestamp};
 use crate::engine::timers::Timer;
@@ -151,6 +151,9 @@ fn verbose_effect(effect: &Effect, set: &UnitSet) -> String {
         | Effect::WatchReadyLine { .. }
         | Effect::AwaitConnection { .. }
         | Effect::ForgetConnection { .. }
+        | Effect::UseDefinitions { .. }
+        | Effect::RestoreGeneration { .. }
+        | Effect::EndChange { .. }
         | Effect::Exit { .. } => format!("{effect:?}"),
     }
 }
@@ -293,6 +296,15 @@ impl Page<'_> {
             }
             Effect::Reply { answer, .. } => self.say(None, reply(answer, self.set)),
             Effect::Exit { code } => self.say(None, format!("exit with {code}")),
+            Effect::UseDefinitions { generation, .. } => {
+                self.say(None, format!("definitions of generation {generation}"));
+            }
+            Effect::RestoreGeneration { rejected, to, .. } => {
+                self.say(None, format!("files of generation {rejected} give way to those of {to}"));
+            }
+            Effect::EndChange { generation, outcome } => {
+                self.say(None, format!("change to generation {generation}: {outcome}"));
+            }
             // What only keeps the books is audited, not shown.
             Effect::Remember(_)
             | Effect::Release { .. }
@@ -322,6 +334,17 @@ impl Page<'_> {
         }
     }
 
+    fn change(&mut self, generation: GenerationId, what: &ChangeFact) {
+        let words = match what {
+            ChangeFact::Began { restarts } => format!("begins, {restarts} to restart"),
+            ChangeFact::InForce => "in force".to_owned(),
+            ChangeFact::WaitsToBeConfirmed => "waits to be confirmed".to_owned(),
+            ChangeFact::Failed { why } => format!("goes back: {why}"),
+            ChangeFact::Ended(_) => return, // said by the effect
+        };
+        self.say(None, format!("generation {generation} {words}"));
+    }
+
     fn fact(&mut self, fact: &Fact) {
         let set = self.set;
         match fact {
@@ -336,6 +359,7 @@ impl Page<'_> {
                 self.say(None, format!("phase {} opens", phase_name(set, phase.0)));
             }
             Fact::Booted => self.say(None, "booted".to_owned()),
+            Fact::Change { generation, what } => self.change(*generation, what),
             Fact::PhaseHeld { phase, holders } => {
                 let holders: Vec<String> = holders.iter().map(|unit| name(set, *unit)).collect();
                 self.say(

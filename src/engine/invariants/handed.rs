@@ -1,17 +1,70 @@
 //! The auditor's view of a takeover: what the next supervisor is given, and what that says.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::event::{HandedCondition, HandedRun, Handover, UnitNote};
 use crate::engine::id::UnitId;
-use crate::engine::invariants::shadow::{Run, Shadow, Stage, had_run, state_of};
+use crate::engine::invariants::shadow::{Run, Shadow, Stage, Unit, had_run, state_of};
 use crate::engine::state::{Desired, DownSource, NotedState, StateName};
 
 impl Shadow {
+    pub(super) fn forget_engine(&mut self) {
+        self.pending.clear();
+        self.probes.clear();
+        self.troubles.forget_engine();
+        self.helpers.clear();
+        self.judging.clear();
+        self.awaited.clear();
+    }
+
+    /// A person stopped it, or something that it requires, near or far.
+    pub(super) fn is_stopped_by_person(&self, id: UnitId) -> bool {
+        let mut seen = BTreeSet::new();
+        let mut queue = vec![id];
+        while let Some(at) = queue.pop() {
+            if !seen.insert(at) {
+                continue;
+            }
+            // A stop with `--only` goes no further.
+            let reaches = |unit: &Unit| unit.is_stopped_by_operator && (at == id || !unit.is_spared_order);
+            if self.unit(at).is_some_and(reaches) {
+                return true;
+            }
+            if at != id && self.state(at) == StateName::Completed {
+                continue; // it needs nothing any more, so a stop does not go through it
+            }
+            if at != id && self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
+                continue; // with `--only`: a stop of what it requires finds it down, and ends there
+            }
+            let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
+            queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
+        }
+        false
+    }
+
+    /// The units and all that they need, which a start of them may start too.
+    pub(super) fn with_needs(&self, named: Vec<UnitId>) -> BTreeSet<UnitId> {
+        let mut all = BTreeSet::new();
+        let mut queue = named;
+        while let Some(id) = queue.pop() {
+            if all.insert(id)
+                && let Some(spec) = self.spec(id)
+            {
+                queue.extend(spec.depends_on.iter().map(|dependency| dependency.unit));
+            }
+        }
+        all
+    }
+
     /// A new engine, and the truth from the keeper's table.
     pub(super) fn take_over(&mut self, handover: &Handover) {
         let before = std::mem::take(&mut self.runs);
-        self.open_phases = handover.notes.boot.as_ref().map_or(0, |boot| boot.open_phases);
+        self.is_booted = handover.notes.boot.as_ref().is_some_and(|boot| boot.is_booted);
+        self.changes.take_over(handover.change.as_ref().map(|change| change.note.generation));
+        let count = u16::try_from(self.set.phases.len()).unwrap_or(u16::MAX);
+        let open = handover.notes.boot.as_ref().map_or(0, |boot| boot.open_phases.min(count));
+        self.open_phases = if self.is_booted { count } else { open };
         if handover.notes.boot.as_ref().is_none_or(|boot| boot.shutdown.is_none()) {
             self.shutdown_since = None; // it was asked, and lost before it was remembered
             self.is_kill_all = false;
@@ -29,7 +82,7 @@ impl Shadow {
     }
 
     fn take_over_run(&mut self, handover: &Handover, handed: &HandedRun, known: Option<&Run>) {
-        let Some(unit) = self.set.find(handed.unit.as_str()) else { return };
+        let Some(unit) = self.set.slot(handed.unit.as_str()) else { return };
         let stage = stage_of(&handed.condition);
         let run = Run {
             unit,
@@ -85,7 +138,7 @@ impl Shadow {
             | StateName::Stopping => {}
         }
         let by_operator = |note: &UnitNote| match note.desired {
-            Desired::Down(DownSource::Operator | DownSource::Shutdown) => true,
+            Desired::Down(DownSource::Operator | DownSource::Removed | DownSource::Shutdown) => true,
             Desired::Down(DownSource::Disabled | DownSource::Dependency | DownSource::Conflict)
             | Desired::Up(_) => false,
         };

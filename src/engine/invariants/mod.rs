@@ -9,6 +9,7 @@ mod handed;
 mod orders;
 mod troubles;
 mod answers;
+mod changes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -95,27 +96,34 @@ impl Auditor {
         let mut look = Look { now: now.mono, event, engine, found: Vec::new() };
         self.steps = self.steps.saturating_add(1);
         let is_stale = self.late_facts(&mut look, effects);
+        self.shadow.note_answered(event);
         if !is_stale {
+            self.shadow.learn_change(event);
             self.shadow.learn(now.mono, event);
         }
         if let Event::KeeperConnected(handover) = event {
             self.adoption(&mut look, handover, effects);
         }
         let is_kill_ask = matches!(event, Event::RequestReceived { ask: Ask::Kill { .. }, .. });
+        self.change_touches(&mut look, effects);
         let unfinished = (carried < effects.len()).then(|| self.shadow.clone());
         for effect in effects {
             self.order(&mut look, effect);
             self.shadow.carry(now.mono, effect, is_kill_ask);
         }
         self.shadow.listened.clear();
+        self.shadow.is_exchanged = false;
         self.requests(&mut look, effects);
+        self.change_ends(&mut look, effects);
         self.after_step(&mut look, effects);
         if let Some(before) = unfinished {
             self.shadow = before;
             for effect in effects.iter().take(carried) {
                 self.shadow.carry(now.mono, effect, is_kill_ask);
+                self.shadow.carry_end_of_change(effect);
             }
             self.shadow.listened.clear();
+            self.shadow.is_exchanged = false;
         }
         look.found
     }
@@ -162,10 +170,16 @@ impl Auditor {
                 | Effect::WatchReadyLine { .. }
                 | Effect::AwaitConnection { .. }
                 | Effect::ForgetConnection { .. }
+                | Effect::UseDefinitions { .. }
+                | Effect::RestoreGeneration { .. }
+                | Effect::EndChange { .. }
                 | Effect::Exit { .. } => None,
             };
             // What a job was due to run while nobody was there runs now.
             let touched = touched.filter(|unit| !self.shadow.is_job(*unit));
+            // A change that is under way goes on.
+            let goes_on = |unit: &UnitId| handover.change.is_some() && self.shadow.changes.reaches(*unit);
+            let touched = touched.filter(|unit| !goes_on(unit));
             if let Some(unit) = touched.filter(|unit| self.is_as_desired(handover, *unit)) {
                 let name = self.shadow.name(unit);
                 look.violate(18, format!("{name} was as desired, and its adoption led to {effect:?}"));
@@ -208,7 +222,7 @@ impl Auditor {
         };
         match desired {
             Desired::Up(_) => false,
-            Desired::Down(DownSource::Operator | DownSource::Shutdown) => true,
+            Desired::Down(DownSource::Operator | DownSource::Removed | DownSource::Shutdown) => true,
             Desired::Down(DownSource::Dependency) => self.shadow.spec(id).is_some_and(|spec| {
                 spec.depends_on.iter().any(|needed| needed.required && !is_noted_up(needed.unit))
             }),
@@ -240,7 +254,11 @@ impl Auditor {
                 | Ask::Stop { wait, .. }
                 | Ask::Restart { wait, .. }
                 | Ask::Run { wait, .. } => *wait,
-                Ask::Kill { .. } | Ask::Shutdown { .. } | Ask::ShutdownNow { .. } => true,
+                Ask::Kill { .. }
+                | Ask::Confirm
+                | Ask::Abandon
+                | Ask::Shutdown { .. }
+                | Ask::ShutdownNow { .. } => true,
             };
             if !waits && self.shadow.pending.contains(request) {
                 look.violate(17, format!("request {} does not wait and got no reply", request.0));
@@ -291,6 +309,8 @@ impl Auditor {
             | Event::Triggered { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
+            | Event::ChangeProposed(_)
+            | Event::DirectoryFound { .. }
             | Event::ClockStepped => was_due,
         };
         if let Some(at) = next.filter(|at| *at <= look.now && !may_be_due) {
@@ -323,6 +343,9 @@ impl Auditor {
                 | Effect::WatchReadyLine { .. }
                 | Effect::AwaitConnection { .. }
                 | Effect::ForgetConnection { .. }
+                | Effect::UseDefinitions { .. }
+                | Effect::RestoreGeneration { .. }
+                | Effect::EndChange { .. }
                 | Effect::Exit { .. } => {}
             }
         }
@@ -383,6 +406,8 @@ impl Auditor {
         }
         let missing = spec.depends_on.iter().filter(|dependency| !self.holds(look, dependency));
         unmet.extend(missing.map(|dependency| self.shadow.name(dependency.unit)));
+        let held = self.shadow.changes.under_way().filter(|_| self.shadow.changes.reaches(id));
+        unmet.extend(held.map(|generation| format!("generation {generation}")));
         let rivals = self.shadow.set.ids().filter(|other| self.are_rivals(id, *other));
         unmet.extend(rivals.filter(|other| self.is_there(*other)).map(|other| self.shadow.name(other)));
         if unmet.is_empty() {
@@ -498,8 +523,17 @@ impl Auditor {
         let mut stopping: BTreeSet<UnitId> = BTreeSet::new();
         let mut count = 0_usize;
         for (at, unit, timer) in look.engine.timers() {
-            // A settled set still waits for an incident that is about to close, and for what a run promised.
-            count = count.saturating_add(usize::from(!matches!(timer, Timer::Settle | Timer::Watchdog)));
+            // A settled set still waits for an incident that is about to close, for what a run promised, and for the
+            // proof of a change.
+            let is_of_rest = matches!(
+                timer,
+                Timer::Settle
+                    | Timer::Watchdog
+                    | Timer::VerifyWindow
+                    | Timer::ChangeSettle
+                    | Timer::ConfirmWindow
+            );
+            count = count.saturating_add(usize::from(!is_of_rest));
             let Some(id) = unit else { continue };
             self.capture_wait(look, id, timer, at);
             let state = self.shadow.state(id);
@@ -518,7 +552,11 @@ impl Auditor {
                 Timer::JobRun(_) => {
                     matches!(state, StateName::Ready | StateName::Unhealthy | StateName::Stopping)
                 }
-                Timer::BootTimeout | Timer::ShutdownTimeout => false,
+                Timer::BootTimeout
+                | Timer::VerifyWindow
+                | Timer::ChangeSettle
+                | Timer::ConfirmWindow
+                | Timer::ShutdownTimeout => false,
             };
             if !belongs {
                 look.violate(11, format!("{} is {state} and has the timer {timer}", self.shadow.name(id)));
@@ -576,6 +614,8 @@ impl Auditor {
                 missing.push(format!("{} is {} ({})", self.shadow.name(id), status.state, status.reason));
             }
         }
+        let change = self.shadow.changes.under_way();
+        missing.extend(change.map(|generation| format!("generation {generation} has not ended")));
         missing
             .extend(self.shadow.pending.iter().map(|request| format!("request {} has no reply", request.0)));
         missing
@@ -587,15 +627,17 @@ impl Auditor {
             return false;
         };
         let is_hopeless = |other: UnitId| {
-            look.engine.status(other).is_some_and(|status| match status.state {
-                StateName::Failed | StateName::Inactive | StateName::Completed => true,
-                StateName::Waiting => self.is_excused(look, other, depth.saturating_add(1)),
-                StateName::Starting
-                | StateName::Ready
-                | StateName::Unhealthy
-                | StateName::Stopping
-                | StateName::Backoff => false,
-            })
+            // Nobody knows when a job runs next.
+            self.shadow.is_job(other)
+                || look.engine.status(other).is_some_and(|status| match status.state {
+                    StateName::Failed | StateName::Inactive | StateName::Completed => true,
+                    StateName::Waiting => self.is_excused(look, other, depth.saturating_add(1)),
+                    StateName::Starting
+                    | StateName::Ready
+                    | StateName::Unhealthy
+                    | StateName::Stopping
+                    | StateName::Backoff => false,
+                })
         };
         let by_need = spec
             .depends_on

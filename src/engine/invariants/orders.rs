@@ -53,6 +53,9 @@ impl Auditor {
             | Effect::Disarm { .. }
             | Effect::WatchReadyLine { .. }
             | Effect::ForgetConnection { .. }
+            | Effect::UseDefinitions { .. }
+            | Effect::RestoreGeneration { .. }
+            | Effect::EndChange { .. }
             | Effect::Exit { .. } => {}
         }
     }
@@ -64,7 +67,7 @@ impl Auditor {
                 if self.shadow.is_watch(*unit) {
                     match to {
                         // A job is armed at once; its runs wait.
-                        StateName::Starting if self.shadow.is_job(*unit) => {}
+                        StateName::Starting if self.shadow.is_job(*unit) => self.behind_barrier(look, *unit),
                         StateName::Starting => self.begin(look, *unit),
                         StateName::Stopping => self.dependents_are_down(look, *unit),
                         StateName::Inactive
@@ -108,6 +111,7 @@ impl Auditor {
             | Fact::IncidentClosed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
+            | Fact::Change { .. }
             | Fact::RequestServed { .. }
             | Fact::ShutdownBegan => {}
         }
@@ -140,7 +144,9 @@ impl Auditor {
     fn begin(&self, look: &mut Look<'_>, id: UnitId) {
         let name = self.shadow.name(id);
         let is_wanted = look.engine.status(id).is_some_and(|status| status.desired.is_up());
-        if !is_wanted {
+        // What the change turns down in the very step that ends its start was begun before it.
+        let is_turned = self.shadow.is_exchanged && self.shadow.changes.reaches(id);
+        if !is_wanted && !is_turned {
             look.violate(2, format!("{name} is spawned while it should be down"));
         }
         if self.shadow.unit(id).is_some_and(|unit| unit.is_stopped_by_operator) {
@@ -153,10 +159,16 @@ impl Auditor {
         self.start_limit(look, id);
     }
 
+    fn behind_barrier(&self, look: &mut Look<'_>, id: UnitId) {
+        if let Some(spec) = self.shadow.spec(id).filter(|spec| spec.phase.0 >= self.shadow.open_phases) {
+            look.violate(3, format!("{} is spawned before the barrier of its phase opened", spec.name));
+        }
+    }
+
     fn order_up(&self, look: &mut Look<'_>, id: UnitId) {
         let Some(spec) = self.shadow.spec(id) else { return };
-        if spec.phase.0 >= self.shadow.open_phases {
-            look.violate(3, format!("{} is spawned before the barrier of its phase opened", spec.name));
+        if !self.shadow.is_job(id) {
+            self.behind_barrier(look, id); // a job passed it when it was armed
         }
         for dependency in &spec.depends_on {
             if self.holds(look, dependency) {
@@ -164,6 +176,8 @@ impl Auditor {
             }
             // A person who starts both starts both: nobody waits for what the same request runs again.
             let is_asked = matches!(look.event, Event::RequestReceived { .. });
+            // What a change stops comes again, and is waited for by those who require it.
+            let is_asked = is_asked || self.shadow.changes.reaches(dependency.unit);
             if dependency.required || (!is_asked && self.may_come(look, dependency, 0)) {
                 let needed = self.shadow.name(dependency.unit);
                 let condition = dependency.condition;

@@ -8,6 +8,7 @@ use crate::engine::effect::{Effect, Fact, Lever, Note, Role};
 use crate::engine::event::{Ask, Event, ExitStatus, JobVerdict, UnitNote, Verdict};
 use crate::engine::id::{HelperId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::invariants::answers::Polls;
+use crate::engine::invariants::changes::Changes;
 use crate::engine::invariants::troubles::Troubles;
 use crate::engine::state::{NotedState, StateName};
 use crate::engine::time::Timestamp;
@@ -53,6 +54,8 @@ pub(super) struct Unit {
     pub(super) automatic_starts: VecDeque<Timestamp>,
     /// It was in backoff since its last spawn: the next one is automatic.
     pub(super) comes_from_backoff: bool,
+    /// Its definition is another since its last start, and earlier failures say nothing about it.
+    pub(super) is_given_another_try: bool,
     /// The exponent of its last backoff. `None`: since then something happened that may start it over.
     pub(super) last_attempt: Option<u32>,
     /// Its backoff is the pause of a full window, after which everything starts over.
@@ -68,9 +71,9 @@ pub(super) struct Unit {
 pub(super) struct Shadow {
     pub(super) set: Arc<UnitSet>,
     pub(super) runs: BTreeMap<RunId, Run>,
-    units: Vec<Unit>,
+    pub(super) units: Vec<Unit>,
     /// Who depends on each unit.
-    dependents: Vec<Vec<(UnitId, Dependency)>>,
+    pub(super) dependents: Vec<Vec<(UnitId, Dependency)>>,
     pub(super) highest_run: u64,
     pub(super) probes: BTreeMap<ProbeRunId, (UnitId, u16)>,
     /// Helpers under way, and what each is for.
@@ -89,11 +92,17 @@ pub(super) struct Shadow {
     pub(super) late_facts: u64,
     pub(super) troubles: Troubles,
     pub(super) polls: Polls,
+    pub(super) changes: Changes,
+    pub(super) is_booted: bool,
+    /// In this step: what was begun under the definitions before may be over with them.
+    pub(super) is_exchanged: bool,
+    /// Whose probe or helper ended with the last event.
+    pub(super) last_answered: Option<UnitId>,
 }
 
-impl Shadow {
-    pub(super) fn new(set: Arc<UnitSet>) -> Self {
-        let unit = Unit {
+impl Unit {
+    pub(super) fn fresh() -> Self {
+        Self {
             state: StateName::Inactive,
             is_stopped_by_operator: false,
             is_spared_order: false,
@@ -102,21 +111,33 @@ impl Shadow {
             is_unkillable: false,
             automatic_starts: VecDeque::new(),
             comes_from_backoff: false,
+            is_given_another_try: false,
             last_attempt: None,
             is_pausing: false,
             note: None,
             began: Timestamp::default(),
             was_pulled: false,
-        };
-        let mut dependents: Vec<Vec<(UnitId, Dependency)>> = set.units.iter().map(|_| Vec::new()).collect();
-        for (id, spec) in set.ids().zip(&set.units) {
-            for dependency in &spec.depends_on {
-                let at = usize::try_from(dependency.unit.0).ok();
-                if let Some(list) = at.and_then(|at| dependents.get_mut(at)) {
-                    list.push((id, *dependency));
-                }
+        }
+    }
+}
+
+pub(super) fn dependents_in(set: &UnitSet) -> Vec<Vec<(UnitId, Dependency)>> {
+    let mut dependents: Vec<Vec<(UnitId, Dependency)>> = set.units.iter().map(|_| Vec::new()).collect();
+    for (id, spec) in set.ids().zip(&set.units) {
+        for dependency in &spec.depends_on {
+            let at = usize::try_from(dependency.unit.0).ok();
+            if let Some(list) = at.and_then(|at| dependents.get_mut(at)) {
+                list.push((id, *dependency));
             }
         }
+    }
+    dependents
+}
+
+impl Shadow {
+    pub(super) fn new(set: Arc<UnitSet>) -> Self {
+        let unit = Unit::fresh();
+        let dependents = dependents_in(&set);
         Self {
             units: set.units.iter().map(|_| unit.clone()).collect(),
             set,
@@ -136,6 +157,10 @@ impl Shadow {
             late_facts: 0,
             troubles: Troubles::default(),
             polls: Polls::default(),
+            changes: Changes::default(),
+            is_booted: false,
+            is_exchanged: false,
+            last_answered: None,
         }
     }
 
@@ -236,6 +261,8 @@ impl Shadow {
             Event::KeeperConnected(_)
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
+            | Event::ChangeProposed(_)
+            | Event::DirectoryFound { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => false,
         }
@@ -286,6 +313,8 @@ impl Shadow {
             | Event::ReadyShown { .. }
             | Event::ConnectionArrived { .. }
             | Event::Triggered { .. }
+            | Event::ChangeProposed(_)
+            | Event::DirectoryFound { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => {}
         }
@@ -318,7 +347,7 @@ impl Shadow {
         Some(has_passed)
     }
 
-    fn is_noted_up(&self, id: UnitId) -> bool {
+    pub(super) fn is_noted_up(&self, id: UnitId) -> bool {
         self.unit(id).and_then(|unit| unit.note.as_ref()).is_some_and(|note| note.desired.is_up())
     }
 
@@ -342,8 +371,9 @@ impl Shadow {
         found.stage = Stage::Over;
         let (unit, ordered_at) = (found.unit, found.ordered_at);
         let reset_after = self.spec(unit).map(|spec| spec.restart.reset_after);
+        let is_last = self.live_run(unit).is_none(); // several runs of a job may live
         if let Some(unit) = self.unit_mut(unit) {
-            unit.is_unkillable = false;
+            unit.is_unkillable &= !is_last;
             unit.has_passed &= unit.own_end != Some(false);
             if reset_after.is_some_and(|after| now.since(ordered_at) >= after) {
                 unit.last_attempt = None;
@@ -369,7 +399,7 @@ impl Shadow {
                     }
                 }
             }
-            Ask::Run { .. } => {}
+            Ask::Run { .. } | Ask::Confirm | Ask::Abandon => {}
             Ask::Stop { only, .. } => {
                 for id in named {
                     if let Some(unit) = self.unit_mut(id) {
@@ -400,54 +430,6 @@ impl Shadow {
         }
     }
 
-    /// A person stopped it, or something that it requires, near or far.
-    pub(super) fn is_stopped_by_person(&self, id: UnitId) -> bool {
-        let mut seen = BTreeSet::new();
-        let mut queue = vec![id];
-        while let Some(at) = queue.pop() {
-            if !seen.insert(at) {
-                continue;
-            }
-            // A stop with `--only` goes no further.
-            let reaches = |unit: &Unit| unit.is_stopped_by_operator && (at == id || !unit.is_spared_order);
-            if self.unit(at).is_some_and(reaches) {
-                return true;
-            }
-            if at != id && self.state(at) == StateName::Completed {
-                continue; // it needs nothing any more, so a stop does not go through it
-            }
-            if at != id && self.unit(at).is_some_and(|unit| unit.is_stopped_by_operator) {
-                continue; // with `--only`: a stop of what it requires finds it down, and ends there
-            }
-            let needs = self.spec(at).into_iter().flat_map(|spec| &spec.depends_on);
-            queue.extend(needs.filter(|edge| edge.required).map(|edge| edge.unit));
-        }
-        false
-    }
-
-    /// The units and all that they need, which a start of them may start too.
-    fn with_needs(&self, named: Vec<UnitId>) -> BTreeSet<UnitId> {
-        let mut all = BTreeSet::new();
-        let mut queue = named;
-        while let Some(id) = queue.pop() {
-            if all.insert(id)
-                && let Some(spec) = self.spec(id)
-            {
-                queue.extend(spec.depends_on.iter().map(|dependency| dependency.unit));
-            }
-        }
-        all
-    }
-
-    pub(super) fn forget_engine(&mut self) {
-        self.pending.clear();
-        self.probes.clear();
-        self.troubles.forget_engine();
-        self.helpers.clear();
-        self.judging.clear();
-        self.awaited.clear();
-    }
-
     /// One effect that was carried out.
     pub(super) fn carry(&mut self, now: Timestamp, effect: &Effect, is_kill_ask: bool) {
         self.troubles.carry(effect);
@@ -462,7 +444,10 @@ impl Shadow {
                     }
                 }
             }
-            Effect::Remember(Note::Boot(_) | Note::Incident(..)) => {}
+            Effect::Remember(Note::Boot(_) | Note::Incident(..) | Note::Gone(_) | Note::Change(_)) => {}
+            Effect::UseDefinitions { generation, set } => {
+                self.use_definitions(*generation, Arc::clone(set));
+            }
             Effect::Record(fact) => self.carry_fact(now, fact),
             Effect::Spawn { run, unit, .. } => self.carry_spawn(now, *run, *unit),
             Effect::RunHelper { helper, unit, role, .. } => {
@@ -510,6 +495,8 @@ impl Shadow {
             | Effect::Arm { .. }
             | Effect::Disarm { .. }
             | Effect::WatchReadyLine { .. }
+            | Effect::RestoreGeneration { .. }
+            | Effect::EndChange { .. }
             | Effect::Exit { .. } => {}
         }
     }
@@ -565,7 +552,8 @@ impl Shadow {
             unit.was_pulled = false;
             unit.is_spared_order = false;
             unit.own_end = None;
-            if std::mem::take(&mut unit.comes_from_backoff) {
+            let is_another_try = std::mem::take(&mut unit.is_given_another_try);
+            if std::mem::take(&mut unit.comes_from_backoff) && !is_another_try {
                 unit.automatic_starts.push_back(now);
             }
         }
@@ -581,7 +569,20 @@ impl Shadow {
         if is_lazy && from == StateName::Waiting {
             self.listened.insert(id);
         }
+        if matches!(to, StateName::Stopping | StateName::Backoff | StateName::Failed) || had_run(from) {
+            self.learn_restart(id);
+        }
+        if to == StateName::Stopping && self.is_job(id) {
+            let runs: Vec<RunId> =
+                self.runs.iter().filter(|(_, run)| run.unit == id).map(|(run, _)| *run).collect();
+            runs.into_iter().for_each(|run| self.troubles.forgive(run));
+        }
+        // Of a process its end says how long it was up.
+        let reset_after = self.spec(id).filter(|_| self.is_watch(id)).map(|spec| spec.restart.reset_after);
         let Some(unit) = self.unit_mut(id) else { return };
+        if had_run(from) && reset_after.is_some_and(|after| now.since(unit.began) >= after) {
+            unit.last_attempt = None;
+        }
         unit.state = to;
         // A restart that has begun goes on in the shutdown that comes then.
         unit.is_spared_order |= is_restart;
@@ -594,7 +595,8 @@ impl Shadow {
                 unit.has_passed &= is_lazy && from == StateName::Waiting;
                 unit.comes_from_backoff = true;
                 let is_pausing = std::mem::take(&mut unit.is_pausing);
-                unit.last_attempt = unit.note.as_ref().map(|note| note.attempt).filter(|_| !is_pausing);
+                let counts = !is_pausing && !unit.is_given_another_try;
+                unit.last_attempt = unit.note.as_ref().map(|note| note.attempt).filter(|_| counts);
             }
             StateName::Failed => {
                 unit.has_passed = false;
@@ -630,6 +632,12 @@ impl Shadow {
                 }
             }
             Fact::PhaseOpened { phase } => self.open_phases = self.open_phases.max(phase.0.saturating_add(1)),
+            Fact::Booted => self.is_booted = true,
+            Fact::JobMissed { unit, .. } => {
+                if let Some(unit) = self.unit_mut(*unit) {
+                    unit.has_passed = false;
+                }
+            }
             Fact::Unkillable { unit } => {
                 if let Some(unit) = self.unit_mut(*unit) {
                     unit.is_unkillable = true;
@@ -637,7 +645,6 @@ impl Shadow {
             }
             Fact::HealthChanged { .. }
             | Fact::RunEnded { .. }
-            | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::IncidentOpened { .. }
             | Fact::IncidentJoined { .. }
@@ -651,13 +658,18 @@ impl Shadow {
             | Fact::StatusTold { .. }
             | Fact::JobTriggered { .. }
             | Fact::JobSkipped { .. }
-            | Fact::JobMissed { .. }
             | Fact::IncidentClosed { .. }
             | Fact::Adopted { .. }
+            | Fact::Change { .. }
             | Fact::RequestServed { .. }
             | Fact::BugFound { .. } => {}
             // Nobody may have asked for it: the end of an essential unit is one, too.
-            Fact::ShutdownBegan => self.shutdown_since = self.shutdown_since.or(Some(now)),
+            Fact::ShutdownBegan => {
+                self.shutdown_since = self.shutdown_since.or(Some(now));
+                let of_jobs = self.runs.iter().filter(|(_, run)| self.is_job(run.unit));
+                let runs: Vec<RunId> = of_jobs.map(|(run, _)| *run).collect();
+                runs.into_iter().for_each(|run| self.troubles.forgive(run));
+            }
         }
     }
 }

@@ -62,6 +62,8 @@ impl Troubles {
             | Event::Triggered { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
+            | Event::ChangeProposed(_)
+            | Event::DirectoryFound { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => false,
         }
@@ -76,6 +78,11 @@ impl Troubles {
         self.owed.insert(run);
     }
 
+    /// What is cut short by a stop is not accounted for.
+    pub(super) fn forgive(&mut self, run: RunId) {
+        self.owed.remove(&run);
+    }
+
     /// A person started it, or restarts it.
     pub(super) fn may_start_over(&mut self, unit: UnitId) {
         self.ladders.entry(unit).or_default().may_start_over = true;
@@ -87,11 +94,13 @@ impl Troubles {
 
     pub(super) fn take_over(&mut self, handover: &Handover, set: &UnitSet) {
         self.open = handover.notes.incidents.keys().copied().collect();
-        self.open.extend(handover.notes.boot.as_ref().and_then(|boot| boot.incident));
+        let boot = handover.notes.boot.as_ref();
+        self.open.extend(boot.and_then(|boot| boot.incident));
+        self.open.extend(boot.and_then(|boot| boot.change_incident));
         self.shares.clear();
         self.ladders.clear();
         for (name, note) in &handover.notes.units {
-            let (Some(unit), Some(incident)) = (set.find(name.as_str()), note.incident) else { continue };
+            let (Some(unit), Some(incident)) = (set.slot(name.as_str()), note.incident) else { continue };
             self.open.insert(incident);
             self.shares.insert(unit, incident);
             let Some(share) = &note.share else { continue };
@@ -133,6 +142,9 @@ impl Troubles {
             | Effect::AwaitConnection { .. }
             | Effect::ForgetConnection { .. }
             | Effect::Reply { .. }
+            | Effect::UseDefinitions { .. }
+            | Effect::RestoreGeneration { .. }
+            | Effect::EndChange { .. }
             | Effect::Exit { .. } => {}
         }
     }
@@ -183,6 +195,7 @@ impl Troubles {
             | Fact::JobMissed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
+            | Fact::Change { .. }
             | Fact::RequestServed { .. }
             | Fact::ShutdownBegan
             | Fact::BugFound { .. } => {}
@@ -201,10 +214,8 @@ impl Auditor {
                     look.violate(14, format!("the number of incident {incident} was given before"));
                 }
                 if let Some((unit, share)) = unit.and_then(|unit| Some((unit, troubles.shares.get(&unit)?))) {
-                    look.violate(
-                        14,
-                        format!("{} is part of incident {share} and opens {incident}", name(unit)),
-                    );
+                    let unit = name(unit);
+                    look.violate(14, format!("{unit} is part of incident {share} and opens {incident}"));
                 }
             }
             Fact::IncidentJoined { incident, unit, .. } => {
@@ -259,6 +270,7 @@ impl Auditor {
             | Fact::JobMissed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
+            | Fact::Change { .. }
             | Fact::RequestServed { .. }
             | Fact::ShutdownBegan
             | Fact::BugFound { .. } => {}

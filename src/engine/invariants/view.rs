@@ -1,7 +1,7 @@
 //! What anybody may ask an engine. The auditor sees no more of it than this, and tests can put a liar
 //! in its place.
 
-use crate::engine::id::UnitId;
+use crate::engine::id::{GenerationId, UnitId};
 use crate::engine::status::{Overview, UnitStatus};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
@@ -16,6 +16,9 @@ pub trait View {
     fn timers(&self) -> Vec<(Timestamp, Option<UnitId>, Timer)>;
 
     fn next_deadlines(&self) -> Deadlines;
+
+    /// The change under way.
+    fn change(&self) -> Option<GenerationId>;
 }
 
 impl View for Engine {
@@ -33,5 +36,9 @@ impl View for Engine {
 
     fn next_deadlines(&self) -> Deadlines {
         Self::next_deadlines(self)
+    }
+
+    fn change(&self) -> Option<GenerationId> {
+        Self::change(self).map(|(generation, _)| generation)
     }
 }

@@ -76,6 +76,8 @@ struct Due {
 struct JobRun {
     due: Due,
     ordinal: u32,
+    /// As its definition said when it began.
+    weight: u32,
     ordered_at: Timestamp,
     /// Known once exec succeeded.
     pid: Option<u32>,
@@ -101,6 +103,15 @@ impl Jobs {
             }
         }
         jobs
+    }
+
+    /// Another set: jobs that are new in it, and who follows whom.
+    pub(crate) fn take_up(&mut self, set: &UnitSet) {
+        let Self { by_unit, followers, .. } = Self::new(set);
+        self.followers = followers;
+        for (id, job) in by_unit {
+            self.by_unit.entry(id).or_insert(job);
+        }
     }
 
     pub(crate) fn next_slot(&self) -> Option<WallTime> {
@@ -163,9 +174,21 @@ impl Engine {
         self.mark(id);
     }
 
+    /// Its definition has changed while it was armed. Nothing fires by that alone; runs that live go on.
+    pub(crate) fn refit_job(&mut self, id: UnitId, was_watched_outside: bool) {
+        self.job_mut(id).seen.clear(); // it may run after others now
+        if !self.is_armed(id) {
+            return;
+        }
+        self.timers.cancel(Some(id), Timer::JobEvery);
+        if was_watched_outside {
+            self.actions.push(Effect::Disarm { unit: id });
+        }
+        self.wind(id);
+    }
+
     fn is_watched_outside(&self, id: UnitId) -> bool {
-        let job = self.job_spec(id);
-        !job.paths.is_empty() || job.webhook.is_some()
+        self.job_spec(id).is_watched_outside()
     }
 
     /// No trigger counts any more, and what lives is ended. The job is down when the last run is over.
@@ -350,5 +373,6 @@ impl Engine {
         past.streak = if is_same { past.streak.saturating_add(1) } else { 1 };
         past.verdict = Some(verdict.clone());
         self.units[id].has_passed = verdict.is_passed();
+        self.wake_neighbours(id); // its state may stay what it is
     }
 }

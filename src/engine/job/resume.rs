@@ -91,19 +91,26 @@ impl Engine {
         let due = Due::of(&due);
         // A judgement that was under way is given anew when the end is told.
         let stage = if stage == RunStage::Judging { RunStage::Running } else { stage };
-        let run = JobRun { due, ordinal, ordered_at: handed.spawned_at, pid, exit: None, stage, end };
+        let weight = self.job_spec(id).weight;
+        let run = JobRun { due, ordinal, weight, ordered_at: handed.spawned_at, pid, exit: None, stage, end };
         self.job_mut(id).runs.insert(handed.run, run);
         let unit = &mut self.units[id];
         unit.last_ordinal = unit.last_ordinal.max(ordinal);
-        self.jobs.load = self.jobs.load.saturating_add(self.job_spec(id).weight);
+        self.jobs.load = self.jobs.load.saturating_add(weight);
         self.owners.runs.insert(handed.run, id);
         self.facts.push(Fact::Adopted { unit: id, ordinal });
         let at = deadline.map(|at| at.max(self.now.mono));
         if let Some(at) = at {
             self.timers.set(Some(id), Timer::JobRun(handed.run), at);
         }
-        if pid.is_some() {
+        let is_rest = matches!(handed.condition, HandedCondition::Exited { is_empty: false, .. });
+        let is_swept = matches!(stage, RunStage::Sweeping | RunStage::Killed | RunStage::Unkillable);
+        if pid.is_some() || (is_rest && is_swept) {
             self.resume_stage(id, handed.run, stage);
+        }
+        if is_rest && stage == RunStage::Sweeping {
+            let at = self.now.mono.after(self.spec(id).stop.grace); // nobody knows whether it was asked before
+            self.timers.set(Some(id), Timer::JobRun(handed.run), at);
         }
         match handed.condition {
             HandedCondition::Live { .. } | HandedCondition::Spawning => false,
@@ -163,6 +170,7 @@ impl Engine {
             let run = JobRun {
                 due: Due::of(&note.due),
                 ordinal: note.ordinal,
+                weight: self.job_spec(id).weight,
                 ordered_at: note.due.since,
                 pid: None,
                 exit: None,
@@ -186,7 +194,7 @@ impl Engine {
     fn lose_run(&mut self, id: UnitId, run: JobRun, verdict: &JobVerdict) {
         let number = RunId(self.next_run);
         self.next_run += 1;
-        self.jobs.load = self.jobs.load.saturating_add(self.job_spec(id).weight);
+        self.jobs.load = self.jobs.load.saturating_add(run.weight);
         self.job_mut(id).runs.insert(number, run);
         self.conclude(id, number, verdict);
     }

@@ -180,7 +180,10 @@ impl Engine {
     pub(super) fn end_run(&mut self, id: UnitId, run: RunId, why: RunEnd) {
         let Some(found) = self.job_run(id, run) else { return };
         let stage = found.stage;
-        found.end.get_or_insert(why);
+        // One whose leader has ended by itself is only swept: what became of it is not that it was replaced.
+        if why != RunEnd::Replaced || stage != RunStage::Sweeping {
+            found.end.get_or_insert(why);
+        }
         match stage {
             RunStage::Running | RunStage::Capturing => self.ask_to_end(id, run),
             RunStage::Judging => self.conclude(id, run, &JobVerdict::Cancelled(why)),
@@ -241,10 +244,10 @@ impl Engine {
     /// The run is over, and this is how it went.
     pub(super) fn conclude(&mut self, id: UnitId, run: RunId, verdict: &JobVerdict) {
         let Some(found) = self.job_mut(id).runs.remove(&run) else { return };
-        let JobRun { due, ordinal, ordered_at, .. } = found;
+        let JobRun { due, ordinal, weight, ordered_at, .. } = found;
         self.timers.cancel(Some(id), Timer::JobRun(run));
         self.owners.runs.remove(&run);
-        self.jobs.load = self.jobs.load.saturating_sub(self.job_spec(id).weight);
+        self.jobs.load = self.jobs.load.saturating_sub(weight);
         let is_cancelled = matches!(verdict, JobVerdict::Cancelled(_));
         // A person who runs it wants to hear how it went.
         let may_repeat =

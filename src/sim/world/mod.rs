@@ -5,6 +5,7 @@ mod process;
 mod told;
 mod listener;
 mod loss;
+mod change;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +22,7 @@ use crate::sim::actor::{Script, Trait};
 use crate::sim::command::Command;
 use crate::sim::keeper::{Row, Stage, Table};
 use crate::sim::trace::{RunNames, Trace, timers_of};
+use crate::sim::world::change::Changes;
 use crate::unit::name::UnitName;
 use crate::unit::spec::{SignalNumber, UnitKind, UnitSet};
 
@@ -66,6 +68,7 @@ pub struct World {
     old_exits: BTreeMap<UnitId, Event>,
     old_spawns: BTreeMap<UnitId, Event>,
     old_probes: BTreeMap<UnitId, Event>,
+    changes: Changes,
     run_names: RunNames,
     exit_code: Option<u8>,
     steps_here: u32,
@@ -92,15 +95,20 @@ enum Happening {
     Connect,
 }
 
+/// What a unit does that nobody told otherwise.
+fn script_of(kind: UnitKind) -> Script {
+    match kind {
+        UnitKind::Service | UnitKind::External | UnitKind::Gate => Script::default(),
+        UnitKind::Task | UnitKind::Job => {
+            Script { ends: Some((Duration::ZERO, ExitStatus::Code(0))), ..Script::default() }
+        }
+    }
+}
+
 impl World {
     pub fn new(set: Arc<UnitSet>, seed: u64) -> Self {
-        let task_ends = Script { ends: Some((Duration::ZERO, ExitStatus::Code(0))), ..Script::default() };
-        let script = |kind| match kind {
-            UnitKind::Service | UnitKind::External | UnitKind::Gate => Script::default(),
-            UnitKind::Task | UnitKind::Job => task_ends.clone(),
-        };
         Self {
-            scripts: set.units.iter().map(|unit| script(unit.kind)).collect(),
+            scripts: set.units.iter().map(|unit| script_of(unit.kind)).collect(),
             auditor: Auditor::new(Arc::clone(&set)),
             trace: Trace::default(),
             options: Options { seed, bug_policy: BugPolicy::Record },
@@ -128,6 +136,7 @@ impl World {
             old_exits: BTreeMap::new(),
             old_spawns: BTreeMap::new(),
             old_probes: BTreeMap::new(),
+            changes: Changes::default(),
             run_names: RunNames::new(),
             exit_code: None,
             steps_here: 0,
@@ -289,7 +298,11 @@ impl World {
                 }
             }
             Command::Behave { unit, what } => {
-                if let Some(unit) = self.find(unit) {
+                if self.find(unit).is_none() {
+                    self.keep_trait(unit, what);
+                }
+                // Something of a unit that is gone may live still.
+                if let Some(unit) = self.set.slot(unit.as_str()) {
                     self.behave(unit, what);
                 }
             }
@@ -317,6 +330,7 @@ impl World {
             | Command::Shows { .. }
             | Command::Trigger { .. }
             | Command::Connect { .. } => self.apply_told(command),
+            Command::Change { name, rules } => self.propose(name.clone(), *rules),
             Command::LinkTakes(delay) => self.link_takes = *delay,
             Command::WakesLate(delay) => self.wakes_late = *delay,
             Command::CancelledProbesAnswer(on) => self.cancelled_probes_answer = *on,
@@ -367,6 +381,7 @@ impl World {
             | Command::LateExit { .. }
             | Command::LateProbe { .. }
             | Command::LateSpawn { .. }
+            | Command::Change { .. }
             | Command::LinkTakes(_)
             | Command::WakesLate(_)
             | Command::CancelledProbesAnswer(_)
@@ -478,6 +493,8 @@ impl World {
             | Event::Triggered { .. }
             | Event::RequestReceived { .. }
             | Event::RequestAbandoned { .. }
+            | Event::ChangeProposed(_)
+            | Event::DirectoryFound { .. }
             | Event::ClockStepped
             | Event::DeadlineReached => {}
         }
@@ -493,7 +510,8 @@ impl World {
             return;
         }
         self.engine = Some(Engine::new(Arc::clone(&self.set), self.options));
-        let handover = self.table.handover(&self.set);
+        let mut handover = self.table.handover(&self.set);
+        handover.change = self.handed_change();
         self.step(Event::KeeperConnected(Box::new(handover)));
     }
 
@@ -574,6 +592,9 @@ impl World {
                     self.probes.remove(&probe);
                 }
             }
+            Effect::UseDefinitions { generation, set } => self.use_definitions(generation, set),
+            Effect::RestoreGeneration { .. } => {}
+            Effect::EndChange { generation, .. } => self.change_ended(generation),
             Effect::Exit { code } => {
                 self.exit_code = Some(code);
                 self.engine = None;

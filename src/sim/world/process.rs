@@ -33,6 +33,7 @@ impl World {
             is_line_watched: false,
             is_released: false,
         };
+        self.table.highest_run = self.table.highest_run.max(run.0);
         self.table.rows.insert(run, row);
         self.run_names.insert(run, (unit, ordinal));
         let script = self.script(unit);
