@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench figures` builds the workload with `cc`, then alternates floor and mcsup for five
 //! rounds and prints medians and ratios. `-- 200` as argument takes another number of services than 1,000;
-//! `-- boot logs` takes these figures only, of `boot`, `chain`, `steady`, `check` and `logs`.
+//! `-- boot logs` takes these figures only, of `boot`, `chain`, `steady`, `change`, `check` and `logs`.
 //!
 //! The floor is a C program that vforks and execs (boot, chain, restart, stop), or `cat` (logs).
 //! All starts are timed inside the started program (see `beacon.c`). Write to a file system in memory by
@@ -43,6 +43,9 @@ fn main() {
     }
     if is_wanted("steady") {
         steady(&lab, count);
+    }
+    if is_wanted("change") {
+        change(&lab, count);
     }
     if is_wanted("check") {
         check(&lab, count);
@@ -263,6 +266,88 @@ fn restarts(lab: &Lab, beacons: &mut BTreeMap<usize, Beacon>) -> Vec<f64> {
             (beacon.at - before) as f64 / 1e6
         })
         .collect()
+}
+
+/// Files that are saved: from the save to the new process, and of a save that changes nothing, until all is quiet.
+fn change(lab: &Lab, count: usize) {
+    lab.write_units(count, false);
+    let units = lab.dir.join("home/units");
+    // Long enough to see a crash, and no longer: one round after the other.
+    fs::write(units.join("mcsup.yaml"), "apply: {verify: 5s, settle: 100ms}\n").expect("writing mcsup.yaml");
+    let (child, beacons, _) = launch(lab, lab.mcsup(&["up"]), count);
+    wait_for_generation(lab, 1);
+    let mut took = Vec::new();
+    for round in 0..ROUNDS {
+        let id = round * 7 % count;
+        let file = units.join(format!("svc-{id:04}.yaml"));
+        let text =
+            fs::read_to_string(&file).expect("a unit file") + &format!("environment: {{ROUND: r{round}}}\n");
+        fs::write(units.join(".next"), text).expect("writing a unit");
+        let before = monotonic();
+        fs::rename(units.join(".next"), &file).expect("saving a unit");
+        let (changed, beacon) = lab.next();
+        assert_eq!(changed, id, "another service was started");
+        took.push((beacon.at - before) as f64 / 1e6);
+        wait_for_generation(lab, round + 2);
+    }
+    println!("{:<28} {:>10.1} ms   {took:.1?}", "save to new process", median(&took));
+    let rings = rings_of(child.id());
+    let quiet: Vec<f64> = (0..ROUNDS).map(|_| until_quiet(&rings, || save_all(&units))).collect();
+    println!("{:<28} {:>10.1} ms   {quiet:.1?}", "save of all, until quiet", median(&quiet));
+    lab.socket.set_nonblocking(true).expect("a socket");
+    assert!(lab.socket.recv(&mut [0; 16]).is_err(), "a service was restarted");
+    lab.socket.set_nonblocking(false).expect("a socket");
+    assert_eq!(generation(lab), Some(ROUNDS + 1), "what is the same is no generation");
+    drop(beacons);
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid")).expect("a pid");
+    kill_process(pid, Signal::TERM).expect("SIGTERM");
+    let mut child = child;
+    child.wait().expect("its end");
+}
+
+/// Each with the text that it has.
+fn save_all(units: &Path) {
+    for entry in fs::read_dir(units).expect("units").flatten() {
+        let text = fs::read(entry.path()).expect("a unit file");
+        fs::write(entry.path(), text).expect("writing a unit");
+    }
+}
+
+/// Milliseconds from the end of the act to the last time that a ring did anything of weight. In steps of the kernel's
+/// clock ticks; a thread that ends for want of work is not seen.
+fn until_quiet(rings: &[u32], act: impl Fn()) -> f64 {
+    act();
+    let acted = Instant::now();
+    let count = || rings.iter().map(|pid| ticks(*pid)).sum::<u64>();
+    let (mut last, mut at) = (count(), acted);
+    // Longer than the pause after the last save.
+    while at.elapsed() < Duration::from_millis(1500) {
+        std::thread::sleep(Duration::from_millis(2));
+        let now = count();
+        if now != last {
+            (last, at) = (now, Instant::now());
+        }
+    }
+    (at - acted).as_secs_f64() * 1e3
+}
+
+/// Processor time so far.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a ring");
+    let fields = stat.rsplit(')').next().expect("fields").split_whitespace();
+    fields.skip(11).take(2).map(|word| word.parse::<u64>().expect("a number")).sum()
+}
+
+fn generation(lab: &Lab) -> Option<usize> {
+    fs::read_link(lab.dir.join("home/state/generations/current")).ok()?.to_str()?.parse().ok()
+}
+
+fn wait_for_generation(lab: &Lab, number: usize) {
+    let started = Instant::now();
+    while generation(lab) != Some(number) {
+        assert!(started.elapsed() < LIMIT, "no generation {number} within a minute");
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn check(lab: &Lab, count: usize) {

@@ -32,6 +32,8 @@ pub mod probe;
 #[cfg(feature = "host")]
 pub mod output;
 #[cfg(feature = "host")]
+pub mod generation;
+#[cfg(feature = "host")]
 pub mod guard;
 #[cfg(feature = "host")]
 pub mod incident;

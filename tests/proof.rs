@@ -6,6 +6,8 @@
 #[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod instance;
 
+#[path = "proof/copies.rs"]
+mod copies;
 #[path = "proof/load.rs"]
 mod load;
 #[path = "proof/namespace.rs"]

@@ -75,6 +75,22 @@ impl Threads {
     }
 }
 
+/// Whoever reads nested text recurses, deeper than the threads here are meant for: this has the stack of a main
+/// thread, of which only what is used takes memory. Waits for the end.
+///
+/// # Errors
+/// When the machine has no thread left.
+///
+/// # Panics
+/// Where `work` does.
+pub fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name("deep".to_owned()).stack_size(DEEP_STACK_BYTES);
+        let done = builder.spawn_scoped(scope, work)?.join();
+        Ok(done.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
 /// Counts suspend, and never steps.
 pub fn since_boot() -> Duration {
     read(ClockId::Boottime)
@@ -91,12 +107,26 @@ fn read(clock: ClockId) -> Duration {
 }
 
 const STACK_BYTES: usize = 128 * 1024;
+/// As Linux gives a main thread by default.
+const DEEP_STACK_BYTES: usize = 8 << 20;
 
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    fn recurse(depth: u32) -> u32 {
+        let block = std::hint::black_box([1_u8; 4096]);
+        if depth == 0 { 0 } else { recurse(depth - 1) + u32::from(block[0]) }
+    }
+
+    #[test]
+    fn work_that_recurses_has_room_on_a_thread_of_the_smallest_stack() {
+        let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
+        let thread = builder.spawn(|| with_deep_stack(|| recurse(1000))).unwrap();
+        assert_eq!(thread.join().unwrap().unwrap(), 1000);
+    }
 
     #[test]
     fn a_question_that_hangs_holds_up_no_more_than_its_own_thread() {

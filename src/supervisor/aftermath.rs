@@ -64,6 +64,7 @@ impl Executor {
             | Fact::IncidentLeft { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
+            | Fact::Change { .. }
             | Fact::RequestServed { .. }
             | Fact::ShutdownBegan
             | Fact::BugFound { .. } => {}
@@ -73,7 +74,7 @@ impl Executor {
     /// A unit's main process ended: a row of the history, and a line of its restarts.
     pub(crate) fn remember_end(&mut self, now: Now, run: u64, exit: ExitStatus) {
         let Some(holding) = self.holdings.runs.get(&run) else { return };
-        let Some(unit) = self.ground.set.find(&holding.unit) else { return };
+        let Some(unit) = self.ground.set.slot(&holding.unit) else { return };
         let started_millis = date(now, Timestamp(holding.spawned_at));
         let why = exit.to_string();
         let usage = holding.usage.as_deref().copied().unwrap_or_default();

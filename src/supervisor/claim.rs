@@ -7,8 +7,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::aside::files::unless_full;
+use crate::proc;
 use crate::supervisor::home::Home;
 use crate::supervisor::socket::{bind, connect};
 
@@ -45,16 +47,34 @@ pub fn lock(home: &Home) -> Result<OwnedFd, ClaimError> {
         .mode(0o600)
         .open(&path)
         .map_err(|cause| failed("open", cause))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-            return Err(ClaimError::Held { state: home.state.clone(), pid });
+    for left in (0..TRIES).rev() {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let pid = fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+                if left == 0 || pid.is_some_and(is_alive) {
+                    return Err(ClaimError::Held { state: home.state.clone(), pid });
+                }
+                pause();
+            }
+            Err(errno) => return Err(failed("lock", errno.into())),
         }
-        Err(errno) => return Err(failed("lock", errno.into())),
     }
     unless_full(sign_lock(&file, std::process::id())).map_err(|cause| failed("write", cause))?;
     Ok(file.into())
+}
+
+/// Who was killed may still be busy with a disk on its way out, and holds the lock until it is gone: so long in all.
+const TRIES: u32 = 250;
+const PAUSE: Duration = Duration::from_millis(20);
+
+#[expect(clippy::disallowed_methods, reason = "nothing else lives in this process yet")]
+fn pause() {
+    std::thread::sleep(PAUSE);
+}
+
+fn is_alive(pid: u32) -> bool {
+    i32::try_from(pid).ok().and_then(proc::stat).is_some_and(|stat| !stat.is_zombie)
 }
 
 /// Writes the keeper's pid into the lock file, for the message of the next who tries.

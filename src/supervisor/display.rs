@@ -58,6 +58,10 @@ impl Display {
         Self { set, sink, mode, began }
     }
 
+    pub(crate) fn redefine(&mut self, set: Arc<UnitSet>) {
+        self.set = set;
+    }
+
     pub(crate) fn show(&mut self, fact: &Fact, now: Timestamp) {
         match &mut self.mode {
             Mode::Lines => self.line(&line(fact, &self.set)),
@@ -92,6 +96,7 @@ impl Display {
                     | Fact::JobMissed { .. }
                     | Fact::Unkillable { .. }
                     | Fact::Adopted { .. }
+                    | Fact::Change { .. }
                     | Fact::RequestServed { .. }
                     | Fact::BugFound { .. } => {}
                 }

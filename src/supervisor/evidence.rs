@@ -24,7 +24,6 @@ use crate::incident::times::Times;
 use crate::keeper::wire::{self, LogPlace};
 use crate::log::files::LogDir;
 use crate::log::start::{self, Start};
-use crate::proc::run_tag;
 use crate::supervisor::holdings::{Holding, Holdings, Stage};
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
 use crate::supervisor::launch::Ground;
@@ -209,7 +208,7 @@ impl Witness {
         let subject = Subject {
             incident: wanted.incident.0,
             unit: spec.name.to_string(),
-            run: holding.map(|(run, held)| run_tag(&held.unit, held.ordinal, run)).unwrap_or_default(),
+            run: holding.map(|(run, held)| held.tag(run)).unwrap_or_default(),
             pid: process.and_then(|process| i32::try_from(process.pid).ok()),
             is_live: holding.is_some_and(|(_, held)| matches!(held.stage, Stage::Live(_))),
             is_over: holding.is_none_or(|(_, held)| held.stage == Stage::Over),

@@ -6,18 +6,19 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::engine::Engine;
-use crate::engine::effect::{Answer, Effect, Effects, Fact, Note};
+use crate::engine::effect::{Answer, ChangeFact, Effect, Effects, Fact, Note};
 use crate::engine::event::{Event, ExitStatus, SpawnFailure, SpawnStep, Verdict};
 use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{Given, HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::log::files::LogDir;
-use crate::proc::run_tag;
+use crate::supervisor::change::road::Road;
 use crate::supervisor::chronicle::{Alert, Chronicle, Telling, is_for_the_chronicle};
 use crate::supervisor::clock;
+use crate::supervisor::ears::Ears;
 use crate::supervisor::evidence::{Wanted, Witness};
 use crate::supervisor::handle::Notice;
 use crate::supervisor::helpers::{self, Helpers, Purpose};
@@ -37,7 +38,7 @@ use crate::supervisor::ready_lines::ReadyLines;
 use crate::supervisor::starts::{Ready, Starts};
 use crate::supervisor::translate;
 use crate::unit::spec::probe::ProbeKind;
-use crate::unit::spec::{Ready as UnitReady, SignalNumber};
+use crate::unit::spec::{Ready as UnitReady, SignalNumber, UnitSet};
 
 #[derive(Debug)]
 pub(crate) struct Executor {
@@ -47,6 +48,8 @@ pub(crate) struct Executor {
     pub(crate) holdings: Holdings,
     pub(crate) helpers: Helpers,
     pub(crate) listeners: Listeners,
+    /// Whoever waits for files to change.
+    pub(crate) ears: Ears,
     pub(crate) ready_lines: ReadyLines,
     pub(crate) journal: Journal,
     pub(crate) observer: Observer,
@@ -70,12 +73,25 @@ pub(crate) struct Executor {
     pub(crate) probes: Probes,
     pub(crate) jobs: Jobs,
     pub(crate) outlet: Outlet,
+    /// Those in force, for who answers clients.
+    pub(crate) definitions: watch::Sender<Arc<UnitSet>>,
+    pub(crate) road: Road,
+}
+
+/// Who is told what happens, each in a way of its own.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) observer: Observer,
+    pub(crate) witness: Witness,
+    pub(crate) chronicle: Chronicle,
 }
 
 /// What waits for the end of a turn.
 #[derive(Debug)]
 pub(crate) enum Untold {
     Fact(Now, Fact),
+    /// What follows is about these definitions.
+    Redefined(Arc<UnitSet>),
     Telling(Telling),
     Noted(Vec<u8>, Vec<u8>),
 }
@@ -85,22 +101,25 @@ impl Executor {
         ground: Arc<Ground>,
         link: KeeperLink,
         journal: Journal,
-        observer: Observer,
-        witness: Witness,
-        chronicle: Chronicle,
+        told: Told,
         outlet: Outlet,
+        definitions: watch::Sender<Arc<UnitSet>>,
+        road: Road,
     ) -> Self {
+        let Told { observer, witness, chronicle } = told;
+        let ears = Ears::default();
         Self {
             starts: Starts::new(Arc::clone(&ground), outlet.clone()),
             helpers: Helpers::new(clock::mono()),
-            jobs: Jobs::new(&ground.state, &outlet),
+            jobs: Jobs::new(&ground.state, &outlet, ears.clone()),
             ground,
             link,
             journal,
             observer,
             holdings: Holdings::default(),
             listeners: Listeners::default(),
-            ready_lines: ReadyLines::new(outlet.clone()),
+            ears: ears.clone(),
+            ready_lines: ReadyLines::new(outlet.clone(), ears.clone()),
             replies: BTreeMap::new(),
             news: VecDeque::new(),
             untold: Vec::new(),
@@ -113,6 +132,8 @@ impl Executor {
             is_booted: false,
             probes: Probes::new(outlet.clone()),
             outlet,
+            definitions,
+            road,
         }
     }
 
@@ -125,6 +146,9 @@ impl Executor {
                     self.overhear(&fact);
                     self.follow_job(now, &fact);
                     self.follow_state(&fact);
+                    if let Fact::Change { what: ChangeFact::WaitsToBeConfirmed, .. } = &fact {
+                        self.road.waits_to_be_confirmed();
+                    }
                     self.untold.push(Untold::Fact(now, fact));
                 }
                 Effect::Spawn { run, unit, ordinal } => self.spawn(now, run, unit, ordinal),
@@ -162,6 +186,11 @@ impl Executor {
                 Effect::WatchReadyLine { run, unit } => self.watch_ready_line(run, unit),
                 Effect::AwaitConnection { unit } => self.await_connection(unit),
                 Effect::ForgetConnection { unit } => self.forget_connection(unit),
+                Effect::UseDefinitions { generation, set } => self.use_definitions(generation, &set),
+                Effect::RestoreGeneration { rejected, to, why } => {
+                    self.restore_generation(rejected, to, &why);
+                }
+                Effect::EndChange { generation, outcome } => self.change_ended(generation, outcome),
                 Effect::Exit { code } => self.exit = Some(code),
             }
         }
@@ -201,6 +230,7 @@ impl Executor {
             for one in std::mem::take(&mut self.untold) {
                 match one {
                     Untold::Fact(now, fact) => self.record(now, fact),
+                    Untold::Redefined(set) => self.observer.redefine(&set),
                     Untold::Telling(telling) => self.chronicle.tell(telling),
                     Untold::Noted(key, value) => self.journal.noted(key, value),
                 }
@@ -252,6 +282,9 @@ impl Executor {
         self.reserve_events();
         self.is_over_its_boot |= fact == Fact::Booted;
         self.is_booted |= fact == Fact::Booted;
+        if fact == Fact::Booted {
+            self.road.keep_boot();
+        }
         if is_for_the_chronicle(&fact) {
             self.chronicle.tell(Telling::Fact(now, fact.clone()));
         }
@@ -288,7 +321,9 @@ impl Executor {
     }
 
     fn begin(&mut self, now: Now, launch: Launch) {
-        if launch.what == What::Main && self.are_sockets_on_their_way(launch.unit) {
+        if launch.what == What::Main
+            && (self.are_sockets_on_their_way(launch.unit) || self.are_files_on_their_way(launch.unit))
+        {
             self.starts.park(launch);
         } else if launch.run & HELPER_BIT == 0 && self.room() == 0 {
             self.starts.hold(launch);
@@ -373,8 +408,11 @@ impl Executor {
         let own = || rustix::process::geteuid().as_raw();
         holding.log_place = order.log_place.map(Box::new);
         holding.uid = Some(order.credentials.as_ref().map_or_else(own, |credentials| credentials.uid));
+        // Renamed while what it needed was looked up: its processes will say what the order says.
+        holding.spawned_as = (*holding.unit != *order.unit).then(|| order.unit.as_str().into());
         let recorded = RecordedRun {
             unit: Arc::clone(&holding.unit),
+            spawned_as: holding.spawned_as.clone(),
             ordinal: holding.ordinal,
             spawned_at: holding.spawned_at,
             uid: holding.uid,
@@ -382,6 +420,28 @@ impl Executor {
         };
         self.journal.run_ordered(order.run, recorded);
         self.ready_lines.begin(order.run, order.log_place);
+    }
+
+    /// Its unit, one of the set in force, is called otherwise by now or its log is kept otherwise. Nothing
+    /// happens to the run.
+    pub(crate) fn relog(&mut self, run: RunId, unit: UnitId) {
+        let Some(spec) = self.ground.set.unit(unit) else { return };
+        let (name, log) = (Arc::from(spec.name.as_str()), Some(self.ground.log_order(spec, run.0)));
+        if !self.holdings.runs.contains_key(&run.0) {
+            return;
+        }
+        if self.holdings.renamed(run.0, &name) {
+            self.journal.run_renamed(run.0, &name);
+            if self.ready_lines.is_waiting(run.0) {
+                // Its line will come in the log of the new name.
+                self.ready_lines.forget(run.0);
+                self.watch_ready_line(run, unit);
+            }
+        }
+        let order = Order::Relog { run: run.0, unit: (*name).to_owned(), log };
+        if let Some(order) = self.starts.after(run.0, order) {
+            self.send(&order, &[]);
+        }
     }
 
     /// The run said that another of its processes is what it is about.
@@ -443,8 +503,7 @@ impl Executor {
     fn refuse_to_signal(&mut self, run: RunId, Process { pid, start_time }: Process) {
         let Some(holding) = self.holdings.runs.get(&run.0) else { return };
         let unit = holding.unit.clone();
-        let tag = run_tag(&unit, holding.ordinal, run.0);
-        match identity::find(pid, start_time, &tag) {
+        match identity::find(pid, start_time, &holding.tag(run.0)) {
             identity::Finding::Gone => {
                 self.holdings.exited(run.0, true);
                 self.news.push_back(Event::RunExited { run, exit: ExitStatus::Unknown, is_empty: true });
@@ -539,7 +598,7 @@ impl Executor {
     pub(crate) fn spawn_failed(&mut self, now: Now, run: u64, step: crate::keeper::wire::Step, errno: i32) {
         let program = self.programs.remove(&run).unwrap_or_default();
         self.starts.forget_programs();
-        let spec = self.holdings.runs.get(&run).and_then(|holding| self.ground.set.find(&holding.unit));
+        let spec = self.holdings.runs.get(&run).and_then(|holding| self.ground.set.slot(&holding.unit));
         let spec = spec.and_then(|unit| self.ground.set.unit(unit));
         let failure = translate::spawn_failure(step, errno, spec, &program);
         if run & HELPER_BIT != 0 {

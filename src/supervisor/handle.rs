@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::engine::effect::{Answer, Fact};
 use crate::engine::event::Ask;
@@ -16,10 +16,13 @@ use crate::supervisor::words;
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
+pub use crate::generation::manifest::{Cause as ChangeCause, Who};
 pub use crate::history::row::{IncidentRow, JobRunRow, Window};
 pub use crate::incident::cause::{Cause, Rule};
 pub use crate::incident::evidence::Evidence;
 pub use crate::incident::store::Moment;
+pub use crate::supervisor::change::candidate::{Invalid, Pending, Planned, Source};
+pub use crate::supervisor::change::road::{Asked, ChangeAnswer, Standing, What};
 pub use crate::supervisor::chronicle::{IncidentList, IncidentStory, Listed, Question};
 
 /// A message to the loop.
@@ -60,6 +63,10 @@ pub enum Query {
         body: Vec<u8>,
         reply: oneshot::Sender<Called>,
     },
+    /// A change, or what one would do.
+    Change(Asked),
+    /// How the units directory stands to what is in force.
+    Standing(oneshot::Sender<Standing>),
     /// What must reach the person in front.
     Announce(String),
     /// About incidents, which somebody else answers.
@@ -176,11 +183,26 @@ pub struct Gone;
 #[derive(Clone, Debug)]
 pub struct Handle {
     queries: mpsc::Sender<Query>,
+    definitions: watch::Receiver<Arc<UnitSet>>,
 }
 
 impl Handle {
-    pub fn new(queries: mpsc::Sender<Query>) -> Self {
-        Self { queries }
+    /// `definitions`: those in force, from time to time others.
+    pub fn new(queries: mpsc::Sender<Query>, definitions: watch::Receiver<Arc<UnitSet>>) -> Self {
+        Self { queries, definitions }
+    }
+
+    /// Those in force.
+    pub fn definitions(&self) -> Arc<UnitSet> {
+        Arc::clone(&self.definitions.borrow())
+    }
+
+    /// Waits until others are in force.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn redefined(&mut self) -> Result<(), Gone> {
+        self.definitions.changed().await.map_err(|_closed| Gone)
     }
 
     /// # Errors
@@ -233,6 +255,20 @@ impl Handle {
     /// When the supervisor has ended.
     pub async fn announce(&self, text: String) -> Result<(), Gone> {
         self.queries.send(Query::Announce(text)).await.map_err(|_closed| Gone)
+    }
+
+    /// The answer comes when the change is over, or does not go on by itself.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn change(&self, what: What, who: Who) -> Result<ChangeAnswer, Gone> {
+        self.query(|reply| Query::Change(Asked { what, who, reply: Some(reply) })).await
+    }
+
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn standing(&self) -> Result<Standing, Gone> {
+        self.query(Query::Standing).await
     }
 
     /// `None`: nothing of it is kept.

@@ -5,12 +5,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::engine::event::ChangeNote;
 use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Notes, UnitNote};
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
 use crate::keeper::wire::{AdoptOrder, LogOrder, Report, Row, Stage};
-use crate::proc::run_tag;
 use crate::supervisor::holdings::{Held, Holding, Stage as At, held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
@@ -95,6 +95,11 @@ impl Legacy {
         self.notes.iter().find_map(|(key, value)| decode_accepted(key, value))
     }
 
+    /// The change that was under way.
+    pub(crate) fn change(&self) -> Option<ChangeNote> {
+        self.notes.iter().find_map(|(key, value)| notes::decode_change(key, value))
+    }
+
     /// Everything that lived when this keeper began was put into its table. Not so where a supervisor that
     /// started it died before it had passed all of it on: then only the journal knows the rest.
     pub(crate) fn is_whole(&self) -> bool {
@@ -170,7 +175,7 @@ impl Takeover {
             Carriers::default()
         };
         for (run, record) in &recorded.runs {
-            let tag = run_tag(&record.unit, record.ordinal, *run);
+            let tag = record.tag(*run);
             let found = match record.process {
                 Some(process) => match identity::find(process.pid, process.start_time, &tag) {
                     Finding::Same => Sought::Found(process),
@@ -209,7 +214,9 @@ impl Takeover {
             Stage::Exited { is_empty: true, .. } => At::Over,
         };
         let unit_name: Arc<str> = row.unit.as_str().into();
+        let spawned_as: Option<Arc<str>> = row.spawned_as.as_deref().map(Arc::from);
         let mut holding = Holding::new(Arc::clone(&unit_name), row.ordinal, row.spawned_at, stage);
+        holding.spawned_as.clone_from(&spawned_as);
         ended(&mut holding, row.stage);
         holding.descriptors = held(&row.carries, descriptors);
         holding.is_ready_shown = row.is_ready_shown;
@@ -218,6 +225,7 @@ impl Takeover {
         let process = matches!(row.stage, Stage::Live).then_some(process);
         let record = RecordedRun {
             unit: unit_name,
+            spawned_as,
             ordinal: row.ordinal,
             spawned_at: row.spawned_at,
             uid: None,
@@ -239,6 +247,7 @@ impl Takeover {
         self.announcements.push(text);
         let stage = At::Foreign(process);
         let mut holding = Holding::new(row.unit.as_str().into(), row.ordinal, row.spawned_at, stage);
+        holding.spawned_as = row.spawned_as.as_deref().map(Arc::from);
         ended(&mut holding, row.stage);
         holding.descriptors = held(&row.carries, descriptors);
         self.holdings.push((row.run, holding));
@@ -268,6 +277,7 @@ impl Takeover {
             }
         };
         let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
+        holding.spawned_as.clone_from(&record.spawned_as);
         if let Sought::Found(process) = found {
             holding.descriptors = self.adopt(run, record, process, logs(unit, run));
         }
@@ -300,6 +310,7 @@ impl Takeover {
         self.image.runs.insert(run, Box::new(RecordedRun { process: Some(process), ..record.clone() }));
         let stage = if is_ours { At::Foreign(process) } else { At::Unverified(process) };
         let mut holding = Holding::new(unit.clone(), *ordinal, *spawned_at, stage);
+        holding.spawned_as.clone_from(&record.spawned_as);
         if is_ours {
             holding.descriptors = identity::reopened(pid, None);
             if let Some(order) = holding.adopt_order(run, None) {
@@ -315,6 +326,7 @@ impl Takeover {
         let order = AdoptOrder {
             run,
             unit: (*record.unit).to_owned(),
+            spawned_as: record.spawned_as.as_deref().map(str::to_owned),
             ordinal: record.ordinal,
             pid,
             start_time,
@@ -359,7 +371,10 @@ impl Takeover {
                     self.image.notes.insert(key.to_vec(), value.to_vec());
                 }
             }
-            Some(Remembered::Unit(..) | Remembered::Boot(_) | Remembered::Accepted(_)) | None => {}
+            Some(
+                Remembered::Unit(..) | Remembered::Boot(_) | Remembered::Change(_) | Remembered::Accepted(_),
+            )
+            | None => {}
         }
     }
 
@@ -368,9 +383,10 @@ impl Takeover {
     }
 
     fn note(&mut self, key: &[u8], value: &[u8], set: &UnitSet, is_kept: impl Fn(&UnitNote) -> bool) {
-        let Notes { boot, units, incidents } = &mut self.handover.notes;
+        let Notes { boot, units, incidents, change } = &mut self.handover.notes;
         match decode(key, value, set) {
             Some(Remembered::Boot(note)) => *boot = Some(note),
+            Some(Remembered::Change(note)) => *change = Some(note),
             Some(Remembered::Events(below)) => self.first_event = below,
             Some(Remembered::Unit(name, note)) if set.find(name.as_str()).is_some() && is_kept(&note) => {
                 units.insert(name, note);
@@ -410,6 +426,41 @@ fn known(unit: &str, set: &UnitSet) -> Option<(UnitName, UnitId)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "stands for what a keeper that died had just started")]
+    fn a_process_of_a_renamed_unit_is_found_after_both_rings_died() {
+        // No other process of this machine has this number, so nobody else is found.
+        let (run, ordinal) = (u64::from(std::process::id()) << 20, 1);
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .env("MCSUP_RUN", crate::proc::run_tag("old", ordinal, run))
+            .spawn()
+            .unwrap();
+        let (unit, spawned_as) = ("new".into(), Some("old".into()));
+        let record = RecordedRun { unit, spawned_as, ordinal, spawned_at: 0, uid: None, process: None };
+        let recorded = Recorded { runs: [(run, Box::new(record))].into(), ..Recorded::default() };
+        let file =
+            crate::unit::SourceFile { name: "new.yaml".into(), bytes: b"command: sleep 1000\n".to_vec() };
+        let set = crate::graph::load(&[file]).set.unwrap();
+        // Before its exec it carries no tag yet.
+        let is_named = || Carriers::search().find(&ordered(run)) != Sought::Nobody;
+        let until = crate::aside::since_boot() + std::time::Duration::from_secs(20);
+        while !is_named() && crate::aside::since_boot() < until {}
+        let takeover = Takeover::from_journal(&recorded, &set, None, &|_unit, _run| None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let [(order, _)] = &takeover.adopt[..] else { panic!("{:?}", takeover.adopt) };
+        assert_eq!((order.pid, order.unit.as_str()), (child.id(), "new"));
+        assert_eq!(order.spawned_as.as_deref(), Some("old"), "for the keeper to know its processes by");
+        let [(_, holding)] = &takeover.holdings[..] else { panic!("{:?}", takeover.holdings) };
+        assert_eq!(holding.tag(run), crate::proc::run_tag("old", ordinal, run));
+        assert_eq!(takeover.image.runs[&run].tag(run), holding.tag(run), "and for the next journal");
+    }
+
+    fn ordered(run: u64) -> Ordered {
+        Ordered { tag: crate::proc::run_tag("old", 1, run), at: 0, uid: None }
+    }
 
     #[test]
     fn a_keeper_that_was_not_told_everything_is_not_whole() {

@@ -21,6 +21,8 @@ pub(crate) struct Holdings {
 pub(crate) struct Holding {
     /// Shared with the journal.
     pub(crate) unit: Arc<str>,
+    /// What its unit was called when it was ordered, where that was otherwise.
+    pub(crate) spawned_as: Option<Arc<str>>,
     pub(crate) ordinal: u32,
     /// CLOCK_BOOTTIME nanoseconds of the order.
     pub(crate) spawned_at: u64,
@@ -87,6 +89,7 @@ impl Holding {
     pub(crate) fn new(unit: Arc<str>, ordinal: u32, spawned_at: u64, stage: Stage) -> Self {
         Self {
             unit,
+            spawned_as: None,
             ordinal,
             spawned_at,
             uid: None,
@@ -117,9 +120,14 @@ impl Holding {
         }
     }
 
+    /// The value of `MCSUP_RUN` in the environment of everything of it.
+    pub(crate) fn tag(&self, run: u64) -> String {
+        run_tag(self.spawned_as.as_ref().unwrap_or(&self.unit), self.ordinal, run)
+    }
+
     /// Whom to look for when nobody ever said which process it is.
     pub(crate) fn ordered(&self, run: u64) -> Ordered {
-        Ordered { tag: run_tag(&self.unit, self.ordinal, run), at: self.spawned_at, uid: self.uid }
+        Ordered { tag: self.tag(run), at: self.spawned_at, uid: self.uid }
     }
 
     /// `None`: there is nothing that a keeper could take over.
@@ -131,6 +139,7 @@ impl Holding {
         Some(AdoptOrder {
             run,
             unit: (*self.unit).to_owned(),
+            spawned_as: self.spawned_as.as_deref().map(str::to_owned),
             ordinal: self.ordinal,
             pid: process.pid,
             start_time: process.start_time,
@@ -155,6 +164,20 @@ impl Holdings {
             holding.process = Some(process);
             holding.descriptors = descriptors;
         }
+    }
+
+    /// Its unit is called this by now. False: it was before, or there is no such run.
+    pub(crate) fn renamed(&mut self, run: u64, unit: &Arc<str>) -> bool {
+        let Some(holding) = self.runs.get_mut(&run).filter(|holding| holding.unit != *unit) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut holding.unit, Arc::clone(unit));
+        if let Some(end) = self.log_ends.remove(&before) {
+            self.log_ends.insert(Arc::clone(unit), end);
+        }
+        let spawned_as = holding.spawned_as.take().unwrap_or(before);
+        holding.spawned_as = Some(spawned_as).filter(|name| name != unit);
+        true
     }
 
     pub(crate) fn shows_ready(&mut self, run: u64) {

@@ -94,12 +94,16 @@ impl Home {
         let base = Self::chosen(around, home).ok_or(HomeError::Homeless)?;
         let named_by_dir = home.is_none() && around.mcsup_home.is_none();
         let Some(asked) = units else {
-            let units = canonical_units(&base.units)?;
+            let units = Found::units(&base.units)?.named;
             return Ok(Self { units, ..base });
         };
-        let units = canonical_units(asked)?;
-        let is_default = fs::canonicalize(&base.units).is_ok_and(|default| default == units);
-        if named_by_dir && !is_default { Ok(base.instance(units)) } else { Ok(Self { units, ..base }) }
+        let found = Found::units(asked)?;
+        let is_default = fs::canonicalize(&base.units).is_ok_and(|default| default == found.real);
+        if named_by_dir && !is_default {
+            Ok(base.instance(found))
+        } else {
+            Ok(Self { units: found.named, ..base })
+        }
     }
 
     /// Whom a client talks to: the home it was given, else the default one, else the only instance that answers.
@@ -163,6 +167,11 @@ impl Home {
         Some(Self { units: config.join("mcsup/units"), log: state.join("log"), run, state })
     }
 
+    /// The units directory that this state was made for; else the one that it would be made for.
+    pub fn units_in_use(&self) -> PathBuf {
+        recorded_units(&self.state).unwrap_or_else(|| self.units.clone())
+    }
+
     /// The control socket.
     pub fn socket(&self) -> PathBuf {
         self.run.join("mcsup.sock")
@@ -179,13 +188,13 @@ impl Home {
     }
 
     /// State, run and log of an instance that is named by its units directory.
-    fn instance(self, units: PathBuf) -> Self {
-        let name = instance_name(&units);
+    fn instance(self, units: Found) -> Self {
+        let name = instance_name(&units.real);
         Self {
             state: self.state.join(INSTANCES).join(&name),
             run: self.run.join(INSTANCES).join(&name),
             log: self.log.join(INSTANCES).join(&name),
-            units,
+            units: units.named,
         }
     }
 
@@ -219,7 +228,7 @@ impl Home {
             })?;
         }
         match recorded_units(&self.state) {
-            Some(recorded) if recorded == self.units => Ok(()),
+            Some(recorded) if is_same_directory(&recorded, &self.units) => Ok(()),
             Some(recorded) => {
                 Err(HomeError::OtherUnits { state: self.state.clone(), recorded, asked: self.units.clone() })
             }
@@ -232,10 +241,30 @@ impl Home {
     }
 }
 
-fn canonical_units(units: &Path) -> Result<PathBuf, HomeError> {
-    let no_units = |cause| HomeError::NoUnits { units: units.to_path_buf(), cause };
-    let found = fs::canonicalize(units).map_err(no_units)?;
-    if found.is_dir() { Ok(found) } else { Err(no_units(io::ErrorKind::NotADirectory.into())) }
+/// A units directory that is there.
+struct Found {
+    /// As it was named. Links in it are followed each time anew: who swaps one gives mcsup other units.
+    named: PathBuf,
+    /// Where the links lead now. Whoever names one directory in two ways means one instance.
+    real: PathBuf,
+}
+
+impl Found {
+    fn units(units: &Path) -> Result<Self, HomeError> {
+        let no_units = |cause| HomeError::NoUnits { units: units.to_path_buf(), cause };
+        let real = fs::canonicalize(units).map_err(no_units)?;
+        if !real.is_dir() {
+            return Err(no_units(io::ErrorKind::NotADirectory.into()));
+        }
+        // Without a slash at its end and dots, in which the same path may differ.
+        let named = std::path::absolute(units).map_err(no_units)?.components().collect();
+        Ok(Self { named, real })
+    }
+}
+
+fn is_same_directory(recorded: &Path, asked: &Path) -> bool {
+    let real = |path: &Path| fs::canonicalize(path).ok();
+    recorded == asked || real(recorded).is_some_and(|recorded| Some(recorded) == real(asked))
 }
 
 fn recorded_units(state: &Path) -> Option<PathBuf> {
@@ -333,6 +362,30 @@ mod tests {
         let around = Surroundings { mcsup_home: Some(dir.join("h")), ..Surroundings::default() };
         let home = Home::for_up(&around, None, Some(&dir.join("units"))).unwrap();
         assert_eq!(home, Home { units: dir.join("units"), ..Home::under(&dir.join("h")) });
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_units_directory_that_is_a_link_stays_the_same_when_the_link_is_swapped() {
+        let dir = scratch("link");
+        fs::create_dir_all(dir.join("other")).unwrap();
+        let swap = |target: &str| {
+            drop(fs::remove_file(dir.join("link")));
+            std::os::unix::fs::symlink(target, dir.join("link")).unwrap();
+        };
+        let around = Surroundings { mcsup_home: Some(dir.join("h")), ..Surroundings::default() };
+        let up = || Home::for_up(&around, None, Some(&dir.join("link/./"))).unwrap();
+        swap("units");
+        assert_eq!(up().units, dir.join("link"));
+        up().prepare().unwrap();
+        swap("other");
+        up().prepare().unwrap();
+        // Which is what it is now.
+        Home { units: dir.join("other"), ..up() }.prepare().unwrap();
+        assert!(matches!(
+            Home { units: dir.join("units"), ..up() }.prepare(),
+            Err(HomeError::OtherUnits { .. })
+        ));
         fs::remove_dir_all(dir).unwrap();
     }
 

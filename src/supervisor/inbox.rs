@@ -7,6 +7,8 @@ use crate::engine::event::{Judgement, SpawnFailure, Verdict};
 use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::incident::evidence::Evidence;
 use crate::keeper::wire::SpawnOrder;
+use crate::supervisor::change::candidate::Found;
+use crate::supervisor::change::filing::{BootKept, Filed};
 use crate::supervisor::handle::Notice;
 use crate::supervisor::jobs::Case;
 use crate::supervisor::launch::Launch;
@@ -79,6 +81,19 @@ pub(crate) enum Inbox {
     /// What is known of jobs was written, or why not.
     PastKept {
         trouble: Option<String>,
+    },
+    /// The units directory, or what it names, was changed and is quiet.
+    Look,
+    /// What a person should know of how changes are seen.
+    Remarked(String),
+    /// What a change would be.
+    CandidateFound(Box<Found>),
+    /// What came of a change is written down, as far as the disk takes it.
+    ChangeFiled(Filed),
+    BootKept(BootKept),
+    /// A moment after a units directory that cannot be used was found.
+    StillInvalid {
+        look: u64,
     },
     /// The line came that says that the run is ready.
     ReadyLine {

@@ -6,6 +6,7 @@
 //! ```text
 //! 5f0c1a2b epoch BOOT_ID PID_NAMESPACE
 //! 0a77d3e1 run RUN UNIT ORDINAL SPAWNED_AT UID
+//! 2f6e88d1 name RUN UNIT                  (what it is called by now; its processes still say what it was)
 //! 91b20c44 live RUN PID START_TIME
 //! 33c9ffe0 note KEY VALUE                 (hexadecimal; an empty value forgets the key)
 //! 7d1e00aa over RUN
@@ -21,6 +22,7 @@ use std::time::Duration;
 
 use crate::aside::files::replace_for_this_boot;
 use crate::engine::time::Timestamp;
+use crate::proc::run_tag;
 use crate::supervisor::hash::{fnv, fold};
 use crate::supervisor::identity::Epoch;
 use crate::supervisor::sink::{Batch, Sink};
@@ -39,6 +41,8 @@ pub(crate) struct Recorded {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RecordedRun {
     pub(crate) unit: Arc<str>,
+    /// What its unit was called when it was ordered, where that was otherwise.
+    pub(crate) spawned_as: Option<Arc<str>>,
     pub(crate) ordinal: u32,
     pub(crate) spawned_at: u64,
     /// Whom it runs as. `None`: not known.
@@ -77,6 +81,13 @@ impl Journal {
     pub(crate) fn run_ordered(&mut self, run: u64, recorded: RecordedRun) {
         self.append(&run_line(run, &recorded));
         self.image.runs.insert(run, Box::new(recorded));
+    }
+
+    pub(crate) fn run_renamed(&mut self, run: u64, unit: &Arc<str>) {
+        if let Some(recorded) = self.image.runs.get_mut(&run) {
+            recorded.rename(Arc::clone(unit));
+            self.append(&name_line(run, unit));
+        }
     }
 
     pub(crate) fn run_lives(&mut self, run: u64, process: Process) {
@@ -163,6 +174,19 @@ impl Journal {
     }
 }
 
+impl RecordedRun {
+    /// The value of `MCSUP_RUN` in the environment of everything of it.
+    pub(crate) fn tag(&self, run: u64) -> String {
+        run_tag(self.spawned_as.as_ref().unwrap_or(&self.unit), self.ordinal, run)
+    }
+
+    fn rename(&mut self, unit: Arc<str>) {
+        let before = std::mem::replace(&mut self.unit, unit);
+        let spawned_as = self.spawned_as.take().unwrap_or(before);
+        self.spawned_as = Some(spawned_as).filter(|name| *name != self.unit);
+    }
+}
+
 impl Recorded {
     /// What the journal of this state directory says; empty where there is none.
     ///
@@ -202,12 +226,17 @@ impl Recorded {
                 let run = words.next()?.parse().ok()?;
                 let recorded = RecordedRun {
                     unit: words.next()?.into(),
+                    spawned_as: None,
                     ordinal: words.next()?.parse().ok()?,
                     spawned_at: words.next()?.parse().ok()?,
                     uid: words.next().and_then(|uid| uid.parse().ok()),
                     process: None,
                 };
                 self.runs.insert(run, Box::new(recorded));
+            }
+            "name" => {
+                let run = words.next()?.parse().ok()?;
+                self.runs.get_mut(&run)?.rename(words.next()?.into());
             }
             "live" => {
                 let run = words.next()?.parse().ok()?;
@@ -236,6 +265,9 @@ impl Recorded {
         }
         for (run, recorded) in &self.runs {
             text.push_str(&checked(&run_line(*run, recorded)));
+            if recorded.spawned_as.is_some() {
+                text.push_str(&checked(&name_line(*run, &recorded.unit)));
+            }
             if let Some(process) = recorded.process {
                 text.push_str(&checked(&live_line(*run, process)));
             }
@@ -247,9 +279,15 @@ impl Recorded {
     }
 }
 
-fn run_line(run: u64, RecordedRun { unit, ordinal, spawned_at, uid, process: _ }: &RecordedRun) -> String {
+fn run_line(run: u64, recorded: &RecordedRun) -> String {
+    let RecordedRun { unit, spawned_as, ordinal, spawned_at, uid, process: _ } = recorded;
+    let unit = spawned_as.as_ref().unwrap_or(unit);
     let line = format!("run {run} {unit} {ordinal} {spawned_at}");
     uid.map_or_else(|| line.clone(), |uid| format!("{line} {uid}"))
+}
+
+fn name_line(run: u64, unit: &str) -> String {
+    format!("name {run} {unit}")
 }
 
 fn live_line(run: u64, Process { pid, start_time }: Process) -> String {
@@ -316,10 +354,13 @@ mod tests {
 
     fn sample() -> Recorded {
         let process = Some(Process { pid: 77, start_time: 1234 });
-        let run = RecordedRun { unit: "redis".into(), ordinal: 4, spawned_at: 99, uid: Some(1000), process };
+        let unit = "redis".into();
+        let run =
+            RecordedRun { unit, spawned_as: None, ordinal: 4, spawned_at: 99, uid: Some(1000), process };
+        let renamed = RecordedRun { spawned_as: Some("valkey".into()), ..run.clone() };
         Recorded {
             epoch: Some(Epoch { boot_id: "b-1".into(), pid_namespace: "4026531836".into() }),
-            runs: [(4, run.clone()), (5, RecordedRun { process: None, uid: None, ..run })]
+            runs: [(4, run.clone()), (5, RecordedRun { process: None, uid: None, ..run }), (6, renamed)]
                 .map(|(number, run)| (number, Box::new(run)))
                 .into(),
             notes: [(b"unit:redis".to_vec(), vec![1, 2, 255])].into(),
@@ -343,6 +384,18 @@ mod tests {
             assert_eq!((&torn.runs, &torn.notes), (&before.runs, &before.notes), "cut at {length}");
         }
         assert!(!whole.runs.contains_key(&4));
+    }
+
+    #[test]
+    fn a_run_whose_unit_was_renamed_is_still_looked_for_by_the_name_of_its_spawn() {
+        let mut text = sample().to_text();
+        for name in ["web", "www"] {
+            text += &checked(&name_line(4, name));
+        }
+        let run = Recorded::parse(text.as_bytes()).runs[&4].clone();
+        assert_eq!((&*run.unit, run.tag(4).as_str()), ("www", "redis#4:4"));
+        text += &checked(&name_line(4, "redis"));
+        assert_eq!(Recorded::parse(text.as_bytes()), sample(), "it has its name again");
     }
 
     #[test]

@@ -97,6 +97,18 @@ impl Ground {
         }
     }
 
+    /// The same place under other definitions.
+    pub(crate) fn with_set(&self, set: Arc<UnitSet>) -> Self {
+        Self {
+            set,
+            inherited: self.inherited.clone(),
+            units_dir: self.units_dir.clone(),
+            working_dir: self.working_dir.clone(),
+            log_dir: self.log_dir.clone(),
+            state: self.state.clone(),
+        }
+    }
+
     /// Where what runs of a job wrote is kept.
     pub(crate) fn output_dir(&self, job: &str) -> PathBuf {
         self.state.join("output").join(job)

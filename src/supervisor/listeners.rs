@@ -159,6 +159,12 @@ impl Executor {
         if !self.listeners.closed.contains(&unit) {
             self.take_sockets(unit, opened);
         }
+        if !self.are_files_on_their_way(unit) {
+            self.unpark(now, unit);
+        }
+    }
+
+    pub(crate) fn unpark(&mut self, now: Now, unit: UnitId) {
         for ready in self.starts.unpark(unit, now.mono) {
             self.carry_out(now, ready);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aside::files::replace_for_this_boot;
+use crate::generation::Store;
 use crate::graph;
 use crate::supervisor::directory;
 use crate::supervisor::hash::fnv;
@@ -21,7 +22,11 @@ pub(crate) struct Loaded {
     /// Rendered warnings, ready to be shown.
     pub(crate) warnings: String,
     /// Empty where there is nothing new to keep.
-    files: Vec<SourceFile>,
+    pub(crate) files: Vec<SourceFile>,
+    /// They are those of a change that is not filed yet.
+    pub(crate) is_staged: bool,
+    /// They are those of this generation, as the directory cannot be used.
+    pub(crate) committed: Option<u64>,
 }
 
 /// Makes text of diagnostics about these files; given by whoever knows how people are shown things.
@@ -36,21 +41,73 @@ pub(crate) fn from_directory(units: &Path, render: Render) -> Result<Loaded, Str
         .map_err(|error| format!("cannot read units directory {}: {error}", units.display()))?;
     let text = render(&checked.sources, &checked.loaded.diagnostics, units);
     match checked.loaded.set {
-        Some(set) => Ok(Loaded { set: Arc::new(set), warnings: text, files: checked.sources }),
+        Some(set) => Ok(Loaded {
+            set: Arc::new(set),
+            warnings: text,
+            files: checked.sources,
+            is_staged: false,
+            committed: None,
+        }),
         None => Err(text),
     }
 }
 
-/// What this keeper's boot accepted. A supervisor that is started again runs on this: its death must not
-/// put a half-edited file into effect. `seal`: what the keeper remembers of it; a file of another boot has another.
+/// What is in force under this keeper: what the boot accepted, or the last change. A supervisor that is started again runs
+/// on this: its death must not put a half-edited file into effect. `seal`: what the keeper remembers of it; a file of
+/// another boot, and the definitions that are not in force, have another.
 pub(crate) fn accepted(state: &Path, seal: Option<u64>) -> Option<Loaded> {
-    let text = fs::read(path_in(state)).ok()?;
-    (seal == Some(fnv(&text))).then_some(())?;
-    let kept: BTreeMap<String, String> = serde_json::from_slice(&text).ok()?;
+    let places = [(path_in(state), false), (staged_in(state), true)];
+    let mut read = places.into_iter().filter_map(|(path, is_staged)| Some((fs::read(path).ok()?, is_staged)));
+    let (text, is_staged) = read.find(|(text, _)| seal == Some(fnv(text)))?;
+    let (set, files) = read_kept(&text)?;
+    Some(Loaded { set: Arc::new(set), warnings: String::new(), files, is_staged, committed: None })
+}
+
+/// The generation that held last, for a boot from a directory that cannot be used. `diagnostics`: why it cannot.
+pub(crate) fn committed(state: &Path, diagnostics: &str) -> Option<Loaded> {
+    let store = Store::for_reading(state);
+    let number = store.current()?;
+    let mut files = store.sources(number).ok()?;
+    files.retain(|file| file.name.ends_with(".yaml"));
+    let set = graph::load(&files).set?;
+    let warnings = format!(
+        "the units directory cannot be used; this boot runs from generation {number}, which held last:\n{diagnostics}"
+    );
+    Some(Loaded { set: Arc::new(set), warnings, files, is_staged: false, committed: Some(number) })
+}
+
+/// The definitions that are not in force, of the two that a change is about, with their seal.
+pub(crate) fn other(state: &Path, is_staged: bool) -> Option<(UnitSet, u64)> {
+    let text = fs::read(if is_staged { path_in(state) } else { staged_in(state) }).ok()?;
+    Some((read_kept(&text)?.0, fnv(&text)))
+}
+
+fn read_kept(text: &[u8]) -> Option<(UnitSet, Vec<SourceFile>)> {
+    let kept: BTreeMap<String, String> = serde_json::from_slice(text).ok()?;
     let files: Vec<SourceFile> =
         kept.into_iter().map(|(name, text)| SourceFile { name, bytes: text.into_bytes() }).collect();
-    let set = graph::load(&files).set?;
-    Some(Loaded { set: Arc::new(set), warnings: String::new(), files })
+    Some((graph::load(&files).set?, files))
+}
+
+/// Keeps the text of definitions that may come into force, beside the one that is. The answer is its seal.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn stage(state: &Path, files: Vec<SourceFile>) -> io::Result<u64> {
+    let text = serde_json::to_vec(&texts(files))?;
+    replace_for_this_boot(&staged_in(state), &text)?;
+    Ok(fnv(&text))
+}
+
+/// What was staged is in force for good: there is room for the next.
+///
+/// # Errors
+/// When the disk refuses; the next change tries again.
+pub(crate) fn keep_staged(state: &Path) -> io::Result<()> {
+    match fs::rename(staged_in(state), path_in(state)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()), // of an earlier try
+        renamed => renamed,
+    }
 }
 
 impl Loaded {
@@ -70,8 +127,9 @@ impl Loaded {
             concurrency: None,
             hooks: None,
             heartbeat: None,
+            changes: crate::unit::spec::changes::Changes::default(),
         };
-        Self { set: Arc::new(set), warnings, files: Vec::new() }
+        Self { set: Arc::new(set), warnings, files: Vec::new(), is_staged: false, committed: None }
     }
 
     /// Keeps the accepted text for the next supervisor. Before anything is started by it, so at once; and
@@ -131,6 +189,10 @@ fn texts(files: Vec<SourceFile>) -> BTreeMap<String, String> {
 
 fn changes_in(state: &Path) -> PathBuf {
     state.join("changes.json")
+}
+
+fn staged_in(state: &Path) -> PathBuf {
+    state.join("accepted.next.json")
 }
 
 fn path_in(state: &Path) -> PathBuf {

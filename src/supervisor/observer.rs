@@ -32,6 +32,17 @@ impl Observer {
         Self { set, kept: VecDeque::new(), listeners, next, reserved: next, display }
     }
 
+    /// What was kept before is named by these, too: units keep their numbers, and the sets before need not stay.
+    pub(crate) fn redefine(&mut self, set: &Arc<UnitSet>) {
+        self.set = Arc::clone(set);
+        self.display.redefine(Arc::clone(set));
+        for record in &mut self.kept {
+            let EventRecord { number, at, what, set: _ } = record.as_ref();
+            let (number, at, what) = (*number, *at, what.clone());
+            *record = Arc::new(EventRecord { number, at, what, set: Arc::clone(set) });
+        }
+    }
+
     /// Some: these numbers have to be remembered as taken before anything is shown to anybody.
     pub(crate) fn reserve(&mut self) -> Option<u64> {
         if self.next < self.reserved {

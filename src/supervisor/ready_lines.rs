@@ -4,19 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use regex::bytes::Regex;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
-use rustix::io::Errno;
 
 use crate::keeper::wire::LogPlace;
 use crate::log::files::{FileId, LogDir};
+use crate::supervisor::ears::{Changes, Ears, Line, Listener};
 use crate::supervisor::inbox::{Inbox, Outlet};
 use crate::unit::spec::probe::Pattern;
 
@@ -33,25 +28,19 @@ pub(crate) struct ReadyLines {
     /// Runs whose order was not sent yet, so that nobody knows where their words begin.
     expected: BTreeMap<u64, (LogDir, Box<str>)>,
     watched: BTreeSet<u64>,
-    watcher: Option<Watcher>,
-}
-
-#[derive(Debug)]
-struct Watcher {
-    requests: Sender<Request>,
-    wake: Arc<OwnedFd>,
+    ears: Ears,
+    watcher: Option<Line<Request>>,
 }
 
 #[derive(Debug)]
 enum Request {
     Watch { run: u64, dir: LogDir, pattern: Box<str>, from: LogPlace },
     Forget { run: u64 },
-    Quit,
 }
 
 impl ReadyLines {
-    pub(crate) fn new(outlet: Outlet) -> Self {
-        Self { outlet, expected: BTreeMap::new(), watched: BTreeSet::new(), watcher: None }
+    pub(crate) fn new(outlet: Outlet, ears: Ears) -> Self {
+        Self { outlet, expected: BTreeMap::new(), watched: BTreeSet::new(), ears, watcher: None }
     }
 
     /// `begin` follows.
@@ -64,7 +53,11 @@ impl ReadyLines {
         let Some(from) = from else { return };
         let Some((dir, pattern)) = self.expected.remove(&run) else { return };
         if self.watcher.is_none() {
-            match Watcher::start(self.outlet.clone()) {
+            let outlet = self.outlet.clone();
+            let logs = move |listener| {
+                Logs { outlet, listener, tails: BTreeMap::new(), due: BTreeSet::new() }.serve();
+            };
+            match self.ears.listen("ready lines", THREAD_STACK_BYTES, logs) {
                 Ok(watcher) => self.watcher = Some(watcher),
                 // Then its time to start runs out, which says so.
                 Err(error) => return tracing::warn!("cannot watch logs for lines that say ready: {error}"),
@@ -74,6 +67,11 @@ impl ReadyLines {
             watcher.ask(Request::Watch { run, dir, pattern, from });
             self.watched.insert(run);
         }
+    }
+
+    /// Its line has not come.
+    pub(crate) fn is_waiting(&self, run: u64) -> bool {
+        self.expected.contains_key(&run) || self.watched.contains(&run)
     }
 
     /// True: it was watched until now.
@@ -90,47 +88,11 @@ impl ReadyLines {
     }
 }
 
-impl Watcher {
-    fn start(outlet: Outlet) -> io::Result<Self> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let (requests, asked) = channel();
-        let logs = Logs {
-            outlet,
-            inotify,
-            asked,
-            wake: Arc::clone(&wake),
-            tails: BTreeMap::new(),
-            watches: BTreeMap::new(),
-            due: BTreeSet::new(),
-        };
-        let builder = std::thread::Builder::new().name("ready lines".into()).stack_size(THREAD_STACK_BYTES);
-        drop(builder.spawn(move || logs.serve())?);
-        Ok(Self { requests, wake })
-    }
-
-    fn ask(&self, request: Request) {
-        // It ends only when it is told to, or when the kernel refuses to wait.
-        drop(self.requests.send(request));
-        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).ok();
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.ask(Request::Quit);
-    }
-}
-
 /// The thread's side.
 struct Logs {
     outlet: Outlet,
-    inotify: OwnedFd,
-    asked: Receiver<Request>,
-    wake: Arc<OwnedFd>,
+    listener: Listener<Request>,
     tails: BTreeMap<u64, Tail>,
-    /// inotify's numbers, each with what is watched there.
-    watches: BTreeMap<i32, PathBuf>,
     /// Runs whose log may hold more.
     due: BTreeSet<u64>,
 }
@@ -138,20 +100,13 @@ struct Logs {
 impl Logs {
     fn serve(mut self) {
         loop {
-            let mut sources =
-                [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&self.inotify, PollFlags::IN)];
-            let timeout = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-            let waited = poll(&mut sources, (!self.due.is_empty()).then_some(&timeout));
-            if !matches!(waited, Ok(_) | Err(Errno::INTR)) {
-                return;
-            }
-            self.hear_events();
-            rustix::io::read(&self.wake, &mut [0; 8]).ok();
-            while let Ok(request) = self.asked.try_recv() {
+            let timeout = (!self.due.is_empty()).then_some(Duration::ZERO);
+            let Some(heard) = self.listener.wait(timeout, None) else { return };
+            self.hear(&heard.changes);
+            for request in heard.requests {
                 match request {
                     Request::Watch { run, dir, pattern, from } => self.watch(run, dir, &pattern, from),
                     Request::Forget { run } => self.forget(run),
-                    Request::Quit => return,
                 }
             }
             self.look();
@@ -161,69 +116,27 @@ impl Logs {
     fn watch(&mut self, run: u64, dir: LogDir, pattern: &str, from: LogPlace) {
         // Known to be sound since it was read from its file.
         let Ok(pattern) = Regex::new(pattern) else { return };
-        self.watch_directory(dir.path());
-        self.tails.insert(run, Tail { dir, pattern, from, file: None, line: Vec::new() });
+        // Made at the first byte: until then, what there is of the way to it is watched.
+        let at = self.listener.watch_nearest(dir.path());
+        self.tails.insert(run, Tail { dir, at, pattern, from, file: None, line: Vec::new() });
         self.due.insert(run);
-    }
-
-    /// Made at the first byte: until then, the one above is watched for it.
-    fn watch_directory(&mut self, dir: &Path) {
-        let grows = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-        if let Ok(number) = inotify::add_watch(&self.inotify, dir, grows) {
-            self.watches.insert(number, dir.to_owned());
-        } else if let Some(above) = dir.parent() {
-            let made = WatchFlags::CREATE | WatchFlags::MOVED_TO | WatchFlags::ONLYDIR;
-            if let Ok(number) = inotify::add_watch(&self.inotify, above, made) {
-                self.watches.insert(number, above.to_owned());
-            }
-            // Made between the two.
-            if let Ok(number) = inotify::add_watch(&self.inotify, dir, grows) {
-                self.watches.insert(number, dir.to_owned());
-            }
-        }
     }
 
     fn forget(&mut self, run: u64) {
         self.due.remove(&run);
-        let Some(tail) = self.tails.remove(&run) else { return };
-        if !self.tails.values().any(|other| other.dir == tail.dir) {
-            let number =
-                self.watches.iter().find(|(_, dir)| *dir == tail.dir.path()).map(|(number, _)| *number);
-            if let Some(number) = number {
-                self.watches.remove(&number);
-                inotify::remove_watch(&self.inotify, number).ok();
-            }
+        if self.tails.remove(&run).is_some() {
+            self.listener.keep(|dir| self.tails.values().any(|tail| tail.at.as_deref() == Some(dir)));
         }
     }
 
-    fn hear_events(&mut self) {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let mut changed = BTreeSet::new();
-        let mut is_all = false;
-        let mut events = inotify::Reader::new(self.inotify.as_fd(), &mut buffer);
-        while let Ok(event) = events.next() {
-            is_all |= event.events().contains(ReadFlags::QUEUE_OVERFLOW);
-            changed.insert(event.wd());
-        }
-        if changed.is_empty() {
-            return;
-        }
-        let dirs: BTreeSet<PathBuf> =
-            changed.iter().filter_map(|number| self.watches.get(number).cloned()).collect();
-        let (mut due, mut unwatched) = (Vec::new(), Vec::new());
-        for (run, tail) in &self.tails {
-            let own = tail.dir.path();
-            let is_new = own.parent().is_some_and(|above| dirs.contains(above))
-                && !self.watches.values().any(|dir| dir == own);
-            if is_new {
-                unwatched.push(own.to_owned());
+    fn hear(&mut self, Changes { dirs, gone, is_all }: &Changes) {
+        for (run, tail) in &mut self.tails {
+            let Some(at) = tail.at.as_ref().filter(|at| *is_all || dirs.contains(*at)) else { continue };
+            if *is_all || gone.contains(at) || at != tail.dir.path() {
+                tail.at = self.listener.watch_nearest(tail.dir.path());
             }
-            if is_all || is_new || dirs.contains(own) {
-                due.push(*run);
-            }
+            self.due.insert(*run);
         }
-        unwatched.iter().for_each(|dir| self.watch_directory(dir));
-        self.due.extend(due);
     }
 
     /// One block of every log that may hold more.
@@ -247,6 +160,8 @@ impl Logs {
 /// One run's log, read on from where it began.
 struct Tail {
     dir: LogDir,
+    /// What is watched: its directory, or what there is of the way to it.
+    at: Option<PathBuf>,
     pattern: Regex,
     from: LogPlace,
     file: Option<(FileId, File)>,
@@ -334,7 +249,6 @@ impl Tail {
 mod tests {
     use std::fs;
     use std::io::Write as _;
-    use std::time::Duration;
 
     use tokio::sync::mpsc;
 
@@ -352,7 +266,7 @@ mod tests {
             drop(fs::remove_dir_all(&root));
             fs::create_dir_all(&root).unwrap();
             let (outlet, inbox) = mpsc::unbounded_channel();
-            Self { root, lines: ReadyLines::new(outlet), inbox }
+            Self { root, lines: ReadyLines::new(outlet, Ears::default()), inbox }
         }
 
         fn place(&self, unit: &str) -> LogPlace {

@@ -290,7 +290,8 @@ impl Supervisor {
         tracing::info!("the keeper received signal {signal} from process {sender_pid}");
         let ask = match i32::from(signal) {
             libc::SIGHUP => {
-                self.executor.observer.announce("SIGHUP: units are read again by a restart of mcsup only");
+                self.executor.observer.announce("SIGHUP: the units directory is read again");
+                self.reload();
                 return None;
             }
             libc::SIGINT if self.interrupts > 0 => Ask::ShutdownNow { exit_code: 0 },
@@ -342,6 +343,12 @@ impl Supervisor {
                     self.executor.observer.announce(&text);
                 }
             }
+            Inbox::Look => self.look(),
+            Inbox::Remarked(text) => self.executor.observer.announce(&text),
+            Inbox::CandidateFound(found) => self.candidate_found(*found),
+            Inbox::ChangeFiled(filed) => self.change_filed(filed),
+            Inbox::BootKept(kept) => self.boot_kept(kept),
+            Inbox::StillInvalid { look } => self.still_invalid(look),
             Inbox::Notice(notice) => self.executor.notice(now, notice),
             Inbox::RunChannel { message, command, body } => {
                 self.executor.run_channel(now, message, command, body);
@@ -367,6 +374,8 @@ impl Supervisor {
             Query::Jobs { unit, reply } => drop(reply.send(self.jobs(unit))),
             Query::JobOutput { unit, ordinal, reply } => self.executor.output_of(unit, ordinal, reply),
             Query::Call { unit, body, reply } => drop(reply.send(self.called(unit, body))),
+            Query::Change(asked) => self.ask_change(asked),
+            Query::Standing(reply) => drop(reply.send(self.executor.road.standing.clone())),
             Query::Announce(text) => self.executor.observer.announce(&text),
             Query::Chronicle(question) => self.executor.chronicle.tell(Telling::Asked(question)),
         }
@@ -376,11 +385,15 @@ impl Supervisor {
         let Now { mono, wall } = clock::now();
         let set = Arc::clone(self.engine.set());
         let ids: Vec<_> = match units {
-            None => set.present().collect(),
+            None => set.ids().collect(),
             Some(names) => names.iter().flat_map(|name| set.named(name.as_str())).collect(),
         };
+        // What no file defines any more is there for as long as a process of it is.
+        let is_there = |status: &UnitStatus| {
+            status.pid.is_some() || set.unit(status.unit).is_some_and(|spec| !spec.is_removed)
+        };
         let mut units = Vec::with_capacity(ids.len());
-        units.extend(ids.into_iter().filter_map(|unit| self.engine.status(unit)));
+        units.extend(ids.into_iter().filter_map(|unit| self.engine.status(unit)).filter(is_there));
         let overview = self.engine.overview();
         StatusTable { set, overview, units, now: mono, wall }
     }

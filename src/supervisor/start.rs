@@ -12,20 +12,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 
 use crate::aside::wall_millis;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, HandedChange};
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
 use crate::keeper::{give_memory_back, inherited, make_room_for_descriptors, use_little_memory};
+use crate::supervisor::change::begun::{Begun, UnderWay};
+use crate::supervisor::change::candidate::paths_of;
+use crate::supervisor::change::road::{Road, Where};
+use crate::supervisor::change::seen::Seen;
 use crate::supervisor::chronicle::{self, Beginning, Chronicle};
 use crate::supervisor::clock::{self, Alarm, WallAlarm};
 use crate::supervisor::descriptors;
 use crate::supervisor::display::Display;
 use crate::supervisor::evidence::{EVIDENCE_THREADS, Witness};
-use crate::supervisor::executor::Executor;
+use crate::supervisor::executor::{Executor, Told};
 use crate::supervisor::gates::GATE_THREADS;
 use crate::supervisor::handle::Handle;
 use crate::supervisor::handover::{Legacy, Takeover};
@@ -44,7 +48,6 @@ use crate::supervisor::probes::PROBE_THREADS;
 use crate::supervisor::run::{Api, Ending, Supervisor};
 use crate::supervisor::starts::LOOKUP_THREADS;
 use crate::supervisor::successor::Succession;
-use crate::unit::spec::UnitSet;
 
 /// The hidden first argument under which this binary is the supervisor.
 pub const VERB: &str = "__supervisor";
@@ -140,6 +143,7 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     let own_log = OwnLog::open(&settings.home.own_log());
     let mut legacy = Legacy::receive(&mut link).await?;
     let is_takeover = !legacy.is_cold();
+    let seen = Seen::of(&settings.home.units);
     let read = load(face, &settings.home, is_takeover, legacy.seal()).and_then(|loaded| {
         if !is_takeover {
             legacy.recorded = Some(recorded(&settings.home.state)?);
@@ -158,8 +162,17 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
             return Ok(1);
         }
     };
-    let display = Display::new(Arc::clone(&loaded.set), began, is_takeover);
-    let (set, warnings) = (Arc::clone(&loaded.set), loaded.warnings.clone());
+    let mut begun = if is_takeover {
+        Begun::anew(&loaded, legacy.change(), legacy.seal(), &settings.home.state)
+    } else {
+        Begun::at_boot(&loaded)
+    };
+    let display = Display::new(Arc::clone(&begun.set), began, is_takeover);
+    let warnings = loaded.warnings.clone();
+    let sources = loaded.files.clone();
+    let named: Vec<PathBuf> =
+        paths_of(&begun.set).into_iter().map(|path| settings.home.units.join(&*path)).collect();
+    let (is_safe_mode, committed) = (legacy.is_safe_mode, loaded.committed);
     let kept = if is_takeover {
         None
     } else {
@@ -169,7 +182,16 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
         Some(loaded.keep(state))
     };
     legacy.accepted = kept.as_ref().and_then(|kept| kept.as_ref().ok().copied());
-    let mut supervisor = take_over(face, settings, heirloom, link, legacy, set, display)?;
+    if !is_takeover {
+        (begun.seal, begun.generation) = (legacy.accepted, committed);
+    }
+    // Where nothing could be kept so far, and what runs is known.
+    let is_to_be_kept = begun.generation.is_none() && !(is_takeover && sources.is_empty());
+    let mut supervisor = take_over(face, settings, heirloom, link, legacy, display, begun)?;
+    if !is_safe_mode {
+        supervisor.watch(seen.with_named(named));
+    }
+    supervisor.begin_changes(is_to_be_kept.then_some(sources), !is_takeover && committed.is_none());
     supervisor.tell(&warnings, own_log.as_ref().err(), kept.and_then(Result::err));
     let ending = supervisor.run().await;
     let code = match ending {
@@ -194,9 +216,10 @@ fn take_over(
     heirloom: Heirloom,
     link: KeeperLink,
     mut legacy: Legacy,
-    set: Arc<UnitSet>,
     display: Display,
+    begun: Begun,
 ) -> io::Result<Supervisor> {
+    let set = Arc::clone(&begun.set);
     let Settings { home, working_dir } = settings;
     let ground =
         Arc::new(Ground::new(Arc::clone(&set), &home.units, working_dir.clone(), &home.log, &home.state));
@@ -228,10 +251,20 @@ fn take_over(
     let chronicle = Chronicle::begin(&home.state, Arc::clone(&set), outlet.clone(), beginning);
     let witness = Witness::new(&home.state, chronicle.archive.clone(), outlet.clone());
     let options = Options { seed: fnv(home.state.as_os_str().as_bytes()), bug_policy: BugPolicy::Record };
-    let api = serve_api(face, &heirloom, Handle::new(asker), home)?;
+    let place = Where { units_dir: home.units.clone(), state: home.state.clone(), render: face.render };
+    let mut road = Road::new(place, outlet.clone(), begun.generation, begun.seal);
+    if let Some(UnderWay { note, other, seal }) = begun.change {
+        road.take_up(&note, seal);
+        takeover.handover.change = Some(Box::new(HandedChange { note, other }));
+    } else if let Some(generation) = begun.unfiled {
+        road.take_up_filing(generation, &set.changes);
+    }
+    let (definitions, in_force) = watch::channel(Arc::clone(&set));
+    let api = serve_api(face, &heirloom, Handle::new(asker, in_force), home)?;
+    let told = Told { observer, witness, chronicle };
     let mut supervisor = Supervisor {
         engine: Engine::new(set, options),
-        executor: Executor::new(ground, link, journal, observer, witness, chronicle, outlet),
+        executor: Executor::new(ground, link, journal, told, outlet, definitions, road),
         inbox,
         queries,
         alarm: Alarm::new()?,
@@ -317,10 +350,15 @@ fn load(face: &Face, home: &Home, is_takeover: bool, seal: Option<u64>) -> Resul
         return Ok(loaded);
     }
     match loading::from_directory(&home.units, face.render) {
+        // Mostly one that is not mounted yet: an empty list is never trusted.
+        Ok(loaded) if !is_takeover && loaded.set.units.is_empty() => {
+            Ok(loading::committed(&home.state, "there is no unit file in it").unwrap_or(loaded))
+        }
         Ok(loaded) => Ok(loaded),
         // Services run: better to hold them unnamed than to end them.
         Err(diagnostics) if is_takeover => Ok(Loaded::nothing(&diagnostics)),
-        Err(diagnostics) => Err(diagnostics),
+        // What held last is better than nothing at all.
+        Err(diagnostics) => loading::committed(&home.state, &diagnostics).ok_or(diagnostics),
     }
 }
 

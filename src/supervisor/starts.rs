@@ -127,6 +127,11 @@ impl Starts {
         }
     }
 
+    /// What is begun from here on is by these definitions.
+    pub(crate) fn redefine(&mut self, ground: Arc<Ground>) {
+        self.ground = ground;
+    }
+
     /// `None`: a worker asks; `prepared` will tell.
     pub(crate) fn begin(&mut self, launch: Launch, now: Timestamp) -> Option<Ready> {
         self.try_order(launch, Vec::new(), now)
@@ -180,6 +185,10 @@ impl Starts {
     /// Keeps a launch until the sockets of its unit are open, or cannot be opened.
     pub(crate) fn park(&mut self, launch: Launch) {
         self.queue.park(launch);
+    }
+
+    pub(crate) fn parked(&self) -> Vec<UnitId> {
+        self.queue.parked.keys().copied().collect()
     }
 
     pub(crate) fn unpark(&mut self, unit: UnitId, now: Timestamp) -> Vec<Ready> {

@@ -211,7 +211,7 @@ impl Executor {
     }
 
     pub(crate) fn log_order(&self, unit: &str, run: u64) -> Option<LogOrder> {
-        let spec = self.ground.set.unit(self.ground.set.find(unit)?)?;
+        let spec = self.ground.set.unit(self.ground.set.slot(unit)?)?;
         Some(self.ground.log_order(spec, run))
     }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::engine::effect::Fact;
-use crate::engine::id::{IncidentId, PhaseId, UnitId};
+use crate::engine::effect::{ChangeFact, ChangeOutcome, Fact};
+use crate::engine::id::{GenerationId, IncidentId, PhaseId, UnitId};
 use crate::engine::time::Pretty;
 use crate::unit::spec::UnitSet;
 
@@ -59,6 +59,7 @@ fn sentence(fact: &Fact, set: &UnitSet, said: Unit) -> String {
         Fact::RunEnded { unit, ordinal, exit } => format!("{}#{ordinal} {exit}", name_of(set, *unit)),
         Fact::PhaseOpened { phase } => format!("phase {} is open", phase_name(set, *phase)),
         Fact::Booted => "booted".to_owned(),
+        Fact::Change { generation, what } => change_words(*generation, what),
         Fact::PhaseHeld { phase, holders } => {
             let names: Vec<&str> = holders.iter().map(|unit| name_of(set, *unit)).collect();
             format!("phase {} does not open: held by {}", phase_name(set, *phase), names.join(", "))
@@ -140,6 +141,40 @@ fn sentence_of_job(fact: &Fact, set: &UnitSet, said: Unit) -> String {
     String::new()
 }
 
+/// What happens to a change, in a sentence.
+pub fn change_words(generation: GenerationId, what: &ChangeFact) -> String {
+    match what {
+        ChangeFact::Began { restarts: 0 } => {
+            format!("generation {generation} takes effect; nothing restarts")
+        }
+        ChangeFact::Began { restarts: 1 } => format!("generation {generation} takes effect; 1 unit restarts"),
+        ChangeFact::Began { restarts } => {
+            format!("generation {generation} takes effect; {restarts} units restart")
+        }
+        ChangeFact::InForce => format!("generation {generation} is in force, and is to prove itself"),
+        ChangeFact::WaitsToBeConfirmed => {
+            format!("generation {generation} works; it waits for `mcsup confirm`")
+        }
+        ChangeFact::Failed { why } => format!("generation {generation} goes back: {why}"),
+        ChangeFact::Ended(ChangeOutcome::Committed) => format!("generation {generation} is committed"),
+        ChangeFact::Ended(ChangeOutcome::RolledBack { is_well: true, .. }) => {
+            format!("generation {generation} was rolled back, and all is as before")
+        }
+        ChangeFact::Ended(ChangeOutcome::RolledBack { is_well: false, why }) => {
+            format!("generation {generation} was rolled back, and not all is well: {why}")
+        }
+        ChangeFact::Ended(ChangeOutcome::Kept { why }) => {
+            format!("generation {generation} stays in force, although not all is well: {why}")
+        }
+        ChangeFact::Ended(ChangeOutcome::Refused(why)) => {
+            format!("generation {generation} was not begun: {why}")
+        }
+        ChangeFact::Ended(ChangeOutcome::Interrupted) => {
+            format!("generation {generation} was interrupted by a shutdown")
+        }
+    }
+}
+
 /// What programs call it; the sentence may change, this may not.
 pub fn kind(fact: &Fact) -> &'static str {
     match fact {
@@ -167,6 +202,13 @@ pub fn kind(fact: &Fact) -> &'static str {
         Fact::Unkillable { .. } => "unkillable",
         Fact::Adopted { .. } => "adopted",
         Fact::RequestServed { .. } => "request-served",
+        Fact::Change { what, .. } => match what {
+            ChangeFact::Began { .. } => "change-began",
+            ChangeFact::InForce => "change-in-force",
+            ChangeFact::WaitsToBeConfirmed => "change-waits-to-be-confirmed",
+            ChangeFact::Failed { .. } => "change-failed",
+            ChangeFact::Ended(_) => "change-ended",
+        },
         Fact::ShutdownBegan => "shutdown-began",
         Fact::BugFound { .. } => "bug-found",
     }
@@ -199,6 +241,7 @@ pub fn unit_of(fact: &Fact) -> Option<UnitId> {
         | Fact::IncidentMerged { .. }
         | Fact::Booted
         | Fact::PhaseHeld { .. }
+        | Fact::Change { .. }
         | Fact::RequestServed { .. }
         | Fact::ShutdownBegan => None,
     }
@@ -230,6 +273,7 @@ pub fn incident_of(fact: &Fact) -> Option<IncidentId> {
         | Fact::PhaseHeld { .. }
         | Fact::Unkillable { .. }
         | Fact::Adopted { .. }
+        | Fact::Change { .. }
         | Fact::RequestServed { .. }
         | Fact::ShutdownBegan
         | Fact::BugFound { .. } => None,
@@ -245,6 +289,7 @@ pub(crate) fn weight(fact: &Fact) -> Weight {
         | Fact::JobTriggered { .. }
         | Fact::StatusTold { .. } => Weight::Detail,
         Fact::StateChanged { .. }
+        | Fact::Change { .. }
         | Fact::PhaseOpened { .. }
         | Fact::Booted
         | Fact::JobRunEnded { .. }

@@ -1,24 +1,12 @@
 //! The quickstart, as a new user starts it.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::copies::copy_example;
 use crate::instance::{Instance, mcsup, timed};
 use crate::place::{free_ports, public_home};
-
-/// Copies the files of an example into the units directory, with these texts replaced.
-pub(crate) fn copy_example(instance: &Instance, example: &str, replaced: &[(&str, String)]) {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
-    for entry in fs::read_dir(from).expect("an example").flatten() {
-        let mut text = fs::read_to_string(entry.path()).expect("a file of an example");
-        for (old, new) in replaced {
-            text = text.replace(old, new);
-        }
-        fs::write(instance.path("units").join(entry.file_name()), text).expect("a copy");
-    }
-}
 
 fn quickstart(name: &str) -> Instance {
     let instance = Instance::at(public_home(name), &[]);

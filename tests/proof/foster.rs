@@ -117,6 +117,7 @@ fn row(order: &AdoptOrder) -> Report {
     Report::Row(Box::new(Row {
         run: order.run,
         unit: order.unit.clone(),
+        spawned_as: order.spawned_as.clone(),
         ordinal: order.ordinal,
         pid: order.pid,
         start_time: order.start_time,

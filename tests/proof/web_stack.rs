@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use crate::examples::copy_example;
+use crate::copies::copy_example;
 use crate::instance::{Instance, eventually, is_alive, kill, mcsup};
 use crate::place::{free_ports, public_home};
 

@@ -27,6 +27,7 @@ use crate::unit::spec::UnitSet;
 
 #[derive(Debug)]
 pub(super) struct Desk {
+    state: PathBuf,
     set: Arc<UnitSet>,
     outlet: Outlet,
     archive: Archive,
@@ -48,6 +49,15 @@ pub(super) struct Desk {
     dropped: u64,
     /// Why messages that wait were not taken the last time, by their numbers.
     refusals: BTreeMap<u64, String>,
+}
+
+fn outbox_of(state: &Path, set: &UnitSet) -> Option<Outbox> {
+    let now_millis = clock::wall().0 / 1_000_000;
+    (!set.alerts.is_empty()).then(|| Outbox::open(state.join("outbox"), &set.alerts, now_millis))
+}
+
+fn heartbeat_of(set: &UnitSet) -> Option<Heartbeat> {
+    set.heartbeat.as_ref().map(|heart| Heartbeat::new(heart.url.to_string(), heart.every))
 }
 
 /// What ended a wait.
@@ -72,12 +82,9 @@ impl Desk {
         let (tell, troubles) = mpsc::unbounded_channel();
         let scribe = Scribe { archive: archive.clone(), troubles: tell };
         tokio::task::spawn_local(scribe.run(to_write));
-        let now_millis = clock::wall().0 / 1_000_000;
-        let outbox =
-            (!set.alerts.is_empty()).then(|| Outbox::open(state.join("outbox"), &set.alerts, now_millis));
-        let heartbeat =
-            set.heartbeat.as_ref().map(|heart| Heartbeat::new(heart.url.to_string(), heart.every));
+        let (outbox, heartbeat) = (outbox_of(state, &set), heartbeat_of(&set));
         Self {
+            state: state.to_owned(),
             set,
             outlet,
             archive,
@@ -179,8 +186,20 @@ impl Desk {
                 }
             }
             Telling::Asked(question) => self.answer(question),
+            Telling::Redefined(set) => self.redefine(set),
             Telling::End => {}
         }
+    }
+
+    fn redefine(&mut self, set: Arc<UnitSet>) {
+        match &mut self.outbox {
+            Some(outbox) => outbox.set_channels(&set.alerts),
+            none => *none = outbox_of(&self.state, &set),
+        }
+        if self.set.heartbeat != set.heartbeat {
+            self.heartbeat = heartbeat_of(&set);
+        }
+        self.set = set;
     }
 
     fn carry_out(&mut self, deeds: Vec<Deed>) {

@@ -54,6 +54,8 @@ pub(crate) enum Telling {
         outcome: Result<(), String>,
     },
     Asked(Question),
+    /// What follows is about these definitions.
+    Redefined(Arc<UnitSet>),
     /// Nothing follows.
     End,
 }
@@ -241,6 +243,7 @@ pub(crate) fn is_for_the_chronicle(fact: &Fact) -> bool {
         Fact::PhaseOpened { .. }
         | Fact::Booted
         | Fact::Adopted { .. }
+        | Fact::Change { .. }
         | Fact::RequestServed { .. }
         | Fact::ShutdownBegan => false,
         Fact::StateChanged { .. }

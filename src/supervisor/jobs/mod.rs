@@ -19,6 +19,7 @@ use crate::aside::Threads;
 use crate::engine::event::ExitStatus;
 use crate::engine::id::UnitId;
 use crate::history::row::JobRunRow;
+use crate::supervisor::ears::Ears;
 use crate::supervisor::executor::Executor;
 use crate::supervisor::inbox::Outlet;
 use crate::supervisor::jobs::bodies::Bodies;
@@ -52,7 +53,7 @@ pub(crate) struct Jobs {
 }
 
 impl Jobs {
-    pub(crate) fn new(state: &std::path::Path, outlet: &Outlet) -> Self {
+    pub(crate) fn new(state: &std::path::Path, outlet: &Outlet, ears: Ears) -> Self {
         let threads = Threads::new("output", OUTPUT_THREADS);
         Self {
             pasts: Pasts::new(state, threads.clone()),
@@ -64,7 +65,7 @@ impl Jobs {
             recent: BTreeMap::new(),
             serial: 0,
             storing: BTreeMap::new(),
-            paths: Paths::new(outlet.clone()),
+            paths: Paths::new(outlet.clone(), ears),
             bodies: Bodies::default(),
         }
     }

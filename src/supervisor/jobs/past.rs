@@ -51,6 +51,13 @@ impl Pasts {
         }
     }
 
+    pub(crate) fn renamed(&mut self, was: &UnitName, is: &UnitName) {
+        if let Some(past) = self.known.remove(was) {
+            self.known.insert(is.clone(), past);
+            self.is_changed = true;
+        }
+    }
+
     /// Begins to write what changed, unless somebody is at it: then once more afterwards.
     pub(crate) fn tend(&mut self, outlet: &Outlet) {
         if !self.is_changed || self.is_writing {

@@ -5,29 +5,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
-
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
-use rustix::io::Errno;
 
 use crate::aside::since_boot;
 use crate::engine::id::UnitId;
 use crate::output::find::matches;
+use crate::supervisor::ears::{Changes, Ears, Line, Listener};
 use crate::supervisor::inbox::{Inbox, Outlet};
 
 #[derive(Debug)]
 pub(super) struct Paths {
     outlet: Outlet,
+    ears: Ears,
     armed: BTreeSet<UnitId>,
     /// While somebody is armed.
-    watcher: Option<Watcher>,
+    watcher: Option<Line<Request>>,
 }
 
 /// One path of one job.
@@ -40,21 +34,14 @@ pub(super) struct Spot {
 }
 
 #[derive(Debug)]
-struct Watcher {
-    requests: Sender<Request>,
-    wake: Arc<OwnedFd>,
-}
-
-#[derive(Debug)]
 enum Request {
     Watch(UnitId, Vec<Spot>),
     Forget(UnitId),
-    Quit,
 }
 
 impl Paths {
-    pub(super) fn new(outlet: Outlet) -> Self {
-        Self { outlet, armed: BTreeSet::new(), watcher: None }
+    pub(super) fn new(outlet: Outlet, ears: Ears) -> Self {
+        Self { outlet, ears, armed: BTreeSet::new(), watcher: None }
     }
 
     /// What is there by now starts nothing.
@@ -66,7 +53,9 @@ impl Paths {
             return Ok(());
         }
         if self.watcher.is_none() {
-            self.watcher = Some(Watcher::start(self.outlet.clone())?);
+            let outlet = self.outlet.clone();
+            let watch = move |listener| Watch { outlet, listener, spots: Vec::new() }.serve();
+            self.watcher = Some(self.ears.listen("paths", STACK_BYTES, watch)?);
         }
         if let Some(watcher) = &self.watcher {
             watcher.ask(Request::Watch(unit, spots));
@@ -87,40 +76,11 @@ impl Paths {
     }
 }
 
-impl Watcher {
-    fn start(outlet: Outlet) -> io::Result<Self> {
-        let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let (requests, asked) = channel();
-        let spots = Vec::new();
-        let watch = Watch { outlet, inotify, asked, wake: Arc::clone(&wake), spots, dirs: BTreeMap::new() };
-        let builder = std::thread::Builder::new().name("paths".into()).stack_size(STACK_BYTES);
-        drop(builder.spawn(move || watch.serve())?);
-        Ok(Self { requests, wake })
-    }
-
-    fn ask(&self, request: Request) {
-        // It ends only when it is told to, or when the kernel refuses to wait.
-        drop(self.requests.send(request));
-        rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).ok();
-    }
-}
-
-impl Drop for Watcher {
-    fn drop(&mut self) {
-        self.ask(Request::Quit);
-    }
-}
-
 /// The thread's side.
 struct Watch {
     outlet: Outlet,
-    inotify: OwnedFd,
-    asked: Receiver<Request>,
-    wake: Arc<OwnedFd>,
+    listener: Listener<Request>,
     spots: Vec<Watched>,
-    /// inotify's numbers, each with what is watched there.
-    dirs: BTreeMap<i32, PathBuf>,
 }
 
 struct Watched {
@@ -141,19 +101,13 @@ impl Watch {
     fn serve(mut self) {
         loop {
             let due = self.spots.iter().filter_map(|spot| spot.due).min();
-            let timeout = due.map(|due| timespec(due.saturating_sub(since_boot())));
-            let mut sources =
-                [PollFd::new(&self.wake, PollFlags::IN), PollFd::new(&self.inotify, PollFlags::IN)];
-            if !matches!(poll(&mut sources, timeout.as_ref()), Ok(_) | Err(Errno::INTR)) {
-                return;
-            }
-            rustix::io::read(&self.wake, &mut [0; 8]).ok();
-            self.hear();
-            while let Ok(request) = self.asked.try_recv() {
+            let timeout = due.map(|due| due.saturating_sub(since_boot()));
+            let Some(heard) = self.listener.wait(timeout, None) else { return };
+            self.hear(&heard.changes);
+            for request in heard.requests {
                 match request {
                     Request::Watch(unit, spots) => self.watch(unit, spots),
                     Request::Forget(unit) => self.forget(unit),
-                    Request::Quit => return,
                 }
             }
             self.look();
@@ -170,79 +124,26 @@ impl Watch {
         }
     }
 
-    /// The directory of `path`, or the nearest above it that is there.
-    fn watch_way_to(&mut self, path: &Path) -> PathBuf {
-        let flags = WatchFlags::CREATE
-            | WatchFlags::MODIFY
-            | WatchFlags::ATTRIB
-            | WatchFlags::MOVED_TO
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::DELETE
-            | WatchFlags::DELETE_SELF
-            | WatchFlags::MOVE_SELF
-            | WatchFlags::ONLYDIR;
-        let mut last = PathBuf::new();
-        for _ in 0..MOST_STEPS {
-            let mut dirs = path.ancestors().skip(1);
-            let found = dirs.find_map(|dir| Some((dir, inotify::add_watch(&self.inotify, dir, flags).ok()?)));
-            let Some((dir, number)) = found else { return PathBuf::new() };
-            self.dirs.insert(number, dir.to_owned());
-            // What was made before its parent was watched is no event: until a look finds nothing deeper.
-            if Some(dir) == path.parent() || dir == last {
-                return dir.to_owned();
-            }
-            last = dir.to_owned();
-        }
-        last
+    fn watch_way_to(&self, path: &Path) -> PathBuf {
+        path.parent().and_then(|dir| self.listener.watch_nearest(dir)).unwrap_or_default()
     }
 
     fn forget(&mut self, unit: UnitId) {
         self.spots.retain(|spot| spot.unit != unit);
-        let spots = &self.spots;
-        let idle: Vec<i32> = self
-            .dirs
-            .iter()
-            .filter(|(_, dir)| !spots.iter().any(|spot| spot.at == **dir))
-            .map(|(number, _)| *number)
-            .collect();
-        for number in idle {
-            self.dirs.remove(&number);
-            inotify::remove_watch(&self.inotify, number).ok();
-        }
+        self.listener.keep(|dir| self.spots.iter().any(|spot| spot.at == dir));
     }
 
-    fn hear(&mut self) {
-        let mut buffer = [MaybeUninit::uninit(); 4096];
-        let (mut changed, mut gone, mut is_all) = (BTreeSet::new(), BTreeSet::new(), false);
-        let mut events = inotify::Reader::new(self.inotify.as_fd(), &mut buffer);
-        while let Ok(event) = events.next() {
-            let what = event.events();
-            is_all |= what.contains(ReadFlags::QUEUE_OVERFLOW);
-            if what.intersects(ReadFlags::IGNORED | ReadFlags::MOVE_SELF) {
-                gone.insert(event.wd());
-            }
-            changed.insert(event.wd());
-        }
-        if changed.is_empty() {
-            return;
-        }
-        let dirs: BTreeSet<PathBuf> =
-            changed.iter().filter_map(|number| self.dirs.get(number).cloned()).collect();
-        for number in gone {
-            self.dirs.remove(&number);
-            // Moved away: what is watched by this number is somewhere else.
-            inotify::remove_watch(&self.inotify, number).ok();
-        }
+    fn hear(&mut self, Changes { dirs, gone, is_all }: &Changes) {
         let now = since_boot();
         for index in 0..self.spots.len() {
-            let Some(spot) = self.spots.get_mut(index).filter(|spot| is_all || dirs.contains(&spot.at))
+            let Some(spot) = self.spots.get_mut(index).filter(|spot| *is_all || dirs.contains(&spot.at))
             else {
                 continue;
             };
             spot.due = Some(now.saturating_add(spot.spot.debounce));
-            let (path, at) = (spot.spot.path.clone(), spot.at.clone());
-            let is_there = path.parent() == Some(&at) && self.dirs.values().any(|dir| *dir == at);
-            if !is_there {
+            let path = spot.spot.path.clone();
+            // Of changes that were lost one may have been the end of a watch.
+            if *is_all || gone.contains(&spot.at) || path.parent() != Some(&spot.at) {
                 let at = self.watch_way_to(&path);
                 if let Some(spot) = self.spots.get_mut(index) {
                     spot.at = at;
@@ -284,15 +185,6 @@ fn seen(path: &Path) -> Seen {
     names.filter_map(|name| Some((name.clone(), stamp(&path.with_file_name(&name))?))).collect()
 }
 
-fn timespec(time: Duration) -> Timespec {
-    Timespec {
-        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
-        tv_nsec: i64::from(time.subsec_nanos()),
-    }
-}
-
-/// Somebody who makes and removes directories all the time is not run after for ever.
-const MOST_STEPS: usize = 100;
 /// Of one directory; more are not looked at.
 const MOST_ENTRIES: usize = 10_000;
 const STACK_BYTES: usize = 128 * 1024;
@@ -311,7 +203,7 @@ mod tests {
 
     fn armed(path: PathBuf) -> (Paths, UnboundedReceiver<Inbox>) {
         let (outlet, inbox) = unbounded_channel();
-        let mut paths = Paths::new(outlet);
+        let mut paths = Paths::new(outlet, Ears::default());
         let spot = Spot { said: "it".into(), path, debounce: Duration::from_millis(30) };
         paths.arm(UnitId(7), vec![spot]).unwrap();
         (paths, inbox)
@@ -323,7 +215,7 @@ mod tests {
         let next = async {
             loop {
                 match inbox.recv().await {
-                    Some(Inbox::PathChanged { unit: UnitId(8), .. }) => {}
+                    Some(Inbox::PathChanged { unit: UnitId(8 | 9), .. }) => {}
                     other => return other,
                 }
             }
@@ -384,6 +276,32 @@ mod tests {
             fs::remove_dir_all(dir.join("a")).unwrap();
             settle(&mut paths, &mut inbox, &dir);
         }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn two_jobs_by_two_paths_to_one_directory_are_both_told() {
+        let dir = scratch("alias");
+        fs::create_dir(dir.join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.join("link")).unwrap();
+        let (mut paths, mut inbox) = armed(dir.join("real/in.csv"));
+        let other = Spot { said: "it".into(), path: dir.join("link/in.csv"), debounce: Duration::ZERO };
+        paths.arm(UnitId(9), vec![other]).unwrap();
+        settle(&mut paths, &mut inbox, &dir);
+        fs::write(dir.join("real/in.csv"), "new").unwrap();
+        assert!(told(&mut inbox));
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn who_waits_for_a_directory_below_takes_nothing_from_who_watches_above() {
+        let dir = scratch("above");
+        let (mut paths, mut inbox) = armed(dir.join("in.csv"));
+        let other = Spot { said: "it".into(), path: dir.join("later/in.csv"), debounce: Duration::ZERO };
+        paths.arm(UnitId(9), vec![other]).unwrap();
+        settle(&mut paths, &mut inbox, &dir);
+        fs::write(dir.join("in.csv"), "new").unwrap();
+        assert!(told(&mut inbox));
         fs::remove_dir_all(&dir).unwrap();
     }
 }

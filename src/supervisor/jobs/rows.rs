@@ -57,6 +57,7 @@ impl Executor {
             | Fact::IncidentClosed { .. }
             | Fact::Unkillable { .. }
             | Fact::Adopted { .. }
+            | Fact::Change { .. }
             | Fact::RequestServed { .. }
             | Fact::ShutdownBegan
             | Fact::BugFound { .. } => {}

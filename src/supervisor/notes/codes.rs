@@ -1,5 +1,6 @@
 //! The numbers by which notes call things. A number is never given a second meaning.
 
+use crate::engine::change::Stage;
 use crate::engine::event::{RunEnd, RunStage, SpawnStep};
 use crate::engine::state::{Desired, DownSource, StopStage, UpSource};
 
@@ -13,6 +14,7 @@ pub(super) fn desired_code(desired: Desired) -> u8 {
         Desired::Down(DownSource::Dependency) => 12,
         Desired::Down(DownSource::Conflict) => 13,
         Desired::Down(DownSource::Shutdown) => 14,
+        Desired::Down(DownSource::Removed) => 15,
     }
 }
 
@@ -26,6 +28,26 @@ pub(super) fn desired_of(code: u8) -> Option<Desired> {
         12 => Desired::Down(DownSource::Dependency),
         13 => Desired::Down(DownSource::Conflict),
         14 => Desired::Down(DownSource::Shutdown),
+        15 => Desired::Down(DownSource::Removed),
+        _ => return None,
+    })
+}
+
+pub(super) fn change_stage_code(stage: Stage) -> u8 {
+    match stage {
+        Stage::Stopping => 0,
+        Stage::Clearing => 1,
+        Stage::Verifying => 2,
+        Stage::Confirming => 3,
+    }
+}
+
+pub(super) fn change_stage_of(code: u8) -> Option<Stage> {
+    Some(match code {
+        0 => Stage::Stopping,
+        1 => Stage::Clearing,
+        2 => Stage::Verifying,
+        3 => Stage::Confirming,
         _ => return None,
     })
 }

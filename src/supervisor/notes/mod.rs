@@ -9,12 +9,14 @@
 mod writer;
 mod reader;
 mod job;
+mod change;
 mod codes;
 
 use crate::engine::effect::Note;
-use crate::engine::event::{BootNote, UnitNote};
+use crate::engine::event::{BootNote, ChangeNote, UnitNote};
 use crate::engine::id::IncidentId;
 use crate::engine::incident::Incident;
+use crate::supervisor::notes::change::change_value;
 use crate::supervisor::notes::reader::Record;
 use crate::supervisor::notes::writer::{Writer, boot_value, incident_value, unit_value};
 use crate::unit::name::UnitName;
@@ -26,6 +28,7 @@ pub(crate) enum Remembered {
     Boot(BootNote),
     Unit(UnitName, UnitNote),
     Incident(IncidentId, Box<Incident>),
+    Change(Box<ChangeNote>),
     /// The seal of the units that the boot accepted.
     Accepted(u64),
     /// What a call of a job's webhook brought, by its number.
@@ -45,6 +48,11 @@ pub(crate) fn encode(note: &Note, set: &UnitSet) -> Option<(Vec<u8>, Vec<u8>)> {
         Note::Incident(number, note) => {
             let value = note.as_ref().map(|note| incident_value(note, set)).unwrap_or_default();
             Some(([INCIDENT_KEY, number.0.to_string().as_bytes()].concat(), value))
+        }
+        // Without a value a pair is forgotten.
+        Note::Gone(name) => Some(([UNIT_KEY, name.as_str().as_bytes()].concat(), Vec::new())),
+        Note::Change(note) => {
+            Some((CHANGE_KEY.to_vec(), note.as_deref().map(change_value).unwrap_or_default()))
         }
     }
 }
@@ -86,6 +94,15 @@ pub(crate) fn decode_accepted(key: &[u8], value: &[u8]) -> Option<u64> {
     }
 }
 
+/// The change under way, where this pair is its note.
+pub(crate) fn decode_change(key: &[u8], value: &[u8]) -> Option<ChangeNote> {
+    (key == CHANGE_KEY).then_some(())?;
+    match Record::open(value)? {
+        Record::Plain(_) => None,
+        Record::Sectioned(sections) => sections.change().map(|note| *note),
+    }
+}
+
 /// The pair that says: all that lived is in this keeper's table. A keeper without it was left half filled.
 pub(crate) fn encode_whole() -> (Vec<u8>, Vec<u8>) {
     (WHOLE_KEY.to_vec(), Writer::plain().0)
@@ -118,6 +135,9 @@ pub(crate) fn decode(key: &[u8], value: &[u8], set: &UnitSet) -> Option<Remember
             if key == BOOT_KEY {
                 return sections.boot().map(Remembered::Boot);
             }
+            if key == CHANGE_KEY {
+                return sections.change().map(Remembered::Change);
+            }
             if let Some(number) = key.strip_prefix(INCIDENT_KEY) {
                 let number = std::str::from_utf8(number).ok()?.parse().ok()?;
                 return Some(Remembered::Incident(IncidentId(number), sections.incident(set)?));
@@ -133,6 +153,7 @@ const SECTIONED: u8 = 3;
 const BOOT_KEY: &[u8] = b"boot";
 const EVENTS_KEY: &[u8] = b"events";
 const ACCEPTED_KEY: &[u8] = b"accepted";
+const CHANGE_KEY: &[u8] = b"change";
 const WHOLE_KEY: &[u8] = b"whole";
 const UNIT_KEY: &[u8] = b"unit:";
 const BODY_KEY: &[u8] = b"body:";
@@ -157,7 +178,7 @@ mod tests {
     use crate::engine::time::{Timestamp, WallTime};
     use crate::unit::spec::SignalNumber;
 
-    fn empty_set() -> UnitSet {
+    pub(super) fn empty_set() -> UnitSet {
         UnitSet {
             units: Vec::new(),
             sorted: 0,
@@ -169,6 +190,7 @@ mod tests {
             concurrency: None,
             hooks: None,
             heartbeat: None,
+            changes: crate::unit::spec::changes::Changes::default(),
         }
     }
 
@@ -244,6 +266,7 @@ mod tests {
             shutdown: Some(ShutdownNote { since: Timestamp(5), exit_code: 6 }),
             last_incident: 7,
             incident: None,
+            change_incident: Some(IncidentId(9)),
         };
         assert_eq!(decode(BOOT_KEY, &boot_value(&boot), &set), Some(Remembered::Boot(boot)));
     }
@@ -455,6 +478,7 @@ mod tests {
             shutdown: Some(ShutdownNote { since: Timestamp(5), exit_code: 6 }),
             last_incident: 7,
             incident: Some(IncidentId(8)),
+            change_incident: None,
         };
         assert_eq!(decode(BOOT_KEY, &boot, &empty_set()), Some(Remembered::Boot(expected)));
         assert_eq!(decode(EVENTS_KEY, &[2, 0x80, 1], &empty_set()), Some(Remembered::Events(128)));

@@ -52,7 +52,7 @@ impl<'a> Sections<'a> {
     }
 
     /// `None`: it is missing, or says what this version does not know.
-    fn get<T>(&self, tag: u8, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<T> {
+    pub(super) fn get<T>(&self, tag: u8, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Option<T> {
         read(&mut Reader(self.0.get(&tag)?))
     }
 
@@ -62,7 +62,16 @@ impl<'a> Sections<'a> {
         let shutdown = self.get(2, |input| input.option(Reader::shutdown)).flatten();
         let incidents = self.get(3, |input| Some((input.u64()?, input.option(Reader::incident_id)?)));
         let (last_incident, incident) = incidents.unwrap_or_default();
-        Some(BootNote { open_phases, is_booted, waiting_since, shutdown, last_incident, incident })
+        let change_incident = self.get(4, |input| input.option(Reader::incident_id)).flatten();
+        Some(BootNote {
+            open_phases,
+            is_booted,
+            waiting_since,
+            shutdown,
+            last_incident,
+            incident,
+            change_incident,
+        })
     }
 
     pub(super) fn unit(&self, set: &UnitSet) -> Option<UnitNote> {
@@ -262,6 +271,7 @@ impl<'a> Reader<'a> {
                 .option(|input| Some(ShutdownNote { since: input.time()?, exit_code: input.u8()? }))?,
             last_incident: self.u64()?,
             incident: self.option(|input| input.u64().map(IncidentId))?,
+            change_incident: None,
         })
     }
 
@@ -325,6 +335,7 @@ impl<'a> Reader<'a> {
             3 => StopReason::Failed(self.cause(CAUSE_DEPTH)?),
             4 => StopReason::Ended(self.exit()?),
             5 => set.find(&self.text()?).map_or(StopReason::Restart, StopReason::Heals),
+            6 => StopReason::Change,
             _ => return None,
         })
     }

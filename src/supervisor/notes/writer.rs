@@ -19,7 +19,7 @@ impl Writer {
     }
 
     /// Version, length, sections.
-    fn sectioned(write: impl FnOnce(&mut Self)) -> Vec<u8> {
+    pub(super) fn sectioned(write: impl FnOnce(&mut Self)) -> Vec<u8> {
         let mut body = Self(Vec::with_capacity(64));
         write(&mut body);
         let mut out = Self(Vec::with_capacity(body.0.len().saturating_add(4)));
@@ -30,7 +30,7 @@ impl Writer {
         out.0
     }
 
-    fn section(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
+    pub(super) fn section(&mut self, tag: u8, write: impl FnOnce(&mut Self)) {
         self.u8(tag);
         self.nested(write);
     }
@@ -54,7 +54,7 @@ impl Writer {
         self.0.push(value);
     }
 
-    fn flag(&mut self, value: bool) {
+    pub(super) fn flag(&mut self, value: bool) {
         self.0.push(u8::from(value));
     }
 
@@ -122,6 +122,7 @@ impl Writer {
         match why {
             StopReason::Down => self.u8(0),
             StopReason::Restart => self.u8(1),
+            StopReason::Change => self.u8(6),
             StopReason::Follow(unit) => {
                 self.u8(2);
                 self.unit(*unit, set);
@@ -196,7 +197,15 @@ impl Writer {
 }
 
 pub(super) fn boot_value(note: &BootNote) -> Vec<u8> {
-    let BootNote { open_phases, is_booted, waiting_since, shutdown, last_incident, incident } = note;
+    let BootNote {
+        open_phases,
+        is_booted,
+        waiting_since,
+        shutdown,
+        last_incident,
+        incident,
+        change_incident,
+    } = note;
     Writer::sectioned(|out| {
         out.section(1, |out| {
             out.u64(u64::from(*open_phases));
@@ -213,6 +222,7 @@ pub(super) fn boot_value(note: &BootNote) -> Vec<u8> {
             out.u64(*last_incident);
             out.option(*incident, |out, incident| out.u64(incident.0));
         });
+        out.section(4, |out| out.option(*change_incident, |out, incident| out.u64(incident.0)));
     })
 }
 

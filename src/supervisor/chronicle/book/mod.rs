@@ -167,6 +167,7 @@ impl Book {
             | Fact::Booted
             | Fact::PhaseHeld { .. }
             | Fact::Adopted { .. }
+            | Fact::Change { .. }
             | Fact::RequestServed { .. }
             | Fact::ShutdownBegan
             | Fact::BugFound { .. } => Vec::new(),

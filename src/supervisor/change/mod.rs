@@ -1,0 +1,14 @@
+//! Changes of the units while mcsup runs: noticed (`watch`), found and planned (`candidate`), put on the one road that the
+//! engine decides on (`road`, `turn`), carried over to whoever holds definitions (`redefine`), written down (`filing`).
+
+pub(crate) mod watch;
+pub(crate) mod seen;
+mod way;
+mod remote;
+pub(crate) mod candidate;
+pub(crate) mod road;
+mod turn;
+pub(crate) mod begun;
+pub(crate) mod redefine;
+pub(crate) mod filing;
+mod audit;
