@@ -106,7 +106,11 @@ fn the_document_has_exactly_these_routes() {
         }
     }
     let expected = [
+        "GET /v1/changes",
         "GET /v1/events",
+        "GET /v1/generations",
+        "GET /v1/generations/{before}/diff/{after}",
+        "GET /v1/generations/{number}",
         "GET /v1/incidents",
         "GET /v1/incidents/{id}",
         "GET /v1/incidents/{id}/postmortem",
@@ -117,16 +121,29 @@ fn the_document_has_exactly_these_routes() {
         "GET /v1/ping",
         "GET /v1/status",
         "GET /v1/units/{name}",
+        "GET /v1/units/{name}/file",
         "GET /v1/units/{name}/impact",
         "GET /v1/units/{name}/logs",
         "GET /v1/units/{name}/why",
+        "POST /v1/abandon",
         "POST /v1/actions",
+        "POST /v1/apply",
+        "POST /v1/confirm",
+        "POST /v1/generations/verify",
+        "POST /v1/generations/{number}/approve",
+        "POST /v1/generations/{number}/pin",
+        "POST /v1/generations/{number}/reject",
+        "POST /v1/generations/{number}/unpin",
+        "POST /v1/plan",
+        "POST /v1/reload",
+        "POST /v1/rollback",
         "POST /v1/shutdown",
         "POST /v1/units/{name}/kill",
         "POST /v1/units/{name}/restart",
         "POST /v1/units/{name}/run",
         "POST /v1/units/{name}/start",
         "POST /v1/units/{name}/stop",
+        "PUT /v1/units/{name}",
     ];
     assert_eq!(routes.iter().map(String::as_str).collect::<Vec<_>>(), expected);
 }
@@ -141,8 +158,7 @@ fn a_path_answers_the_methods_of_the_document_and_no_other() {
             if is_last {
                 continue; // Ends the fake; it has a test of its own.
             }
-            let path = path.replace("{name}", "redis").replace("{id}", "2")
-                + if path == "/v1/events" { "?follow=false" } else { "" };
+            let path = named(path) + if path == "/v1/events" { "?follow=false" } else { "" };
             let status = ask(&served, method, &path, "").status;
             assert_eq!(status != 405, is_documented, "{method} {path} answered {status}");
         }
@@ -150,6 +166,12 @@ fn a_path_answers_the_methods_of_the_document_and_no_other() {
     let nowhere = ask(&served, "GET", "/v2/status", "");
     assert_eq!(nowhere.status, 404);
     assert_eq!(nowhere.json()["type"], "urn:mcsup:problem:no-route");
+}
+
+/// A route with something for each of its parts.
+fn named(route: &str) -> String {
+    let parts = [("{name}", "redis"), ("{id}", "2"), ("{number}", "1"), ("{before}", "1"), ("{after}", "2")];
+    parts.iter().fold(route.to_owned(), |path, (part, value)| path.replace(part, value))
 }
 
 /// A request and the answer's status and place in the document.
@@ -236,6 +258,71 @@ const CLAIMS: &[Claim] = &[
     claim("get", "/v1/jobs/{name}/output", "/v1/jobs/redis/output?run=last", "", 400),
     claim("post", "/v1/units/{name}/run", "/v1/units/redis/run", "", 200),
     claim("post", "/v1/units/{name}/run", "/v1/units/redis/run", "{\"only\": true}", 400),
+    claim("get", "/v1/changes", "/v1/changes", "", 200),
+    claim("post", "/v1/plan", "/v1/plan", "", 200),
+    claim("post", "/v1/plan", "/v1/plan", "{\"generation\": 1}", 200),
+    claim("post", "/v1/plan", "/v1/plan", "{\"generation\": 9}", 404),
+    claim("post", "/v1/plan", "/v1/plan", "{\"generation\": 1, \"dir\": \"/\"}", 400),
+    claim("post", "/v1/plan", "/v1/plan", "{\"dir\": \"units\"}", 400),
+    claim("post", "/v1/plan", "/v1/plan", "{\"dir\": \"/broken\"}", 422),
+    claim("post", "/v1/plan", "/v1/plan", "{\"dir\": \"/nowhere\"}", 409),
+    claim(
+        "post",
+        "/v1/plan",
+        "/v1/plan",
+        "{\"unit\": {\"name\": \"redis\", \"text\": \"restrat: always\"}}",
+        422,
+    ),
+    claim("post", "/v1/plan", "/v1/plan", "{\"unit\": {\"name\": \"mcsup\", \"text\": \"\"}}", 400),
+    claim("post", "/v1/apply", "/v1/apply", "", 200),
+    claim("post", "/v1/apply", "/v1/apply", "{\"confirm_ms\": 600000}", 200),
+    claim("post", "/v1/apply", "/v1/apply", "{\"confirm_ms\": 0}", 400),
+    claim("post", "/v1/apply", "/v1/apply", "{\"wait\": false}", 200),
+    claim("post", "/v1/apply", "/v1/apply", "{\"dir\": \"/protected\"}", 200),
+    claim("post", "/v1/apply", "/v1/apply", "{\"dir\": \"/broken\"}", 422),
+    claim("post", "/v1/apply", "/v1/apply", "{\"dir\": \"/broken\", \"wait\": false}", 422),
+    claim("post", "/v1/apply", "/v1/apply", "{\"dir\": \"/nowhere\"}", 409),
+    claim("post", "/v1/apply", "/v1/apply", "{\"directory\": \"/\"}", 400),
+    claim("post", "/v1/reload", "/v1/reload", "", 200),
+    claim("post", "/v1/confirm", "/v1/confirm", "", 200),
+    claim("post", "/v1/abandon", "/v1/abandon", "", 409),
+    claim("post", "/v1/rollback", "/v1/rollback", "", 200),
+    claim("post", "/v1/rollback", "/v1/rollback", "{\"to\": 2}", 200),
+    claim("post", "/v1/rollback", "/v1/rollback", "{\"to\": 9}", 404),
+    claim("get", "/v1/generations", "/v1/generations", "", 200),
+    claim("get", "/v1/generations/{number}", "/v1/generations/2", "", 200),
+    claim("get", "/v1/generations/{number}", "/v1/generations/9", "", 404),
+    claim("get", "/v1/generations/{number}", "/v1/generations/last", "", 400),
+    claim("get", "/v1/generations/{before}/diff/{after}", "/v1/generations/1/diff/3", "", 200),
+    claim("get", "/v1/generations/{before}/diff/{after}", "/v1/generations/1/diff/3?files=true", "", 200),
+    claim("get", "/v1/generations/{before}/diff/{after}", "/v1/generations/1/diff/9", "", 404),
+    claim("get", "/v1/generations/{before}/diff/{after}", "/v1/generations/1/diff/now", "", 400),
+    claim("post", "/v1/generations/verify", "/v1/generations/verify", "", 200),
+    claim("post", "/v1/generations/{number}/pin", "/v1/generations/1/pin", "{\"label\": \"good\"}", 204),
+    claim("post", "/v1/generations/{number}/pin", "/v1/generations/1/pin", "{\"label\": \" \"}", 400),
+    claim("post", "/v1/generations/{number}/pin", "/v1/generations/1/pin", "", 400),
+    claim("post", "/v1/generations/{number}/pin", "/v1/generations/9/pin", "{\"label\": \"good\"}", 404),
+    claim("post", "/v1/generations/{number}/unpin", "/v1/generations/1/unpin", "", 204),
+    claim("post", "/v1/generations/{number}/unpin", "/v1/generations/9/unpin", "", 404),
+    claim("post", "/v1/generations/{number}/approve", "/v1/generations/4/approve", "", 200),
+    claim("post", "/v1/generations/{number}/approve", "/v1/generations/3/approve", "", 409),
+    claim("post", "/v1/generations/{number}/approve", "/v1/generations/9/approve", "", 404),
+    claim("post", "/v1/generations/{number}/reject", "/v1/generations/4/reject", "{\"why\": \"no\"}", 200),
+    claim("post", "/v1/generations/{number}/reject", "/v1/generations/4/reject", "{\"wy\": \"no\"}", 400),
+    claim("get", "/v1/units/{name}/file", "/v1/units/redis/file", "", 200),
+    claim("get", "/v1/units/{name}/file", "/v1/units/reids/file", "", 404),
+    claim("get", "/v1/units/{name}/file", "/v1/units/web@1/file", "", 409),
+    claim("put", "/v1/units/{name}", "/v1/units/redis", "command: [redis-server]\n", 200),
+    claim(
+        "put",
+        "/v1/units/{name}",
+        "/v1/units/redis?edited=true&wait=false",
+        "command: [redis-server]\n",
+        200,
+    ),
+    claim("put", "/v1/units/{name}", "/v1/units/redis", "restrat: always\n", 422),
+    claim("put", "/v1/units/{name}", "/v1/units/mcsup", "", 400),
+    claim("put", "/v1/units/{name}", "/v1/units/redis?confirm=1m", "", 400),
     claim("get", "/v1/openapi.json", "/v1/openapi.json", "", 200),
     // The last one, as it ends the fake.
     claim("post", "/v1/shutdown", "/v1/shutdown", "{\"now\": \"yes\"}", 400),
@@ -245,6 +332,7 @@ const CLAIMS: &[Claim] = &[
 #[test]
 fn every_answer_is_what_the_document_says() {
     let served = Served::new(Fake::new());
+    served.keep_generations();
     let document = document();
     let mut answered = BTreeSet::new();
     for claim in CLAIMS {
@@ -252,12 +340,16 @@ fn every_answer_is_what_the_document_says() {
         let what = format!("{} {} {}: {}", claim.method, claim.path, claim.body, answer.text());
         assert_eq!(answer.status, claim.status, "{what}");
         let said = &document["paths"][claim.route][claim.method]["responses"][claim.status.to_string()];
+        answered.insert(format!("{} {}", claim.method, claim.route));
+        if claim.status == 204 {
+            assert!(said.is_object() && answer.body.is_empty(), "{what}");
+            continue;
+        }
         let content = said["content"].as_object().unwrap_or_else(|| panic!("not in the document: {what}"));
         let schema = &content.get(&answer.content_type).unwrap_or_else(|| panic!("{what}"))["schema"];
         if answer.content_type.ends_with("json") {
             assert_valid(&document, schema, &answer.json(), &what);
         }
-        answered.insert(format!("{} {}", claim.method, claim.route));
     }
     let documented = document["paths"].as_object().unwrap().iter().flat_map(|(path, item)| {
         item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
@@ -554,8 +646,8 @@ async fn time_until_hung_up(first: &[u8]) -> (Duration, Vec<u8>) {
     let mut client = tokio::net::UnixStream::connect(home.join("run/mcsup.sock")).await.unwrap();
     let (queries, incoming) = tokio::sync::mpsc::channel(1);
     let (ended, _) = tokio::sync::oneshot::channel();
-    let handle = mcsup::supervisor::handle::Handle::new(queries);
-    let context = mcsup::api::Context::new(home.join("log"));
+    let handle = mcsup::supervisor::handle::Handle::new(queries, fake::no_definitions());
+    let context = mcsup::api::Context::new(&mcsup::supervisor::home::Home::under(&home));
     let begun = tokio::time::Instant::now();
     let slow = async {
         client.write_all(first).await.unwrap();
@@ -602,8 +694,8 @@ fn a_supervisor_that_is_gone_is_an_answer_and_no_silence() {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let listener = tokio::net::UnixListener::bind(home.join("run/mcsup.sock")).unwrap();
         let mut client = tokio::net::UnixStream::connect(home.join("run/mcsup.sock")).await.unwrap();
-        let context = mcsup::api::Context::new(home.join("log"));
-        let handle = mcsup::supervisor::handle::Handle::new(queries);
+        let context = mcsup::api::Context::new(&mcsup::supervisor::home::Home::under(&home));
+        let handle = mcsup::supervisor::handle::Handle::new(queries, fake::no_definitions());
         let ask = async {
             client
                 .write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -670,6 +762,82 @@ fn the_kernel_says_who_asks_and_the_rules_say_what_they_may() {
     assert_eq!(run_as(&served, &stranger, None, change), 4);
     assert_eq!(run_as(&served, &member, None, look), 0, "a supplementary group counts");
     assert_eq!(run_as(&served, &member, None, change), 4);
+}
+
+const STRANGER: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+/// The user `nobody`, as a member of the group that may look.
+const MEMBER: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--groups=54321"];
+
+fn with_members(approvers: &[&str]) -> Served {
+    let mut fake = Fake::new();
+    let mut set = mcsup::unit::spec::UnitSet::clone(&fake.set);
+    set.changes.approvers = approvers.iter().map(|name| (*name).into()).collect();
+    fake.set = std::sync::Arc::new(set);
+    let served = Served::with(fake, |rules| {
+        rules.look_gid = || Some(54_321);
+        rules.own_run = None;
+    });
+    served.keep_generations();
+    fake::program_for_all(&served.home);
+    served
+}
+
+#[test]
+fn who_may_look_sees_plans_and_generations_but_no_texts_and_changes_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can be somebody else.
+    }
+    let served = with_members(&[]);
+    let looks: [&[&str]; 5] = [
+        &["plan"],
+        &["plan", "--generation", "1"],
+        &["generations"],
+        &["generations", "2"],
+        &["diff", "1", "3"],
+    ];
+    let others: [&[&str]; 12] = [
+        &["plan", "/"],
+        &["diff", "1", "3", "--files"],
+        &["apply"],
+        &["reload"],
+        &["confirm"],
+        &["abandon"],
+        &["rollback"],
+        &["approve", "4"],
+        &["reject", "4"],
+        &["edit", "redis"],
+        &["generations", "verify"],
+        &["generations", "pin", "1", "--label", "x"],
+    ];
+    for words in looks {
+        assert_eq!(run_as(&served, &MEMBER, None, words), 0, "{words:?}");
+        assert_eq!(run_as(&served, &STRANGER, None, words), 4, "{words:?}");
+    }
+    let unit = Some(("MCSUP_RUN", "web#1:3"));
+    for words in others {
+        assert_eq!(run_as(&served, &MEMBER, None, words), 4, "{words:?}");
+        assert_eq!(run_as(&served, &[], unit, words), 4, "a process of a unit: {words:?}");
+    }
+}
+
+#[test]
+fn where_approvers_are_named_they_alone_approve_and_never_what_they_wrote() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can be somebody else.
+    }
+    let (approve, reject): (&[&str], &[&str]) = (&["approve", "4"], &["reject", "4"]);
+    let unit = Some(("MCSUP_RUN", "web#1:3"));
+    let nobody = with_members(&["nobody"]);
+    let root = with_members(&["root"]);
+    for words in [approve, reject] {
+        assert_eq!(run_as(&nobody, &[], None, words), 4, "root is not named");
+        assert_eq!(run_as(&nobody, &STRANGER, None, words), 4, "who may not even look");
+        assert_eq!(run_as(&nobody, &MEMBER, unit, words), 4, "a process of a unit");
+        assert_eq!(run_as(&nobody, &MEMBER, None, words), 0, "who may otherwise only look");
+        assert_eq!(run_as(&root, &MEMBER, None, words), 4, "nobody is not named");
+        assert_eq!(run_as(&root, &[], None, words), 4, "root wrote it");
+    }
+    assert_eq!(run_as(&nobody, &MEMBER, None, &["apply"]), 4, "they approve, and no more");
 }
 
 #[test]

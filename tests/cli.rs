@@ -20,6 +20,9 @@
 
 mod fake;
 
+#[path = "cli/changes.rs"]
+mod changes;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -121,7 +124,7 @@ fn wrong_usage_ends_with_2_and_says_what_is_right() {
 #[test]
 fn without_a_supervisor_every_question_ends_with_3_and_a_way_out() {
     let home = empty_home();
-    let questions: [&[&str]; 10] = [
+    let questions: [&[&str]; 20] = [
         &["status"],
         &["status", "--json"],
         &["status", "--watch"],
@@ -131,6 +134,16 @@ fn without_a_supervisor_every_question_ends_with_3_and_a_way_out() {
         &["incidents"],
         &["events"],
         &["logs", "redis"],
+        &["apply"],
+        &["reload"],
+        &["confirm"],
+        &["abandon"],
+        &["rollback"],
+        &["approve", "1"],
+        &["generations"],
+        &["diff"],
+        &["edit", "redis"],
+        &["plan", "--generation", "1"],
         &["shutdown"],
     ];
     for words in questions {

@@ -48,6 +48,20 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for RequiredJson<T> {
     }
 }
 
+/// A body that is text.
+#[derive(Debug)]
+pub struct Text(pub String);
+
+impl<S: Send + Sync> FromRequest<S> for Text {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let text = String::from_utf8(read(request, state).await?.into());
+        let no_text = |error| Problem::BadRequest(format!("the body is no text: {error}"));
+        text.map(Self).map_err(no_text)
+    }
+}
+
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     let whole = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
     let rejection = match whole {

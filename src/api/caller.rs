@@ -9,13 +9,15 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
-use nix::unistd::{Group, geteuid};
+use nix::unistd::{Group, Uid, User, geteuid};
 
+use crate::api::Shared;
 use crate::api::problem::Problem;
 use crate::api::sys;
 use crate::aside::Threads;
 use crate::proc::{self, NamedRun, RUN_VARIABLE};
 use crate::supervisor::claim::LOOKERS;
+use crate::supervisor::handle::Who;
 
 /// How long a caller's environment may take to be read: a process can make that hang.
 const LOOK_DEADLINE: Duration = Duration::from_secs(1);
@@ -137,6 +139,45 @@ fn run_of(pid: i32) -> CallerRun {
     }
 }
 
+/// Who asks, to be written down with what they change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller {
+    uid: u32,
+    pid: i32,
+}
+
+impl Caller {
+    pub(crate) fn of(peer: &Peer) -> Self {
+        Self { uid: peer.uid, pid: peer.pid }
+    }
+
+    /// With the name of the user, where the machine says it in time.
+    pub(crate) async fn who(self, shared: &Shared) -> Who {
+        let uid = self.uid;
+        let name = move || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
+        let user = shared.looks.ask(LOOK_DEADLINE, name).await.flatten().unwrap_or_default();
+        Who { uid, user, pid: u32::try_from(self.pid).unwrap_or(0), from: "the control socket".to_owned() }
+    }
+
+    /// True also where that cannot be told.
+    pub(crate) async fn is_of_unit(self, shared: &Shared) -> bool {
+        let (rules, pid) = (shared.context.rules.clone(), self.pid);
+        match shared.looks.ask(LOOK_DEADLINE, move || (rules.run_of)(pid)).await {
+            Some(CallerRun::None) => false,
+            Some(CallerRun::Of(run)) => shared.context.rules.own_run.as_ref() != Some(&run),
+            Some(CallerRun::Unknown) | None => true,
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().copied().ok_or_else(|| stranger(u32::MAX))
+    }
+}
+
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -173,11 +214,24 @@ impl<S: Sync> FromRequestParts<S> for MayChange {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        match access_of(parts) {
-            Access::Change => Ok(Self),
-            Access::Look { why } => Err(Problem::NotPermitted(why.to_owned())),
-            Access::Nothing { uid } => Err(stranger(uid)),
-        }
+        must_change(access_of(parts)).map(|()| Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Access {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        Ok(access_of(parts))
+    }
+}
+
+/// Where only some of what may be asked for changes things, or tells more than all may know.
+pub(crate) fn must_change(access: Access) -> Result<(), Problem> {
+    match access {
+        Access::Change => Ok(()),
+        Access::Look { why } => Err(Problem::NotPermitted(why.to_owned())),
+        Access::Nothing { uid } => Err(stranger(uid)),
     }
 }
 

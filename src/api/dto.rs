@@ -11,8 +11,12 @@ use utoipa::ToSchema;
 /// The whole machine at one instant.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status<'a> {
-    /// Number of the kept units directory that runs. Always 1 until generations are kept.
-    pub generation: u64,
+    /// Number of the kept content of the units directory that is in force; null while none could be kept.
+    pub generation: Option<u64>,
+    /// How the units directory differs from that, or what is becoming of a change, in a sentence; left out where it
+    /// says the same.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Cow<'a, str>>,
     /// Every phase is open and the last one has settled.
     pub booted: bool,
     /// The last phase whose barrier is open.
@@ -286,7 +290,8 @@ pub struct Event {
     /// `state-changed`, `health-changed`, `run-ended`, `phase-opened`, `booted`, `phase-held`,
     /// `incident-opened`, `incident-joined`, `incident-merged`, `incident-left`, `incident-closed`,
     /// `evidence-incomplete`, `rung-tried`, `rung-repeated`, `rung-ended`, `status-told`, `unkillable`, `adopted`, `request-served`,
-    /// `shutdown-began`, `bug-found`, `alert-failed`, `alert-delivered`, `alert-given-up`, `announced` or `lagged`.
+    /// `shutdown-began`, `bug-found`, `change-began`, `change-in-force`, `change-waits-to-be-confirmed`, `change-failed`,
+    /// `change-ended`, `alert-failed`, `alert-delivered`, `alert-given-up`, `announced` or `lagged`.
     pub kind: String,
     pub unit: Option<String>,
     /// In words.
@@ -465,4 +470,7 @@ pub struct ProblemDocument {
     /// The names that were probably meant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nearest: Vec<String>,
+    /// Of units that cannot be used: what is wrong with them, as `mcsup check` shows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub diagnostics: String,
 }

@@ -35,29 +35,48 @@ use crate::aside::files::whole;
 use crate::aside::{Threads, wall_millis};
 use crate::supervisor::descriptors::has_room_for;
 use crate::supervisor::handle::{Called, Handle};
-use crate::unit::spec::job::Webhook;
-use crate::unit::spec::{UnitId, UnitSet};
+use crate::unit::spec::UnitId;
+use crate::unit::spec::job::{Hooks, Webhook};
 
 /// Answers calls until `end`. Nothing is listened for where mcsup.yaml names no address.
 pub async fn serve(handle: Handle, units_dir: PathBuf, end: impl Future<Output = ()>) {
-    let Ok(table) = handle.status(Some(Vec::new())).await else { return };
-    let set = table.set;
-    let Some(hooks) = &set.hooks else { return end.await };
+    let mut definitions = handle.clone();
+    let shared = Shared::new(handle, units_dir);
+    let mut end = std::pin::pin!(end);
+    loop {
+        let hooks = shared.handle.definitions().hooks.clone();
+        tokio::select! {
+            () = listen(hooks.as_ref(), shared.clone()) => return,
+            () = another_address(&mut definitions, hooks.as_ref()) => {}
+            () = &mut end => return,
+        }
+    }
+}
+
+/// Never ends.
+async fn listen(hooks: Option<&Hooks>, shared: Shared) {
+    let Some(hooks) = hooks else { return std::future::pending().await };
     let address = (&*hooks.listen.host, hooks.listen.port);
-    let listener = match TcpListener::bind(address).await {
-        Ok(listener) => listener,
+    match TcpListener::bind(address).await {
+        Ok(listener) => accept(listener, shared).await,
         Err(error) => {
             let (host, port) = address;
             let text = format!("cannot listen for webhooks at {host}:{port}: {error}; no call starts a run");
             // Nobody is left to be told.
-            handle.announce(text).await.ok();
-            return end.await;
+            shared.handle.announce(text).await.ok();
+            std::future::pending::<()>().await;
         }
-    };
-    tokio::select! {
-        () = accept(listener, Shared::new(handle, set, units_dir)) => {}
-        () = end => {}
     }
+}
+
+/// Waits until the definitions in force name another one.
+async fn another_address(definitions: &mut Handle, hooks: Option<&Hooks>) {
+    while definitions.redefined().await.is_ok() {
+        if definitions.definitions().hooks.as_ref() != hooks {
+            return;
+        }
+    }
+    std::future::pending::<()>().await;
 }
 
 async fn accept(listener: TcpListener, shared: Shared) {
@@ -105,7 +124,6 @@ async fn answer(stream: TcpStream, router: Router) {
 #[derive(Clone, Debug)]
 struct Shared {
     handle: Handle,
-    set: Arc<UnitSet>,
     units_dir: Arc<FilePath>,
     secrets: Threads,
     /// Seconds since 1970. Which calls of an earlier time were taken nobody knows any more.
@@ -123,10 +141,9 @@ struct Calls {
 }
 
 impl Shared {
-    fn new(handle: Handle, set: Arc<UnitSet>, units_dir: PathBuf) -> Self {
+    fn new(handle: Handle, units_dir: PathBuf) -> Self {
         Self {
             handle,
-            set,
             units_dir: units_dir.into(),
             secrets: Threads::new("secret", SECRET_THREADS),
             since: wall_millis() / 1000,
@@ -135,8 +152,9 @@ impl Shared {
     }
 
     fn hook(&self, name: &str) -> Option<(UnitId, Webhook)> {
-        let unit = self.set.find(name)?;
-        let job = self.set.unit(unit)?.job.as_deref()?;
+        let set = self.handle.definitions();
+        let unit = set.find(name)?;
+        let job = set.unit(unit)?.job.as_deref()?;
         Some((unit, job.webhook.clone()?))
     }
 

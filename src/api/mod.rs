@@ -12,6 +12,7 @@ pub mod caller;
 pub mod body;
 mod status;
 mod actions;
+pub mod changes;
 mod events;
 pub mod hooks;
 mod incidents;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use crate::aside::Threads;
 use crate::supervisor::handle::Handle;
+use crate::supervisor::home::Home;
 
 pub use server::{serve, serve_until};
 
@@ -34,14 +36,18 @@ pub use server::{serve, serve_until};
 pub struct Context {
     /// The directory that holds one directory of logs per unit.
     pub log_dir: PathBuf,
+    pub units_dir: PathBuf,
+    /// Holds the generations.
+    pub state_dir: PathBuf,
     pub rules: caller::Rules,
 }
 
 impl Context {
     /// With the rules of the running process: its own user may change things, the group `mcsup`
     /// may look.
-    pub fn new(log_dir: PathBuf) -> Self {
-        Self { log_dir, rules: caller::Rules::of_this_process() }
+    pub fn new(home: &Home) -> Self {
+        let Home { units, state, log, .. } = home.clone();
+        Self { log_dir: log, units_dir: units, state_dir: state, rules: caller::Rules::of_this_process() }
     }
 }
 
@@ -52,4 +58,8 @@ pub(crate) struct Shared {
     pub context: Arc<Context>,
     /// Each reader of logs holds one.
     pub log_readers: Threads,
+    /// Whoever asks of generations holds one.
+    pub disk: Threads,
+    /// For what is asked of callers themselves.
+    pub looks: Threads,
 }

@@ -8,7 +8,7 @@ use utoipa::IntoResponses;
 use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder};
 
 use crate::api::dto::ProblemDocument;
-use crate::supervisor::handle::Gone;
+use crate::supervisor::handle::{Gone, Invalid as Found};
 
 /// Each an answer that a route may give in place of what was asked for, as the description of the API has it.
 macro_rules! answers {
@@ -31,6 +31,7 @@ answers! {
     NotFound: "404"
     Conflict: "409"
     TooLarge: "413"
+    Invalid: "422"
     Broken: "500"
     Busy: "503"
 }
@@ -49,6 +50,10 @@ pub enum Problem {
     },
     /// Nothing is kept of an incident with this number.
     UnknownIncident(u64),
+    /// None of this number is kept.
+    UnknownGeneration(u64),
+    /// Definitions that cannot be used.
+    Invalid(Found),
     MethodNotAllowed,
     /// The client took too long to send its body.
     TooSlow,
@@ -74,7 +79,11 @@ impl Problem {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotPermitted(_) => StatusCode::FORBIDDEN,
-            Self::NoRoute(_) | Self::UnknownUnit { .. } | Self::UnknownIncident(_) => StatusCode::NOT_FOUND,
+            Self::NoRoute(_)
+            | Self::UnknownUnit { .. }
+            | Self::UnknownIncident(_)
+            | Self::UnknownGeneration(_) => StatusCode::NOT_FOUND,
+            Self::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::Refused(_) => StatusCode::CONFLICT,
@@ -98,6 +107,8 @@ impl Problem {
                 | Self::NotPermitted(_)
                 | Self::NoRoute(_)
                 | Self::UnknownIncident(_)
+                | Self::UnknownGeneration(_)
+                | Self::Invalid(_)
                 | Self::MethodNotAllowed
                 | Self::TooSlow
                 | Self::Refused(_)
@@ -107,6 +118,7 @@ impl Problem {
                 | Self::Ending
                 | Self::Broken(_) => Vec::new(),
             },
+            diagnostics: if let Self::Invalid(found) = self { found.text.clone() } else { String::new() },
         }
     }
 
@@ -117,6 +129,8 @@ impl Problem {
             Self::NoRoute(_) => ("no-route", "no such path"),
             Self::UnknownUnit { .. } => ("unknown-unit", "no such unit"),
             Self::UnknownIncident(_) => ("unknown-incident", "no such incident"),
+            Self::UnknownGeneration(_) => ("unknown-generation", "no such generation"),
+            Self::Invalid(_) => ("invalid-units", "the units cannot be used"),
             Self::MethodNotAllowed => ("method-not-allowed", "this path has no such method"),
             Self::TooSlow => ("too-slow", "the body took too long"),
             Self::Refused(_) => ("refused", "refused"),
@@ -135,6 +149,14 @@ impl Problem {
             Self::NoRoute(path) => format!("nothing answers at {path}; see /v1/openapi.json"),
             Self::UnknownUnit { unit, .. } => format!("no unit is called `{unit}`"),
             Self::UnknownIncident(id) => format!("nothing is kept of an incident {id}"),
+            Self::UnknownGeneration(number) => {
+                format!("there is no generation {number}; `mcsup generations` lists those that are kept")
+            }
+            Self::Invalid(found) => {
+                let errors =
+                    if found.errors == 1 { "1 error".to_owned() } else { format!("{} errors", found.errors) };
+                format!("the units cannot be used: {errors}; what runs is not touched")
+            }
             Self::MethodNotAllowed => "see /v1/openapi.json for the methods of each path".to_owned(),
             Self::TooSlow => "the whole body must arrive within 10 s".to_owned(),
             Self::TooLarge => "a body may hold at most 1 MiB".to_owned(),

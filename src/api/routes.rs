@@ -10,8 +10,9 @@ use utoipa_axum::routes;
 
 use crate::api::Shared;
 use crate::api::body::MOST_BODY_BYTES;
+use crate::api::changes::{generations, judge};
 use crate::api::problem::Problem;
-use crate::api::{actions, events, incidents, jobs, logs, openapi, status};
+use crate::api::{actions, changes, events, incidents, jobs, logs, openapi, status};
 
 pub(crate) fn router(shared: Shared) -> Router {
     let (router, _document) = annotated().split_for_parts();
@@ -26,7 +27,8 @@ pub(crate) fn annotated() -> OpenApiRouter<Shared> {
     OpenApiRouter::with_openapi(openapi::Face::openapi())
         .routes(routes!(status::ping))
         .routes(routes!(status::status))
-        .routes(routes!(status::unit))
+        .routes(routes!(status::unit, changes::put))
+        .routes(routes!(changes::file))
         .routes(routes!(status::why))
         .routes(routes!(incidents::impact))
         .routes(routes!(incidents::incidents))
@@ -42,6 +44,21 @@ pub(crate) fn annotated() -> OpenApiRouter<Shared> {
         .routes(routes!(actions::kill))
         .routes(routes!(actions::act))
         .routes(routes!(actions::shutdown))
+        .routes(routes!(changes::changes))
+        .routes(routes!(changes::plan))
+        .routes(routes!(changes::apply))
+        .routes(routes!(changes::reload))
+        .routes(routes!(changes::confirm_change))
+        .routes(routes!(changes::abandon))
+        .routes(routes!(changes::rollback))
+        .routes(routes!(generations::generations))
+        .routes(routes!(generations::verify))
+        .routes(routes!(generations::one))
+        .routes(routes!(generations::diff))
+        .routes(routes!(generations::pin))
+        .routes(routes!(generations::unpin))
+        .routes(routes!(judge::approve))
+        .routes(routes!(judge::reject))
         .routes(routes!(events::events))
         .routes(routes!(logs::logs))
         .routes(routes!(openapi::openapi))

@@ -19,7 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::caller::{Access, MOST_LOOKS, Peer};
+use crate::api::caller::{Access, Caller, MOST_LOOKS, Peer};
 use crate::api::impatient::Impatient;
 use crate::api::routes;
 use crate::api::{Context, Shared};
@@ -48,6 +48,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Readers of logs at once; each holds a thread.
 const MOST_LOG_READERS: usize = 16;
 
+/// Of the disk that keeps generations, at once.
+const MOST_DISK_ASKERS: usize = 2;
+
 /// Answers until the future is dropped.
 pub async fn serve(listener: UnixListener, handle: Handle, context: Context) {
     serve_until(listener, handle, context, pending()).await;
@@ -61,14 +64,16 @@ pub async fn serve_until(
     end: impl Future<Output = ()>,
 ) {
     let rules = context.rules.clone();
+    let looks = Threads::new("caller", MOST_LOOKS);
     let shared = Shared {
         handle,
         context: Arc::new(context),
         log_readers: Threads::new("log-reader", MOST_LOG_READERS),
+        disk: Threads::new("generations", MOST_DISK_ASKERS),
+        looks: looks.clone(),
     };
     let router = routes::router(shared);
     let (ending, is_ending) = watch::channel(false);
-    let looks = Threads::new("caller", MOST_LOOKS);
     let mut connections = JoinSet::new();
     let mut end = pin!(end);
     loop {
@@ -81,6 +86,7 @@ pub async fn serve_until(
                     // Nobody to answer where the kernel does not say who asks.
                     if let Ok(peer) = Peer::of(&stream) {
                         let (rules, looks) = (rules.clone(), looks.clone());
+                        let caller = Caller::of(&peer);
                         let (router, is_ending) = (router.clone(), is_ending.clone());
                         connections.spawn(async move {
                             let (tell, access) = watch::channel(None);
@@ -88,7 +94,7 @@ pub async fn serve_until(
                                 let access = rules.settle(peer, &looks).await;
                                 tell.send_replace(Some(access));
                             };
-                            tokio::join!(settle, answer(stream, router, access, is_ending));
+                            tokio::join!(settle, answer(stream, router, (caller, access), is_ending));
                         });
                     }
                 }
@@ -122,7 +128,7 @@ async fn pause(error: &io::Error, connections: &mut JoinSet<()>) {
 async fn answer(
     stream: UnixStream,
     router: Router,
-    access: watch::Receiver<Option<Access>>,
+    (caller, access): (Caller, watch::Receiver<Option<Access>>),
     mut is_ending: watch::Receiver<bool>,
 ) {
     let inner = TowerToHyperService::new(router);
@@ -132,6 +138,7 @@ async fn answer(
             let mut request = request.map(Body::new);
             // Never settled is nothing settled: then nothing may be done.
             let settled = access.wait_for(Option::is_some).await.ok().and_then(|access| *access);
+            request.extensions_mut().insert(caller);
             if let Some(access) = settled {
                 request.extensions_mut().insert(access);
             }

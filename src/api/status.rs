@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::api::Shared;
 use crate::api::caller::MayLook;
+use crate::api::changes::shown;
 use crate::api::dto;
 use crate::api::events::event;
 use crate::api::incidents;
@@ -23,9 +24,6 @@ use crate::supervisor::words::{name_of, phase_name};
 use crate::unit::name::UnitName;
 use crate::unit::nearest::nearest;
 use crate::unit::spec::{Condition, Follow, Piece, Template, UnitId, UnitKind, UnitSet, UnitSpec};
-
-/// Generations are not kept yet: what runs is the first one.
-const GENERATION: u64 = 1;
 
 /// Bytes that one unit takes in the status, rounded up from what was seen.
 const BYTES_PER_UNIT: usize = 400;
@@ -71,8 +69,10 @@ pub(crate) async fn status(
     // At once as large as it will be: it has hundreds of kilobytes, and nobody knows how many are left out.
     let mut units = Vec::with_capacity(table.units.len());
     units.extend(table.units.iter().filter_map(|unit| row(&table, unit)));
+    let standing = shared.handle.standing().await?;
     let body = dto::Status {
-        generation: GENERATION,
+        generation: standing.generation,
+        changes: shown::standing(&standing).map(Cow::Owned),
         booted: table.overview.is_booted,
         phase: phase_name(&table.set, table.overview.phase).into(),
         guard: Cow::Borrowed("normal"),

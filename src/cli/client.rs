@@ -29,6 +29,14 @@ pub(crate) struct Client {
     pub home: Home,
 }
 
+/// What is said to who wants to change something.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    Good(Vec<u8>),
+    /// The definitions cannot be used: a problem document.
+    Invalid(Vec<u8>),
+}
+
 /// An answer that comes in pieces, for as long as the supervisor has some.
 #[derive(Debug)]
 pub(crate) struct Pieces {
@@ -60,10 +68,52 @@ impl Client {
         path: &str,
         body: &B,
     ) -> Result<A, Failure> {
+        read(&self.post_bytes(path, body).await?)
+    }
+
+    /// The answer as it came.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is a problem.
+    pub(crate) async fn post_bytes<B: Serialize>(&self, path: &str, body: &B) -> Result<Vec<u8>, Failure> {
         let body = serde_json::to_vec(body)
             .map_err(|error| Failure::new(Exit::Usage, format!("cannot write the request: {error}")))?;
         let response = self.send(Method::POST, path, body).await?;
-        read(&self.whole(response).await?)
+        self.whole(response).await
+    }
+
+    /// For a change: that definitions cannot be used is an answer, too.
+    ///
+    /// # Errors
+    /// When nobody answers, or the answer is another problem.
+    pub(crate) async fn change<B: Serialize>(&self, path: &str, body: &B) -> Result<Reply, Failure> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| Failure::new(Exit::Usage, format!("cannot write the request: {error}")))?;
+        let response = self.send(Method::POST, path, body).await?;
+        self.reply(response).await
+    }
+
+    /// # Errors
+    /// As [`Self::change`].
+    pub(crate) async fn put(&self, path: &str, text: &str) -> Result<Reply, Failure> {
+        let response = self.send(Method::PUT, path, text.as_bytes().to_vec()).await?;
+        self.reply(response).await
+    }
+
+    async fn reply(&self, response: Response<Incoming>) -> Result<Reply, Failure> {
+        let status = response.status();
+        let bytes = self.bytes(response).await?;
+        match status {
+            StatusCode::UNPROCESSABLE_ENTITY => Ok(Reply::Invalid(bytes)),
+            status if status.is_success() => Ok(Reply::Good(bytes)),
+            status => Err(problem(status, &bytes)),
+        }
+    }
+
+    /// Somebody listens, or would if this user might ask.
+    pub(crate) fn is_there(&self) -> bool {
+        connect(&self.home.socket())
+            .map_or_else(|error| error.kind() == io::ErrorKind::PermissionDenied, |_stream| true)
     }
 
     /// # Errors
@@ -100,6 +150,11 @@ impl Client {
 
     async fn whole(&self, response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
         let status = response.status();
+        let bytes = self.bytes(response).await?;
+        if status.is_success() { Ok(bytes) } else { Err(problem(status, &bytes)) }
+    }
+
+    async fn bytes(&self, response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
         let mut body = response.into_body();
         let expected = body.size_hint().exact().and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
         let mut bytes = Vec::with_capacity(expected.min(MOST_ANSWER_BYTES));
@@ -112,7 +167,11 @@ impl Client {
                 return Err(self.broken("an answer without an end"));
             }
         }
-        if status.is_success() { Ok(bytes) } else { Err(problem(status, &bytes)) }
+        Ok(bytes)
+    }
+
+    pub(crate) fn nobody_answers(&self) -> Failure {
+        self.nobody(&io::ErrorKind::ConnectionRefused.into())
     }
 
     fn nobody(&self, error: &io::Error) -> Failure {
@@ -170,9 +229,14 @@ pub(crate) fn read<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, 
 }
 
 fn problem(status: StatusCode, bytes: &[u8]) -> Failure {
-    let Ok(document) = serde_json::from_slice::<ProblemDocument>(bytes) else {
-        return Failure::new(Exit::NoSupervisor, format!("the supervisor answered {status}"));
-    };
+    match serde_json::from_slice(bytes) {
+        Ok(document) => of_problem(status, document),
+        Err(_) => Failure::new(Exit::NoSupervisor, format!("the supervisor answered {status}")),
+    }
+}
+
+/// A problem as the supervisor says it.
+pub(crate) fn of_problem(status: StatusCode, document: ProblemDocument) -> Failure {
     let exit = match status {
         StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED | StatusCode::PAYLOAD_TOO_LARGE => {
             Exit::Usage

@@ -22,6 +22,19 @@ pub(crate) mod events;
 pub(crate) mod why;
 pub(crate) mod incidents;
 pub(crate) mod impact;
+pub(crate) mod render_plan;
+pub(crate) mod line_diff;
+pub(crate) mod changed;
+pub(crate) mod alone;
+pub(crate) mod plan;
+pub(crate) mod apply;
+pub(crate) mod reload;
+pub(crate) mod confirm;
+pub(crate) mod rollback;
+pub(crate) mod approve;
+pub(crate) mod generations;
+pub(crate) mod diff;
+pub(crate) mod edit;
 pub(crate) mod shutdown;
 pub(crate) mod completions;
 
@@ -68,6 +81,17 @@ enum Command {
     Incidents(incidents::Args),
     Why(why::Args),
     Impact(impact::Args),
+    Plan(plan::Args),
+    Apply(apply::Args),
+    Reload(reload::Args),
+    Confirm(confirm::ConfirmArgs),
+    Abandon(confirm::AbandonArgs),
+    Rollback(rollback::Args),
+    Approve(approve::ApproveArgs),
+    Reject(approve::RejectArgs),
+    Generations(generations::Args),
+    Diff(diff::Args),
+    Edit(edit::Args),
     Shutdown(shutdown::Args),
     Schema(schema::SchemaArgs),
     Completions(completions::Args),
@@ -105,6 +129,17 @@ impl Command {
             Self::Incidents(args) => incidents::run(&args, home),
             Self::Why(args) => why::run(&args, home),
             Self::Impact(args) => impact::run(&args, home),
+            Self::Plan(args) => plan::run(&args, home),
+            Self::Apply(args) => apply::run(&args, home),
+            Self::Reload(args) => reload::run(&args, home),
+            Self::Confirm(args) => confirm::confirm(&args, home),
+            Self::Abandon(args) => confirm::abandon(&args, home),
+            Self::Rollback(args) => rollback::run(&args, home),
+            Self::Approve(args) => approve::approve(&args, home),
+            Self::Reject(args) => approve::reject(args, home),
+            Self::Generations(args) => generations::run(args, home),
+            Self::Diff(args) => diff::run(&args, home),
+            Self::Edit(args) => edit::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
             Self::Schema(args) => return schema::run(args),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),

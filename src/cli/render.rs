@@ -1,7 +1,7 @@
 //! Everything that is printed goes through here.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal as _, Write};
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Write};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -31,6 +31,24 @@ pub(crate) fn is_coloured() -> bool {
 pub(crate) fn is_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
+
+/// Somebody sits there who can be asked.
+pub(crate) fn is_conversation() -> bool {
+    is_terminal() && std::io::stdin().is_terminal()
+}
+
+/// The answer to a question, in lower case. `None`: there is nobody to give one.
+pub(crate) fn ask_person(question: &str) -> Option<String> {
+    out(question);
+    let mut line = String::new();
+    let read = std::io::stdin().lock().take(MOST_ANSWER_BYTES).read_line(&mut line).unwrap_or(0);
+    if read == 0 {
+        out("\n");
+    }
+    (read > 0).then(|| line.trim().to_lowercase())
+}
+
+const MOST_ANSWER_BYTES: u64 = 4096;
 
 /// Columns and rows of the terminal on standard output. `None`: it is none.
 pub(crate) fn terminal_size() -> Option<(usize, usize)> {

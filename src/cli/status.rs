@@ -102,6 +102,10 @@ pub(crate) enum Clock {
 /// A summary, and below it a line for each unit.
 pub(crate) fn text(status: &Status<'_>, now: Timestamp, look: Look) -> String {
     let summary = summary(status, look.paint);
+    let summary = match &status.changes {
+        Some(changes) => format!("{summary}\n{}", look.paint.paint(Colour::Going, &one_line(changes))),
+        None => summary,
+    };
     if status.units.is_empty() {
         return summary + "\n";
     }
@@ -205,6 +209,7 @@ fn summary(status: &Status<'_>, paint: Paint) -> String {
     if status.guard != "normal" {
         parts.push(format!("guard: {}", status.guard));
     }
+    parts.extend(status.generation.map(|generation| format!("generation {generation}")));
     parts.join(", ")
 }
 

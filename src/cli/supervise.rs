@@ -22,7 +22,7 @@ pub fn main() -> ExitCode {
     start::main(Face { render, serve })
 }
 
-fn render(files: &[SourceFile], diagnostics: &[Diagnostic], units: &Path) -> String {
+pub(crate) fn render(files: &[SourceFile], diagnostics: &[Diagnostic], units: &Path) -> String {
     Sources::new(files, &units.to_string_lossy()).text(diagnostics, false)
 }
 
@@ -32,7 +32,7 @@ fn serve(
     home: &Home,
     end: oneshot::Receiver<()>,
 ) -> Pin<Box<dyn Future<Output = ()>>> {
-    let (context, units) = (Context::new(home.log.clone()), home.units.clone());
+    let (context, units) = (Context::new(home), home.units.clone());
     Box::pin(async move {
         let (over, is_over) = oneshot::channel::<()>();
         let calls = hooks::serve(handle.clone(), units, async { drop(is_over.await) });

@@ -11,16 +11,21 @@ use std::time::Duration;
 
 use mcsup::api::Context;
 use mcsup::api::caller::Rules;
-use mcsup::engine::effect::{Answer, Fact, Line};
+use mcsup::engine::effect::{Answer, ChangeOutcome, Fact, Line};
 use mcsup::engine::event::{Ask, ExitStatus, JobVerdict};
 use mcsup::engine::id::{IncidentId, PhaseId, RunId, UnitId};
 use mcsup::engine::state::{Desired, DownSource, Health, StateName, UpSource};
 use mcsup::engine::status::{JobStatus, Overview, UnitStatus, WhyLink};
 use mcsup::engine::time::{Timestamp, WallTime};
+use mcsup::generation::manifest::{Verdict, Word};
+use mcsup::generation::{Draft, Store, UnitsFile};
+use mcsup::graph::Plan;
 use mcsup::supervisor::handle::{
-    Called, Cause, EventRecord, Evidence, Handle, Happening, IncidentList, IncidentRow, IncidentStory,
-    JobEntry, JobRunRow, JobTable, Listed, Moment, Query, Question, Rule, StatusTable, Window,
+    Asked, Called, Cause, ChangeAnswer, ChangeCause, EventRecord, Evidence, Handle, Happening, IncidentList,
+    IncidentRow, IncidentStory, Invalid, JobEntry, JobRunRow, JobTable, Listed, Moment, Planned, Query,
+    Question, Rule, Source, Standing, StatusTable, What, Who, Window,
 };
+use mcsup::supervisor::home::Home;
 use mcsup::unit::SourceFile;
 use mcsup::unit::diagnostic::Place;
 use mcsup::unit::name::UnitName;
@@ -35,6 +40,8 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 /// 2026-11-20T06:31:00Z
 pub(crate) const WALL: WallTime = WallTime(1_795_156_260_000_000_000);
+/// 2023-11-14T22:13:20Z: on no day of a test is this today.
+const KEPT_MILLIS: u64 = 1_700_000_000_000;
 const NOW: Timestamp = Timestamp(1_000_000_000_000);
 
 pub(crate) struct Fake {
@@ -44,6 +51,7 @@ pub(crate) struct Fake {
     pub live: broadcast::Sender<Arc<EventRecord>>,
     /// Asks that will be answered never.
     pub held: Vec<oneshot::Sender<Answer>>,
+    pub standing: Standing,
     ended: Option<oneshot::Sender<()>>,
 }
 
@@ -146,7 +154,9 @@ impl Fake {
     fn of(set: UnitSet, statuses: Vec<UnitStatus>) -> Self {
         let set = Arc::new(set);
         let (live, _) = broadcast::channel(16);
-        let mut fake = Self { set, statuses, kept: Vec::new(), live, held: Vec::new(), ended: None };
+        let standing = Standing { generation: Some(3), ..Standing::default() };
+        let mut fake =
+            Self { set, statuses, kept: Vec::new(), live, held: Vec::new(), standing, ended: None };
         fake.kept = every_kind_of_fact()
             .into_iter()
             .zip(1..)
@@ -172,6 +182,8 @@ impl Fake {
                 Query::JobOutput { reply, .. } => drop(reply.send(None)),
                 Query::Call { reply, .. } => drop(reply.send(Called::Taken)),
                 Query::Announce(_) => {}
+                Query::Change(Asked { what, reply, .. }) => drop(reply.map(|reply| reply.send(change(what)))),
+                Query::Standing(reply) => drop(reply.send(self.standing.clone())),
                 Query::Chronicle(question) => answer(question),
                 Query::Events { after, reply } => {
                     let kept = self.kept.iter().filter(|record| record.number > after).cloned().collect();
@@ -258,6 +270,12 @@ impl Fake {
                 ended.send(()).ok();
             }
             return;
+        }
+        if *ask == Ask::Confirm {
+            return drop(reply.send(Answer::Done(Vec::new())));
+        }
+        if *ask == Ask::Abandon {
+            return drop(reply.send(Answer::Refused("no change is under way".into())));
         }
         if let Some(unknown) = ask.units().iter().find(|name| self.set.find(name.as_str()).is_none()) {
             // Near enough for a fake.
@@ -355,6 +373,72 @@ fn answer(question: Question) {
     }
 }
 
+/// `/broken` cannot be used, nor can a text with a `restrat`; `/protected` waits for somebody; what goes to another
+/// generation does not hold; whoever wants to confirm has to. All else is generation 3 and holds.
+fn change(what: What) -> ChangeAnswer {
+    let is_broken = |source: &Source| match source {
+        Source::Other(dir) => dir.ends_with("broken"),
+        Source::Unit { text, .. } => text.contains("restrat"),
+        Source::Directory | Source::Generation(_) => false,
+    };
+    let ended = |outcome| ChangeAnswer::Ended { generation: 3, outcome };
+    match what {
+        What::Plan(source) | What::Apply { source, .. } if is_broken(&source) => {
+            let text = "error[unknown-key]: unknown key `restrat`\n\n".to_owned();
+            ChangeAnswer::Invalid(Invalid { text, errors: 1 })
+        }
+        What::Plan(Source::Other(dir)) | What::Apply { source: Source::Other(dir), .. }
+            if dir.ends_with("nowhere") =>
+        {
+            ChangeAnswer::Refused("cannot read `/nowhere`: No such file or directory".to_owned())
+        }
+        What::Plan(Source::Generation(_)) => ChangeAnswer::Same,
+        What::Plan(_) => ChangeAnswer::Planned(planned()),
+        What::Apply { source: Source::Other(_), .. } => {
+            ChangeAnswer::Pending { generation: 4, units: vec![UnitName::new("redis").unwrap()] }
+        }
+        What::Apply { source: Source::Generation(_), .. } => {
+            ended(ChangeOutcome::RolledBack { why: "web is failed: exited with 1".into(), is_well: true })
+        }
+        What::Apply { confirm: Some(_), .. } => ChangeAnswer::WaitsToBeConfirmed { generation: 3 },
+        What::Apply { .. } | What::Approve(_) => ended(ChangeOutcome::Committed),
+        What::Reject { generation, .. } => ChangeAnswer::Rejected { generation },
+    }
+}
+
+/// Files of a units directory, before and after.
+const FILES: [&[(&str, &str)]; 2] = [
+    &[
+        ("old.yaml", "command: [old]\n"),
+        ("redis.yaml", "command: [redis-server, --port, \"6379\"]\nprotected: true\n"),
+        ("store.yaml", "command: [store]\ndescription: keeps all\n"),
+        (
+            "web.yaml",
+            "command: [web]\ndepends_on: {redis: {condition: started, follow: restart}}\nenvironment: {API_TOKEN: one}\n",
+        ),
+    ],
+    &[
+        ("cache.yaml", "command: [cache]\n"),
+        ("mcsup.yaml", "apply: {verify: 10s}\n"),
+        ("redis.yaml", "command: [redis-server, --port, \"6380\"]\nprotected: true\nstop: {grace: 3s}\n"),
+        ("store.yaml", "# Comments count for nothing.\ncommand: [store]\ndescription: keeps all\n"),
+        (
+            "web.yaml",
+            "command: [web]\ndepends_on: {redis: {condition: started, follow: restart}}\nenvironment: {API_TOKEN: one}\n",
+        ),
+    ],
+];
+
+fn planned() -> Planned {
+    let [before, after] = FILES.map(|files| {
+        let source = |(name, text): &(&str, &str)| SourceFile { name: (*name).into(), bytes: (*text).into() };
+        mcsup::graph::load(&files.iter().map(source).collect::<Vec<_>>()).set.unwrap()
+    });
+    let set = Arc::new(before.followed_by(&after).set);
+    let plan = Plan::new(&before, &set);
+    Planned { before: Arc::new(before), set, reread: [].into(), plan, warnings: String::new() }
+}
+
 fn every_kind_of_fact() -> Vec<Fact> {
     let redis = UnitId(0);
     let unit = Some(redis);
@@ -385,6 +469,11 @@ fn every_kind_of_fact() -> Vec<Fact> {
     ]
 }
 
+/// For who asks for none.
+pub(crate) fn no_definitions() -> tokio::sync::watch::Receiver<Arc<UnitSet>> {
+    tokio::sync::watch::channel(Arc::new(set(Vec::new(), vec!["main".into()]))).1
+}
+
 fn set(units: Vec<UnitSpec>, phases: Vec<Box<str>>) -> UnitSet {
     UnitSet {
         sorted: units.len(),
@@ -397,6 +486,7 @@ fn set(units: Vec<UnitSpec>, phases: Vec<Box<str>>) -> UnitSet {
         concurrency: None,
         hooks: None,
         heartbeat: None,
+        changes: mcsup::unit::spec::changes::Changes::default(),
     }
 }
 
@@ -513,7 +603,7 @@ impl Served {
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         make_open(&socket, 0o666);
         listener.set_nonblocking(true).unwrap();
-        let mut context = Context::new(home.join("log"));
+        let mut context = Context::new(&Home::under(&home));
         // The tests themselves may run under a supervisor.
         change(&mut context.rules);
         let (stop, stopped) = oneshot::channel();
@@ -521,6 +611,7 @@ impl Served {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let (queries, incoming) = mpsc::channel(16);
+                let (_in_force, definitions) = tokio::sync::watch::channel(Arc::clone(&fake.set));
                 let (ended, has_ended) = oneshot::channel();
                 let end = async {
                     tokio::select! {
@@ -529,7 +620,8 @@ impl Served {
                     }
                 };
                 let listener = UnixListener::from_std(listener).unwrap();
-                let serve = mcsup::api::serve_until(listener, Handle::new(queries), context, end);
+                let serve =
+                    mcsup::api::serve_until(listener, Handle::new(queries, definitions), context, end);
                 tokio::join!(serve, fake.run(incoming, ended));
             });
         });
@@ -538,6 +630,50 @@ impl Served {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.home.join("run/mcsup.sock")
+    }
+
+    /// In the state directory: 1 held, 2 did not, 3 is in effect, 4 waits. The last two have other files.
+    pub(crate) fn keep_generations(&self) {
+        let (store, _) = Store::open(&self.home.join("state")).unwrap();
+        let root = Who { uid: 0, user: "root".into(), pid: 77, from: "the control socket".into() };
+        let drafts = [
+            (ChangeCause::Boot, Who::default(), None, 0, Word::Committed, ""),
+            (ChangeCause::Save, Who::default(), Some(1), 1, Word::Rejected, "web is failed: exited with 1"),
+            (ChangeCause::Apply, root.clone(), Some(1), 1, Word::Committed, ""),
+            (
+                ChangeCause::Put,
+                root,
+                Some(3),
+                0,
+                Word::Pending,
+                "waits for `mcsup approve 4`: it changes redis",
+            ),
+        ];
+        for ((cause, who, parent, files, word, why), number) in drafts.into_iter().zip(1..) {
+            let file = |(name, text): &(&str, &str)| UnitsFile {
+                name: (*name).into(),
+                bytes: (*text).into(),
+                mode: 0o644,
+            };
+            let draft = Draft {
+                files: FILES[files].iter().map(file).collect(),
+                named: Vec::new(),
+                parent,
+                cause,
+                who,
+                at_millis: KEPT_MILLIS + number * 60_000,
+                units_dir: self.home.join("units"),
+            };
+            assert_eq!(store.add(&draft).unwrap(), number);
+            let at_millis = draft.at_millis + 1000;
+            let (by, diagnostics) = (String::new(), String::new());
+            let verdict = Verdict { word, at_millis, why: why.into(), by, diagnostics };
+            store.judge(number, &verdict).unwrap();
+        }
+        store.make_current(3).unwrap();
+        for (name, text) in FILES[1] {
+            std::fs::write(self.home.join("units").join(name), text).unwrap();
+        }
     }
 
     pub(crate) fn write_log(&self, unit: &str, file: &str, bytes: &[u8]) {
