@@ -44,7 +44,7 @@ pub use crate::generation::add::{Draft, Named, UnitsFile};
 pub use crate::generation::disk::Hook;
 pub use crate::generation::error::Error;
 pub use crate::generation::keep::Retention;
-pub use crate::generation::read::{read_named, read_units};
+pub use crate::generation::read::{read_named, read_those, read_units};
 
 /// Every call waits for the disk: for a thread. One at a time may change things; others may look meanwhile.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::aside::files::replace_for_this_boot;
 use crate::generation::Store;
+use crate::generation::manifest::Word;
 use crate::graph;
 use crate::supervisor::directory;
 use crate::supervisor::hash::fnv;
@@ -74,6 +75,18 @@ pub(crate) fn committed(state: &Path, diagnostics: &str) -> Option<Loaded> {
         "the units directory cannot be used; this boot runs from generation {number}, which held last:\n{diagnostics}"
     );
     Some(Loaded { set: Arc::new(set), warnings, files, is_staged: false, committed: Some(number) })
+}
+
+/// The generation with these files that came after the one that held last, and was rejected or never decided on: a boot
+/// is no proof of it.
+pub(crate) fn unproven(state: &Path, files: &[SourceFile]) -> Option<u64> {
+    let store = Store::for_reading(state);
+    let current = store.current()?;
+    let later = store.numbers().ok()?.into_iter().rev().take_while(|number| *number > current);
+    later.into_iter().find(|number| {
+        let word = store.verdict(*number).map(|verdict| verdict.word);
+        matches!(word, Ok(Word::Rejected | Word::Verifying)) && store.is_of(*number, files)
+    })
 }
 
 /// The definitions that are not in force, of the two that a change is about, with their seal.

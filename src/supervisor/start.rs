@@ -354,6 +354,10 @@ fn load(face: &Face, home: &Home, is_takeover: bool, seal: Option<u64>) -> Resul
         Ok(loaded) if !is_takeover && loaded.set.units.is_empty() => {
             Ok(loading::committed(&home.state, "there is no unit file in it").unwrap_or(loaded))
         }
+        Ok(loaded) if !is_takeover && let Some(number) = loading::unproven(&home.state, &loaded.files) => {
+            let why = format!("it is as in generation {number}, which did not hold");
+            Ok(loading::committed(&home.state, &why).unwrap_or(loaded))
+        }
         Ok(loaded) => Ok(loaded),
         // Services run: better to hold them unnamed than to end them.
         Err(diagnostics) if is_takeover => Ok(Loaded::nothing(&diagnostics)),

@@ -234,3 +234,54 @@ fn case_8_a_directory_that_was_emptied_stops_nothing_and_boots_what_held_last() 
     site.save("a", OTHER);
     site.wait("the directory counts again", |look| look.unit("b").is_null());
 }
+
+#[test]
+fn what_was_rejected_and_stays_in_the_directory_is_no_boot_s_to_run() {
+    let mut site = Site::new("rejected-boot", &[("a", SLEEP)]);
+    site.save("a", CRASH);
+    site.wait_for_return(2);
+    site.wait("a is back", |look| look.is("a", "ready"));
+    site.run(&["shutdown"]);
+    site.0.ended();
+    // Somebody puts it there once more while nobody looks.
+    site.save("a", CRASH);
+    site.0.up();
+    site.wait_for_line("it is as in generation 2, which did not hold");
+    site.wait("what held last is up", |look| look.is("a", "ready"));
+    assert_eq!((site.text("a").as_str(), site.current()), (CRASH, Some(1)), "{}", site.story());
+}
+
+#[test]
+fn what_a_service_writes_beside_the_units_is_nobody_s_change_and_stays_its_own() {
+    let writer = "command: [sh, -c, 'exec 3>>out.log; while echo line >&3; do sleep 0.05; done']\n";
+    let site = Site::new("data", &[("a", SLEEP), ("w", writer)]);
+    let before = site.now();
+    let log = site.units().join("out.log");
+    site.wait_until("it writes", || fs::read_to_string(&log).is_ok_and(|text| text.lines().count() > 3));
+    site.save("a", OTHER);
+    site.wait_for_commit(2);
+    site.save("a", CRASH);
+    site.wait_for_return(3);
+    let then = fs::read_to_string(&log).expect("it is there").lines().count();
+    site.wait_until("it goes on", || {
+        fs::read_to_string(&log).is_ok_and(|text| text.lines().count() > then + 3)
+    });
+    assert_eq!(site.now().pid("w"), before.pid("w"));
+    assert_eq!(site.generations().len(), 3, "{}", site.story());
+}
+
+#[test]
+fn a_unit_file_that_leads_nowhere_for_a_while_stops_nothing() {
+    let site = Site::new("dangling", &[("a", SLEEP), ("b", SLEEP)]);
+    let before = site.now();
+    let (real, away) = (site.path("real.yaml"), site.path("away.yaml"));
+    fs::write(&real, SLEEP).expect("a file");
+    fs::remove_file(site.file("a")).expect("it is there");
+    std::os::unix::fs::symlink(&real, site.file("a")).expect("a link");
+    site.look_again();
+    fs::rename(&real, &away).expect("its disk goes away");
+    site.look_again();
+    site.wait_for_line("leads to no file");
+    let after = site.now();
+    assert_eq!((after.pid("a"), after.pid("b")), (before.pid("a"), before.pid("b")));
+}

@@ -139,11 +139,12 @@ impl Site {
     /// Nothing is under way, and nothing came of what happened so far but what `numbers` counts: the next change,
     /// of a file that is no unit, gets the next number.
     pub(crate) fn assert_last_is(&self, number: u64) {
-        let sentinel = self.units().join("remark.txt");
-        fs::write(&sentinel, format!("after {number}\n")).expect("a remark");
+        let sentinel = self.units().join("mcsup.yaml");
+        let before = fs::read_to_string(&sentinel).unwrap_or_default();
+        fs::write(&sentinel, format!("{before}# after {number}\n")).expect("a remark");
         let is_taken = || {
             let current = self.current()?;
-            let kept = self.path(&format!("state/generations/{current:06}/units/remark.txt"));
+            let kept = self.path(&format!("state/generations/{current:06}/units/mcsup.yaml"));
             (fs::read(kept).ok() == fs::read(&sentinel).ok()).then_some(current)
         };
         let next = eventually(is_taken);

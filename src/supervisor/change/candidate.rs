@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::aside::with_deep_stack;
 use crate::generation::manifest::{Cause, Verdict, Who, Word};
-use crate::generation::{Draft, Named, Store, UnitsFile, read_named, read_units};
+use crate::generation::{Draft, Named, Store, UnitsFile, read_named, read_those};
 use crate::graph::{self, Plan};
 use crate::supervisor::change::audit;
 use crate::supervisor::change::seen::Seen;
@@ -117,7 +117,10 @@ pub(crate) fn find(wanted: &Wanted) -> Found {
 fn found(wanted: &Wanted) -> Result<Found, String> {
     let (store, _) = Store::open(&wanted.state).map_err(|error| error.to_string())?;
     let seen = Seen::of(&wanted.units_dir);
-    let files = files(&wanted.source, &store, &wanted.units_dir)?;
+    if let Some(approved) = wanted.approved {
+        waits_still(&store, approved)?;
+    }
+    let mut files = files(&wanted.source, &store, &wanted.units_dir)?;
     let sources = sources_of(&files);
     let loaded = graph::load(&sources);
     let text = (wanted.render)(&sources, &loaded.diagnostics, &wanted.units_dir);
@@ -127,6 +130,10 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
     };
     if set.present().next().is_none() && wanted.in_force.present().next().is_some() {
         return Err(NOTHING_THERE.to_owned());
+    }
+    if let Some(dir) = dir_of(&wanted.source, &wanted.units_dir) {
+        files.extend(beside(dir, &set)?);
+        files.sort_by(|one, two| one.name.cmp(&two.name));
     }
     let named = named_files(&set, &wanted.units_dir)?;
     if wanted.current.is_some_and(|current| store.is_same_as(current, &files, &named)) {
@@ -145,6 +152,32 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
         return Ok(Found::RejectedBefore(rejected));
     }
     keep(wanted, &store, Content { files, named, sources, seen }, planned)
+}
+
+fn dir_of<'a>(source: &'a Source, units_dir: &'a Path) -> Option<&'a Path> {
+    match source {
+        Source::Directory | Source::Unit { .. } => Some(units_dir),
+        Source::Other(dir) => Some(dir),
+        Source::Generation(_) => None, // whole as it is
+    }
+}
+
+/// Files of the directory itself that units name. All others are nobody's business: a service may write to them.
+pub(crate) fn beside(dir: &Path, set: &UnitSet) -> Result<Vec<UnitsFile>, String> {
+    let names = paths_of(set);
+    let is_named = |name: &str| !name.ends_with(".yaml") && names.contains(name);
+    read_those(dir, is_named).map_err(|error| error.to_string())
+}
+
+/// Somebody may have decided on it meanwhile.
+fn waits_still(store: &Store, generation: u64) -> Result<(), String> {
+    let verdict = store.verdict(generation).map_err(|error| error.to_string())?;
+    if verdict.word == Word::Pending {
+        return Ok(());
+    }
+    Err(format!(
+        "generation {generation} does not wait for approval any more; `mcsup generations` says what it is"
+    ))
 }
 
 struct Content {
@@ -334,7 +367,8 @@ impl Planned {
 }
 
 fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Vec<UnitsFile>, String> {
-    let read = |dir: &Path| read_units(dir).map_err(|error| error.to_string());
+    let read =
+        |dir: &Path| read_those(dir, |name| name.ends_with(".yaml")).map_err(|error| error.to_string());
     match source {
         Source::Directory => read(units_dir),
         Source::Other(dir) => read(dir),

@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::aside::{wall_millis, with_deep_stack};
 use crate::generation::manifest::{Cause, Verdict, Who, Word};
 use crate::generation::restore::Restored;
-use crate::generation::{Draft, Error, Retention, Store, UnitsFile, read_units};
+use crate::generation::{Draft, Error, Retention, Store, UnitsFile, read_those};
 use crate::graph;
 use crate::supervisor::change::audit;
-use crate::supervisor::change::candidate::named_files;
+use crate::supervisor::change::candidate::{beside, named_files};
 use crate::supervisor::change::road::Where;
 use crate::supervisor::loading;
 use crate::unit::SourceFile;
@@ -46,17 +46,20 @@ pub(crate) struct Filed {
     pub(crate) said: Vec<String>,
     /// The next change may come.
     pub(crate) is_last: bool,
+    /// It was decided otherwise before its turn came.
+    pub(crate) refused: Option<String>,
 }
 
 pub(crate) fn file(home: &Where, filing: &Filing, is_last: bool) -> Filed {
     let mut said = Vec::new();
-    if let Err(error) = try_file(home, filing, &mut said) {
+    let refused = try_file(home, filing, &mut said).unwrap_or_else(|error| {
         said.push(format!("cannot write down what came of a change: {error}"));
-    }
-    Filed { said, is_last }
+        None
+    });
+    Filed { said, is_last, refused }
 }
 
-fn try_file(home: &Where, filing: &Filing, said: &mut Vec<String>) -> Result<(), Error> {
+fn try_file(home: &Where, filing: &Filing, said: &mut Vec<String>) -> Result<Option<String>, Error> {
     let (store, repaired) = Store::open(&home.state)?;
     said.extend(repaired);
     match filing {
@@ -83,12 +86,16 @@ fn try_file(home: &Where, filing: &Filing, said: &mut Vec<String>) -> Result<(),
             }
         }
         Filing::Reject { generation, why, who } => {
+            if store.verdict(*generation)?.word == Word::Committed {
+                let why = format!("generation {generation} is committed: `mcsup rollback` goes back");
+                return Ok(Some(why));
+            }
             store.judge(*generation, &verdict(Word::Rejected, why, &who.user))?;
             note(home, ("rejected", *generation), who, why);
         }
         Filing::Settle => {}
     }
-    Ok(())
+    Ok(None)
 }
 
 /// What a boot runs from, as a generation; `None`: it could not be kept.
@@ -118,7 +125,10 @@ fn try_to_keep_boot(home: &Where, sources: &[SourceFile], said: &mut Vec<String>
     let (store, repaired) = Store::open(&home.state).map_err(text)?;
     said.extend(repaired);
     let set = graph::load(sources).set.ok_or("the definitions of the boot make no sense any more")?;
-    let files = with_sources(read_units(&home.units_dir).map_err(text)?, sources);
+    let there = read_those(&home.units_dir, |name| name.ends_with(".yaml")).map_err(text)?;
+    let mut files = with_sources(there, sources);
+    files.extend(beside(&home.units_dir, &set)?);
+    files.sort_by(|one, two| one.name.cmp(&two.name));
     let named = named_files(&set, &home.units_dir)?;
     supersede_what_was_open(&store);
     let parent = store.current();

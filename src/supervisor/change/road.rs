@@ -484,14 +484,18 @@ impl Road {
     fn run(&mut self, filing: Filing) {
         let home = self.home.clone();
         let is_last = !matches!(filing, Filing::Restore { .. });
-        let otherwise =
-            Filed { said: vec!["writing down what came of a change broke off".to_owned()], is_last };
+        let otherwise = Filed {
+            said: vec!["writing down what came of a change broke off".to_owned()],
+            is_last,
+            refused: None,
+        };
         let promise = Promise::new(self.outlet.clone(), Inbox::ChangeFiled(otherwise));
         let threads = self.threads.clone();
         tokio::task::spawn_local(async move {
             let late = || Filed {
                 said: vec!["the disk does not take down what came of a change".to_owned()],
                 is_last,
+                refused: None,
             };
             let done = threads.ask(FILE_LIMIT, move || filing::file(&home, &filing, is_last)).await;
             promise.keep(Inbox::ChangeFiled(done.unwrap_or_else(late)));
@@ -506,7 +510,7 @@ impl Road {
             if let Stage::Filing(answer) = std::mem::replace(&mut self.stage, Stage::Idle)
                 && let Some((reply, answer)) = answer
             {
-                drop(reply.send(answer));
+                drop(reply.send(filed.refused.map_or(answer, ChangeAnswer::Refused)));
             }
             self.look_if_blind();
             self.go_on(in_force);
@@ -522,6 +526,16 @@ impl Road {
     /// What a boot runs from: to be kept when it is done, or when the first change comes.
     pub(crate) fn booted_from(&mut self, sources: Vec<SourceFile>) {
         self.boot = Some(sources.into());
+    }
+
+    /// Who has just started has the machine for a moment more.
+    pub(crate) fn keep_boot_soon(&self) {
+        let outlet = self.outlet.clone();
+        tokio::task::spawn_local(async move {
+            drop(tokio::time::timeout(AFTER_BOOT, std::future::pending::<()>()).await);
+            // The loop has ended: the next boot keeps what it runs from.
+            drop(outlet.send(Inbox::BootIsOver));
+        });
     }
 
     /// The files that the boot runs from become a generation.
@@ -637,6 +651,8 @@ fn late() -> Found {
 
 /// In turn: two of them would write to one directory.
 const CHANGE_THREADS: usize = 1;
+/// Between the end of a boot and the writing of its files.
+const AFTER_BOOT: Duration = Duration::from_millis(500);
 /// A directory of thousands of files on a slow disk.
 const FIND_LIMIT: Duration = Duration::from_secs(60);
 const FILE_LIMIT: Duration = Duration::from_secs(60);
