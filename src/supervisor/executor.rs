@@ -283,7 +283,7 @@ impl Executor {
         self.is_over_its_boot |= fact == Fact::Booted;
         self.is_booted |= fact == Fact::Booted;
         if fact == Fact::Booted {
-            self.road.keep_boot();
+            self.road.keep_boot_soon();
         }
         if is_for_the_chronicle(&fact) {
             self.chronicle.tell(Telling::Fact(now, fact.clone()));

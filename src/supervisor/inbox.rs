@@ -86,6 +86,8 @@ pub(crate) enum Inbox {
     Look,
     /// What a person should know of how changes are seen.
     Remarked(String),
+    /// The boot was over a moment ago.
+    BootIsOver,
     /// What a change would be.
     CandidateFound(Box<Found>),
     /// What came of a change is written down, as far as the disk takes it.

@@ -344,6 +344,7 @@ impl Supervisor {
                 }
             }
             Inbox::Look => self.look(),
+            Inbox::BootIsOver => self.executor.road.keep_boot(),
             Inbox::Remarked(text) => self.executor.observer.announce(&text),
             Inbox::CandidateFound(found) => self.candidate_found(*found),
             Inbox::ChangeFiled(filed) => self.change_filed(filed),

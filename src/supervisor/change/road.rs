@@ -524,6 +524,16 @@ impl Road {
         self.boot = Some(sources.into());
     }
 
+    /// Who has just started has the machine for a moment more.
+    pub(crate) fn keep_boot_soon(&self) {
+        let outlet = self.outlet.clone();
+        tokio::task::spawn_local(async move {
+            drop(tokio::time::timeout(AFTER_BOOT, std::future::pending::<()>()).await);
+            // The loop has ended: the next boot keeps what it runs from.
+            drop(outlet.send(Inbox::BootIsOver));
+        });
+    }
+
     /// The files that the boot runs from become a generation.
     pub(crate) fn keep_boot(&mut self) {
         let Some(sources) = self.boot.clone().filter(|_| matches!(self.stage, Stage::Idle)) else { return };
@@ -637,6 +647,8 @@ fn late() -> Found {
 
 /// In turn: two of them would write to one directory.
 const CHANGE_THREADS: usize = 1;
+/// Between the end of a boot and the writing of its files.
+const AFTER_BOOT: Duration = Duration::from_millis(500);
 /// A directory of thousands of files on a slow disk.
 const FIND_LIMIT: Duration = Duration::from_secs(60);
 const FILE_LIMIT: Duration = Duration::from_secs(60);

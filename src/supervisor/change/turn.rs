@@ -139,6 +139,7 @@ impl Supervisor {
 
     pub(crate) fn boot_kept(&mut self, kept: BootKept) {
         let set = Arc::clone(self.engine.set());
+        self.executor.is_over_its_boot = true; // what that took can be given back
         for text in self.executor.road.boot_kept(kept, &set) {
             self.executor.observer.announce(&text);
         }
