@@ -9,7 +9,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with, sockopt,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, shutdown,
+    socket_with, sockopt,
 };
 
 use crate::unit::spec::listen::ListenAddress;
@@ -46,6 +47,13 @@ pub(crate) fn open(address: &ListenAddress) -> Result<OwnedFd, Refused> {
         let by = holder.map_or_else(String::new, |holder| format!(" by {holder}"));
         Refused { errno, cause: format!("{address}: {words}{by}") }
     })
+}
+
+/// Nobody gets in any more, whoever else still holds the socket: the keeper closes its own a moment later, and
+/// a stranger that inherited one never may. Datagram sockets have nobody to refuse and end with the last holder.
+pub(crate) fn refuse(socket: &OwnedFd) {
+    // What does not listen, refuses already.
+    shutdown(socket, Shutdown::Both).ok();
 }
 
 fn open_ip(at: &Address, kind: SocketType) -> io::Result<OwnedFd> {
@@ -193,6 +201,28 @@ mod tests {
         let mut asking = TcpStream::connect(("127.0.0.1", port)).unwrap();
         asking.write_all(b"x").unwrap();
         assert!(socket.accept().is_ok());
+    }
+
+    #[test]
+    fn what_is_refused_is_refused_whoever_still_holds_the_socket_and_can_be_opened_anew() {
+        let dir = scratch("refused");
+        let path = dir.join("a.sock");
+        let file = ListenAddress::Unix { path: path.to_str().unwrap().into(), mode: 0o600 };
+        let held = open(&file).unwrap();
+        let copy = held.try_clone().unwrap();
+        refuse(&held);
+        assert!(UnixStream::connect(&path).is_err());
+        let again = open(&file).unwrap();
+        assert!(UnixStream::connect(&path).is_ok());
+        let held = TcpListener::from(open(&tcp("127.0.0.1", 0)).unwrap());
+        let port = held.local_addr().unwrap().port();
+        let also = held.try_clone().unwrap();
+        refuse(&held.into());
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
+        let anew = open(&tcp("127.0.0.1", port)).unwrap();
+        assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+        drop((copy, again, also, anew));
+        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]

@@ -224,7 +224,8 @@ impl Executor {
         }
         if !spec.listen.sockets.is_empty() {
             self.listeners.closed.insert(unit);
-            for (key, _closed) in self.starts.sockets().remove(&unit).unwrap_or_default() {
+            for (key, closed) in self.starts.sockets().remove(&unit).unwrap_or_default() {
+                bind::refuse(&closed);
                 self.send(&Order::LetGo { key }, &[]);
             }
         }
