@@ -24,6 +24,7 @@ use crate::supervisor::keeper_link::watched;
 use crate::supervisor::launch::tells;
 use crate::supervisor::lookup::Cache;
 use crate::supervisor::run::Supervisor;
+use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSpec;
 use crate::unit::spec::listen::ListenAddress;
 
@@ -213,6 +214,21 @@ impl Executor {
         {
             self.close_sockets(*unit);
         }
+    }
+
+    /// The unit goes on under another name, and so does what it is reached at.
+    pub(crate) fn rename_sockets(&mut self, unit: UnitId, name: &UnitName) {
+        let Some(sockets) = self.starts.sockets().remove(&unit) else { return };
+        let set = Arc::clone(&self.ground.set);
+        let Some(spec) = set.unit(unit) else { return };
+        let keys = spec.listen.sockets.iter().map(|socket| key(name.as_str(), &socket.address));
+        let renamed: Sockets =
+            keys.zip(&sockets).map(|(key, (_, socket))| (key, Arc::clone(socket))).collect();
+        self.give_sockets(&renamed);
+        for (key, _goes_on) in sockets {
+            self.send(&Order::LetGo { key }, &[]);
+        }
+        self.starts.sockets().insert(unit, renamed);
     }
 
     pub(crate) fn close_sockets(&mut self, unit: UnitId) {

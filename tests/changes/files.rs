@@ -1,8 +1,11 @@
 //! What units name beside themselves, and what a unit leaves behind when its file gets another name.
 
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
-use crate::instance::eventually;
+use crate::instance::{eventually, is_alive, kill};
 use crate::site::{OTHER, SLEEP, Site};
 
 /// Says every 50 ms what its environment says.
@@ -38,6 +41,36 @@ fn a_unit_whose_file_is_renamed_goes_on_with_its_process_and_its_log() {
     site.done(&["restart", "new"]);
     assert_ne!(site.now().pid("new"), before.pid("old"));
     site.assert_last_is(2);
+}
+
+#[test]
+fn a_unit_whose_file_is_renamed_is_still_reached_by_its_socket_and_so_is_its_next_run() {
+    let script = "import socket\ns = socket.socket(fileno=3)\nwhile True:\n    c, _ = s.accept()\n    c.sendall(b'served')\n    c.close()\n";
+    let site = Site::new("renamed-socket", &[("b", SLEEP)]);
+    let socket = site.path("web.sock");
+    fs::write(site.path("serve.py"), script).expect("a script");
+    let unit =
+        format!("command: [python3, {}]\nlisten: {}\n", site.path("serve.py").display(), socket.display());
+    site.save("old", &unit);
+    let pid = site.wait("served", |look| look.is("old", "ready")).pid("old");
+    site.wait_for_word(2, "committed");
+    let said = || {
+        let mut said = String::new();
+        let mut stream = UnixStream::connect(&socket).expect("somebody listens");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+        stream.read_to_string(&mut said).expect("an answer");
+        said
+    };
+    assert_eq!(said(), "served");
+    fs::rename(site.file("old"), site.file("new")).expect("a rename");
+    let look = site.wait("renamed", |look| look.is("new", "ready"));
+    assert_eq!(look.pid("new"), pid);
+    assert_eq!(said(), "served");
+    kill(pid);
+    assert!(eventually(|| (!is_alive(pid)).then_some(())).is_some());
+    assert_eq!(said(), "served", "who asks between two runs waits");
+    site.done(&["stop", "new"]);
+    assert!(UnixStream::connect(&socket).is_err());
 }
 
 #[test]

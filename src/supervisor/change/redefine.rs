@@ -88,12 +88,16 @@ impl Executor {
         }
     }
 
-    /// What nobody wants opened any more, or under another name, is closed while its key is known.
+    /// What nobody wants opened any more is closed while its key is known.
     fn let_go_of_sockets(&mut self, id: UnitId, before: &UnitSet, after: &UnitSet) {
         let (Some(old), Some(new)) = (before.unit(id), after.unit(id)) else { return };
-        let is_same = old.listen == new.listen && old.name == new.name && old.is_removed == new.is_removed;
-        if !is_same && !old.listen.sockets.is_empty() {
+        if old.listen.sockets.is_empty() {
+            return;
+        }
+        if old.listen != new.listen || old.is_removed != new.is_removed {
             self.close_sockets(id);
+        } else if old.name != new.name {
+            self.rename_sockets(id, &new.name);
         }
     }
 }

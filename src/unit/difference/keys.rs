@@ -307,7 +307,7 @@ fn sockets(listen: &Listen) -> Option<Shown> {
         };
         map([
             ("address", Some(Shown::words(&address.to_string()))),
-            ("name", Some(Shown::words(name))),
+            ("name", name.as_deref().map(Shown::words)),
             ("mode", mode),
         ])
     };
