@@ -84,6 +84,8 @@ struct JobRun {
     exit: Option<ExitStatus>,
     stage: RunStage,
     end: Option<RunEnd>,
+    /// The keeper saw it end while nobody was there, and tells so in this step.
+    has_ended_unseen: bool,
 }
 
 impl JobRun {

@@ -92,7 +92,12 @@ impl Engine {
         // A judgement that was under way is given anew when the end is told.
         let stage = if stage == RunStage::Judging { RunStage::Running } else { stage };
         let weight = self.job_spec(id).weight;
-        let run = JobRun { due, ordinal, weight, ordered_at: handed.spawned_at, pid, exit: None, stage, end };
+        let has_ended_unseen = match handed.condition {
+            HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => true,
+            HandedCondition::Spawning | HandedCondition::Live { .. } => false,
+        };
+        let ordered_at = handed.spawned_at;
+        let run = JobRun { due, ordinal, weight, ordered_at, pid, exit: None, stage, end, has_ended_unseen };
         self.job_mut(id).runs.insert(handed.run, run);
         let unit = &mut self.units[id];
         unit.last_ordinal = unit.last_ordinal.max(ordinal);
@@ -112,10 +117,7 @@ impl Engine {
             let at = self.now.mono.after(self.spec(id).stop.grace); // nobody knows whether it was asked before
             self.timers.set(Some(id), Timer::JobRun(handed.run), at);
         }
-        match handed.condition {
-            HandedCondition::Live { .. } | HandedCondition::Spawning => false,
-            HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => true,
-        }
+        has_ended_unseen
     }
 
     /// The note came before the order: twice is harmless, never is not.
@@ -176,6 +178,7 @@ impl Engine {
                 exit: None,
                 stage: note.stage,
                 end: note.end,
+                has_ended_unseen: false,
             };
             self.lose_run(id, run, &verdict);
         }
