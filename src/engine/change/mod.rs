@@ -11,6 +11,8 @@
 //! it is. One change at a time; whoever proposes waits for its end.
 
 mod take_up;
+mod done;
+mod spared;
 mod trouble;
 mod verify;
 
@@ -27,7 +29,7 @@ use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 use crate::graph::{Action, Plan};
 use crate::unit::name::UnitName;
-use crate::unit::spec::{UnitSet, UnitSpec};
+use crate::unit::spec::{UnitKind, UnitSet, UnitSpec};
 
 /// The change that is under way.
 #[derive(Debug)]
@@ -52,6 +54,10 @@ pub(crate) struct Change {
     held: BTreeSet<UnitId>,
     /// Not wanted any more, and not down yet.
     going: BTreeSet<UnitId>,
+    /// Tasks that had completed when it began.
+    done: BTreeSet<UnitId>,
+    /// Whom it touches, and whoever requires them, by the definitions before it and by its own.
+    reach: BTreeSet<UnitId>,
     /// Who must be well at the end.
     watched: BTreeSet<UnitId>,
     /// Of them, and of whom it brought into trouble, those that are not.
@@ -116,6 +122,7 @@ impl Engine {
         self.tell_change(generation, ChangeFact::Began { restarts });
         let was_unwell = self.set.ids().filter(|id| !self.is_well(*id)).collect();
         let desires = self.desires_around(&plan, &set);
+        let (done, reach) = (self.tasks_done().collect(), plan.affected(&self.graph));
         self.change = Some(Box::new(Change {
             generation,
             previous,
@@ -129,6 +136,8 @@ impl Engine {
             to_stop: BTreeSet::new(),
             held: BTreeSet::new(),
             going: BTreeSet::new(),
+            done,
+            reach,
             watched: BTreeSet::new(),
             unwell: BTreeSet::new(),
             was_unwell,
@@ -243,10 +252,23 @@ impl Engine {
             }
         }
         let is_over = self.change.as_ref().is_some_and(|change| change.to_stop.is_empty());
-        if is_over {
+        if is_over && !self.refuses_to_be_another_kind() {
             self.take_up();
         }
         is_over
+    }
+
+    /// A job may leave several runs that cannot be killed, which nothing but a job could keep.
+    fn refuses_to_be_another_kind(&mut self) -> bool {
+        let Some(change) = self.change.as_ref().filter(|change| change.rolls_back.is_none()) else {
+            return false;
+        };
+        let stays = |id: &UnitId| change.other.unit(*id).is_some_and(|spec| spec.kind == UnitKind::Job);
+        let several = |id: &UnitId| !stays(id) && self.has_several_leftovers(*id);
+        let Some(id) = change.plan.restarts().find(several) else { return false };
+        let name = self.spec(id).name.clone();
+        self.roll_back(format!("several runs of {name} cannot be killed, and it is no job any more").into());
+        true
     }
 
     fn move_clearing(&mut self) -> bool {
@@ -412,6 +434,7 @@ impl Engine {
             was_unwell: change.was_unwell.iter().map(|id| self.spec(*id).name.clone()).collect(),
             reread: change.reread.iter().filter_map(|id| Some(self.known(*id)?.name.clone())).collect(),
             desires: change.desires.iter().map(|(id, it)| (self.spec(*id).name.clone(), *it)).collect(),
+            done: change.done.iter().map(|id| self.spec(*id).name.clone()).collect(),
             is_confirmed: change.is_confirmed,
         })
     }
@@ -427,12 +450,14 @@ impl Engine {
         // What it adds has its place in those that come, and what it takes away in those before.
         let find = |name: &UnitName| self.set.slot(name.as_str()).or_else(|| other.slot(name.as_str()));
         let was_unwell = note.was_unwell.iter().filter_map(find).collect();
+        let done = note.done.iter().filter_map(find).collect();
         let desires =
             note.desires.iter().filter_map(|(name, desired)| Some((find(name)?, *desired))).collect();
         let reread: BTreeSet<UnitId> = note.reread.iter().filter_map(find).collect();
         let is_in_force = note.stage != Stage::Stopping;
         let (before, after) = if is_in_force { (&other, &self.set) } else { (&self.set, &other) };
         let plan = Plan::with_reread(before, after, &reread);
+        let reach = plan.affected(&self.graph);
         self.noted_change = Some(note.clone());
         self.change = Some(Box::new(Change {
             generation: note.generation,
@@ -447,6 +472,8 @@ impl Engine {
             to_stop: BTreeSet::new(),
             held: BTreeSet::new(),
             going: BTreeSet::new(),
+            done,
+            reach,
             watched: BTreeSet::new(),
             unwell: BTreeSet::new(),
             was_unwell,
@@ -522,6 +549,8 @@ impl Engine {
             }
         }
         self.want_what_follows(plan, &before);
+        self.revive_spared();
+        self.be_done_again(plan);
     }
 
     /// What the plan takes away ends.

@@ -7,6 +7,7 @@ mod clock;
 mod queue;
 mod run;
 mod resume;
+mod leftover;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
