@@ -22,6 +22,7 @@ pub use crate::incident::cause::{Cause, Rule};
 pub use crate::incident::evidence::Evidence;
 pub use crate::incident::store::Moment;
 pub use crate::supervisor::change::candidate::{Invalid, Pending, Planned, Source};
+pub use crate::supervisor::change::progress::{ChangeStage, Progress};
 pub use crate::supervisor::change::road::{Asked, ChangeAnswer, Standing, What};
 pub use crate::supervisor::chronicle::{IncidentList, IncidentStory, Listed, Question};
 

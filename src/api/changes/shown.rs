@@ -5,7 +5,7 @@ use crate::api::status::rfc3339;
 use crate::engine::time::WallTime;
 use crate::graph::{Action, Because, Step};
 use crate::supervisor::generations::{Summary, Word};
-use crate::supervisor::handle::{ChangeCause, Planned, Standing, Who};
+use crate::supervisor::handle::{ChangeCause, ChangeStage, Planned, Standing, Who};
 use crate::supervisor::words::name_of;
 use crate::unit::difference::{Difference, KEYS, Key, SETTINGS};
 use crate::unit::name::UnitName;
@@ -139,13 +139,16 @@ fn summary(steps: &[Step], are_settings_other: bool, untouched: u64) -> String {
 
 /// How the directory stands, in a sentence; `None` where it says what is in force.
 pub(crate) fn standing(standing: &Standing) -> Option<String> {
-    let Standing { generation, under_way, invalid, pending, differs } = standing;
+    let Standing { generation, under_way, progress, invalid, pending, differs } = standing;
     let differs_from = |how: &str| match generation {
         Some(generation) => format!("units directory differs from generation {generation}: {how}"),
         None => format!("units directory: {how}"),
     };
+    if let Some(progress) = progress {
+        return Some(progress.to_string());
+    }
     if let Some(under_way) = under_way {
-        return Some(format!("generation {under_way} is being verified"));
+        return Some(format!("generation {under_way} is under way"));
     }
     if let Some(pending) = pending {
         return Some(waits(pending.generation, &pending.units));
@@ -154,6 +157,21 @@ pub(crate) fn standing(standing: &Standing) -> Option<String> {
         return Some(differs_from(&errors(invalid.errors)));
     }
     differs.as_deref().map(differs_from)
+}
+
+/// The same of the change under way alone, for programs.
+pub(crate) fn under_way(standing: &Standing) -> Option<dto::ChangeUnderWay> {
+    let progress = standing.progress.as_ref()?;
+    let why = match &progress.stage {
+        ChangeStage::GoingBack(why) => Some(why.clone()),
+        ChangeStage::Applying | ChangeStage::Verifying | ChangeStage::Confirming => None,
+    };
+    Some(dto::ChangeUnderWay {
+        generation: progress.generation,
+        stage: progress.stage.word().to_owned(),
+        until: progress.until.map(rfc3339),
+        why,
+    })
 }
 
 pub(crate) fn waits(generation: u64, units: &[UnitName]) -> String {

@@ -6,6 +6,7 @@ pub(crate) mod seen;
 mod way;
 mod remote;
 pub(crate) mod candidate;
+pub(crate) mod progress;
 pub(crate) mod road;
 mod turn;
 pub(crate) mod begun;
