@@ -21,7 +21,8 @@ pub use crate::history::row::{IncidentRow, JobRunRow, Window};
 pub use crate::incident::cause::{Cause, Rule};
 pub use crate::incident::evidence::Evidence;
 pub use crate::incident::store::Moment;
-pub use crate::supervisor::change::candidate::{Invalid, Pending, Planned, Source};
+pub use crate::supervisor::change::approval::Pending;
+pub use crate::supervisor::change::candidate::{Invalid, Planned, Source};
 pub use crate::supervisor::change::road::{Asked, ChangeAnswer, Standing, What};
 pub use crate::supervisor::chronicle::{IncidentList, IncidentStory, Listed, Question};
 

@@ -8,6 +8,7 @@ use crate::aside::with_deep_stack;
 use crate::generation::manifest::{Cause, Verdict, Who, Word};
 use crate::generation::{Draft, Named, Store, UnitsFile, read_named, read_those};
 use crate::graph::{self, Plan};
+use crate::supervisor::change::approval::{Pending, pend, waits_for, waits_still, without};
 use crate::supervisor::change::audit;
 use crate::supervisor::change::seen::Seen;
 use crate::supervisor::loading::{self, Render};
@@ -65,13 +66,6 @@ pub(crate) enum Found {
     Ready(Box<Kit>, Option<Pending>),
     /// It cannot be read or kept, so it is not begun.
     Refused(String),
-}
-
-/// A generation that waits for somebody who approves of it, for the sake of these units.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
-    pub generation: u64,
-    pub units: Vec<UnitName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -169,22 +163,11 @@ pub(crate) fn beside(dir: &Path, set: &UnitSet) -> Result<Vec<UnitsFile>, String
     read_those(dir, is_named).map_err(|error| error.to_string())
 }
 
-/// Somebody may have decided on it meanwhile.
-fn waits_still(store: &Store, generation: u64) -> Result<(), String> {
-    let verdict = store.verdict(generation).map_err(|error| error.to_string())?;
-    if verdict.word == Word::Pending {
-        return Ok(());
-    }
-    Err(format!(
-        "generation {generation} does not wait for approval any more; `mcsup generations` says what it is"
-    ))
-}
-
-struct Content {
-    files: Vec<UnitsFile>,
-    named: Vec<Named>,
-    sources: Vec<SourceFile>,
-    seen: Seen,
+pub(super) struct Content {
+    pub(super) files: Vec<UnitsFile>,
+    pub(super) named: Vec<Named>,
+    pub(super) sources: Vec<SourceFile>,
+    pub(super) seen: Seen,
 }
 
 fn keep(wanted: &Wanted, store: &Store, content: Content, planned: Planned) -> Result<Found, String> {
@@ -201,62 +184,6 @@ fn keep(wanted: &Wanted, store: &Store, content: Content, planned: Planned) -> R
         }
         None => Ok(Found::Pending(pending)),
     }
-}
-
-/// Keeps it until somebody approves of it; the number under which it is kept.
-fn pend(wanted: &Wanted, store: &Store, content: &Content, waits: &[UnitName]) -> Result<u64, String> {
-    let before = last_of(store, Word::Pending);
-    if let Some(known) = before.filter(|known| store.is_same_as(*known, &content.files, &content.named)) {
-        return Ok(known);
-    }
-    let generation = add(wanted, store, content)?;
-    let names: Vec<&str> = waits.iter().map(UnitName::as_str).collect();
-    let why = format!("waits for `mcsup approve {generation}`: it changes {}", names.join(", "));
-    judge(store, generation, Word::Pending, why.clone(), wanted)?;
-    note(wanted, ("pending", generation), &why);
-    if let Some(before) = before {
-        judge(store, before, Word::Superseded, format!("generation {generation} came after it"), wanted)?;
-    }
-    Ok(generation)
-}
-
-/// The same with the files of these units as they are in force. `None`: nothing else differs, or the rest alone makes
-/// no sense.
-fn without(
-    wanted: &Wanted,
-    store: &Store,
-    content: &Content,
-    planned: &Planned,
-    waits: &[UnitName],
-) -> Option<(Content, Planned)> {
-    if wanted.in_force.changes.needs_approval {
-        return None;
-    }
-    let current = wanted.current?;
-    let in_force = store.files(current).ok()?;
-    let held: BTreeSet<String> = waits.iter().flat_map(files_of).collect();
-    let is_held = |file: &UnitsFile| held.contains(&file.name);
-    let mut files: Vec<UnitsFile> = content.files.iter().filter(|file| !is_held(file)).cloned().collect();
-    files.extend(in_force.into_iter().filter(is_held));
-    files.sort_by(|one, two| one.name.cmp(&two.name));
-    let sources = sources_of(&files);
-    let set = graph::load(&sources).set?;
-    let named = named_files(&set, &wanted.units_dir).ok()?;
-    if store.is_same_as(current, &files, &named) {
-        return None;
-    }
-    let rest = plan(wanted, store, &set, &named, planned.warnings.clone());
-    let content = Content { files, named, sources, seen: content.seen.clone() };
-    waits_for(wanted, &rest).is_empty().then_some((content, rest))
-}
-
-/// Files that may define a unit: its own, or that of the replicas or the template that it is a copy of.
-fn files_of(unit: &UnitName) -> Vec<String> {
-    let mut files = vec![format!("{unit}.yaml")];
-    if let Some((name, _)) = unit.as_str().split_once('@') {
-        files.extend([format!("{name}.yaml"), format!("{name}@.yaml")]);
-    }
-    files
 }
 
 fn kit(wanted: &Wanted, store: &Store, content: Content, planned: Planned) -> Result<Kit, String> {
@@ -286,7 +213,7 @@ fn file_what_is_in_force(wanted: &Wanted, store: &Store) -> Result<(), String> {
         .map_err(|error| format!("cannot rename the accepted definitions in the state directory: {error}"))
 }
 
-fn add(wanted: &Wanted, store: &Store, content: &Content) -> Result<u64, String> {
+pub(super) fn add(wanted: &Wanted, store: &Store, content: &Content) -> Result<u64, String> {
     if let Some(orphan) = orphan(wanted, store, content) {
         return Ok(orphan);
     }
@@ -330,7 +257,13 @@ fn orphan(wanted: &Wanted, store: &Store, content: &Content) -> Option<u64> {
     same
 }
 
-fn plan(wanted: &Wanted, store: &Store, set: &UnitSet, named: &[Named], warnings: String) -> Planned {
+pub(super) fn plan(
+    wanted: &Wanted,
+    store: &Store,
+    set: &UnitSet,
+    named: &[Named],
+    warnings: String,
+) -> Planned {
     let changed = changed_files(store, wanted.current, named);
     let set = Arc::new(wanted.in_force.followed_by(set).set);
     let reread = users_of(&changed, &set);
@@ -338,31 +271,21 @@ fn plan(wanted: &Wanted, store: &Store, set: &UnitSet, named: &[Named], warnings
     Planned { before: Arc::clone(&wanted.in_force), set, reread, plan, warnings }
 }
 
-fn judge(store: &Store, generation: u64, word: Word, why: String, wanted: &Wanted) -> Result<(), String> {
+pub(super) fn judge(
+    store: &Store,
+    generation: u64,
+    word: Word,
+    why: String,
+    wanted: &Wanted,
+) -> Result<(), String> {
     let (at_millis, by) = (wanted.at_millis, wanted.who.user.clone());
     let verdict = Verdict { word, at_millis, why, by, diagnostics: String::new() };
     store.judge(generation, &verdict).map_err(|error| error.to_string())
 }
 
-fn note(wanted: &Wanted, deed: (&str, u64), why: &str) {
+pub(super) fn note(wanted: &Wanted, deed: (&str, u64), why: &str) {
     if let Err(error) = audit::note(&wanted.state, wanted.at_millis, deed, &wanted.who, why) {
         tracing::warn!("cannot write the audit trail: {error}");
-    }
-}
-
-fn waits_for(wanted: &Wanted, planned: &Planned) -> Vec<UnitName> {
-    if wanted.approved.is_some() { Vec::new() } else { planned.waits_for() }
-}
-
-impl Planned {
-    /// Who must not change by it without somebody's approval.
-    pub fn waits_for(&self) -> Vec<UnitName> {
-        let name = |id: UnitId| self.set.unit(id).map(|spec| spec.name.clone());
-        // The settings in force decide: a change cannot free itself.
-        if self.before.changes.needs_approval {
-            return self.plan.steps.iter().filter_map(|step| name(step.unit)).collect();
-        }
-        self.plan.protected(&self.before, &self.set).into_iter().filter_map(name).collect()
     }
 }
 
@@ -387,7 +310,7 @@ fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Vec<UnitsFi
     }
 }
 
-fn sources_of(files: &[UnitsFile]) -> Vec<SourceFile> {
+pub(super) fn sources_of(files: &[UnitsFile]) -> Vec<SourceFile> {
     let is_source = |file: &&UnitsFile| file.name.ends_with(".yaml");
     let source = |file: &UnitsFile| SourceFile { name: file.name.clone(), bytes: file.bytes.clone() };
     files.iter().filter(is_source).map(source).collect()
@@ -438,7 +361,7 @@ pub(crate) fn users_of(changed: &BTreeSet<String>, set: &UnitSet) -> BTreeSet<Un
 }
 
 /// The last generation of which that was said.
-fn last_of(store: &Store, word: Word) -> Option<u64> {
+pub(super) fn last_of(store: &Store, word: Word) -> Option<u64> {
     for number in store.numbers().ok()?.into_iter().rev() {
         let found = store.verdict(number).ok()?.word;
         if found == word {

@@ -15,9 +15,8 @@ use crate::engine::event::{ChangeNote, ChangeRules, Event, Proposal};
 use crate::engine::id::GenerationId;
 use crate::generation::manifest::{Cause, Who};
 use crate::generation::{Retention, Store};
-use crate::supervisor::change::candidate::{
-    self, Found, Invalid, Kit, Pending, Planned, Source, Wanted, paths_of,
-};
+use crate::supervisor::change::approval::Pending;
+use crate::supervisor::change::candidate::{self, Found, Invalid, Kit, Planned, Source, Wanted, paths_of};
 use crate::supervisor::change::filing::{self, BootKept, Filed, Filing};
 use crate::supervisor::change::seen::Seen;
 use crate::supervisor::change::watch::{Said, Watch};
