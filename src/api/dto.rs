@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::api::changes::dto::Pending;
+
 /// The whole machine at one instant.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status<'a> {
@@ -17,6 +19,9 @@ pub struct Status<'a> {
     /// says the same.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Cow<'a, str>>,
+    /// What waits for approval, oldest first; left out where nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Pending>,
     /// Every phase is open and the last one has settled.
     pub booted: bool,
     /// The last phase whose barrier is open.

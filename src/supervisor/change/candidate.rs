@@ -8,7 +8,7 @@ use crate::aside::with_deep_stack;
 use crate::generation::manifest::{Cause, Verdict, Who, Word};
 use crate::generation::{Draft, Named, Store, UnitsFile, read_named, read_those};
 use crate::graph::{self, Plan};
-use crate::supervisor::change::approval::{Pending, pend, waits_for, waits_still, without};
+use crate::supervisor::change::approval::{self, Held, Pending};
 use crate::supervisor::change::audit;
 use crate::supervisor::change::seen::Seen;
 use crate::supervisor::loading::{self, Render};
@@ -26,7 +26,9 @@ pub enum Source {
     Other(PathBuf),
     /// The files of an earlier generation.
     Generation(u64),
-    /// The units directory with this text for one file of it.
+    /// What is in force with what this generation changes, that waits for approval.
+    Pending(u64),
+    /// What is in force with this text for one file of it.
     Unit { name: UnitName, text: String },
 }
 
@@ -41,8 +43,6 @@ pub(crate) struct Wanted {
     pub(crate) in_force: Arc<UnitSet>,
     /// The generation of these. `None`: none could be kept so far.
     pub(crate) current: Option<u64>,
-    /// A person approved of this generation.
-    pub(crate) approved: Option<u64>,
     /// What was rejected is tried again only where a person wants it.
     pub(crate) is_asked: bool,
     /// Only to be shown.
@@ -62,8 +62,8 @@ pub(crate) enum Found {
     Planned(Planned),
     /// It waits for somebody who approves of it.
     Pending(Pending),
-    /// `pending`: the part of it that waits for somebody who approves of it.
-    Ready(Box<Kit>, Option<Pending>),
+    /// Perhaps without a part of it.
+    Ready(Box<Kit>, Option<Held>),
     /// It cannot be read or kept, so it is not begun.
     Refused(String),
 }
@@ -103,6 +103,19 @@ pub(crate) struct Kit {
 const NOTHING_THERE: &str = "there is no unit file in it, and nothing is stopped for that; \
                              `mcsup stop` stops units, `mcsup shutdown` all of them";
 
+/// What was found, and what waits for somebody by now; `None` where that is not known.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    pub(crate) found: Found,
+    pub(crate) pending: Option<Vec<Pending>>,
+}
+
+pub(crate) fn look(wanted: &Wanted) -> Findings {
+    let found = find(wanted);
+    let pending = approval::waiting(&Store::for_reading(&wanted.state), &wanted.units_dir);
+    Findings { found, pending: Some(pending) }
+}
+
 pub(crate) fn find(wanted: &Wanted) -> Found {
     let found = with_deep_stack(|| found(wanted)).unwrap_or_else(|error| Err(error.to_string()));
     found.unwrap_or_else(Found::Refused)
@@ -111,10 +124,10 @@ pub(crate) fn find(wanted: &Wanted) -> Found {
 fn found(wanted: &Wanted) -> Result<Found, String> {
     let (store, _) = Store::open(&wanted.state).map_err(|error| error.to_string())?;
     let seen = Seen::of(&wanted.units_dir);
-    if let Some(approved) = wanted.approved {
-        waits_still(&store, approved)?;
+    if !wanted.is_dry {
+        approval::wait_again(&store, wanted.current, wanted.at_millis);
     }
-    let mut files = files(&wanted.source, &store, &wanted.units_dir)?;
+    let mut files = files(wanted, &store)?;
     let sources = sources_of(&files);
     let loaded = graph::load(&sources);
     let text = (wanted.render)(&sources, &loaded.diagnostics, &wanted.units_dir);
@@ -131,6 +144,10 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
     }
     let named = named_files(&set, &wanted.units_dir)?;
     if wanted.current.is_some_and(|current| store.is_same_as(current, &files, &named)) {
+        if let Some(approved) = wanted.approved() {
+            approval::is_in_force(wanted, &store, approved)?;
+        }
+        approval::directory_says(wanted, &store, None)?;
         return Ok(Found::Same);
     }
     let planned = plan(wanted, &store, &set, &named, text);
@@ -143,6 +160,7 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
     if let Some(rejected) = last_of(&store, Word::Rejected).filter(|_| !wanted.is_asked)
         && store.is_same_as(rejected, &files, &named)
     {
+        approval::directory_says(wanted, &store, None)?;
         return Ok(Found::RejectedBefore(rejected));
     }
     keep(wanted, &store, Content { files, named, sources, seen }, planned)
@@ -152,7 +170,7 @@ fn dir_of<'a>(source: &'a Source, units_dir: &'a Path) -> Option<&'a Path> {
     match source {
         Source::Directory | Source::Unit { .. } => Some(units_dir),
         Source::Other(dir) => Some(dir),
-        Source::Generation(_) => None, // whole as it is
+        Source::Generation(_) | Source::Pending(_) => None, // whole as it is
     }
 }
 
@@ -171,31 +189,44 @@ pub(super) struct Content {
 }
 
 fn keep(wanted: &Wanted, store: &Store, content: Content, planned: Planned) -> Result<Found, String> {
-    let waits = waits_for(wanted, &planned);
-    if waits.is_empty() {
+    let waits = planned.waits_for();
+    if waits.is_empty() || wanted.approved().is_some() {
+        approval::directory_says(wanted, store, None)?;
         return kit(wanted, store, content, planned).map(|kit| Found::Ready(Box::new(kit), None));
     }
-    let pending = Pending { generation: pend(wanted, store, &content, &waits)?, units: waits };
     // Nothing else waits behind it.
-    match without(wanted, store, &content, &planned, &pending.units) {
-        Some((content, planned)) => {
+    let (waiting, rest) = approval::part(wanted, store, content, &planned);
+    let held = approval::hold(wanted, store, &waiting, waits)?;
+    let waits = match &held {
+        Held::Waits(pending) => Some(pending.generation),
+        Held::Rejected(_) => None,
+    };
+    approval::directory_says(wanted, store, waits)?;
+    match (rest, held) {
+        (Some((content, planned)), held) => {
             let kit = kit(wanted, store, content, planned)?;
-            Ok(Found::Ready(Box::new(kit), Some(pending)))
+            Ok(Found::Ready(Box::new(kit), Some(held)))
         }
-        None => Ok(Found::Pending(pending)),
+        (None, Held::Waits(pending)) => Ok(Found::Pending(pending)),
+        (None, Held::Rejected(generation)) => Ok(Found::RejectedBefore(generation)),
     }
 }
 
 fn kit(wanted: &Wanted, store: &Store, content: Content, planned: Planned) -> Result<Kit, String> {
     file_what_is_in_force(wanted, store)?;
-    let generation = wanted.approved.map_or_else(|| add(wanted, store, &content), Ok)?;
+    let approved = wanted.approved();
+    let as_kept = approved.filter(|approved| approval::is_as_kept(wanted, store, *approved, &content));
+    let generation = as_kept.map_or_else(|| add(wanted, store, &content), Ok)?;
     let Content { sources, seen, .. } = content;
     let seal = loading::stage(&wanted.state, sources)
         .map_err(|error| format!("cannot keep the definitions of generation {generation}: {error}"))?;
-    let why =
-        if wanted.approved.is_some() { format!("approved by {}", wanted.who.user) } else { String::new() };
-    judge(store, generation, Word::Verifying, why, wanted)?;
-    note(wanted, (if wanted.approved.is_some() { "approved" } else { "kept" }, generation), "");
+    match approved {
+        Some(approved) => approval::approve(wanted, store, approved, generation)?,
+        None => {
+            judge(store, generation, Word::Verifying, String::new(), wanted)?;
+            note(wanted, ("kept", generation), "");
+        }
+    }
     let is_from_elsewhere = store.is_from_elsewhere(generation, &wanted.units_dir);
     let paths = paths_of(&planned.set).into_iter().map(|path| wanted.units_dir.join(&*path));
     let seen = seen.with_named(paths);
@@ -221,6 +252,9 @@ pub(super) fn add(wanted: &Wanted, store: &Store, content: &Content) -> Result<u
         Source::Directory => wanted.units_dir.clone(),
         Source::Other(dir) => dir.clone(),
         Source::Generation(_) | Source::Unit { .. } => PathBuf::new(),
+        Source::Pending(number) => {
+            PathBuf::from(store.manifest(*number).map_err(|error| error.to_string())?.units_dir)
+        }
     };
     let draft = Draft {
         files: content.files.clone(),
@@ -243,7 +277,9 @@ fn orphan(wanted: &Wanted, store: &Store, content: &Content) -> Option<u64> {
             Word::Pending | Word::Committed | Word::Rejected | Word::Superseded => false,
         })
     };
-    let open: Vec<u64> = store.numbers().ok()?.into_iter().filter(is_open).collect();
+    // What is in force may not be written down to the end.
+    let numbers = store.numbers().ok()?.into_iter().filter(|number| Some(*number) != wanted.current);
+    let open: Vec<u64> = numbers.filter(is_open).collect();
     let is_it = |number: &u64| {
         wanted.source == Source::Directory
             && !store.is_from_elsewhere(*number, &wanted.units_dir)
@@ -279,7 +315,7 @@ pub(super) fn judge(
     wanted: &Wanted,
 ) -> Result<(), String> {
     let (at_millis, by) = (wanted.at_millis, wanted.who.user.clone());
-    let verdict = Verdict { word, at_millis, why, by, diagnostics: String::new() };
+    let verdict = Verdict { word, at_millis, why, by, diagnostics: String::new(), waits: None };
     store.judge(generation, &verdict).map_err(|error| error.to_string())
 }
 
@@ -289,15 +325,19 @@ pub(super) fn note(wanted: &Wanted, deed: (&str, u64), why: &str) {
     }
 }
 
-fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Vec<UnitsFile>, String> {
+fn files(wanted: &Wanted, store: &Store) -> Result<Vec<UnitsFile>, String> {
+    let kept = |number: u64| store.files(number).map_err(|error| error.to_string());
     let read =
         |dir: &Path| read_those(dir, |name| name.ends_with(".yaml")).map_err(|error| error.to_string());
-    match source {
-        Source::Directory => read(units_dir),
+    match &wanted.source {
+        Source::Directory => read(&wanted.units_dir),
         Source::Other(dir) => read(dir),
-        Source::Generation(number) => store.files(*number).map_err(|error| error.to_string()),
+        Source::Generation(number) => kept(*number),
+        Source::Pending(number) => approval::brought_onto(wanted.current, store, *number),
         Source::Unit { name, text } => {
-            let mut files = read(units_dir)?;
+            // What else was saved meanwhile is a change of its own.
+            let mut files = wanted.current.map_or_else(|| read(&wanted.units_dir), kept)?;
+            files.retain(|file| file.name.ends_with(".yaml"));
             let file = format!("{name}.yaml");
             let bytes = text.clone().into_bytes();
             match files.iter_mut().find(|known| known.name == file) {
@@ -310,7 +350,7 @@ fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Vec<UnitsFi
     }
 }
 
-pub(super) fn sources_of(files: &[UnitsFile]) -> Vec<SourceFile> {
+pub(crate) fn sources_of(files: &[UnitsFile]) -> Vec<SourceFile> {
     let is_source = |file: &&UnitsFile| file.name.ends_with(".yaml");
     let source = |file: &UnitsFile| SourceFile { name: file.name.clone(), bytes: file.bytes.clone() };
     files.iter().filter(is_source).map(source).collect()
@@ -321,7 +361,7 @@ pub(crate) fn paths_of(set: &UnitSet) -> BTreeSet<Box<str>> {
     set.present_units().flat_map(own_paths).collect()
 }
 
-fn own_paths(spec: &UnitSpec) -> Vec<Box<str>> {
+pub(super) fn own_paths(spec: &UnitSpec) -> Vec<Box<str>> {
     let mut paths = spec.env_file.clone();
     paths.extend(schemas_of(spec));
     paths
