@@ -292,11 +292,7 @@ fn the_status_says_how_the_directory_stands_to_what_is_in_force() {
             Some("units directory differs from generation 41: 2 errors"),
         ),
         (
-            Standing {
-                generation,
-                pending: vec![waits(43, &["redis"], &[])],
-                ..Standing::default()
-            },
+            Standing { generation, pending: vec![waits(43, &["redis"], &[])], ..Standing::default() },
             Some("generation 43 waits for `mcsup approve 43`: it changes redis"),
         ),
         (

@@ -22,8 +22,8 @@ use mcsup::generation::{Draft, Store, UnitsFile};
 use mcsup::graph::Plan;
 use mcsup::supervisor::handle::{
     Asked, Called, Cause, ChangeAnswer, ChangeCause, EventRecord, Evidence, Handle, Happening, IncidentList,
-    IncidentRow, IncidentStory, Invalid, JobEntry, JobRunRow, JobTable, Listed, Moment, Planned, Query,
-    Question, Rule, Source, Standing, StatusTable, What, Who, Window,
+    IncidentRow, IncidentStory, Invalid, JobEntry, JobRunRow, JobTable, Listed, Moment, Pending, Planned,
+    Query, Question, Rule, Source, Standing, StatusTable, What, Who, Window,
 };
 use mcsup::supervisor::home::Home;
 use mcsup::unit::SourceFile;

@@ -94,7 +94,11 @@ pub(super) fn compared(
     let files = files.map(|files| files.into_iter().filter_map(file).collect());
     let planned = kept.between(before, after)?;
     // Between two that are kept nobody decides anything.
-    let plan = dto::Plan { approval: Vec::new(), approval_settings: Vec::new(), ..shown::plan(&planned, Some(before)) };
+    let plan = dto::Plan {
+        approval: Vec::new(),
+        approval_settings: Vec::new(),
+        ..shown::plan(&planned, Some(before))
+    };
     Ok(dto::GenerationDiff { before, after, plan, files })
 }
 
