@@ -97,14 +97,14 @@ impl Generations {
         let current =
             self.current().ok_or_else(|| Error::Refused("no generation is in effect".to_owned()))?;
         let files = approval::brought_onto(Some(current), &self.store, number).map_err(Error::Refused)?;
-        let next = set_from(number, candidate::sources_of(&files))?;
+        let next = set_from(number, &candidate::sources_of(&files))?;
         Ok((current, self.planned((current, self.set_of(current)?), (number, &next))?))
     }
 
     fn set_of(&self, number: u64) -> Result<UnitSet, Error> {
         let mut sources = self.store.sources(number)?;
         sources.retain(|source| source.name.ends_with(".yaml"));
-        set_from(number, sources)
+        set_from(number, &sources)
     }
 
     /// What it would do to go from the current one to what this directory says, where no supervisor is there to be asked.
@@ -156,9 +156,9 @@ impl Generations {
     }
 }
 
-fn set_from(number: u64, sources: Vec<SourceFile>) -> Result<UnitSet, Error> {
+fn set_from(number: u64, sources: &[SourceFile]) -> Result<UnitSet, Error> {
     let what = || "its definitions make no sense to this mcsup".to_owned();
-    let set = with_deep_stack(|| graph::load(&sources).set);
+    let set = with_deep_stack(|| graph::load(sources).set);
     let set = set.map_err(|error| Error::Refused(format!("cannot read a generation: {error}")))?;
     set.ok_or_else(|| Error::Damaged { number, what: what() })
 }

@@ -192,29 +192,28 @@ fn what_waits_and_came_into_force_by_another_way_waits_no_more() {
     site.wait_for_pending(&[]);
 }
 
-/// The user of these tests, as the socket tells.
-fn user() -> String {
-    let output = std::process::Command::new("id").arg("-un").output().expect("id");
-    String::from_utf8(output.stdout).expect("a name").trim().to_owned()
-}
-
 #[test]
 fn who_must_approve_cannot_be_edited_away() {
-    let settings = format!("{QUICK}approvers: [{}]\n", user());
-    let site = Site::with_settings(
-        "approve-guards",
-        &[("mcsup", &settings), ("a", PROTECTED), ("b", SLEEP), ("c", SLEEP)],
-    );
+    let site = Site::new("approve-guards", &[("a", PROTECTED), ("b", SLEEP), ("c", SLEEP)]);
+    site.ask_for("b", "command: [sleep, '1009']\n");
+    site.wait_for_commit(2);
+    let one: Value = serde_json::from_slice(&site.run(&["generations", "2", "--json"]).stdout).expect("JSON");
+    let user = one["generation"]["who"]["user"].as_str().expect("a name").to_owned();
+    // Nor brought in by whoever wants to be one.
+    site.save("mcsup", &format!("{QUICK}approvers: [{user}]\n"));
+    site.wait_for_pending(&[3]);
+    site.told(&["approve", "3"], 0);
+    site.wait_for_commit(3);
     site.save("mcsup", QUICK);
     site.save("b", OTHER);
-    site.wait_for_word(2, "pending");
+    site.wait_for_word(4, "pending");
     site.wait_until("the rest of it goes on", || site.line("b") == "sleep 1001");
     site.wait_until("both are there", || site.pending().len() == 1);
     let status = site.status_json();
     let waits = &status["pending"][0];
     assert_eq!(waits["settings"], serde_json::json!(["approvers"]), "{waits:#}");
     assert_eq!(waits["units"], serde_json::json!([]));
-    site.wait_for_word(3, "committed");
+    site.wait_for_word(5, "committed");
     site.wait_until("it is over", || {
         site.status_json()["changes"].as_str().is_some_and(|text| text.contains("waits"))
     });
@@ -228,7 +227,7 @@ fn who_must_approve_cannot_be_edited_away() {
     });
     site.save("c", OTHER);
     site.wait_until("nothing else does", || site.line("c") == "sleep 1001");
-    site.wait_for_word(5, "committed");
+    site.wait_for_word(7, "committed");
     let number = site.pending()[0];
     let plan = site.told(&["plan", "--generation", &number.to_string()], 0);
     assert!(plan.contains("it changes a, `approvers` of mcsup.yaml"), "{plan}");
@@ -351,6 +350,24 @@ fn a_boot_is_no_approval() {
     site.wait_for_pending(&waits);
     site.told(&["approve", &waits[0].to_string()], 0);
     site.wait_until("it is in force", || site.line("a") == "sleep 1002");
+}
+
+#[test]
+fn what_was_approved_and_not_begun_when_the_supervisor_died_waits_again() {
+    let site = Site::new("approve-lost", &[("a", PROTECTED), ("b", SLEEP)]);
+    site.ask_for("a", &protected(1002));
+    site.wait_for_pending(&[2]);
+    // As it is between the approval and the first thing that is done.
+    let verdict = site.path("state/generations/000002/verdict.json");
+    let text = fs::read_to_string(&verdict).expect("a verdict").replace("pending", "verifying");
+    fs::write(&verdict, text).expect("a verdict");
+    site.lose_supervisor();
+    site.wait_for_pending(&[2]);
+    assert_eq!(site.line("a"), "sleep 1000");
+    let told = site.told(&["approve", "2"], 0);
+    assert!(told.contains("generation 2 is committed"), "{told}");
+    site.wait_for_commit(2);
+    assert_eq!(site.line("a"), "sleep 1002");
 }
 
 /// From the moment somebody approves to long after.

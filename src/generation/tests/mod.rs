@@ -1,6 +1,7 @@
 //! The store on real directories.
 
 mod crash;
+mod merging;
 mod properties;
 mod restoring;
 mod stories;

@@ -160,7 +160,7 @@ pub(super) fn approve(wanted: &Wanted, store: &Store, approved: u64, generation:
     } else {
         (None, format!("generation {approved} was approved by {by}"), format!("as generation {generation}"))
     };
-    say(store, generation, Verdict { waits, ..verdict(wanted.at_millis, Word::Verifying, why, by) })?;
+    say(store, generation, &Verdict { waits, ..verdict(wanted.at_millis, Word::Verifying, why, by) })?;
     note(wanted, ("approved", approved), &noted);
     Ok(())
 }
@@ -290,7 +290,7 @@ pub(super) fn hold(wanted: &Wanted, store: &Store, content: &Content, waits: Wai
     let generation = add(wanted, store, content)?;
     let why = why(generation, &waits);
     let verdict = verdict(wanted.at_millis, Word::Pending, why.clone(), &wanted.who.user);
-    say(store, generation, Verdict { waits: Some(waits.clone()), ..verdict })?;
+    say(store, generation, &Verdict { waits: Some(waits.clone()), ..verdict })?;
     note(wanted, ("pending", generation), &why);
     Ok(Held::Waits(Pending { generation, waits, is_of_directory: wanted.is_of_directory() }))
 }
@@ -416,11 +416,11 @@ fn files_of(unit: &UnitName) -> Vec<String> {
 }
 
 fn supersede(store: &Store, generation: u64, why: String, at_millis: u64) -> Result<(), String> {
-    say(store, generation, verdict(at_millis, Word::Superseded, why, ""))
+    say(store, generation, &verdict(at_millis, Word::Superseded, why, ""))
 }
 
-fn say(store: &Store, generation: u64, verdict: Verdict) -> Result<(), String> {
-    store.judge(generation, &verdict).map_err(|error| error.to_string())
+fn say(store: &Store, generation: u64, verdict: &Verdict) -> Result<(), String> {
+    store.judge(generation, verdict).map_err(|error| error.to_string())
 }
 
 fn verdict(at_millis: u64, word: Word, why: String, by: &str) -> Verdict {
