@@ -23,6 +23,7 @@ mod read;
 mod add;
 mod keep;
 pub mod compare;
+pub mod merge;
 pub mod verify;
 pub mod restore;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use crate::generation::add::{Draft, Named, UnitsFile};
 pub use crate::generation::disk::Hook;
 pub use crate::generation::error::Error;
 pub use crate::generation::keep::Retention;
+pub use crate::generation::merge::Merged;
 pub use crate::generation::read::{read_named, read_those, read_units};
 
 /// Every call waits for the disk: for a thread. One at a time may change things; others may look meanwhile.

@@ -1,4 +1,5 @@
-//! Changes of the units while mcsup runs: noticed (`watch`), found and planned (`candidate`), put on the one road that the
+//! Changes of the units while mcsup runs: noticed (`watch`), found and planned (`candidate`), held back where
+//! somebody must approve (`approval`), put on the one road that the
 //! engine decides on (`road`, `turn`), carried over to whoever holds definitions (`redefine`), written down (`filing`).
 
 pub(crate) mod watch;
@@ -7,6 +8,7 @@ mod way;
 mod remote;
 pub(crate) mod candidate;
 pub(crate) mod progress;
+pub(crate) mod approval;
 pub(crate) mod road;
 mod turn;
 pub(crate) mod begun;
