@@ -216,15 +216,19 @@ impl Engine {
         self.set.phases.get(usize::from(phase.0)).map_or("?", |name| name)
     }
 
-    /// The end of an essential unit is the end of everything.
+    /// The end of an essential unit is the end of everything, unless a change that it may be due to goes back first.
     pub(crate) fn on_essential(&mut self, id: UnitId, state: StateName) {
         if !self.spec(id).essential || self.boot.shutdown.is_some() {
             return;
         }
         match state {
             StateName::Completed | StateName::Failed => {
-                let exit_code = self.exit_code_of(id);
-                self.begin_shutdown(exit_code);
+                let may_be_spared = self.has_unseen_ends || self.is_spared(id);
+                if may_be_spared && self.is_premature_end(id, state) {
+                    self.ended_essentials.insert(id);
+                } else {
+                    self.end_with(id);
+                }
             }
             StateName::Inactive
             | StateName::Waiting
@@ -234,6 +238,12 @@ impl Engine {
             | StateName::Stopping
             | StateName::Backoff => {}
         }
+    }
+
+    /// Everything ends as this unit did.
+    pub(crate) fn end_with(&mut self, id: UnitId) {
+        let exit_code = self.exit_code_of(id);
+        self.begin_shutdown(exit_code);
     }
 
     fn exit_code_of(&self, id: UnitId) -> u8 {

@@ -100,6 +100,8 @@ pub struct ChangeNote {
     pub reread: Vec<UnitName>,
     /// What a roll back wants of units again.
     pub desires: Vec<(UnitName, Desired)>,
+    /// Tasks that had completed when it began.
+    pub done: Vec<UnitName>,
     pub is_confirmed: bool,
 }
 

@@ -133,6 +133,10 @@ pub struct Engine {
     /// What is wanted turns because of a change: what a person stopped is not started by that, and a roll back wants
     /// it as before.
     is_turned_by_change: bool,
+    /// Essential units whose end may send the change under way back, to be decided when this step's facts are known.
+    ended_essentials: BTreeSet<UnitId>,
+    /// Ends are being told that a lost supervisor did not see, and a change is about to go on.
+    has_unseen_ends: bool,
     /// The open incident of a change, or of the units directory.
     change_incident: Option<IncidentId>,
     /// Taken up in this step.
@@ -191,6 +195,8 @@ impl Engine {
             change: None,
             noted_change: None,
             is_turned_by_change: false,
+            ended_essentials: BTreeSet::new(),
+            has_unseen_ends: false,
             change_incident: None,
             new_definitions: None,
             gone_names: Vec::new(),
@@ -336,7 +342,7 @@ impl Engine {
                 continue;
             }
             let Some(id) = self.dirty.pop_first() else {
-                if self.move_change() {
+                if self.go_back_for_an_essential() || self.move_change() {
                     continue;
                 }
                 break;

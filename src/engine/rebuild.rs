@@ -20,6 +20,7 @@ use crate::engine::state::{
 use crate::engine::stop::KILL_WAIT;
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
+use crate::unit::name::UnitName;
 use crate::unit::spec::{Follow, Ready, SignalNumber};
 
 /// Between a stop signal that is sent again and SIGKILL, at least.
@@ -32,6 +33,7 @@ impl Engine {
         }
         self.boot.has_begun = true;
         let Handover { runs, first_run, last_incident, mut notes, jobs, change } = handover;
+        self.has_unseen_ends = change.is_some();
         let highest = runs.iter().map(|run| run.run.0);
         let of_job = |note: &UnitNote| note.job.as_ref().and_then(|job| job.last_run);
         let noted = notes.units.values().filter_map(|note| Some(note.last_run.max(of_job(note))?.0));
@@ -72,21 +74,26 @@ impl Engine {
         self.is_turned_by_change = change.is_some();
         self.propagate();
         self.is_turned_by_change = false;
+        let ended: Vec<(UnitName, Timestamp)> =
+            late.iter().map(|run| (run.unit.clone(), run.spawned_at)).collect();
         for run in late {
             self.tell(run);
         }
+        self.has_unseen_ends = false;
         match change {
-            Some(change) => self.go_on_with_change(*change),
+            Some(change) => self.go_on_with_change(*change, &ended),
             None => self.noted_change = notes.change.map(|note| *note),
         }
     }
 
     /// When everything that ended meanwhile is accounted for.
-    fn go_on_with_change(&mut self, change: HandedChange) {
+    fn go_on_with_change(&mut self, change: HandedChange, ended: &[(UnitName, Timestamp)]) {
         self.resume_change(change);
+        self.forgive_earlier_definitions(ended);
         if self.boot.shutdown.is_some() {
             self.interrupt_change(); // its end was not told
         }
+        self.decide_unseen_ends();
         self.propagate();
         // What has ended may be all that it waited for: nothing starts under definitions that go.
         if self.change().is_some_and(|(_, stage)| stage == Stage::Stopping) {

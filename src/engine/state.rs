@@ -175,6 +175,7 @@ pub const EDGES: &[(StateName, StateName, &str)] = {
     &[
         (Inactive, Waiting, "wanted up, something is missing"),
         (Inactive, Starting, "wanted up"),
+        (Inactive, Completed, "had completed before a change that goes back"),
         (Waiting, Starting, "nothing is missing any more"),
         (Waiting, Backoff, "lazy, and called too soon after its last run"),
         (Waiting, Failed, "lazy, and called more often than its limit allows"),

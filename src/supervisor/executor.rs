@@ -15,6 +15,7 @@ use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{Given, HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::log::files::LogDir;
+use crate::supervisor::change::progress::Progress;
 use crate::supervisor::change::road::Road;
 use crate::supervisor::chronicle::{Alert, Chronicle, Telling, is_for_the_chronicle};
 use crate::supervisor::clock;
@@ -147,7 +148,9 @@ impl Executor {
                     self.follow_job(now, &fact);
                     self.follow_state(&fact);
                     if let Fact::Change { what: ChangeFact::WaitsToBeConfirmed, .. } = &fact {
-                        self.road.waits_to_be_confirmed();
+                        let progress = Progress::of(engine, now);
+                        let refusal = progress.map(|progress| progress.refusal());
+                        self.road.waits_to_be_confirmed(&refusal.unwrap_or_default());
                     }
                     self.untold.push(Untold::Fact(now, fact));
                 }

@@ -23,6 +23,7 @@ pub use crate::incident::evidence::Evidence;
 pub use crate::incident::store::Moment;
 pub use crate::supervisor::change::approval::Pending;
 pub use crate::supervisor::change::candidate::{Invalid, Planned, Source};
+pub use crate::supervisor::change::progress::{ChangeStage, Progress};
 pub use crate::supervisor::change::road::{Asked, ChangeAnswer, Standing, What};
 pub use crate::supervisor::chronicle::{IncidentList, IncidentStory, Listed, Question};
 

@@ -17,6 +17,8 @@ use crate::engine::status::UnitStatus;
 use crate::engine::time::Now;
 use crate::keeper::give_memory_back;
 use crate::keeper::wire::{Order, Report};
+use crate::supervisor::change::progress::Progress;
+use crate::supervisor::change::road::Standing;
 use crate::supervisor::chronicle::Telling;
 use crate::supervisor::clock::{self, Alarm, Rung, WallAlarm};
 use crate::supervisor::executor::Executor;
@@ -376,7 +378,10 @@ impl Supervisor {
             Query::JobOutput { unit, ordinal, reply } => self.executor.output_of(unit, ordinal, reply),
             Query::Call { unit, body, reply } => drop(reply.send(self.called(unit, body))),
             Query::Change(asked) => self.ask_change(asked),
-            Query::Standing(reply) => drop(reply.send(self.executor.road.standing.clone())),
+            Query::Standing(reply) => {
+                let progress = Progress::of(&self.engine, clock::now());
+                drop(reply.send(Standing { progress, ..self.executor.road.standing.clone() }));
+            }
             Query::Announce(text) => self.executor.observer.announce(&text),
             Query::Chronicle(question) => self.executor.chronicle.tell(Telling::Asked(question)),
         }

@@ -89,7 +89,18 @@ fn what_is_to_be_confirmed_stays_when_it_is_and_goes_back_when_it_is_abandoned()
     let told = put(OTHER);
     assert!(told.contains("generation 2 works, and goes back by itself unless `mcsup confirm`"), "{told}");
     assert!(told.contains("it stays until "), "{told}");
-    assert_eq!(sentence(&site).as_deref(), Some("generation 2 is being verified"));
+    let says = sentence(&site).unwrap_or_default();
+    assert!(says.starts_with("generation 2 waits for confirm until 2") && says.ends_with(" UTC"), "{says}");
+    let change = json(&site, &["status", "--json"])["change"].clone();
+    assert_eq!((&change["generation"], &change["stage"]), (&2.into(), &"confirming".into()), "{change:#}");
+    assert!(change["until"].as_str().is_some_and(|until| until.ends_with('Z')), "{change:#}");
+    let other = site.path("other");
+    let apply = ["apply", other.to_str().expect("a path")];
+    for words in [&apply[..], &["apply", "--no-wait"], &["reload"], &["rollback", "1"]] {
+        let told = ended(&site, words, 1);
+        assert!(told.contains("generation 2 waits for confirm until 2"), "{told}");
+        assert!(told.contains(": confirm or abandon it first"), "{told}");
+    }
     let plan = ended(&site, &["plan"], 0);
     assert!(plan.contains("~ a  restarts\n"), "to look waits for nobody: {plan}");
     assert!(ended(&site, &["confirm"], 0).contains("generation 2 is confirmed"));

@@ -277,9 +277,17 @@ fn an_edit_of_nothing_says_so() {
 
 #[test]
 fn the_status_says_how_the_directory_stands_to_what_is_in_force() {
+    use mcsup::engine::time::WallTime;
     use mcsup::supervisor::generations::Waits;
-    use mcsup::supervisor::handle::{Invalid, Pending, Standing};
+    use mcsup::supervisor::handle::{ChangeStage, Invalid, Pending, Progress, Standing};
     let generation = Some(41);
+    let until = Some(WallTime(1_795_211_407_000_000_000));
+    let under_way = |stage, until| Standing {
+        generation,
+        under_way: Some(42),
+        progress: Some(Progress { generation: 42, stage, until }),
+        ..Standing::default()
+    };
     let waits = |generation: u64, units: &[&str], settings: &[&str]| {
         let [units, settings] = [units, settings].map(|all| all.iter().map(ToString::to_string).collect());
         Pending { generation, waits: Waits { units, settings }, is_of_directory: false }
@@ -308,9 +316,18 @@ fn the_status_says_how_the_directory_stands_to_what_is_in_force() {
                  units directory differs from generation 41: as rejected generation 42",
             ),
         ),
+        (under_way(ChangeStage::Applying, None), Some("generation 42 is under way: applying")),
         (
-            Standing { generation, under_way: Some(42), ..Standing::default() },
-            Some("generation 42 is being verified"),
+            under_way(ChangeStage::Verifying, until),
+            Some("generation 42 is under way: verifying until 2026-11-20 21:50:07 UTC"),
+        ),
+        (
+            under_way(ChangeStage::Confirming, until),
+            Some("generation 42 waits for confirm until 2026-11-20 21:50:07 UTC"),
+        ),
+        (
+            under_way(ChangeStage::GoingBack("redis is failed: exited with 1".into()), until),
+            Some("generation 42 is going back: redis is failed: exited with 1"),
         ),
         (
             Standing { generation, differs: Some("as rejected generation 42".into()), ..Standing::default() },

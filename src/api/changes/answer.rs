@@ -50,7 +50,13 @@ pub(super) async fn carry_out(shared: &Shared, what: What, asking: Asking) -> Re
 
 /// For who does not wait: says what will happen, and lets it.
 async fn begin(shared: &Shared, what: What, who: Who) -> Result<Response, Problem> {
-    let from = shared.handle.standing().await?.generation;
+    let standing = shared.handle.standing().await?;
+    if let Some(progress) =
+        standing.progress.filter(|it| what.is_another_change() && it.waits_to_be_confirmed())
+    {
+        return Err(Problem::Refused(progress.refusal()));
+    }
+    let from = standing.generation;
     let mut changed =
         plain("begun", from, "it is begun; `mcsup generations` tells what comes of it".to_owned());
     changed.generation = None;

@@ -10,6 +10,9 @@ pub struct Changes {
     pub generation: Option<u64>,
     /// The one that is being put into force, and verified.
     pub under_way: Option<u64>,
+    /// How far that is; null where none is under way.
+    #[serde(default)]
+    pub change: Option<ChangeUnderWay>,
     /// What waits for approval, oldest first.
     pub pending: Vec<Pending>,
     /// The directory cannot be used as it is; what runs is not touched.
@@ -18,6 +21,18 @@ pub struct Changes {
     pub differs: Option<String>,
     /// All of it in a sentence; null where the directory says what is in force.
     pub text: Option<String>,
+}
+
+/// A change that is not over.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ChangeUnderWay {
+    pub generation: u64,
+    /// `applying`, `verifying`, `confirming`: it works and waits for a person; `going-back`.
+    pub stage: String,
+    /// When that is over at the latest, in RFC 3339; null where nobody knows how long what must end takes.
+    pub until: Option<String>,
+    /// Of `going-back`: why.
+    pub why: Option<String>,
 }
 
 /// It stands for what it changes of what was in force when it came, whatever comes into force meanwhile.

@@ -44,6 +44,7 @@ pub(crate) async fn changes(_: MayLook, State(shared): State<Shared>) -> Result<
     let body = Changes {
         generation: standing.generation,
         under_way: standing.under_way,
+        change: shown::under_way(&standing),
         pending: standing.pending.iter().map(shown::pending).collect(),
         invalid,
         differs: standing.differs.clone(),

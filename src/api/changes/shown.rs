@@ -5,7 +5,7 @@ use crate::api::status::rfc3339;
 use crate::engine::time::WallTime;
 use crate::graph::{Action, Because, Step};
 use crate::supervisor::generations::{Summary, Waits, Word};
-use crate::supervisor::handle::{ChangeCause, Pending, Planned, Standing, Who};
+use crate::supervisor::handle::{ChangeCause, ChangeStage, Pending, Planned, Standing, Who};
 use crate::supervisor::words::name_of;
 use crate::unit::difference::{Difference, KEYS, Key, SETTINGS};
 
@@ -141,13 +141,16 @@ fn summary(steps: &[Step], are_settings_other: bool, untouched: u64) -> String {
 
 /// How the directory stands, in a sentence; `None` where it says what is in force.
 pub(crate) fn standing(standing: &Standing) -> Option<String> {
-    let Standing { generation, under_way, invalid, pending, differs } = standing;
+    let Standing { generation, under_way, progress, invalid, pending, differs } = standing;
     let differs_from = |how: &str| match generation {
         Some(generation) => format!("units directory differs from generation {generation}: {how}"),
         None => format!("units directory: {how}"),
     };
+    if let Some(progress) = progress {
+        return Some(progress.to_string());
+    }
     if let Some(under_way) = under_way {
-        return Some(format!("generation {under_way} is being verified"));
+        return Some(format!("generation {under_way} is under way"));
     }
     let mut parts: Vec<String> = pending.iter().map(Pending::words).collect();
     match invalid {
@@ -155,6 +158,21 @@ pub(crate) fn standing(standing: &Standing) -> Option<String> {
         None => parts.extend(differs.as_deref().map(differs_from)),
     }
     (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// The same of the change under way alone, for programs.
+pub(crate) fn under_way(standing: &Standing) -> Option<dto::ChangeUnderWay> {
+    let progress = standing.progress.as_ref()?;
+    let why = match &progress.stage {
+        ChangeStage::GoingBack(why) => Some(why.clone()),
+        ChangeStage::Applying | ChangeStage::Verifying | ChangeStage::Confirming => None,
+    };
+    Some(dto::ChangeUnderWay {
+        generation: progress.generation,
+        stage: progress.stage.word().to_owned(),
+        until: progress.until.map(rfc3339),
+        why,
+    })
 }
 
 pub(crate) fn errors(errors: usize) -> String {

@@ -11,6 +11,9 @@
 //! it is. One change at a time; whoever proposes waits for its end.
 
 mod take_up;
+mod resume;
+mod done;
+mod spared;
 mod trouble;
 mod verify;
 
@@ -19,15 +22,14 @@ use std::sync::Arc;
 
 use crate::engine::Engine;
 use crate::engine::desire::Wish;
-use crate::engine::effect::{Answer, ChangeFact, ChangeOutcome, Effect, Fact, Note};
-use crate::engine::event::{ChangeNote, ChangeRules, HandedChange, Proposal};
+use crate::engine::effect::{Answer, ChangeFact, ChangeOutcome, Effect, Fact};
+use crate::engine::event::{ChangeRules, Proposal};
 use crate::engine::id::{GenerationId, IncidentId, RequestId, UnitId};
-use crate::engine::state::{Desired, DownSource, StopReason, UnitState, UpSource};
+use crate::engine::state::{Desired, DownSource, StopReason, UnitState};
 use crate::engine::time::Timestamp;
 use crate::engine::timers::Timer;
 use crate::graph::{Action, Plan};
-use crate::unit::name::UnitName;
-use crate::unit::spec::{UnitSet, UnitSpec};
+use crate::unit::spec::{UnitKind, UnitSet};
 
 /// The change that is under way.
 #[derive(Debug)]
@@ -52,6 +54,10 @@ pub(crate) struct Change {
     held: BTreeSet<UnitId>,
     /// Not wanted any more, and not down yet.
     going: BTreeSet<UnitId>,
+    /// Tasks that had completed when it began.
+    done: BTreeSet<UnitId>,
+    /// Whom it touches, and whoever requires them, by the definitions before it and by its own.
+    reach: BTreeSet<UnitId>,
     /// Who must be well at the end.
     watched: BTreeSet<UnitId>,
     /// Of them, and of whom it brought into trouble, those that are not.
@@ -80,6 +86,17 @@ pub enum Stage {
     Confirming,
 }
 
+/// The change under way, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangeUnderWay<'a> {
+    pub generation: GenerationId,
+    pub stage: Stage,
+    /// Why it goes back.
+    pub rolls_back: Option<&'a str>,
+    /// When this stage is over at the latest. `None`: it lasts as long as what must end takes.
+    pub until: Option<Timestamp>,
+}
+
 /// Who may start, if at all, only when everything that the plan ends has ended.
 fn held_by(plan: &Plan) -> BTreeSet<UnitId> {
     let starts = plan.steps.iter().filter(|step| match step.action {
@@ -100,6 +117,21 @@ impl Engine {
         self.change.as_ref().map(|change| (change.generation, change.stage))
     }
 
+    pub fn change_under_way(&self) -> Option<ChangeUnderWay<'_>> {
+        let change = self.change.as_ref()?;
+        let timer = match change.stage {
+            Stage::Stopping | Stage::Clearing => None,
+            Stage::Verifying => Some(Timer::VerifyWindow),
+            Stage::Confirming => Some(Timer::ConfirmWindow),
+        };
+        Some(ChangeUnderWay {
+            generation: change.generation,
+            stage: change.stage,
+            rolls_back: change.rolls_back.as_deref(),
+            until: timer.and_then(|timer| self.timers.at(None, timer)),
+        })
+    }
+
     pub(crate) fn on_change_proposed(&mut self, proposal: Proposal) {
         let Proposal { generation, previous, set, reread, rules } = proposal;
         let refusal = if self.boot.shutdown.is_some() {
@@ -116,6 +148,7 @@ impl Engine {
         self.tell_change(generation, ChangeFact::Began { restarts });
         let was_unwell = self.set.ids().filter(|id| !self.is_well(*id)).collect();
         let desires = self.desires_around(&plan, &set);
+        let (done, reach) = (self.tasks_done().collect(), plan.affected(&self.graph));
         self.change = Some(Box::new(Change {
             generation,
             previous,
@@ -129,6 +162,8 @@ impl Engine {
             to_stop: BTreeSet::new(),
             held: BTreeSet::new(),
             going: BTreeSet::new(),
+            done,
+            reach,
             watched: BTreeSet::new(),
             unwell: BTreeSet::new(),
             was_unwell,
@@ -243,10 +278,23 @@ impl Engine {
             }
         }
         let is_over = self.change.as_ref().is_some_and(|change| change.to_stop.is_empty());
-        if is_over {
+        if is_over && !self.refuses_to_be_another_kind() {
             self.take_up();
         }
         is_over
+    }
+
+    /// A job may leave several runs that cannot be killed, which nothing but a job could keep.
+    fn refuses_to_be_another_kind(&mut self) -> bool {
+        let Some(change) = self.change.as_ref().filter(|change| change.rolls_back.is_none()) else {
+            return false;
+        };
+        let stays = |id: &UnitId| change.other.unit(*id).is_some_and(|spec| spec.kind == UnitKind::Job);
+        let several = |id: &UnitId| !stays(id) && self.has_several_leftovers(*id);
+        let Some(id) = change.plan.restarts().find(several) else { return false };
+        let name = self.spec(id).name.clone();
+        self.roll_back(format!("several runs of {name} cannot be killed, and it is no job any more").into());
+        true
     }
 
     fn move_clearing(&mut self) -> bool {
@@ -380,148 +428,6 @@ impl Engine {
         if is_done {
             self.roll_back("abandoned by an operator".into());
         }
-    }
-
-    /// A change that has nothing to stop takes its definitions up in the step in which it begins: whoever continues
-    /// must know of it before that.
-    pub(crate) fn first_change_note(&self) -> Option<Effect> {
-        let note = self.change_note().filter(|_| self.noted_change.is_none())?;
-        let note = ChangeNote { stage: Stage::Stopping, rolls_back: None, ..note };
-        Some(Effect::Remember(Note::Change(Some(Box::new(note)))))
-    }
-
-    /// What must not be forgotten of the change, when it is not what the keeper already has.
-    pub(crate) fn changed_change_note(&mut self) -> Option<Option<ChangeNote>> {
-        let note = self.change_note();
-        if self.noted_change == note {
-            return None;
-        }
-        self.noted_change.clone_from(&note);
-        Some(note)
-    }
-
-    fn change_note(&self) -> Option<ChangeNote> {
-        self.change.as_ref().map(|change| ChangeNote {
-            generation: change.generation,
-            previous: change.previous,
-            rules: change.rules,
-            rolls_back: change.rolls_back.clone(),
-            stage: change.stage,
-            in_force_since: change.in_force_since,
-            last_incident: change.last_incident,
-            was_unwell: change.was_unwell.iter().map(|id| self.spec(*id).name.clone()).collect(),
-            reread: change.reread.iter().filter_map(|id| Some(self.known(*id)?.name.clone())).collect(),
-            desires: change.desires.iter().map(|(id, it)| (self.spec(*id).name.clone(), *it)).collect(),
-            is_confirmed: change.is_confirmed,
-        })
-    }
-
-    fn known(&self, id: UnitId) -> Option<&UnitSpec> {
-        let other = self.change.as_ref().map(|change| &change.other);
-        self.set.unit(id).or_else(|| other?.unit(id))
-    }
-
-    /// A new supervisor stands in the middle of a change. The set that the engine was made with is the one in force.
-    pub(crate) fn resume_change(&mut self, handed: HandedChange) {
-        let HandedChange { note, other } = handed;
-        // What it adds has its place in those that come, and what it takes away in those before.
-        let find = |name: &UnitName| self.set.slot(name.as_str()).or_else(|| other.slot(name.as_str()));
-        let was_unwell = note.was_unwell.iter().filter_map(find).collect();
-        let desires =
-            note.desires.iter().filter_map(|(name, desired)| Some((find(name)?, *desired))).collect();
-        let reread: BTreeSet<UnitId> = note.reread.iter().filter_map(find).collect();
-        let is_in_force = note.stage != Stage::Stopping;
-        let (before, after) = if is_in_force { (&other, &self.set) } else { (&self.set, &other) };
-        let plan = Plan::with_reread(before, after, &reread);
-        self.noted_change = Some(note.clone());
-        self.change = Some(Box::new(Change {
-            generation: note.generation,
-            previous: note.previous,
-            rules: note.rules,
-            rolls_back: note.rolls_back,
-            stage: note.stage,
-            other,
-            plan,
-            reread,
-            desires,
-            to_stop: BTreeSet::new(),
-            held: BTreeSet::new(),
-            going: BTreeSet::new(),
-            watched: BTreeSet::new(),
-            unwell: BTreeSet::new(),
-            was_unwell,
-            last_incident: note.last_incident,
-            in_force_since: note.in_force_since,
-            is_confirmed: note.is_confirmed,
-            is_extended: false,
-        }));
-        self.go_back_again();
-        self.resume_change_stage();
-    }
-
-    /// It may have been lost before its files were to give way.
-    fn go_back_again(&mut self) {
-        let Some(change) = &self.change else { return };
-        let Some(why) = change.rolls_back.clone() else { return };
-        let (generation, previous) = (change.generation, change.previous);
-        self.actions.push(Effect::RestoreGeneration { rejected: generation, to: previous, why: why.clone() });
-        self.open_change_incident(format!("generation {generation} goes back: {why}").into());
-    }
-
-    fn resume_change_stage(&mut self) {
-        let Some(change) = &mut self.change else { return };
-        let plan = change.plan.clone();
-        let (stage, since) = (change.stage, change.in_force_since);
-        match stage {
-            Stage::Stopping => self.begin_stopping(plan),
-            Stage::Clearing => {
-                change.held = held_by(&plan);
-                self.wish_again(&plan);
-                self.clear(&plan);
-            }
-            Stage::Verifying | Stage::Confirming => {
-                self.wish_again(&plan);
-                self.watch_change(&plan);
-                self.set_windows(since);
-            }
-        }
-    }
-
-    /// The change was noted before its units were: what it wants of them may not have been, but for those of whom a
-    /// person wanted something since.
-    fn wish_again(&mut self, plan: &Plan) {
-        let Some(change) = &self.change else { return };
-        let before = Arc::clone(&change.other);
-        for step in &plan.steps {
-            let id = step.unit;
-            let is_enabled = self.spec(id).enabled;
-            let desired = self.units[id].desired;
-            match step.action {
-                Action::Remove => self.wishes.push_back(Wish::Down(id, DownSource::Removed)),
-                Action::Disable if change.desires.contains_key(&id) => {
-                    self.wishes.push_back(Wish::Down(id, DownSource::Disabled));
-                }
-                Action::Start | Action::Enable
-                    if is_enabled
-                        && [DownSource::Disabled, DownSource::Removed]
-                            .map(Desired::Down)
-                            .contains(&desired) =>
-                {
-                    self.wishes.push_back(Wish::Up(id, UpSource::Boot));
-                }
-                Action::Start
-                | Action::Add
-                | Action::Enable
-                | Action::Disable
-                | Action::Restart
-                | Action::Live
-                | Action::Metadata
-                | Action::Rename { .. }
-                | Action::FollowRestart
-                | Action::FollowStop => {}
-            }
-        }
-        self.want_what_follows(plan, &before);
     }
 
     /// What the plan takes away ends.

@@ -1,15 +1,19 @@
 //! New definitions come into force: what is kept of units that stay is fitted to them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::engine::Engine;
+use crate::engine::change::Stage;
 use crate::engine::desire::Wish;
 use crate::engine::effect::{ChangeFact, Effect};
 use crate::engine::health::ProbeTrack;
 use crate::engine::id::UnitId;
 use crate::engine::life::Unit;
 use crate::engine::state::{Desired, DownSource, StateName, UnitState, UpSource};
+use crate::engine::time::Timestamp;
 use crate::graph::{Action, Graph, Plan, Step};
+use crate::unit::name::UnitName;
 use crate::unit::spec::{UnitSet, UnitSpec};
 
 impl Engine {
@@ -23,6 +27,7 @@ impl Engine {
         let (plan, generation) = (change.plan.clone(), change.generation);
         let in_force = if change.rolls_back.is_some() { change.previous } else { generation };
         self.graph = Arc::new(Graph::new(&set));
+        change.reach.extend(plan.affected(&self.graph));
         for spec in set.units.iter().skip(self.units.0.len()) {
             self.units.0.push(Unit::new(spec.health.len()));
         }
@@ -43,6 +48,8 @@ impl Engine {
         self.tell_change(in_force, ChangeFact::InForce);
         self.clear(&plan);
         self.want_what_follows(&plan, &before);
+        self.revive_spared();
+        self.be_done_again(&plan);
     }
 
     /// What the graph asks for besides what the plan says, and what people had asked for.
@@ -80,6 +87,7 @@ impl Engine {
         match &step.action {
             // What cannot be killed is still there: it starts when that has gone.
             Action::Start | Action::Add if self.units[id].is_live() => {
+                self.keep_what_lives(id, before);
                 if self.spec(id).enabled {
                     self.wishes.push_back(Wish::Up(id, UpSource::Boot));
                 }
@@ -88,7 +96,9 @@ impl Engine {
             Action::Remove => {}
             Action::Restart | Action::FollowRestart | Action::FollowStop => {
                 let is_other_kind = before.unit(id).map(|spec| spec.kind) != Some(self.spec(id).kind);
-                if is_other_kind {
+                if is_other_kind && self.units[id].is_live() {
+                    self.keep_what_lives(id, before);
+                } else if is_other_kind {
                     self.leave_unhealed(id);
                     let desired = self.units[id].desired;
                     self.make_unit(id);
@@ -112,6 +122,16 @@ impl Engine {
                 self.units[id].noted = None;
                 self.gone_names.push(was.clone());
             }
+        }
+    }
+
+    /// Of another kind it may be, but what cannot be killed is not forgotten for that.
+    fn keep_what_lives(&mut self, id: UnitId, before: &UnitSet) {
+        let Some(before) = before.unit(id).map(|spec| spec.kind) else { return };
+        if before != self.spec(id).kind {
+            self.keep_leftover(id, before);
+            self.fit_probes(id);
+            self.units[id].has_passed = false;
         }
     }
 
@@ -169,6 +189,21 @@ impl Engine {
         let runs_again = is_done && self.change.as_ref().is_some_and(|change| change.held.contains(&id));
         if (rests || runs_again) && self.units[id].desired.is_up() {
             self.called.push(id);
+        }
+    }
+
+    /// The supervisor was lost in the step that took the definitions up. Whose run had begun before that has not shown yet
+    /// what it is like under them.
+    pub(crate) fn forgive_earlier_definitions(&mut self, ended: &[(UnitName, Timestamp)]) {
+        let Some(change) = self.change.as_ref().filter(|change| change.stage != Stage::Stopping) else {
+            return;
+        };
+        let (since, restarts): (_, BTreeSet<UnitId>) =
+            (change.in_force_since, change.plan.restarts().collect());
+        for (name, _) in ended.iter().filter(|(_, began)| *began < since) {
+            let Some(id) = self.set.slot(name.as_str()).filter(|id| restarts.contains(id)) else { continue };
+            self.ended_essentials.remove(&id);
+            self.give_another_try(id);
         }
     }
 

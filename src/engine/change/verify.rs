@@ -1,4 +1,5 @@
-//! Whether a change is good: everything that it touched, and what depends on it, works for a while.
+//! Whether a change is good: everything that it touched, and what depends on it, works for a while, and nobody else is
+//! part of their trouble.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -60,10 +61,9 @@ impl Engine {
     /// Who of those that this step touched is well, and what follows when all are.
     pub(super) fn weigh_change(&mut self) {
         let Some(change) = &self.change else { return };
+        // Whoever falls ill by itself meanwhile proves nothing.
         let counts = |id: &UnitId| {
-            let is_new_trouble =
-                self.units[*id].incident.is_some_and(|incident| incident > change.last_incident);
-            change.watched.contains(id) || (is_new_trouble && !change.was_unwell.contains(id))
+            change.watched.contains(id) || (!change.was_unwell.contains(id) && self.is_of_change(*id))
         };
         let (well, unwell): (Vec<UnitId>, Vec<UnitId>) =
             self.touched.iter().copied().filter(counts).partition(|id| self.is_well(*id));

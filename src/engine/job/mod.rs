@@ -7,6 +7,7 @@ mod clock;
 mod queue;
 mod run;
 mod resume;
+mod leftover;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -84,6 +85,8 @@ struct JobRun {
     exit: Option<ExitStatus>,
     stage: RunStage,
     end: Option<RunEnd>,
+    /// The keeper saw it end while nobody was there, and tells so in this step.
+    has_ended_unseen: bool,
 }
 
 impl JobRun {

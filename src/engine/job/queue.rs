@@ -190,8 +190,20 @@ impl Engine {
         (job.past.last_start, job.past.last_ordinal) = (wall, ordinal);
         job.last_run = Some(run);
         let stage = RunStage::Running;
-        let begun = JobRun { due, ordinal, weight, ordered_at: now, pid: None, exit: None, stage, end: None };
-        job.runs.insert(run, begun);
+        job.runs.insert(
+            run,
+            JobRun {
+                due,
+                ordinal,
+                weight,
+                ordered_at: now,
+                pid: None,
+                exit: None,
+                stage,
+                end: None,
+                has_ended_unseen: false,
+            },
+        );
         self.jobs.load = self.jobs.load.saturating_add(weight);
         self.owners.runs.insert(run, id);
         self.leave_turns(id);

@@ -11,7 +11,7 @@ use crate::engine::event::{
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::incident::CAPTURE_WAIT;
 use crate::engine::job::{Due, JobRun};
-use crate::engine::state::{FailureCause, UnitState};
+use crate::engine::state::{FailureCause, NotedState, StopStage, UnitState};
 use crate::engine::stop::KILL_WAIT;
 use crate::engine::timers::Timer;
 use crate::unit::name::UnitName;
@@ -80,7 +80,7 @@ impl Engine {
             self.actions.push(Effect::Release { run: handed.run });
             return false;
         }
-        let noted = noted.unwrap_or_else(|| unknown_run(handed));
+        let noted = noted.unwrap_or_else(|| self.unknown_run(id, handed));
         let JobRunNote { due, ordinal, stage, deadline, end } = noted;
         let pid = match handed.condition {
             HandedCondition::Live { pid } => Some(pid),
@@ -92,7 +92,12 @@ impl Engine {
         // A judgement that was under way is given anew when the end is told.
         let stage = if stage == RunStage::Judging { RunStage::Running } else { stage };
         let weight = self.job_spec(id).weight;
-        let run = JobRun { due, ordinal, weight, ordered_at: handed.spawned_at, pid, exit: None, stage, end };
+        let has_ended_unseen = match handed.condition {
+            HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => true,
+            HandedCondition::Spawning | HandedCondition::Live { .. } => false,
+        };
+        let ordered_at = handed.spawned_at;
+        let run = JobRun { due, ordinal, weight, ordered_at, pid, exit: None, stage, end, has_ended_unseen };
         self.job_mut(id).runs.insert(handed.run, run);
         let unit = &mut self.units[id];
         unit.last_ordinal = unit.last_ordinal.max(ordinal);
@@ -112,10 +117,7 @@ impl Engine {
             let at = self.now.mono.after(self.spec(id).stop.grace); // nobody knows whether it was asked before
             self.timers.set(Some(id), Timer::JobRun(handed.run), at);
         }
-        match handed.condition {
-            HandedCondition::Live { .. } | HandedCondition::Spawning => false,
-            HandedCondition::FailedToSpawn(_) | HandedCondition::Exited { .. } => true,
-        }
+        has_ended_unseen
     }
 
     /// The note came before the order: twice is harmless, never is not.
@@ -176,6 +178,7 @@ impl Engine {
                 exit: None,
                 stage: note.stage,
                 end: note.end,
+                has_ended_unseen: false,
             };
             self.lose_run(id, run, &verdict);
         }
@@ -191,6 +194,38 @@ impl Engine {
         }
     }
 
+    /// Ordered, and its note was lost; or of the time when the unit was no job, and killed in vain.
+    fn unknown_run(&self, id: UnitId, handed: &HandedRun) -> JobRunNote {
+        let due = DueNote {
+            trigger: Trigger::Operator,
+            since: handed.spawned_at,
+            attempt: u32::MAX,
+            not_before: handed.spawned_at,
+        };
+        let life = self.units[id].noted.as_deref().map(|note| &note.life);
+        let (stage, end) = match life {
+            Some(NotedState::Stopping { stage: StopStage::Killed | StopStage::Unkillable, .. }) => {
+                (RunStage::Killed, Some(RunEnd::Down))
+            }
+            Some(
+                NotedState::Stopping {
+                    stage:
+                        StopStage::Capturing | StopStage::Command | StopStage::Signalled | StopStage::Sweeping,
+                    ..
+                }
+                | NotedState::Inactive
+                | NotedState::Starting
+                | NotedState::Ready
+                | NotedState::Unhealthy
+                | NotedState::Backoff { .. }
+                | NotedState::Failed { .. }
+                | NotedState::Completed,
+            )
+            | None => (RunStage::Running, None),
+        };
+        JobRunNote { due, ordinal: handed.ordinal, stage, deadline: None, end }
+    }
+
     fn lose_run(&mut self, id: UnitId, run: JobRun, verdict: &JobVerdict) {
         let number = RunId(self.next_run);
         self.next_run += 1;
@@ -198,17 +233,6 @@ impl Engine {
         self.job_mut(id).runs.insert(number, run);
         self.conclude(id, number, verdict);
     }
-}
-
-/// Ordered, and its note was lost.
-fn unknown_run(handed: &HandedRun) -> JobRunNote {
-    let due = DueNote {
-        trigger: Trigger::Operator,
-        since: handed.spawned_at,
-        attempt: u32::MAX,
-        not_before: handed.spawned_at,
-    };
-    JobRunNote { due, ordinal: handed.ordinal, stage: RunStage::Running, deadline: None, end: None }
 }
 
 impl Due {

@@ -181,7 +181,7 @@ impl Engine {
         let Some(found) = self.job_run(id, run) else { return };
         let stage = found.stage;
         // One whose leader has ended by itself is only swept: what became of it is not that it was replaced.
-        if why != RunEnd::Replaced || stage != RunStage::Sweeping {
+        if why != RunEnd::Replaced || !(stage == RunStage::Sweeping || found.has_ended_unseen) {
             found.end.get_or_insert(why);
         }
         match stage {

@@ -7,6 +7,7 @@ pub(crate) mod seen;
 mod way;
 mod remote;
 pub(crate) mod candidate;
+pub(crate) mod progress;
 pub(crate) mod approval;
 pub(crate) mod road;
 mod turn;

@@ -20,6 +20,7 @@ use crate::supervisor::change::candidate::{
     self, Findings, Found, Invalid, Kit, Planned, Source, Wanted, paths_of,
 };
 use crate::supervisor::change::filing::{self, BootKept, Filed, Filing};
+use crate::supervisor::change::progress::Progress;
 use crate::supervisor::change::seen::Seen;
 use crate::supervisor::change::watch::{Said, Watch};
 use crate::supervisor::ears::Ears;
@@ -56,6 +57,16 @@ pub enum What {
     },
 }
 
+impl What {
+    /// It would put other definitions into force.
+    pub(crate) fn is_another_change(&self) -> bool {
+        match self {
+            Self::Apply { .. } | Self::Approve(_) => true,
+            Self::Plan(_) | Self::Reject { .. } => false,
+        }
+    }
+}
+
 /// Exactly one for each that waits.
 #[derive(Debug)]
 pub enum ChangeAnswer {
@@ -88,6 +99,8 @@ pub struct Standing {
     pub generation: Option<u64>,
     /// The change under way.
     pub under_way: Option<u64>,
+    /// How far it is; filled in for who asks.
+    pub progress: Option<Progress>,
     /// It cannot be used as it is.
     pub invalid: Option<Invalid>,
     /// What waits for approval, oldest first.
@@ -417,8 +430,17 @@ impl Road {
         }))
     }
 
-    /// Whoever waits need not wait for a person.
-    pub(crate) fn waits_to_be_confirmed(&mut self) {
+    /// Whoever waits need not wait for a person, and whoever asked for another one neither. Saves wait.
+    pub(crate) fn waits_to_be_confirmed(&mut self, refusal: &str) {
+        for asked in std::mem::take(&mut self.asked) {
+            if !asked.what.is_another_change() || asked.reply.is_none() {
+                self.asked.push_back(asked);
+                continue;
+            }
+            let answer = ChangeAnswer::Refused(refusal.to_owned());
+            // Whoever asked may have gone.
+            drop(asked.reply.map(|reply| reply.send(answer)));
+        }
         if let Stage::UnderWay(under_way) = &mut self.stage
             && let Some(reply) = under_way.reply.take()
         {

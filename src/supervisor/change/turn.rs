@@ -10,7 +10,8 @@ use crate::engine::time::Now;
 use crate::generation::manifest::{Cause, Who};
 use crate::supervisor::change::candidate::{Findings, Found, Source};
 use crate::supervisor::change::filing::{BootKept, Filed};
-use crate::supervisor::change::road::{Asked, What};
+use crate::supervisor::change::progress::Progress;
+use crate::supervisor::change::road::{Asked, ChangeAnswer, What};
 use crate::supervisor::change::seen::Seen;
 use crate::supervisor::clock;
 use crate::supervisor::executor::Executor;
@@ -81,7 +82,14 @@ impl Supervisor {
         self.executor.road.look(&set);
     }
 
+    /// Who asks for another change while one waits for a person is told so at once; a save has nobody to tell, and waits.
     pub(crate) fn ask_change(&mut self, asked: Asked) {
+        let confirming = Progress::of(&self.engine, clock::now()).filter(Progress::waits_to_be_confirmed);
+        if let (Some(progress), true, Some(_)) = (&confirming, asked.what.is_another_change(), &asked.reply) {
+            let answer = ChangeAnswer::Refused(progress.refusal());
+            // Whoever asked may have gone.
+            return drop(asked.reply.map(|reply| reply.send(answer)));
+        }
         let set = Arc::clone(self.engine.set());
         self.executor.road.ask(asked, &set);
     }

@@ -22,6 +22,7 @@ pub(super) fn change_value(note: &ChangeNote) -> Vec<u8> {
         was_unwell,
         reread,
         desires,
+        done,
         is_confirmed,
     } = note;
     Writer::sectioned(|out| {
@@ -53,6 +54,10 @@ pub(super) fn change_value(note: &ChangeNote) -> Vec<u8> {
                 out.text(name.as_str());
                 out.u8(desired_code(*desired));
             }
+        });
+        out.section(6, |out| {
+            out.count(done.len());
+            done.iter().for_each(|name| out.text(name.as_str()));
         });
     })
 }
@@ -88,6 +93,7 @@ impl Sections<'_> {
                 Some((reread, pairs.collect::<Option<Vec<(UnitName, Desired)>>>()?))
             })
             .unwrap_or_default();
+        let done = self.get(6, names).unwrap_or_default();
         Some(Box::new(ChangeNote {
             generation,
             previous,
@@ -99,6 +105,7 @@ impl Sections<'_> {
             was_unwell,
             reread,
             desires,
+            done,
             is_confirmed,
         }))
     }
@@ -150,6 +157,7 @@ mod tests {
                 was_unwell: vec![UnitName::new("web").unwrap()],
                 reread: vec![UnitName::new("db").unwrap()],
                 desires: vec![(UnitName::new("web").unwrap(), Desired::Down(DownSource::Operator))],
+                done: vec![UnitName::new("migrate").unwrap()],
                 is_confirmed: true,
             };
             let (key, value) = encode(&Note::Change(Some(Box::new(note.clone()))), &set).unwrap();
