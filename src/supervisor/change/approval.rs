@@ -213,8 +213,24 @@ fn agree(one: &[Named], other: &[Named]) -> bool {
 pub(super) fn wait_again(store: &Store, in_force: Option<u64>, at_millis: u64) {
     let open = [Word::Candidate, Word::Verifying].into_iter().flat_map(|word| judged(store, word));
     for (number, found) in open.filter(|(number, _)| Some(*number) != in_force) {
+        let stands_for = store.manifest(number).ok().and_then(|manifest| match manifest.cause {
+            Cause::Approve(approved) => Some(approved),
+            Cause::Boot
+            | Cause::Save
+            | Cause::Reload
+            | Cause::Apply
+            | Cause::Edit
+            | Cause::Put
+            | Cause::Rollback(_) => None,
+        });
         // Where the disk refuses, it stays as it is, and the next look tries again.
-        drop(waits_again(store, number, found, at_millis));
+        match stands_for {
+            Some(approved) => {
+                let why = format!("mcsup ended before its turn came; generation {approved} waits again");
+                drop(supersede(store, number, why, at_millis));
+            }
+            None => drop(waits_again(store, number, found, at_millis)),
+        }
     }
 }
 
