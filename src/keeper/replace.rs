@@ -402,8 +402,36 @@ fn opened(path: &Path) -> io::Result<OwnedFd> {
     if kind != FileType::RegularFile {
         return Err(io::Error::other("it is no file"));
     }
+    must_be_whole(path)?;
     Ok(executable)
 }
+
+/// A file that was cut runs until it comes to what is missing, which may be long after its rehearsal.
+fn must_be_whole(path: &Path) -> io::Result<()> {
+    let mut head = [0; ELF_HEAD_BYTES];
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let read = rustix::io::read(&file, &mut head)?;
+    let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or_default();
+    let is_elf = head.starts_with(b"\x7fELF\x02\x01");
+    if read < ELF_HEAD_BYTES || !is_elf {
+        return Err(io::Error::other("it is no executable of this kind of machine"));
+    }
+    if size < ends_at(&head).unwrap_or(u64::MAX) {
+        return Err(io::Error::other("it is cut: parts that its head speaks of are missing"));
+    }
+    Ok(())
+}
+
+/// The table of sections, which linkers write last.
+fn ends_at(head: &[u8; ELF_HEAD_BYTES]) -> Option<u64> {
+    let start = u64::from_le_bytes(*head.get(40..)?.first_chunk()?);
+    let size = u16::from_le_bytes(*head.get(58..)?.first_chunk()?);
+    let count = u16::from_le_bytes(*head.get(60..)?.first_chunk()?);
+    start.checked_add(u64::from(size).saturating_mul(u64::from(count)))
+}
+
+/// Of a 64-bit executable, little-endian, as all are that we are built for.
+const ELF_HEAD_BYTES: usize = 64;
 
 /// What a process that has ended left in its pipe, without waiting for more.
 fn read_there_is(pipe: &Arc<OwnedFd>) -> String {
