@@ -7,6 +7,7 @@ fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         Some(verb) if verb == mcsup::keeper::VERB => mcsup::keeper::main(),
         Some(verb) if verb == mcsup::cli::supervise::VERB => mcsup::cli::supervise::main(),
+        Some(verb) if verb == mcsup::keeper::REHEARSE_VERB => mcsup::cli::supervise::rehearse(),
         Some(verb) if verb == mcsup::cli::judge::VERB => mcsup::cli::judge::main(),
         _ => mcsup::cli::run(),
     }

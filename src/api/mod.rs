@@ -12,6 +12,7 @@ pub mod caller;
 pub mod body;
 mod status;
 mod actions;
+pub mod reexec;
 pub mod changes;
 mod events;
 pub mod hooks;

@@ -12,7 +12,7 @@ use crate::api::Shared;
 use crate::api::body::MOST_BODY_BYTES;
 use crate::api::changes::{generations, judge};
 use crate::api::problem::Problem;
-use crate::api::{actions, changes, events, incidents, jobs, logs, openapi, status};
+use crate::api::{actions, changes, events, incidents, jobs, logs, openapi, reexec, status};
 
 pub(crate) fn router(shared: Shared) -> Router {
     let (router, _document) = annotated().split_for_parts();
@@ -44,6 +44,7 @@ pub(crate) fn annotated() -> OpenApiRouter<Shared> {
         .routes(routes!(actions::kill))
         .routes(routes!(actions::act))
         .routes(routes!(actions::shutdown))
+        .routes(routes!(reexec::reexec, reexec::standing))
         .routes(routes!(changes::changes))
         .routes(routes!(changes::plan))
         .routes(routes!(changes::apply))

@@ -20,6 +20,7 @@ use crate::engine::event::ExitStatus;
 use crate::engine::status::{UnitStatus, WhyLink};
 use crate::engine::time::{Timestamp, WallTime};
 use crate::supervisor::handle::{EventRecord, StatusTable};
+use crate::supervisor::version;
 use crate::supervisor::words::{name_of, phase_name};
 use crate::unit::name::UnitName;
 use crate::unit::nearest::nearest;
@@ -37,11 +38,7 @@ const RECENT_EVENTS: usize = 10;
 ))]
 pub(crate) async fn ping(_: MayLook) -> Response {
     json(
-        &dto::Pong {
-            name: "mcsup".to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-        },
+        &dto::Pong { name: "mcsup".to_owned(), version: version::text().to_owned(), pid: std::process::id() },
         128,
     )
 }

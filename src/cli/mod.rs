@@ -35,6 +35,7 @@ pub(crate) mod approve;
 pub(crate) mod generations;
 pub(crate) mod diff;
 pub(crate) mod edit;
+pub(crate) mod reexec;
 pub(crate) mod shutdown;
 pub(crate) mod completions;
 
@@ -47,7 +48,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "mcsup",
-    version,
+    version = crate::keeper::version::text(),
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -92,6 +93,7 @@ enum Command {
     Generations(generations::Args),
     Diff(diff::Args),
     Edit(edit::Args),
+    Reexec(reexec::Args),
     Shutdown(shutdown::Args),
     Schema(schema::SchemaArgs),
     Completions(completions::Args),
@@ -140,6 +142,7 @@ impl Command {
             Self::Generations(args) => generations::run(args, home),
             Self::Diff(args) => diff::run(&args, home),
             Self::Edit(args) => edit::run(&args, home),
+            Self::Reexec(args) => reexec::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
             Self::Schema(args) => return schema::run(args),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),

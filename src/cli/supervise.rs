@@ -22,6 +22,11 @@ pub fn main() -> ExitCode {
     start::main(Face { render, serve })
 }
 
+/// See `supervisor::reexec`.
+pub fn rehearse() -> ExitCode {
+    crate::supervisor::reexec::rehearse()
+}
+
 pub(crate) fn render(files: &[SourceFile], diagnostics: &[Diagnostic], units: &Path) -> String {
     Sources::new(files, &units.to_string_lossy()).text(diagnostics, false)
 }

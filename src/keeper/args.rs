@@ -25,6 +25,19 @@ pub(super) struct Arguments {
     /// Less than all of it only in tests.
     pub(super) patience: Patience,
     pub(super) supervisor_arguments: Vec<OsString>,
+    /// We take the place of another executable.
+    pub(super) resume: Option<Resume>,
+}
+
+/// What the executable before us left; read before anything else, as until then it can be handed back.
+#[derive(Debug, Default)]
+pub(super) struct Resume {
+    /// Of the image.
+    pub(super) image: i32,
+    /// Of that executable.
+    pub(super) former: Option<i32>,
+    /// We are that executable, and this is why the other one was given up.
+    pub(super) trouble: Option<String>,
 }
 
 /// # Errors
@@ -39,6 +52,7 @@ pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Argumen
         shutdown_ms: SHUTDOWN_MS,
         patience: Patience::default(),
         supervisor_arguments: Vec::new(),
+        resume: None,
     };
     while let Some(word) = words.next() {
         if word == "--" {
@@ -54,15 +68,28 @@ pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Argumen
             Some("--supervisor") => arguments.supervisor = Some(value),
             Some("--shutdown-ms") => arguments.shutdown_ms = number(&value)?,
             Some("--patience-divisor") => arguments.patience = Patience { divisor: number(&value)? },
+            Some("--resume-fd") => {
+                arguments.resume = Some(Resume { image: descriptor_number(&value)?, ..Resume::default() });
+            }
+            Some("--former-fd") => {
+                arguments.resume.get_or_insert_default().former = Some(descriptor_number(&value)?);
+            }
+            Some("--trouble") => {
+                let text = value.to_string_lossy().into_owned();
+                arguments.resume.get_or_insert_default().trouble = Some(text);
+            }
             Some(_) | None => return Err(word),
         }
     }
     Ok(arguments)
 }
 
+fn descriptor_number(value: &OsStr) -> Result<i32, OsString> {
+    i32::try_from(number(value)?).map_err(|_large| value.to_owned())
+}
+
 fn descriptor(value: &OsStr) -> Result<OwnedFd, OsString> {
-    let number = i32::try_from(number(value)?).map_err(|_large| value.to_owned())?;
-    sys::inherited(number).map_err(|_closed| value.to_owned())
+    sys::inherited(descriptor_number(value)?).map_err(|_closed| value.to_owned())
 }
 
 fn number(value: &OsStr) -> Result<u64, OsString> {

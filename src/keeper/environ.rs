@@ -48,6 +48,11 @@ impl Environs {
         }
     }
 
+    /// A thread hangs, and whatever ends all threads would hang with it.
+    pub(super) fn is_hung(&self) -> bool {
+        self.hung.load(Ordering::SeqCst) > 0
+    }
+
     fn start(&self, read: impl Fn(i32) -> Tag + Send + 'static) -> io::Result<Reader> {
         let (ask, asked) = channel();
         let (answer, answers) = channel();

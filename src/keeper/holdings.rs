@@ -42,6 +42,8 @@ pub(super) struct Holding {
     pub(super) seen: Vec<Process>,
     /// Everything of it gets SIGKILL, also what turns up later.
     pub(super) is_doomed: bool,
+    /// It was waited for as one among the orphans, which a child is taken for that an executable before ours started.
+    pub(super) waited: Option<Ended>,
 }
 
 /// The ways by which a run tells of itself.
@@ -78,7 +80,8 @@ impl Holding {
     }
 
     fn is_first_gone(&self) -> bool {
-        self.main().map_or_else(|| self.ended.is_some(), |main| main.is_first_gone)
+        let is_over = self.ended.is_some() || self.waited.is_some();
+        self.main().map_or(is_over, |main| main.is_first_gone)
     }
 
     fn deadline(&self) -> Option<u64> {
@@ -95,6 +98,8 @@ pub(super) enum Role {
     /// A child that never became a program, on its way out.
     Stillborn,
     Supervisor,
+    /// Another executable that reads a copy of the table.
+    Rehearsal,
 }
 
 /// By slot, a number that is never reused and names the process in the epoll set.
@@ -112,13 +117,25 @@ pub(super) struct Holdings {
 }
 
 impl Holdings {
+    /// Numbers up to this one were given.
+    pub(super) fn last_slot(&self) -> u64 {
+        self.last_slot
+    }
+
     pub(super) fn add(&mut self, holding: Holding) -> u64 {
-        self.last_slot = self.last_slot.saturating_add(1);
-        let slot = self.last_slot;
+        self.add_at(self.last_slot.saturating_add(1), holding)
+    }
+
+    /// Under the number that it had before.
+    pub(super) fn add_at(&mut self, slot: u64, holding: Holding) -> u64 {
+        self.last_slot = self.last_slot.max(slot);
         if let Role::Run(run) = holding.role {
             self.slot_of_run.insert(run, slot);
         }
         self.slot_of_pid.insert(holding.pid, slot);
+        if let Some(main) = holding.main() {
+            self.slot_of_pid.insert(main.pid, slot);
+        }
         if let Some(at) = holding.deadline() {
             self.deadlines.insert((at, slot));
         }
@@ -160,7 +177,7 @@ impl Holdings {
     pub(super) fn run_of(&self, slot: u64) -> Option<u64> {
         match self.slots.get(&slot)?.role {
             Role::Run(run) => Some(run),
-            Role::Disowned | Role::Stillborn | Role::Supervisor => None,
+            Role::Disowned | Role::Stillborn | Role::Supervisor | Role::Rehearsal => None,
         }
     }
 
@@ -203,7 +220,11 @@ impl Holdings {
     /// An orphan was waited for. Was it what some run is about?
     pub(super) fn orphan_ended(&mut self, ended: Ended) {
         let Some(slot) = self.slot_of_pid.get(&ended.pid) else { return };
-        let tidings = self.slots.get_mut(slot).and_then(|holding| holding.tidings.as_mut());
+        let Some(holding) = self.slots.get_mut(slot) else { return };
+        if holding.pid == ended.pid && holding.waited.is_none() {
+            holding.waited = Some(ended);
+        }
+        let tidings = holding.tidings.as_mut();
         if let Some(main) =
             tidings.and_then(|tidings| tidings.main.as_mut()).filter(|main| main.pid == ended.pid)
         {

@@ -60,6 +60,15 @@ impl KeptFile {
         }
     }
 
+    /// As one of which a byte was lost before.
+    pub(super) fn spoiled(self) -> Self {
+        Self { state: State::Spoiled, ..self }
+    }
+
+    pub(super) fn is_spoiled(&self) -> bool {
+        matches!(self.state, State::Spoiled)
+    }
+
     fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
     }

@@ -116,6 +116,10 @@ impl LogFile {
         self.is_cut_due = false;
     }
 
+    pub(super) fn held(&self) -> &[u8] {
+        &self.held
+    }
+
     /// What was read and not written.
     pub(super) fn take_held(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)

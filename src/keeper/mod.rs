@@ -18,6 +18,10 @@ pub mod codec;
 pub mod link;
 mod run;
 mod args;
+pub mod version;
+pub(crate) mod image;
+pub(crate) mod replace;
+mod resume;
 mod orders;
 mod reap;
 mod orphans;
@@ -53,12 +57,15 @@ use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 
-use crate::keeper::args::Arguments;
+use crate::keeper::args::{Arguments, Resume};
 use crate::keeper::environ::Environs;
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::Holdings;
+use crate::keeper::image::Image;
 use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::Pump;
+use crate::keeper::replace::Replacing;
+use crate::keeper::resume::Given;
 use crate::keeper::run::Keeper;
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::store::Store;
@@ -69,6 +76,9 @@ use crate::keeper::wire::Limit;
 
 /// The hidden first argument under which this binary is the keeper.
 pub const VERB: &str = "__keeper";
+
+/// The hidden first argument under which this binary shows that it could take the place of another one.
+pub const REHEARSE_VERB: &str = "__rehearse";
 
 const USAGE_ERROR: u8 = 2;
 const OOM_SCORE_FILE: &CStr = c"/proc/self/oom_score_adj";
@@ -82,7 +92,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(USAGE_ERROR);
         }
     };
-    match set_up(arguments).and_then(Keeper::run) {
+    let begun = match arguments.resume {
+        Some(_) => set_up_again(arguments),
+        None => set_up(arguments, None),
+    };
+    match begun.and_then(Keeper::run) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             complain(&format!("cannot keep: {error}"));
@@ -93,7 +107,7 @@ pub fn main() -> ExitCode {
 
 /// Everything that must come before the first child, in the order in which it must come: signals
 /// are blocked before there are threads, and the low descriptors taken before any is opened.
-fn set_up(arguments: Arguments) -> io::Result<Keeper> {
+fn set_up(arguments: Arguments, of_before: Option<Context>) -> io::Result<Keeper> {
     use_little_memory();
     sys::keep_for_ourselves();
     sys::reset_dispositions();
@@ -101,18 +115,24 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
     rustix::thread::set_name(c"mcsup").ok();
     let mask = SigSet::all();
     mask.thread_block()?;
-    let nofile = raise_descriptor_limit();
-    let oom_score = protect_from_oom(arguments.adopted_link.is_some());
+    let context = match of_before {
+        // What is there now, the executable before us made.
+        Some(context) => context,
+        None => Context {
+            nofile: raise_descriptor_limit(),
+            oom_score: protect_from_oom(arguments.adopted_link.is_some()),
+        },
+    };
     let pid = rustix::process::getpid();
     rustix::process::set_child_subreaper(Some(pid))?;
-    let spawner = Spawner::start(nofile.hard, arguments.patience)?;
+    let spawner = Spawner::start(context.nofile.hard, arguments.patience)?;
     let executable = rustix::fs::open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
     let supervisor = Supervisor::new(arguments.patience);
     Ok(Keeper {
         arguments,
         executable,
         pid: pid.as_raw_nonzero().get(),
-        context: Context { nofile, oom_score },
+        context,
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
         signals: SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?,
         spawner,
@@ -127,6 +147,7 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
         link: None,
         is_link_full: false,
         supervisor,
+        replacing: Replacing::new(replace::own_path()),
         farewell: Farewell::default(),
         orphans: Orphans::default(),
         environs: Environs::default(),
@@ -135,6 +156,32 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
         no_sweep_before: 0,
         is_clock_right: None,
     })
+}
+
+/// In the place of another executable. Until all that it left is ours, it can be handed back.
+fn set_up_again(mut arguments: Arguments) -> io::Result<Keeper> {
+    let Some(Resume { image: number, former, trouble }) = arguments.resume.take() else {
+        return set_up(arguments, None);
+    };
+    let words = std::mem::take(&mut arguments.supervisor_arguments);
+    let file = sys::borrowed_copy(number)?;
+    let image = match (Image::read(file), former) {
+        (Ok(image), _) => image,
+        (Err(why), Some(former)) => {
+            let error = resume::turn_back(number, former, &why, &words);
+            return Err(io::Error::other(format!("{why}; nor can the executable of before go on: {error}")));
+        }
+        (Err(why), None) => return Err(io::Error::other(why)),
+    };
+    // Closed with what it says.
+    drop(sys::take(number));
+    let former = former.map(sys::take).transpose()?;
+    let (path, context) = (resume::path(&image), resume::context(&image, RLIMIT_NOFILE));
+    let (link, arguments) = (resume::link(&image)?, resume::arguments(&image, words)?);
+    let mut keeper = set_up(arguments, Some(context))?;
+    keeper.replacing.path = path;
+    keeper.resume(Given { image, former, trouble }, link, clock::monotonic())?;
+    Ok(keeper)
 }
 
 /// We hold three descriptors a run; our children get back what we were given.

@@ -32,11 +32,11 @@ const MOST_BARRIERS: usize = 256;
 /// A run waits for the end of this descriptor to know that what it said before was passed on.
 #[derive(Debug)]
 pub(super) struct Barrier {
-    run: u64,
+    pub(super) run: u64,
     /// So many datagrams came before.
-    after: u64,
+    pub(super) after: u64,
     /// Closed with it.
-    _waited_for: OwnedFd,
+    pub(super) waited_for: OwnedFd,
 }
 
 /// What an order gives its process, and where we hear of it.
@@ -246,7 +246,7 @@ impl Keeper {
             && self.barriers.len() < MOST_BARRIERS
         {
             let after = self.table.notices_of(run);
-            self.barriers.push(Barrier { run, after, _waited_for: descriptor });
+            self.barriers.push(Barrier { run, after, waited_for: descriptor });
         }
     }
 

@@ -63,6 +63,9 @@ impl Keeper {
                 Order::Ping { number } => self.table.pinged(number),
                 // Whatever is said proves that it lives.
                 Order::Pong { number: _ } => {}
+                Order::Rehearse => self.rehearse(now),
+                Order::Replace => self.on_replace(now),
+                Order::Ready => self.on_ready_supervisor(),
                 Order::Quit { code } => {
                     self.quit(code, now);
                     // It ends when it sees that it was heard, and the keeper ends after it.
@@ -156,6 +159,7 @@ impl Keeper {
         match std::mem::replace(&mut pending.role, Role::Disowned) {
             Role::Run(run) => self.table.spawn_failed(run, Step::Timeout, 0),
             Role::Supervisor => self.supervisor_failed_to_start(Step::Timeout, 0, now),
+            Role::Rehearsal => self.cannot_rehearse(Step::Timeout, 0),
             Role::Disowned | Role::Stillborn => {}
         }
     }
@@ -183,12 +187,22 @@ impl Keeper {
                 is_group_gone: false,
                 seen: Vec::new(),
                 is_doomed: false,
+                waited: None,
             },
             now,
         );
         self.watch_tidings(slot, now);
         if let (Some(pipe), Some((unit, log))) = (output, pending.log) {
-            self.pump.add(Source { key: slot, unit, log, pipe, kept: pending.kept, is_adopted: false });
+            self.pump.add(Source {
+                key: slot,
+                unit,
+                log,
+                pipe,
+                kept: pending.kept,
+                is_adopted: false,
+                has_written: false,
+                is_spoiled: false,
+            });
         }
         match pending.role {
             Role::Run(run) => {
@@ -201,6 +215,7 @@ impl Keeper {
                 }
             }
             Role::Supervisor => self.supervisor_started(slot, now),
+            Role::Rehearsal => {}
             // Disowned while it was being made.
             Role::Disowned | Role::Stillborn => self.doom(slot, &mut None),
         }
@@ -259,6 +274,7 @@ impl Keeper {
                     is_group_gone: true,
                     seen: Vec::new(),
                     is_doomed: false,
+                    waited: None,
                 },
                 now,
             );
@@ -266,6 +282,7 @@ impl Keeper {
         match pending.role {
             Role::Run(run) => self.table.spawn_failed(run, step, errno),
             Role::Supervisor => self.supervisor_failed_to_start(step, errno, now),
+            Role::Rehearsal => self.cannot_rehearse(step, errno),
             Role::Disowned | Role::Stillborn => {}
         }
     }
@@ -285,7 +302,11 @@ impl Keeper {
                 self.holdings.detach(slot, Role::Stillborn);
                 self.table.spawn_failed(run, failure.step, failure.errno);
             }
-            (Role::Disowned | Role::Stillborn | Role::Supervisor, _) => {}
+            (Role::Rehearsal, Some(failure)) => {
+                self.holdings.detach(slot, Role::Stillborn);
+                self.cannot_rehearse(failure.step, failure.errno);
+            }
+            (Role::Disowned | Role::Stillborn | Role::Supervisor | Role::Rehearsal, _) => {}
         }
     }
 
@@ -356,7 +377,7 @@ impl Keeper {
         let pid = i32::try_from(order.pid).unwrap_or_default();
         let parent = rustix::process::getppid().map_or(-1, |parent| parent.as_raw_nonzero().get());
         let pidfd = taken(Carried::Pidfd).or_else(|| verified(pid, order.start_time));
-        // Its leader ended, so what there is of it is found by its group, session and tag alone.
+        // Without its leader, what there is of it is found by its group, session and tag.
         let pidfd = if order.exit.is_some() { pidfd.or_else(nobody) } else { pidfd };
         // Nobody's pid: its negative would mean everybody.
         let Some(pidfd) = pidfd.filter(|_| pid > 1) else {
@@ -386,13 +407,14 @@ impl Keeper {
                 is_group_gone: false,
                 seen: Vec::new(),
                 is_doomed: false,
+                waited: None,
             },
             now,
         );
         self.watch_tidings(slot, now);
         let log: Option<LogOrder> = order.log;
         if let (Some(pipe), Some(log)) = (output, log) {
-            self.pump.add(Source { key: slot, unit: order.unit, log, pipe, kept, is_adopted: true });
+            self.pump.add(Source::adopted(slot, order.unit, log, pipe, kept));
         }
         if order.exit.is_some() {
             self.holdings.lingering.insert(slot);

@@ -20,6 +20,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, p
 use rustix::fs::{Mode, OFlags};
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
+use crate::keeper::image::{Blob, ChannelImage, EndImage, PumpImage};
 use crate::keeper::kept::{Came, KeptFile};
 use crate::keeper::logfile::{LogFile, Moved, Tools};
 use crate::keeper::rotation::{self, Total};
@@ -65,6 +66,23 @@ pub(super) struct Source {
     pub(super) kept: Option<Arc<OwnedFd>>,
     /// Another keeper emptied these pipes before.
     pub(super) is_adopted: bool,
+    /// It is known to have written to its log before.
+    pub(super) has_written: bool,
+    /// What there was of its stream that is kept apart is no more.
+    pub(super) is_spoiled: bool,
+}
+
+impl Source {
+    /// Of a keeper that died, and told nothing of what it had in hand.
+    pub(super) fn adopted(
+        key: u64,
+        unit: String,
+        log: LogOrder,
+        pipe: Arc<OwnedFd>,
+        kept: Option<Arc<OwnedFd>>,
+    ) -> Self {
+        Self { key, unit, log, pipe, kept, is_adopted: true, has_written: false, is_spoiled: false }
+    }
 }
 
 /// A run whose log is kept otherwise from now on.
@@ -108,6 +126,17 @@ struct Shared {
     total_limit: AtomicU64,
     is_finished: Mutex<bool>,
     finished: Condvar,
+    rest: Mutex<Rest>,
+    rest_changed: Condvar,
+}
+
+/// Whether the worker stands still, so that nothing is on its way between a pipe and a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Rest {
+    #[default]
+    Works,
+    Wanted,
+    Rests,
 }
 
 type Logs = BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>;
@@ -139,6 +168,7 @@ enum Request {
     Drain(u64),
     Relog(Box<Relog>),
     Finish,
+    Rest,
 }
 
 impl Channel {
@@ -188,6 +218,8 @@ impl Pump {
             total_limit: AtomicU64::new(u64::MAX),
             is_finished: Mutex::default(),
             finished: Condvar::new(),
+            rest: Mutex::default(),
+            rest_changed: Condvar::new(),
         });
         epoll::add(&shared.epoll, &shared.wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
@@ -213,15 +245,20 @@ impl Pump {
     /// Nothing wakes the pump before the first byte. Waits for no log: one of them may hang in the
     /// middle of a write.
     pub(super) fn add(&self, source: Source) {
-        let Source { key, unit, log: order, pipe, kept: kept_pipe, is_adopted } = source;
+        let Source { key, unit, log: order, pipe, kept: kept_pipe, is_adopted, has_written, is_spoiled } =
+            source;
         let log = self.shared.log(unit, &order.dir);
         // What nobody asked for was of an earlier run with this key.
         locked(&self.shared.ends).remove(&key);
-        let kept = order.kept.as_ref().map(|kept| Mutex::new(KeptFile::new(kept, is_adopted)));
+        let kept = order.kept.as_ref().map(|kept| {
+            let file = KeptFile::new(kept, is_adopted);
+            Mutex::new(if is_spoiled { file.spoiled() } else { file })
+        });
         let target = Target { order: Arc::new(order), log };
         let kept = kept_pipe.zip(kept).map(|(pipe, file)| (key | KEPT, pipe, Some(file)));
         for (key, pipe, kept) in kept.into_iter().chain([(key, pipe, None)]) {
-            let [has_room, has_told_end, has_written, is_kept] = [const { AtomicBool::new(false) }; 4];
+            let [has_room, has_told_end, is_kept] = [const { AtomicBool::new(false) }; 3];
+            let has_written = AtomicBool::new(has_written);
             let (target, pipe_of_it) = (Mutex::new(target.clone()), Arc::clone(&pipe));
             let channel =
                 Channel { key, target, pipe: pipe_of_it, has_room, has_told_end, has_written, kept, is_kept };
@@ -287,6 +324,44 @@ impl Pump {
         self.shared.total_limit.store(bytes, Ordering::Relaxed);
     }
 
+    /// Has the worker stand still within `deadline` nanoseconds, and tells what it has in hand. `None`: it is held
+    /// up, and goes on.
+    pub(super) fn rest(&self, deadline: u64) -> Option<PumpImage> {
+        *locked(&self.shared.rest) = Rest::Wanted;
+        self.shared.request(Request::Rest);
+        let (deadline, rest) = (Duration::from_nanos(deadline), locked(&self.shared.rest));
+        let waited = self
+            .shared
+            .rest_changed
+            .wait_timeout_while(rest, deadline, |rest| *rest != Rest::Rests)
+            .unwrap_or_else(PoisonError::into_inner);
+        let rests = *waited.0 == Rest::Rests;
+        drop(waited);
+        if !rests {
+            self.work();
+            return None;
+        }
+        Some(self.shared.image())
+    }
+
+    /// It goes on after a rest.
+    pub(super) fn work(&self) {
+        *locked(&self.shared.rest) = Rest::Works;
+        self.shared.rest_changed.notify_all();
+    }
+
+    /// What another keeper had in hand, before any pipe is added.
+    pub(super) fn resume(&self, image: &PumpImage) {
+        self.limit_total(image.total_limit);
+        let ends = image.ends.iter().map(|end| (end.key, end.place));
+        locked(&self.shared.ends).extend(ends);
+    }
+
+    /// What was read for the log of this unit and could not be written.
+    pub(super) fn hold(&self, unit: String, dir: &Arc<[u8]>, bytes: Vec<u8>) {
+        locked(&self.shared.log(unit, dir)).hold(bytes);
+    }
+
     /// Stores what is in the pipes now, within `deadline` nanoseconds.
     pub(super) fn finish(&self, deadline: u64) {
         self.shared.request(Request::Finish);
@@ -319,6 +394,39 @@ impl Shared {
         epoll::add(&self.epoll, pipe, epoll::EventData::new_u64(key), epoll::EventFlags::IN).ok();
     }
 
+    /// While the worker rests.
+    fn image(&self) -> PumpImage {
+        let held = |(dir, log): (&Arc<[u8]>, &Arc<Mutex<LogFile>>)| {
+            let bytes = locked(log).held().to_vec();
+            (!bytes.is_empty()).then(|| (Blob(dir.to_vec()), Blob(bytes)))
+        };
+        let channel = |channel: &Arc<Channel>| ChannelImage {
+            key: channel.key,
+            has_written: channel.has_written(),
+            is_spoiled: channel.kept.as_ref().is_some_and(|kept| locked(kept).is_spoiled()),
+        };
+        let end = |(key, place): (&u64, &LogPlace)| EndImage { key: *key, place: *place };
+        PumpImage {
+            total_limit: self.total_limit.load(Ordering::Relaxed),
+            held: locked(&self.logs).iter().filter_map(held).collect(),
+            channels: locked(&self.channels).values().map(channel).collect(),
+            ends: locked(&self.ends).iter().map(end).collect(),
+        }
+    }
+
+    /// Until somebody says that work goes on.
+    fn be_at_rest(&self) {
+        let mut rest = locked(&self.rest);
+        if *rest != Rest::Wanted {
+            // Nobody waits for it any more.
+            return;
+        }
+        *rest = Rest::Rests;
+        self.rest_changed.notify_all();
+        let rested = self.rest_changed.wait_while(rest, |rest| *rest == Rest::Rests);
+        drop(rested);
+    }
+
     fn request(&self, request: Request) {
         locked(&self.requests).push(request);
         rustix::io::write(&self.wake, &1_u64.to_ne_bytes()).ok();
@@ -328,6 +436,11 @@ impl Shared {
         locked(&self.answers).push(answer);
         rustix::io::write(&self.bell, &1_u64.to_ne_bytes()).ok();
     }
+}
+
+/// The key of the pipe of the stream that is kept apart, where there is one.
+pub(super) fn kept_key(key: u64) -> u64 {
+    key | KEPT
 }
 
 fn path(dir: &[u8]) -> &Path {
@@ -427,6 +540,7 @@ impl Worker {
                     self.shared.answer(Answer::Drained { key });
                 }
                 Request::Relog(relog) => self.relog(*relog),
+                Request::Rest => self.shared.be_at_rest(),
                 Request::Finish => {
                     let channels: Vec<_> = locked(&self.shared.channels).values().cloned().collect();
                     for channel in channels {

@@ -44,7 +44,9 @@ impl Keeper {
         if holding.ended.is_some() {
             return;
         }
-        if holding.is_child {
+        if let Some(ended) = holding.waited {
+            self.on_waited(slot, ended, now);
+        } else if holding.is_child {
             match sys::wait(Whom::Pid(holding.pid), false) {
                 Ok(Some(ended)) => self.on_waited(slot, ended, now),
                 Ok(None) => {}
@@ -90,7 +92,9 @@ impl Keeper {
     /// The run goes on without the process that it began with.
     fn on_first_ended(&mut self, slot: u64, now: u64) {
         let Some(holding) = self.holdings.get(slot) else { return };
-        let is_alive = holding.is_child && matches!(sys::wait(Whom::Pid(holding.pid), false), Ok(None));
+        let is_alive = holding.is_child
+            && holding.waited.is_none()
+            && matches!(sys::wait(Whom::Pid(holding.pid), false), Ok(None));
         if is_alive {
             return;
         }
@@ -111,18 +115,12 @@ impl Keeper {
         epoll::delete(&self.epoll, holding.main_pidfd()).ok();
         match holding.role {
             Role::Stillborn => self.forget(slot),
+            Role::Rehearsal => self.on_rehearsal_ended(slot, ended, now),
             Role::Supervisor => {
                 self.forget(slot);
                 self.on_supervisor_ended(ended.exit, now);
             }
-            Role::Disowned => {
-                self.holdings.change(slot, |holding| {
-                    holding.ended = Some(ended);
-                    holding.kill_at = None;
-                });
-                let is_empty = self.is_empty_at_exit(slot);
-                self.forget_or_linger(slot, is_empty, now);
-            }
+            Role::Disowned => self.on_disowned_ended(slot, ended, now),
             Role::Run(_) => {
                 let tell_at = now.saturating_add(DRAIN_DEADLINE);
                 self.holdings.change(slot, |holding| {
@@ -139,6 +137,15 @@ impl Keeper {
                 }
             }
         }
+    }
+
+    pub(super) fn on_disowned_ended(&mut self, slot: u64, ended: Ended, now: u64) {
+        self.holdings.change(slot, |holding| {
+            holding.ended = Some(ended);
+            holding.kill_at = None;
+        });
+        let is_empty = self.is_empty_at_exit(slot);
+        self.forget_or_linger(slot, is_empty, now);
     }
 
     /// Publishes the exit of a leader whose last words are stored.
@@ -346,7 +353,9 @@ impl Keeper {
     }
 
     fn look_at_orphans(&mut self) {
-        let pids = process::children(self.pid, |pid| self.holdings.knows_pid(pid));
+        // Those that an executable before ours started are in the list as well.
+        let mut pids = process::children(self.pid, |pid| self.holdings.knows_pid(pid));
+        pids.retain(|pid| !self.holdings.knows_pid(*pid));
         let (holdings, environs) = (&self.holdings, &self.environs);
         self.orphans.look(pids, clock::monotonic(), |process| owner_of(holdings, environs, process));
     }

@@ -20,6 +20,7 @@ use crate::keeper::link::{Link, Received};
 use crate::keeper::notify::Barrier;
 use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::{Answer, Pump};
+use crate::keeper::replace::Replacing;
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::store::Store;
 use crate::keeper::supervise::Supervisor;
@@ -120,6 +121,7 @@ pub(super) struct Keeper {
     /// The link waits for room, not only for messages.
     pub(super) is_link_full: bool,
     pub(super) supervisor: Supervisor,
+    pub(super) replacing: Replacing,
     pub(super) farewell: Farewell,
     pub(super) orphans: Orphans,
     pub(super) environs: Environs,
@@ -148,7 +150,9 @@ impl Keeper {
         if let Some(listener) = &self.arguments.listener {
             epoll::add(&self.epoll, listener, epoll::EventData::new_u64(DOOR), KNOCK)?;
         }
-        self.first_supervisor(clock::monotonic())?;
+        if !self.supervisor.was_here_before() {
+            self.first_supervisor(clock::monotonic())?;
+        }
         let mut events = Vec::with_capacity(EVENTS);
         loop {
             let timeout =
@@ -171,6 +175,7 @@ impl Keeper {
             self.on_time(now);
             self.talk(now);
             self.after_talk();
+            self.look_after_replacement(now);
             if let Some(code) = self.end(now) {
                 return Ok(code);
             }
@@ -223,6 +228,7 @@ impl Keeper {
             self.holdings.next_deadline(),
             self.spawner.next_look(),
             self.supervisor_deadline(),
+            self.replacing.deadline(),
             self.farewell.deadline(),
         ];
         deadlines.into_iter().flatten().min()
@@ -376,7 +382,9 @@ fn descriptors_with(holdings: &Holdings, report: &mut Report) -> Vec<Arc<OwnedFd
         | Report::Notified { .. }
         | Report::ReadyShown { .. }
         | Report::Ping { .. }
-        | Report::Pong { .. } => return Vec::new(),
+        | Report::Pong { .. }
+        | Report::Rehearsed { .. }
+        | Report::Replaced(_) => return Vec::new(),
     };
     let Some(holding) = holdings.of_run(run) else { return Vec::new() };
     let tidings = holding.tidings.as_ref();

@@ -66,6 +66,13 @@ impl Store {
         self.stored.remove(unit);
     }
 
+    /// Of all units, each oldest first.
+    pub(super) fn all_stored(&self) -> impl Iterator<Item = (&str, &str, &Arc<OwnedFd>)> {
+        self.stored.iter().flat_map(|(unit, all)| {
+            all.iter().map(move |stored| (unit.as_str(), stored.name.as_str(), &stored.descriptor))
+        })
+    }
+
     /// With their names, oldest first.
     pub(super) fn stored(&self, unit: &str) -> impl Iterator<Item = (&str, &Arc<OwnedFd>)> {
         let all = self.stored.get(unit).into_iter().flatten();

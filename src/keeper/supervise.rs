@@ -41,6 +41,8 @@ const SILENCE: u64 = 5 * SECOND;
 const ANSWER_DEADLINE: u64 = 10 * SECOND;
 /// From SIGABRT, which leaves a core to look at, to SIGKILL.
 const ABORT_GRACE: u64 = 2 * SECOND;
+/// For the supervisor of the executable before us to close its files.
+const RELIEF: u64 = 5 * SECOND;
 const ABORT: u8 = 6;
 /// Tells the keeper that a supervisor may have to start what score everything else had before.
 pub(super) const OOM_SCORE_VARIABLE: &str = "MCSUP_OOM_SCORE";
@@ -115,6 +117,28 @@ impl Supervisor {
     /// A client waits, or is let in at this very moment.
     pub(super) fn knocked(&mut self, now: u64) {
         self.door_at = Some(now.saturating_add(self.patience.of(SILENCE)));
+    }
+
+    /// How often it was started again, and when it died lately.
+    pub(super) fn troubles(&self) -> (u32, Vec<u64>) {
+        (self.restarts, self.deaths.iter().copied().collect())
+    }
+
+    /// The same of one who was here before us. Services run: whoever is to supervise them is tried again, however
+    /// early it dies.
+    pub(super) fn had_troubles(&mut self, restarts: u32, deaths: &[u64]) {
+        self.restarts = restarts;
+        self.deaths = deaths.iter().copied().collect();
+        self.has_ever_greeted = true;
+    }
+
+    /// There was one before this executable was run.
+    pub(super) fn was_here_before(&self) -> bool {
+        self.has_ever_greeted
+    }
+
+    pub(super) fn is_of_before(&mut self, slot: u64) {
+        self.slot = Some(slot);
     }
 
     pub(super) fn is_in_trouble(&mut self, now: u64) -> bool {
@@ -223,6 +247,9 @@ impl Keeper {
         let cause = io::Error::from_raw_os_error(errno);
         super::complain(&format!("cannot start the supervisor: {step:?}: {cause}"));
         self.disconnect();
+        if self.relieved(Exit::Unknown, now) {
+            return;
+        }
         if self.supervisor.has_ever_greeted {
             self.supervisor.died(now);
             self.supervisor.start_at = Some(now.saturating_add(DELAY_LAST));
@@ -237,7 +264,7 @@ impl Keeper {
         self.on_last_words(now);
         self.supervisor.slot = None;
         self.disconnect();
-        if self.farewell.is_final() {
+        if self.farewell.is_final() || self.relieved(exit, now) {
             return;
         }
         if !self.supervisor.has_ever_greeted {
@@ -250,6 +277,21 @@ impl Keeper {
             return self.quit(code, now);
         }
         self.supervisor.died(now);
+    }
+
+    /// The supervisor of the executable before us has no link any more, and ends by itself or is made to.
+    pub(super) fn relieve(&mut self, now: u64) {
+        if self.supervisor.slot.is_some() {
+            self.supervisor.expect(Overdue::Death, RELIEF, now);
+        } else {
+            self.relieved(Exit::Unknown, now);
+        }
+    }
+
+    /// Not because the last one failed.
+    pub(super) fn start_supervisor_again(&mut self, now: u64) {
+        self.supervisor.restarts = self.supervisor.restarts.saturating_add(1);
+        self.supervisor.start_at = Some(now);
     }
 
     /// The link broke or hung up. A supervisor without a link is none.
@@ -282,7 +324,7 @@ impl Keeper {
             .iter()
             .filter_map(|(slot, holding)| match holding.role {
                 Role::Run(run) if is_helper(run) => Some((slot, run)),
-                Role::Run(_) | Role::Disowned | Role::Stillborn | Role::Supervisor => None,
+                Role::Run(_) | Role::Disowned | Role::Stillborn | Role::Supervisor | Role::Rehearsal => None,
             })
             .collect();
         for (slot, run) in helpers {

@@ -520,6 +520,35 @@ pub(super) fn reset_dispositions() {
     }
 }
 
+/// The same descriptor once more, under another number that is ours alone.
+pub(super) fn borrowed_copy(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: only copied, where it is open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_dupfd_cloexec(borrowed.as_fd(), 10)
+}
+
+/// Takes a descriptor that was handed on under its own number, and keeps it for ourselves.
+pub(super) fn take(number: RawFd) -> Result<OwnedFd, Errno> {
+    if number <= 2 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: only asked whether it is open, and marked.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    rustix::io::fcntl_setfd(borrowed, rustix::io::FdFlags::CLOEXEC)?;
+    // SAFETY: we were told that this number is ours, and nothing here owned it yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// This process becomes what was opened; comes back only when that cannot be.
+pub(super) fn become_executable(executable: BorrowedFd<'_>, argv: Vec<CString>, env: Vec<CString>) -> Errno {
+    let (words, pairs) = (Strings::new(argv), Strings::new(env));
+    let (argv, env) = (words.pointers.as_ptr(), pairs.pointers.as_ptr());
+    let (number, path, flag) = (executable.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH);
+    // SAFETY: both arrays end in a null pointer and live across the call.
+    unsafe { libc::syscall(libc::SYS_execveat, number, path, argv, env, flag) };
+    last_errno()
+}
+
 /// Takes a descriptor that was inherited under an agreed number. The standard ones stay open
 /// beside it: whatever is opened next must not be taken for our output.
 pub(crate) fn inherited(number: RawFd) -> Result<OwnedFd, Errno> {

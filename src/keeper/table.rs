@@ -6,7 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::keeper::wire::{Exit, HELPER_BIT, LogOrder, LogPlace, Report, Row, Stage, Step, Usage};
+use crate::keeper::image::{Blob, EntryImage, SayingImage, TableImage, TroubleImage};
+use crate::keeper::wire::{
+    Exit, HELPER_BIT, LogOrder, LogPlace, Replacement, Report, Row, Stage, Step, Usage,
+};
 
 /// Signals kept for a supervisor that does not read; more of them say nothing new.
 const SIGNALS_KEPT: usize = 16;
@@ -28,6 +31,10 @@ pub(super) struct Table {
     strangers: (u64, u64),
     pongs: VecDeque<u64>,
     ping: Option<u64>,
+    /// What came of a rehearsal, or why what was rehearsed cannot be run; untold.
+    rehearsed: Option<Report>,
+    /// How the last try to replace both rings ended.
+    pub(super) replacement: Option<Replacement>,
 }
 
 #[derive(Debug)]
@@ -76,6 +83,10 @@ enum Talk {
         rows: u32,
         count: u32,
     },
+    Replaced {
+        rows: u32,
+        notes: u32,
+    },
     HandedOver {
         rows: u32,
         notes: u32,
@@ -102,6 +113,7 @@ impl Table {
         self.pongs.clear();
         self.ping = None;
         self.strangers.0 = 0;
+        self.rehearsed = None;
         for entry in self.rows.values_mut() {
             entry.told = Told::Nothing;
         }
@@ -245,6 +257,12 @@ impl Table {
         Some((before, log_before))
     }
 
+    /// Whose log it writes to, and how that is kept.
+    pub(super) fn log_of(&self, run: u64) -> Option<(String, LogOrder)> {
+        let row = &self.rows.get(&run)?.row;
+        Some((row.unit.clone(), row.log.clone()?))
+    }
+
     /// The supervisor has accounted for this run's end.
     pub(super) fn release(&mut self, run: u64) {
         if let Some(entry) = self.rows.get_mut(&run) {
@@ -308,6 +326,11 @@ impl Table {
         self.ping = Some(number);
     }
 
+    /// Of no interest to the next supervisor.
+    pub(super) fn rehearsed(&mut self, report: Report) {
+        self.rehearsed = Some(report);
+    }
+
     /// The next thing to tell, if anybody listens and anything is untold. A row and a spawn want
     /// the run's descriptors beside them.
     pub(super) fn next_report(&mut self) -> Option<Report> {
@@ -315,6 +338,13 @@ impl Table {
             Talk::Silent => None,
             Talk::Rows { .. } => Some(self.next_row()),
             Talk::Notes { .. } => Some(self.next_note()),
+            Talk::Replaced { rows, notes } => {
+                self.talk = Talk::HandedOver { rows: *rows, notes: *notes };
+                match &self.replacement {
+                    Some(replacement) => Some(Report::Replaced(Box::new(replacement.clone()))),
+                    None => self.next_report(),
+                }
+            }
             Talk::HandedOver { rows, notes } => {
                 let handed = Report::HandedOver { rows: *rows, notes: *notes };
                 self.talk = Talk::News;
@@ -360,14 +390,23 @@ impl Table {
             *count = count.saturating_add(1);
             return Report::Note { key: key.clone(), value: value.clone() };
         }
-        let handed = Report::HandedOver { rows: *rows, notes: *count };
-        self.talk = Talk::News;
-        handed
+        self.talk = match &self.replacement {
+            Some(_) => Talk::Replaced { rows: *rows, notes: *count },
+            None => {
+                let handed = Report::HandedOver { rows: *rows, notes: *count };
+                self.talk = Talk::News;
+                return handed;
+            }
+        };
+        self.next_report().unwrap_or(Report::HandedOver { rows: 0, notes: 0 })
     }
 
     fn next_news(&mut self) -> Option<Report> {
         if let Some(number) = self.pongs.pop_front() {
             return Some(Report::Pong { number });
+        }
+        if let Some(report) = self.rehearsed.take() {
+            return Some(report);
         }
         if let Some((signal, sender_pid)) = self.signals.pop_front() {
             return Some(Report::Signalled { signal, sender_pid });
@@ -423,14 +462,72 @@ impl Table {
     pub(super) fn has_news(&self) -> bool {
         match &self.talk {
             Talk::Silent => false,
-            Talk::Rows { .. } | Talk::Notes { .. } | Talk::HandedOver { .. } => true,
+            Talk::Rows { .. } | Talk::Notes { .. } | Talk::Replaced { .. } | Talk::HandedOver { .. } => true,
             Talk::News => {
                 !self.news.is_empty()
                     || !self.signals.is_empty()
                     || !self.pongs.is_empty()
                     || !self.troubles.is_empty()
                     || self.ping.is_some()
+                    || self.rehearsed.is_some()
             }
+        }
+    }
+}
+
+impl Table {
+    /// For the executable that takes our place, whose supervisor knows nothing yet.
+    pub(super) fn image(&self) -> TableImage {
+        let blobs = |texts: &VecDeque<Vec<u8>>| texts.iter().cloned().map(Blob).collect();
+        let saying = |saying: &Saying| SayingImage {
+            notices: blobs(&saying.notices),
+            came: saying.came,
+            passed_on: saying.passed_on,
+            is_shown_untold: saying.is_shown_untold,
+            is_main_untold: saying.is_main_untold,
+        };
+        let row = |entry: &Entry| EntryImage {
+            row: Some(entry.row.clone()),
+            is_released: entry.is_released,
+            saying: entry.saying.as_deref().map(saying),
+        };
+        let trouble = |(unit, (errno, lost_bytes)): (&String, &(i32, u64))| TroubleImage {
+            unit: unit.clone(),
+            errno: *errno,
+            lost_bytes: *lost_bytes,
+        };
+        TableImage {
+            rows: self.rows.values().map(|entry| row(entry)).collect(),
+            notes: self.notes.iter().map(|(key, value)| (Blob(key.clone()), Blob(value.clone()))).collect(),
+            signals: self.signals.iter().copied().collect(),
+            troubles: self.troubles.iter().map(trouble).collect(),
+            strangers: self.strangers.1,
+        }
+    }
+
+    pub(super) fn of_image(image: TableImage) -> Self {
+        let TableImage { rows, notes, signals, troubles, strangers } = image;
+        let saying = |saying: SayingImage| {
+            Box::new(Saying {
+                notices: saying.notices.into_iter().map(|Blob(text)| text).collect(),
+                came: saying.came,
+                passed_on: saying.passed_on,
+                is_shown_untold: saying.is_shown_untold,
+                is_main_untold: saying.is_main_untold,
+            })
+        };
+        let row = |entry: EntryImage| {
+            let row = entry.row?;
+            let (run, told, is_released) = (row.run, Told::Nothing, entry.is_released);
+            Some((run, Box::new(Entry { row, told, is_released, saying: entry.saying.map(saying) })))
+        };
+        Self {
+            rows: rows.into_iter().filter_map(row).collect(),
+            notes: notes.into_iter().map(|(Blob(key), Blob(value))| (key, value)).collect(),
+            signals: signals.into(),
+            troubles: troubles.into_iter().map(|one| (one.unit, (one.errno, one.lost_bytes))).collect(),
+            strangers: (0, strangers),
+            ..Self::default()
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 /// Raised when the meaning of any message changes.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// May the other ring speak this version? A supervisor that was upgraded first meets an older
 /// keeper, so a version is read one back; never a newer one, and there is none before the first.
@@ -89,6 +89,14 @@ pub enum Order {
     Quit {
         code: u8,
     },
+    /// Let the executable that lies under the keeper's own path now read a copy of the table. Answered by
+    /// `Report::Rehearsed`; nothing else comes of it.
+    Rehearse,
+    /// Become what was rehearsed. Whoever says so says nothing more until it is answered: by the end of the
+    /// link, as another supervisor takes over, or by `Report::Replaced` that says why it cannot be.
+    Replace,
+    /// The supervisor has taken over all that there was, and what it was told is decided.
+    Ready,
 }
 
 /// Keeper to supervisor.
@@ -178,6 +186,30 @@ pub enum Report {
     Pong {
         number: u64,
     },
+    /// What came of `Order::Rehearse`.
+    Rehearsed {
+        /// Of this try to replace both rings; counted from 1 as long as there is this keeper.
+        number: u32,
+        /// What the other executable calls its version.
+        version: String,
+        /// Why it cannot take over.
+        trouble: Option<String>,
+    },
+    /// How the last try to replace both rings ended. Part of every handover once there was one.
+    Replaced(Box<Replacement>),
+}
+
+/// How a try to replace both rings by another executable ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replacement {
+    pub number: u32,
+    /// Versions, as they call themselves.
+    pub from: String,
+    pub to: String,
+    /// Why the one before goes on.
+    pub trouble: Option<String>,
+    /// No supervisor has said `Ready` since.
+    pub is_news: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -336,18 +368,31 @@ pub struct Row {
     pub log_place: Option<LogPlace>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stage {
+    #[default]
     Spawning,
     Live,
-    SpawnFailed { step: Step, errno: i32 },
-    Exited { exit: Exit, usage: Usage, is_empty: bool, log_end: Option<LogPlace> },
+    SpawnFailed {
+        step: Step,
+        errno: i32,
+    },
+    Exited {
+        exit: Exit,
+        usage: Usage,
+        is_empty: bool,
+        log_end: Option<LogPlace>,
+    },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Exit {
     Code(u8),
-    Signal { number: u8, dumped_core: bool },
+    Signal {
+        number: u8,
+        dumped_core: bool,
+    },
+    #[default]
     Unknown,
 }
 
@@ -359,8 +404,9 @@ pub struct Usage {
 }
 
 /// The step of a spawn that failed, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Step {
+    #[default]
     Prepare,
     Clone,
     Session,

@@ -21,6 +21,7 @@ pub use crate::history::row::{IncidentRow, JobRunRow, Window};
 pub use crate::incident::cause::{Cause, Rule};
 pub use crate::incident::evidence::Evidence;
 pub use crate::incident::store::Moment;
+pub use crate::keeper::wire::Replacement;
 pub use crate::supervisor::change::approval::Pending;
 pub use crate::supervisor::change::candidate::{Invalid, Planned, Source};
 pub use crate::supervisor::change::progress::{ChangeStage, Progress};
@@ -69,10 +70,23 @@ pub enum Query {
     Change(Asked),
     /// How the units directory stands to what is in force.
     Standing(oneshot::Sender<Standing>),
+    /// Have both rings replaced; answered once the other executable was rehearsed.
+    Reexec(oneshot::Sender<Result<Rehearsed, String>>),
+    /// How the last try to do so ended.
+    Replacement(oneshot::Sender<Option<Replacement>>),
     /// What must reach the person in front.
     Announce(String),
     /// About incidents, which somebody else answers.
     Chronicle(Question),
+}
+
+/// An executable that can take the place of both rings, and is about to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// Of this try.
+    pub number: u32,
+    pub from: String,
+    pub to: String,
 }
 
 /// A consistent picture of one instant.
@@ -271,6 +285,20 @@ impl Handle {
     /// When the supervisor has ended.
     pub async fn standing(&self) -> Result<Standing, Gone> {
         self.query(Query::Standing).await
+    }
+
+    /// `Err`: why nothing is replaced.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn reexec(&self) -> Result<Result<Rehearsed, String>, Gone> {
+        self.query(Query::Reexec).await
+    }
+
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn replacement(&self) -> Result<Option<Replacement>, Gone> {
+        self.query(Query::Replacement).await
     }
 
     /// `None`: nothing of it is kept.

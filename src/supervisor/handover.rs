@@ -10,7 +10,7 @@ use crate::engine::event::{ExitStatus, HandedCondition, HandedRun, Handover, Not
 use crate::engine::id::{RunId, UnitId};
 use crate::engine::state::{Desired, DownSource};
 use crate::engine::time::Timestamp;
-use crate::keeper::wire::{AdoptOrder, LogOrder, Report, Row, Stage};
+use crate::keeper::wire::{AdoptOrder, LogOrder, Replacement, Report, Row, Stage};
 use crate::supervisor::holdings::{Held, Holding, Stage as At, held};
 use crate::supervisor::identity::{self, Carriers, Epoch, Finding, Ordered, Sought};
 use crate::supervisor::journal::{Process, Recorded, RecordedRun};
@@ -37,6 +37,8 @@ pub(crate) struct Legacy {
     pub(crate) accepted: Option<u64>,
     /// Pings that came meanwhile.
     pub(crate) pings: Vec<u64>,
+    /// How the last try to replace both rings ended.
+    pub(crate) replacement: Option<Replacement>,
     /// News that came in the same packet, behind the handover.
     pub(crate) news: Vec<(Report, Vec<OwnedFd>)>,
 }
@@ -73,6 +75,7 @@ impl Legacy {
                     Report::Note { key, value } => legacy.notes.push((key, value)),
                     Report::Ping { number } => legacy.pings.push(number),
                     Report::HandedOver { .. } => is_complete = true,
+                    Report::Replaced(replacement) => legacy.replacement = Some(*replacement),
                     Report::Spawned { .. }
                     | Report::SpawnFailed { .. }
                     | Report::Exited { .. }
@@ -83,6 +86,7 @@ impl Legacy {
                     | Report::Signalled { .. }
                     | Report::LogTrouble { .. }
                     | Report::Strangers { .. }
+                    | Report::Rehearsed { .. }
                     | Report::Pong { .. } => legacy.news.push((report, descriptors)),
                 }
             }

@@ -12,6 +12,7 @@ pub mod descriptors;
 mod keeper_link;
 mod handover;
 mod successor;
+pub mod reexec;
 mod inbox;
 mod starts;
 mod launch;
@@ -44,3 +45,5 @@ mod sink;
 mod clock;
 pub mod loading;
 pub mod directory;
+
+pub use crate::keeper::version;

@@ -16,7 +16,7 @@ use crate::engine::state::StateName;
 use crate::engine::status::UnitStatus;
 use crate::engine::time::Now;
 use crate::keeper::give_memory_back;
-use crate::keeper::wire::{Order, Report};
+use crate::keeper::wire::{Order, Replacement, Report};
 use crate::supervisor::change::progress::Progress;
 use crate::supervisor::change::road::Standing;
 use crate::supervisor::chronicle::Telling;
@@ -28,6 +28,7 @@ use crate::supervisor::inbox::Inbox;
 use crate::supervisor::journal::Process;
 use crate::supervisor::keeper_link::{self, Incoming};
 use crate::supervisor::notices;
+use crate::supervisor::reexec::Replacing;
 use crate::supervisor::successor::Succession;
 use crate::supervisor::translate;
 use crate::unit::name::UnitName;
@@ -49,6 +50,9 @@ pub(crate) struct Supervisor {
     /// Shutdown signals so far.
     pub(crate) interrupts: u32,
     pub(crate) api: Option<Api>,
+    pub(crate) replacing: Replacing,
+    /// How the last try to replace both rings ended.
+    pub(crate) replacement: Option<Replacement>,
 }
 
 /// The API, to be ended in order.
@@ -86,7 +90,11 @@ impl Supervisor {
             if let Some(code) = self.executor.exit {
                 return Ending::Done(code);
             }
-            if self.executor.lost.is_some() {
+            if self.is_standing_by() {
+                if self.stand_by().await.is_break() {
+                    return Ending::MakeRoom;
+                }
+            } else if self.executor.lost.is_some() {
                 if self.succeed().await.is_break() {
                     return Ending::MakeRoom;
                 }
@@ -274,11 +282,16 @@ impl Supervisor {
                 }
                 None
             }
+            Report::Rehearsed { number, version, trouble } => {
+                self.rehearsed(number, version, trouble);
+                None
+            }
             // A new keeper's table is what we told it.
             Report::Row(_)
             | Report::Note { .. }
             | Report::Held { .. }
             | Report::HandedOver { .. }
+            | Report::Replaced(_)
             | Report::Pong { .. } => None,
         };
         if let Some(event) = event {
@@ -382,6 +395,8 @@ impl Supervisor {
                 let progress = Progress::of(&self.engine, clock::now());
                 drop(reply.send(Standing { progress, ..self.executor.road.standing.clone() }));
             }
+            Query::Reexec(reply) => self.reexec(reply),
+            Query::Replacement(reply) => drop(reply.send(self.replacement.clone())),
             Query::Announce(text) => self.executor.observer.announce(&text),
             Query::Chronicle(question) => self.executor.chronicle.tell(Telling::Asked(question)),
         }

@@ -45,6 +45,7 @@ use crate::supervisor::notes;
 use crate::supervisor::observer::Observer;
 use crate::supervisor::own_log::OwnLog;
 use crate::supervisor::probes::PROBE_THREADS;
+use crate::supervisor::reexec::Replacing;
 use crate::supervisor::run::{Api, Ending, Supervisor};
 use crate::supervisor::starts::LOOKUP_THREADS;
 use crate::supervisor::successor::Succession;
@@ -82,7 +83,7 @@ impl Settings {
         [units, state, run, log, &self.working_dir].map(|path| path.clone().into_os_string()).into()
     }
 
-    fn from_arguments(arguments: &[OsString]) -> Option<Self> {
+    pub(crate) fn from_arguments(arguments: &[OsString]) -> Option<Self> {
         let [units, state, run, log, working_dir] = arguments else { return None };
         let home = Home { units: units.into(), state: state.into(), run: run.into(), log: log.into() };
         Some(Self { home, working_dir: working_dir.into() })
@@ -227,6 +228,7 @@ fn take_over(
     let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
     let (keeper_pid, is_safe_mode, restarts) = (legacy.keeper_pid, legacy.is_safe_mode, legacy.restarts);
     let accepted = legacy.accepted;
+    let replacement = legacy.replacement.take();
     let mut takeover = match legacy.recorded.take() {
         Some(recorded) => from_journal(&recorded, &ground, epoch),
         None => Takeover::from_keeper(legacy, &set, epoch),
@@ -236,7 +238,8 @@ fn take_over(
     takeover.number_runs_from(clock::mono().0);
     takeover.handover.last_incident = chronicle::last_incident(&home.state);
     takeover.handover.jobs = jobs::past::read(&home.state);
-    if restarts > 0 {
+    let is_replaced = replacement.as_ref().is_some_and(|last| last.is_news);
+    if restarts > 0 && !is_replaced {
         let runs = takeover.handover.runs.len();
         takeover.announcements.push(format!("the supervisor was started again; {runs} runs are taken over"));
     }
@@ -274,12 +277,17 @@ fn take_over(
         next_request: clock::mono().0,
         interrupts: 0,
         api,
+        replacing: Replacing::No,
+        replacement,
     };
     supervisor.keeper_is(keeper_pid);
     for number in pings {
         supervisor.executor.send(&Order::Pong { number }, &[]);
     }
     supervisor.begin(takeover);
+    if is_replaced {
+        supervisor.tell_replacement();
+    }
     Ok(supervisor)
 }
 
@@ -324,6 +332,8 @@ impl Supervisor {
         handover.jobs.retain(|name, _| !handover.notes.units.contains_key(name));
         self.feed(Event::KeeperConnected(Box::new(handover)));
         self.close_idle_sockets();
+        // Behind all that was decided just now.
+        self.executor.send(&Order::Ready, &[]);
     }
 
     fn tell(&mut self, warnings: &str, log_trouble: Option<&io::Error>, keep_trouble: Option<io::Error>) {

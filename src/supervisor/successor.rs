@@ -64,7 +64,7 @@ impl Succession {
     }
 
     /// Its descriptors close a moment before the process is gone: so a moment is waited for.
-    async fn keeper_died(&self) -> bool {
+    pub(crate) async fn keeper_died(&self) -> bool {
         self.keeper.is_none() || tokio::time::timeout(A_MOMENT, self.keeper_gone()).await.is_ok()
     }
 

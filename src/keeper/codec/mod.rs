@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::keeper::wire::{
-    AdoptOrder, Carried, Credentials, Exit, Given, KeptOrder, Limit, LogOrder, LogPlace, Order, Report, Row,
-    Scope, SpawnOrder, Stage, Step, Usage,
+    AdoptOrder, Carried, Credentials, Exit, Given, KeptOrder, Limit, LogOrder, LogPlace, Order, Replacement,
+    Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
 };
 
 /// Something that travels over the link as a whole.
@@ -238,6 +238,9 @@ choice!(Order {
     15 => ForgetStored { unit },
     16 => Adopt { order: 0 },
     17 => Relog { run, unit, log },
+    18 => Rehearse {},
+    19 => Replace {},
+    20 => Ready {},
 });
 
 choice!(Report {
@@ -258,6 +261,8 @@ choice!(Report {
     17 => ReadyShown { run },
     18 => MainChanged { run, pid, start_time },
     19 => Row { row: 0 },
+    20 => Rehearsed { number, version, trouble },
+    21 => Replaced { replacement: 0 },
 });
 
 choice!(Given {
@@ -345,6 +350,7 @@ record!(Row {
     log_place
 });
 record!(LogPlace { inode, born, offset });
+record!(Replacement { number, from, to, trouble, is_news });
 record!(Usage { user_us, system_us, max_rss_kib });
 
 #[cfg(test)]
@@ -410,6 +416,9 @@ mod tests {
             Order::Hold { key: "web/0.0.0.0:80".into() },
             Order::LetGo { key: "web/0.0.0.0:80".into() },
             Order::ForgetStored { unit: "web".into() },
+            Order::Rehearse,
+            Order::Replace,
+            Order::Ready,
             Order::Relog {
                 run: 9,
                 unit: "www".into(),
@@ -463,6 +472,14 @@ mod tests {
             Report::Strangers { reaped: 1 },
             Report::Ping { number: 1 },
             Report::Pong { number: 1 },
+            Report::Rehearsed { number: 1, version: "0.2.0".into(), trouble: Some("it hangs".into()) },
+            Report::Replaced(Box::new(Replacement {
+                number: 2,
+                from: "0.1.0".into(),
+                to: "0.2.0".into(),
+                trouble: None,
+                is_news: true,
+            })),
         ] {
             round_trip(&report);
         }

@@ -194,6 +194,11 @@ impl Road {
         }
     }
 
+    /// Nothing is found, decided or written down, and nothing waits for its turn.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle) && self.asked.is_empty() && !self.is_restoring
+    }
+
     /// A change of an earlier supervisor goes on.
     pub(crate) fn take_up(&mut self, note: &ChangeNote, seal: u64) {
         let ChangeNote { generation, previous, .. } = note;
