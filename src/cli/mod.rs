@@ -36,7 +36,9 @@ pub(crate) mod generations;
 pub(crate) mod diff;
 pub(crate) mod edit;
 pub(crate) mod shutdown;
+pub(crate) mod doctor;
 pub(crate) mod completions;
+pub(crate) mod man;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -93,8 +95,10 @@ enum Command {
     Diff(diff::Args),
     Edit(edit::Args),
     Shutdown(shutdown::Args),
+    Doctor(doctor::Args),
     Schema(schema::SchemaArgs),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 pub fn run() -> ExitCode {
@@ -141,7 +145,9 @@ impl Command {
             Self::Diff(args) => diff::run(&args, home),
             Self::Edit(args) => edit::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
+            Self::Doctor(args) => doctor::run(&args, home),
             Self::Schema(args) => return schema::run(args),
+            Self::Man(args) => man::run(&args, Cli::command()),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
         };
         result.map_or_else(exit::Failure::told, ExitCode::from)

@@ -279,6 +279,7 @@ fn take_over(
     for number in pings {
         supervisor.executor.send(&Order::Pong { number }, &[]);
     }
+    supervisor.executor.above.ready();
     supervisor.begin(takeover);
     Ok(supervisor)
 }
