@@ -46,6 +46,8 @@ pub mod log;
 #[cfg(feature = "host")]
 pub mod supervisor;
 #[cfg(feature = "host")]
+mod doctor;
+#[cfg(feature = "host")]
 pub mod api;
 #[cfg(feature = "host")]
 pub mod cli;

@@ -626,6 +626,67 @@ fn completions_know_every_command_in_every_shell() {
     assert!(bash.wait().unwrap().success(), "bash cannot read its completions");
 }
 
+#[test]
+fn every_command_has_a_manual_page() {
+    let dir = empty_home();
+    assert_ends(&command(MCSUP).arg("man").arg(&dir).output().unwrap(), 0);
+    let page = |name: &str| std::fs::read_to_string(dir.join(name)).unwrap_or_default();
+    let whole = page("mcsup.1");
+    for name in commands() {
+        let text = page(&format!("mcsup-{name}.1"));
+        let title = format!(".TH mcsup-{name} 1");
+        assert!(text.lines().any(|line| line.starts_with(&title)), "{name} has no page:\n{text}");
+        let says =
+            text.contains(".SH NAME\n") && text.contains(".SH SYNOPSIS\n") && text.contains("Example:");
+        assert!(says, "the page of {name} says too little:\n{text}");
+        assert!(whole.contains(&format!("mcsup\\-{name}(1)")), "mcsup(1) does not name {name}:\n{whole}");
+    }
+    assert!(!whole.contains("mcsup\\-man(1)"), "what only packages use is no command");
+    let formatted = command("man").args(["--warnings", "-l", "-Tutf8"]).arg(dir.join("mcsup.1")).output();
+    // Where nobody reads pages there is no program to complain about them.
+    if let Ok(formatted) = formatted {
+        assert_eq!(complained(&formatted), "");
+    }
+    drop(std::fs::remove_dir_all(dir));
+}
+
+#[test]
+fn the_doctor_says_what_is_missing_and_ends_with_1() {
+    let base = empty_home();
+    let home = base.join("new");
+    let healthy = mcsup(&home, &["doctor", "--json"]);
+    assert_ends(&healthy, 0);
+    let report: serde_json::Value = serde_json::from_slice(&healthy.stdout).unwrap();
+    let of = |name: &str| {
+        let findings = report["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["name"] == name).unwrap()["verdict"].clone()
+    };
+    assert_eq!((of("state"), of("run"), of("sockets")), ("good".into(), "good".into(), "good".into()));
+    assert!(!home.exists(), "the doctor leaves nothing behind");
+    // Where no directory can be made, whoever one is.
+    let shut = command(MCSUP).args(["--home", "/proc", "doctor"]).output().unwrap();
+    assert_ends(&shut, 1);
+    assert!(said(&shut).contains("missing  state"), "{}", said(&shut));
+    drop(std::fs::remove_dir_all(base));
+}
+
+#[test]
+fn the_doctor_asks_the_limits_under_which_it_runs() {
+    let home = empty_home();
+    let script = "ulimit -n 64 && exec \"$0\" --home \"$1\" doctor";
+    let limited = command("bash").args(["-c", script, MCSUP]).arg(&home).output().unwrap();
+    assert_ends(&limited, 0);
+    assert!(said(&limited).contains("up to 64 open files: room for 0 runs"), "{}", said(&limited));
+    let script = "mount -t tmpfs none /proc && exec \"$0\" --home \"$1\" doctor";
+    let mut unshared = command("unshare");
+    unshared.args(["--user", "--map-root-user", "--mount", "bash", "-c", script, MCSUP]).arg(&home);
+    let blind = unshared.output().unwrap();
+    assert_ends(&blind, 0);
+    let said = said(&blind);
+    assert!(said.contains("lacking  proc") && said.contains("lacking  cgroup2        not mounted"), "{said}");
+    drop(std::fs::remove_dir_all(home));
+}
+
 /// One thing to run, and what it must print.
 #[derive(Debug, PartialEq)]
 struct Step {

@@ -27,5 +27,7 @@ mod faults;
 mod passed;
 #[path = "e2e/tells.rs"]
 mod tells;
+#[path = "e2e/above.rs"]
+mod above;
 #[path = "e2e/jobs.rs"]
 mod jobs;

@@ -44,8 +44,24 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "unit",
         ],
     ),
+    ("doctor", &["supervisor"]),
     ("api", &["aside", "output", "proc", "supervisor", "log", "engine", "graph", "unit"]),
-    ("cli", &["api", "supervisor", "keeper", "probe", "output", "log", "sim", "engine", "graph", "unit"]),
+    (
+        "cli",
+        &[
+            "api",
+            "doctor",
+            "supervisor",
+            "keeper",
+            "probe",
+            "output",
+            "log",
+            "sim",
+            "engine",
+            "graph",
+            "unit",
+        ],
+    ),
 ];
 
 /// Never in the deciding parts: they run the same in a test, in a simulation and for real.

@@ -37,7 +37,9 @@ pub(crate) mod diff;
 pub(crate) mod edit;
 pub(crate) mod reexec;
 pub(crate) mod shutdown;
+pub(crate) mod doctor;
 pub(crate) mod completions;
+pub(crate) mod man;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -95,8 +97,10 @@ enum Command {
     Edit(edit::Args),
     Reexec(reexec::Args),
     Shutdown(shutdown::Args),
+    Doctor(doctor::Args),
     Schema(schema::SchemaArgs),
     Completions(completions::Args),
+    Man(man::Args),
 }
 
 pub fn run() -> ExitCode {
@@ -144,7 +148,9 @@ impl Command {
             Self::Edit(args) => edit::run(&args, home),
             Self::Reexec(args) => reexec::run(&args, home),
             Self::Shutdown(args) => shutdown::run(&args, home),
+            Self::Doctor(args) => doctor::run(&args, home),
             Self::Schema(args) => return schema::run(args),
+            Self::Man(args) => man::run(&args, Cli::command()),
             Self::Completions(args) => Ok(completions::run(&args, &mut Cli::command())),
         };
         result.map_or_else(exit::Failure::told, ExitCode::from)

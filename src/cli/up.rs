@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use rustix::io::FdFlags;
 
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::supervisor::claim;
+use crate::cli::render::out;
+use crate::supervisor::above::Above;
+use crate::supervisor::claim::{self, ClaimError};
 use crate::supervisor::home::{Home, Surroundings};
 use crate::supervisor::start::Settings;
 
@@ -36,7 +38,27 @@ pub(crate) struct InitArgs {
 
 /// Does not come back when all is well: the process becomes the keeper.
 pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
+    if hand_over(home, args.units.as_deref()) {
+        return Ok(Outcome::Done);
+    }
     become_keeper(home, args.units.as_deref()).map(|never| match never {})
+}
+
+/// True: systemd started us again because a keeper died, and its supervisor, which lives, has found itself another
+/// one by now. That keeper is the process to watch, and nothing is left to start.
+fn hand_over(home: Option<&Path>, units: Option<&Path>) -> bool {
+    let above = Above::find();
+    if !above.is_listening() {
+        return false;
+    }
+    let home =
+        Home::for_up(&Surroundings::read(), home, units).and_then(|home| home.prepare().map(|()| home));
+    // What is wrong with it is said by who starts on it.
+    let Ok(home) = home else { return false };
+    let Err(ClaimError::Held { pid: Some(keeper), .. }) = claim::lock(&home) else { return false };
+    above.hand_over_to(keeper);
+    out(&format!("mcsup already runs on {}: process {keeper} goes on\n", home.state.display()));
+    true
 }
 
 /// As `up`; meant for process 1, and refused elsewhere so that nobody takes it for something else.

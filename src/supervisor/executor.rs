@@ -15,6 +15,7 @@ use crate::engine::id::{ProbeRunId, RequestId, RunId, UnitId};
 use crate::engine::time::Now;
 use crate::keeper::wire::{Given, HELPER_BIT, Order, Scope, SpawnOrder};
 use crate::log::files::LogDir;
+use crate::supervisor::above::Above;
 use crate::supervisor::change::progress::Progress;
 use crate::supervisor::change::road::Road;
 use crate::supervisor::chronicle::{Alert, Chronicle, Telling, is_for_the_chronicle};
@@ -77,6 +78,7 @@ pub(crate) struct Executor {
     /// Those in force, for who answers clients.
     pub(crate) definitions: watch::Sender<Arc<UnitSet>>,
     pub(crate) road: Road,
+    pub(crate) above: Above,
 }
 
 /// Who is told what happens, each in a way of its own.
@@ -135,6 +137,7 @@ impl Executor {
             outlet,
             definitions,
             road,
+            above: Above::find(),
         }
     }
 
@@ -288,6 +291,7 @@ impl Executor {
         if fact == Fact::Booted {
             self.road.keep_boot_soon();
         }
+        self.above.hear(&fact);
         if is_for_the_chronicle(&fact) {
             self.chronicle.tell(Telling::Fact(now, fact.clone()));
         }

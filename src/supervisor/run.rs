@@ -445,6 +445,7 @@ impl Supervisor {
 
     pub(crate) fn keeper_is(&mut self, pid: u32) {
         self.executor.witness.keeper_pid = i32::try_from(pid).ok();
+        self.executor.above.keeper = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
         self.succession.keeper_is(pid);
     }
 

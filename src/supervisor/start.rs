@@ -284,6 +284,7 @@ fn take_over(
     for number in pings {
         supervisor.executor.send(&Order::Pong { number }, &[]);
     }
+    supervisor.executor.above.ready();
     supervisor.begin(takeover);
     if is_replaced {
         supervisor.tell_replacement();

@@ -5,7 +5,7 @@
 pub(crate) mod watch;
 pub(crate) mod seen;
 mod way;
-mod remote;
+pub(crate) mod remote;
 pub(crate) mod candidate;
 pub(crate) mod progress;
 pub(crate) mod approval;

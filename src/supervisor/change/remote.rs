@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// What it is called, if it is one.
-pub(super) fn kind(path: &Path) -> Option<&'static str> {
+pub(crate) fn kind(path: &Path) -> Option<&'static str> {
     let found = rustix::fs::statfs(path).ok()?;
     // Wider than the number itself on most machines, and signed.
     let number = u32::try_from(found.f_type & 0xffff_ffff).ok()?;
