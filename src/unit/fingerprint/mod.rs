@@ -4,6 +4,7 @@
 
 mod works;
 mod job;
+mod confinement;
 
 use std::time::Duration;
 
@@ -53,6 +54,7 @@ pub fn run_fingerprint(unit: &UnitSpec) -> Fingerprint {
         hash.optional_duration(unit.watchdog);
         hash.listen(&unit.listen);
         hash.limits(&unit.limits);
+        hash.confinement_at_start(unit.confinement.as_deref());
         hash.optional_number(unit.oom_score_adjust.map(|score| u64::from(score.cast_unsigned())));
         hash.optional(unit.instance.as_deref());
     }
@@ -92,6 +94,7 @@ fn of_definition(called: &str, unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
         restart,
         stop,
         limits,
+        confinement,
         oom_score_adjust,
         log,
         instance,
@@ -126,6 +129,7 @@ fn of_definition(called: &str, unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.restart(restart);
     hash.stop(stop);
     hash.limits(limits);
+    hash.confinement(confinement.as_deref());
     hash.optional(oom_score_adjust.map(|score| score.to_string()).as_deref());
     hash.log(log);
     [instance, runbook].into_iter().for_each(|text| hash.optional(text.as_deref()));
