@@ -13,7 +13,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["graph", "unit"]),
     ("sim", &["engine", "graph", "unit"]),
     ("proc", &[]),
-    ("keeper", &["proc"]),
+    ("cgroup", &[]),
+    ("keeper", &["cgroup", "proc"]),
     ("aside", &[]),
     ("expr", &["unit"]),
     ("probe", &["aside", "engine", "expr", "unit"]),
@@ -28,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "supervisor",
         &[
             "aside",
+            "cgroup",
             "proc",
             "expr",
             "probe",
@@ -45,7 +47,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("api", &["aside", "output", "proc", "supervisor", "log", "engine", "graph", "unit"]),
-    ("cli", &["api", "supervisor", "keeper", "probe", "output", "log", "sim", "engine", "graph", "unit"]),
+    (
+        "cli",
+        &[
+            "api",
+            "cgroup",
+            "supervisor",
+            "keeper",
+            "probe",
+            "output",
+            "log",
+            "sim",
+            "engine",
+            "graph",
+            "unit",
+        ],
+    ),
 ];
 
 /// Never in the deciding parts: they run the same in a test, in a simulation and for real.

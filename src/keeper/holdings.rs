@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::keeper::enclosure::Enclosure;
 use crate::keeper::process::Process;
 use crate::keeper::sys::Ended;
 
@@ -42,6 +43,8 @@ pub(super) struct Holding {
     pub(super) seen: Vec<Process>,
     /// Everything of it gets SIGKILL, also what turns up later.
     pub(super) is_doomed: bool,
+    /// Its cgroup, which knows all of it; boxed, as many machines give none.
+    pub(super) enclosure: Option<Box<Enclosure>>,
 }
 
 /// The ways by which a run tells of itself.

@@ -29,6 +29,8 @@ mod farewell;
 mod table;
 mod holdings;
 mod spawn;
+mod confine;
+mod enclosure;
 mod pid_slot;
 mod process;
 mod environ;

@@ -90,7 +90,7 @@ impl Keeper {
         }
     }
 
-    fn on_spawn(&mut self, order: SpawnOrder, descriptors: Vec<OwnedFd>, now: u64) {
+    fn on_spawn(&mut self, mut order: SpawnOrder, descriptors: Vec<OwnedFd>, now: u64) {
         let run = order.run;
         let tag = run_tag(&order.unit, order.ordinal, run);
         let row = Row {
@@ -127,7 +127,8 @@ impl Keeper {
             tidings,
             kept,
         };
-        match spawn::job(order, &pending.tag, &self.context, gifts) {
+        let enclosure = self.enclosure_plan(&order.unit, run, order.cgroup.take());
+        match spawn::job(order, &pending.tag, &self.context, gifts, enclosure) {
             Ok(job) => self.submit(job, pending, now),
             Err(errno) => self.table.spawn_failed(run, Step::Prepare, errno.raw_os_error()),
         }
@@ -161,7 +162,7 @@ impl Keeper {
     }
 
     fn on_started(&mut self, pending: Pending, started: Started, now: u64) {
-        let Started { pid, pidfd, began, status, output } = started;
+        let Started { pid, pidfd, began, status, output, enclosure } = started;
         let output = output.map(Arc::new);
         let has_status = status.is_some();
         let slot = self.hold(
@@ -183,6 +184,7 @@ impl Keeper {
                 is_group_gone: false,
                 seen: Vec::new(),
                 is_doomed: false,
+                enclosure: enclosure.map(Box::new),
             },
             now,
         );
@@ -259,6 +261,7 @@ impl Keeper {
                     is_group_gone: true,
                     seen: Vec::new(),
                     is_doomed: false,
+                    enclosure: None,
                 },
                 now,
             );
@@ -366,6 +369,8 @@ impl Keeper {
         let output = taken(Carried::Output).map(Arc::new);
         let kept = taken(Carried::Kept).map(Arc::new);
         let tidings = Self::adopted_tidings(&order.unit, pid, taken(Carried::Notify), taken(Carried::Ready));
+        let spawned_as = order.spawned_as.as_ref().unwrap_or(&order.unit);
+        let enclosure = self.enclosure_left(spawned_as, run);
         let slot = self.hold(
             Holding {
                 role: Role::Run(run),
@@ -375,7 +380,7 @@ impl Keeper {
                 output: output.clone(),
                 kept: kept.clone(),
                 tidings,
-                tag: run_tag(order.spawned_as.as_ref().unwrap_or(&order.unit), order.ordinal, run),
+                tag: run_tag(spawned_as, order.ordinal, run),
                 is_child: false,
                 // It is an orphan itself, of our predecessor, as the supervisor is who started us.
                 reaper: reaper_of(pid).or_else(|| reaper_of(parent)).unwrap_or(-1),
@@ -386,6 +391,7 @@ impl Keeper {
                 is_group_gone: false,
                 seen: Vec::new(),
                 is_doomed: false,
+                enclosure: enclosure.map(Box::new),
             },
             now,
         );
@@ -396,6 +402,7 @@ impl Keeper {
         }
         if order.exit.is_some() {
             self.holdings.lingering.insert(slot);
+            self.watch_enclosure(slot);
             self.sweep_at(now, SWEEP_FIRST);
         }
     }

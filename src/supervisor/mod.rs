@@ -15,6 +15,8 @@ mod successor;
 mod inbox;
 mod starts;
 mod launch;
+pub mod cgroups;
+mod confining;
 mod change;
 pub mod generations;
 mod jobs;

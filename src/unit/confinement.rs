@@ -112,8 +112,8 @@ pub(crate) struct CpuRange {
     pub(crate) last: u16,
 }
 
-/// More processors than Linux is built for.
-const MOST_CPUS: u16 = 8192;
+/// As many as sched_setaffinity(2) is asked for here.
+const MOST_CPUS: u16 = 1024;
 
 impl FromYaml for CpuRange {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {

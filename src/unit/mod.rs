@@ -33,7 +33,7 @@ mod job;
 mod trigger;
 pub mod output;
 mod confinement;
-mod secret;
+pub mod secret;
 mod file;
 mod alerts;
 pub mod schedule;

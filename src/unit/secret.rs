@@ -1,6 +1,6 @@
 //! What is called a secret, and what looks like one.
 
-use crate::unit::diagnostic::Diagnostic;
+use crate::unit::diagnostic::{Diagnostic, LITERAL_SECRET};
 use crate::unit::names::Draft;
 use crate::unit::spec::{Piece, Template};
 
@@ -32,7 +32,7 @@ pub(super) fn check(draft: &Draft, out: &mut Vec<Diagnostic>) {
     for (name, value) in draft.unit.environment.iter().flat_map(|variables| &variables.value.0) {
         if looks_secret(name, &value.value) {
             let message = format!("`{name}` looks like a secret, and whoever reads this file reads it");
-            out.push(Diagnostic::warning("literal-secret", value.place, message).help(
+            out.push(Diagnostic::warning(LITERAL_SECRET, value.place, message).help(
                 "put it into a file that only root reads, and name that in `credentials` or `env_file`",
             ));
         }
@@ -48,12 +48,50 @@ fn looks_secret(name: &str, value: &Template) -> bool {
     if has_password(&literal) {
         return is_whole;
     }
-    let name = name.to_ascii_uppercase();
-    let is_called_so = WARNED.iter().any(|word| name.contains(word)) || name.ends_with("KEY");
-    let is_about = ABOUT.iter().any(|end| name.ends_with(end)) || name.contains("TOKENS");
     let is_flag = matches!(&*literal, "true" | "false" | "yes" | "no" | "on" | "off");
     let is_path = literal.starts_with(['/', '.']);
-    is_whole && is_called_so && !is_about && !literal.is_empty() && !is_flag && !is_path
+    is_whole && is_called_secret(name) && !literal.is_empty() && !is_flag && !is_path
+}
+
+/// It is a secret, and does not only say where one is.
+fn is_called_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let is_about = ABOUT.iter().any(|end| name.ends_with(end)) || name.contains("TOKENS");
+    !is_about && (WARNED.iter().any(|word| name.contains(word)) || name.ends_with("KEY"))
+}
+
+/// A line of a unit file for other eyes: the value of each `NAME: value` that is called a secret is left out.
+pub fn masked(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once(':') {
+        shown.push_str(before);
+        shown.push(':');
+        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let key =
+            before.trim_end_matches(['"', '\'', ' ']).rsplit(|c| !is_part(c)).next().unwrap_or_default();
+        let blank = after.len().saturating_sub(after.trim_start().len());
+        let (space, value) = after.split_at(blank);
+        let length = if is_called_secret(key) { value_length(value) } else { 0 };
+        shown.push_str(space);
+        if length > 0 {
+            shown.push_str("(hidden)");
+        }
+        rest = value.get(length..).unwrap_or_default();
+    }
+    shown + rest
+}
+
+/// Of a scalar in one line, in a mapping in braces too.
+fn value_length(value: &str) -> usize {
+    let end = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => {
+            value.get(1..).and_then(|inside| inside.find(quote)).map(|at| at.saturating_add(2))
+        }
+        Some('{' | '[' | '|' | '>') => return 0,
+        Some(_) | None => value.find([',', '}']),
+    };
+    end.unwrap_or(value.len())
 }
 
 fn text_of(piece: &Piece) -> &str {
@@ -66,6 +104,23 @@ fn text_of(piece: &Piece) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_shown_without_the_secrets_in_it() {
+        for (line, shown) in [
+            ("  DB_PASSWORD: hunter2 # mine", "  DB_PASSWORD: (hidden)"),
+            (
+                "environment: {TZ: UTC, API_KEY: 'a, b', MODE: x}",
+                "environment: {TZ: UTC, API_KEY: (hidden), MODE: x}",
+            ),
+            ("  \"GH_TOKEN\": \"a:b\"", "  \"GH_TOKEN\": (hidden)"),
+            ("webhook: {secret_file: /etc/key}", "webhook: {secret_file: /etc/key}"),
+            ("url: http://x:1/y", "url: http://x:1/y"),
+            ("password:", "password:"),
+        ] {
+            assert_eq!(masked(line), shown);
+        }
+    }
 
     #[test]
     fn what_is_written_out_and_called_a_secret_looks_like_one() {
