@@ -84,16 +84,19 @@ pub fn settle(choice: Choice, instance: u64) -> Result<PathBuf, String> {
 
 fn settle_in(own: &Path, instance: u64) -> Result<PathBuf, String> {
     let is_root = !own.join(EVENTS).exists();
-    let base = if !is_root && is_alone_in(own) {
-        own.to_path_buf()
-    } else {
-        own.join(format!("{OWN_BASE}{instance:016x}"))
+    // Put there by who started us, as systemd does with `DelegateSubgroup=mcsup`.
+    let is_rings = own.file_name().is_some_and(|name| name == RINGS);
+    let above = own.parent().filter(|above| is_rings && above.join(EVENTS).exists() && is_without(above));
+    let base = match above {
+        Some(above) => above.to_path_buf(),
+        None if !is_root && is_alone_in(own) => own.to_path_buf(),
+        None => own.join(format!("{OWN_BASE}{instance:0NUMBER_DIGITS$x}")),
     };
     let rings = base.join(RINGS);
     let made = made(&base).and_then(|()| made(&rings));
     let moved = made.and_then(|()| write(&rings.join(PROCESSES), &std::process::id().to_string()));
     moved.map_err(|error| format!("{} is not ours to write: {error}", own.display()))?;
-    if base != own {
+    if base.parent() == Some(own) {
         enable_all(own);
     }
     enable_all(&base);
@@ -108,6 +111,11 @@ fn enable_all(group: &Path) {
     {
         write(&group.join(SUBTREE), &format!("+{controller}")).ok();
     }
+}
+
+/// Nobody is in it, but for groups below it.
+fn is_without(group: &Path) -> bool {
+    fs::read_to_string(group.join(PROCESSES)).is_ok_and(|pids| pids.trim().is_empty())
 }
 
 fn is_alone_in(group: &Path) -> bool {
@@ -147,13 +155,21 @@ fn has_version_1(mounts: &str) -> bool {
 /// At the very end: a base that was made for us is taken away again. One that was given to us stays.
 pub fn leave(base: &Path) {
     remove_empty(base);
-    let is_made = base.file_name().is_some_and(|name| name.to_string_lossy().starts_with(OWN_BASE));
-    let Some(parent) = base.parent().filter(|_| is_made) else { return };
+    let Some(parent) = base.parent().filter(|_| is_made_by_us(base)) else { return };
     if write(&parent.join(PROCESSES), &std::process::id().to_string()).is_ok() {
         fs::remove_dir(base.join(RINGS)).ok();
         fs::remove_dir(base).ok();
     }
 }
+
+fn is_made_by_us(base: &Path) -> bool {
+    let name = base.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let number = name.strip_prefix(OWN_BASE).unwrap_or_default();
+    number.len() == NUMBER_DIGITS && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Of the number of an instance.
+const NUMBER_DIGITS: usize = 16;
 
 /// Groups of units that nobody is in any more, left over from one that was killed.
 fn remove_empty(base: &Path) {
@@ -331,6 +347,16 @@ mod tests {
         assert_eq!(written(cpu_setting(Some(10))), "cpu.max=1000 100000");
         assert_eq!(written(cpu_setting(None)), "cpu.max=max 100000");
         assert_eq!(written(tasks_setting(Some(7))), "pids.max=7");
+    }
+
+    #[test]
+    fn only_what_was_made_for_us_is_taken_away_again() {
+        assert!(is_made_by_us(Path::new("/sys/fs/cgroup/mcsup-00ff7bf0ae9f6e03")));
+        for other in
+            ["/sys/fs/cgroup/mcsup-test", "/sys/fs/cgroup/mcsup.service", "/sys/fs/cgroup/mcsup-00ff"]
+        {
+            assert!(!is_made_by_us(Path::new(other)), "{other}");
+        }
     }
 
     #[test]

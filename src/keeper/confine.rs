@@ -66,7 +66,7 @@ type Failed = (Step, Errno);
 impl Confined {
     /// # Errors
     /// With the step that cannot be prepared.
-    pub(super) fn new(order: Confinement, credentials: Option<&Credentials>) -> Result<Self, Failed> {
+    pub(super) fn new(order: &Confinement, credentials: Option<&Credentials>) -> Result<Self, Failed> {
         let mut mounts = Vec::new();
         if order.private_tmp {
             for target in ["/tmp", "/var/tmp"] {
@@ -78,7 +78,7 @@ impl Confined {
             None => None,
         };
         if !order.credentials.is_empty() {
-            let mount = secrets(&order, credentials).map_err(|errno| (Step::Credentials, errno))?;
+            let mount = secrets(order, credentials).map_err(|errno| (Step::Credentials, errno))?;
             mounts.push(mount);
         }
         Ok(Self {
@@ -219,7 +219,7 @@ fn secrets(order: &Confinement, credentials: Option<&Credentials>) -> Result<Mou
         if let Some((uid, gid)) = owner {
             rustix::fs::fchown(&file, Some(uid), Some(gid))?;
         }
-        File::from(file).write_all(&text).map_err(errno_of)?;
+        File::from(file).write_all(&text).map_err(|error| errno_of(&error))?;
     }
     if let Some((uid, gid)) = owner {
         // The descriptor of a mount takes no calls by itself.
@@ -242,11 +242,13 @@ fn secret(path: &Path) -> Result<Vec<u8>, Errno> {
     use std::io::Read as _;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if !file.metadata().map_err(errno_of)?.is_file() {
+    if !file.metadata().map_err(|error| errno_of(&error))?.is_file() {
         return Err(Errno::INVAL);
     }
     let mut text = Vec::new();
-    file.take(MOST_CREDENTIAL_BYTES.saturating_add(1)).read_to_end(&mut text).map_err(errno_of)?;
+    file.take(MOST_CREDENTIAL_BYTES.saturating_add(1))
+        .read_to_end(&mut text)
+        .map_err(|error| errno_of(&error))?;
     let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
     if length > MOST_CREDENTIAL_BYTES { Err(Errno::FBIG) } else { Ok(text) }
 }
@@ -278,6 +280,6 @@ fn missing(path: &[u8]) -> Errno {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).err().unwrap_or(Errno::AGAIN)
 }
 
-fn errno_of(error: std::io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }

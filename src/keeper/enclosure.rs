@@ -84,8 +84,9 @@ impl Keeper {
         Enclosure::open(cgroup::run_directory(base, unit, run)).ok()
     }
 
-    /// The end of its last process is told from now on.
-    pub(super) fn watch_enclosure(&mut self, slot: u64) {
+    /// Its leader has ended, and something of it lives. From now on the end of the last of it is told.
+    pub(super) fn linger(&mut self, slot: u64) {
+        self.holdings.lingering.insert(slot);
         let Some(enclosure) = self.holdings.get(slot).and_then(|holding| holding.enclosure.as_ref()) else {
             return;
         };

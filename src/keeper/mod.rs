@@ -31,6 +31,7 @@ mod holdings;
 mod spawn;
 mod confine;
 mod enclosure;
+mod step;
 mod pid_slot;
 mod process;
 mod environ;

@@ -370,7 +370,6 @@ impl Keeper {
         let kept = taken(Carried::Kept).map(Arc::new);
         let tidings = Self::adopted_tidings(&order.unit, pid, taken(Carried::Notify), taken(Carried::Ready));
         let spawned_as = order.spawned_as.as_ref().unwrap_or(&order.unit);
-        let enclosure = self.enclosure_left(spawned_as, run);
         let slot = self.hold(
             Holding {
                 role: Role::Run(run),
@@ -391,7 +390,7 @@ impl Keeper {
                 is_group_gone: false,
                 seen: Vec::new(),
                 is_doomed: false,
-                enclosure: enclosure.map(Box::new),
+                enclosure: self.enclosure_left(spawned_as, run).map(Box::new),
             },
             now,
         );
@@ -401,8 +400,7 @@ impl Keeper {
             self.pump.add(Source { key: slot, unit: order.unit, log, pipe, kept, is_adopted: true });
         }
         if order.exit.is_some() {
-            self.holdings.lingering.insert(slot);
-            self.watch_enclosure(slot);
+            self.linger(slot);
             self.sweep_at(now, SWEEP_FIRST);
         }
     }

@@ -173,8 +173,7 @@ impl Keeper {
         if is_empty {
             self.forget(slot);
         } else {
-            self.holdings.lingering.insert(slot);
-            self.watch_enclosure(slot);
+            self.linger(slot);
             self.next_sweep = Some((now.saturating_add(SWEEP_FIRST), SWEEP_FIRST));
             if self.holdings.get(slot).is_some_and(|holding| holding.is_doomed) {
                 self.doom(slot, &mut None);

@@ -438,7 +438,7 @@ fn spawn_one(shared: &Shared, seat: &Seat, stack: &mut ChildStack, job: Job) -> 
     descriptors.extend(raised.iter().map(|(source, target)| (source.as_raw_fd(), *target)));
     let pid_slot = job.has_sockets.then(PidSlot::new);
     let confined = match job.confinement {
-        Some(order) => Confined::new(*order, job.credentials.as_ref())
+        Some(order) => Confined::new(&order, job.credentials.as_ref())
             .map_err(|(step, errno)| Failed::early(step, errno))?,
         None => Confined::default(),
     };

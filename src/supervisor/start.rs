@@ -89,7 +89,8 @@ impl Settings {
         let [units, state, run, log, working_dir, rest @ ..] = arguments else { return None };
         let home = Home { units: units.into(), state: state.into(), run: run.into(), log: log.into() };
         // A keeper of the version before knows of none.
-        let cgroups = cgroups::from_argument(rest.first().map_or(OsStr::new(""), OsString::as_os_str));
+        let cgroups =
+            cgroups::from_argument(rest.first().map_or_else(|| OsStr::new(""), OsString::as_os_str));
         Some(Self { home, working_dir: working_dir.into(), cgroups })
     }
 }

@@ -141,3 +141,62 @@ fn where_there_are_none_status_says_why_and_a_limit_that_must_hold_starts_nothin
     assert!(text.contains("nothing on this machine enforces memory"), "{text}");
     assert!(Path::new(&format!("/proc/{}", look.pid("may"))).exists());
 }
+
+/// A group that somebody made for mcsup, with one of these below it; gone with the value.
+struct Delegated(PathBuf);
+
+impl Delegated {
+    fn new(test: &str) -> Self {
+        let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
+        let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).expect("cgroup v2");
+        let root = Path::new(mount.split(' ').nth(1).expect("a place"));
+        let dir = root.join(format!("mcsup-test-{}-{test}", std::process::id()));
+        fs::create_dir(&dir).expect("a group");
+        Self(dir)
+    }
+}
+
+impl Drop for Delegated {
+    fn drop(&mut self) {
+        let gone = eventually(|| {
+            for below in ["u-it", "mcsup", "mcsup/mcsup"] {
+                drop(fs::remove_dir(self.0.join(below)));
+            }
+            fs::remove_dir(&self.0).ok()
+        });
+        assert!(gone.is_some() || std::thread::panicking(), "{} is left", self.0.display());
+    }
+}
+
+/// The base that an instance chooses which is started in this group, below a delegated one.
+#[expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
+fn base_when_started_in(test: &str, below: &str) -> (PathBuf, Delegated) {
+    let delegated = Delegated::new(test);
+    let own = delegated.0.join(below);
+    fs::create_dir_all(&own).expect("a group");
+    let mut instance = Instance::new(test, &[("it", "command: [sleep, '1000']\n")]);
+    let mut command = std::process::Command::new("sh");
+    let script = format!("echo 0 > {}/cgroup.procs; exec \"$0\" \"$@\"", own.display());
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_mcsup")]);
+    instance.up_by(command.env("MCSUP_HOME", &instance.dir).env("MCSUP_CGROUPS", "always"));
+    let look = instance.wait("booted", |look| look.0["booted"] == true);
+    let base = base(&instance);
+    let group = group_of(look.pid("it"));
+    assert!(base.join(group.rsplit_once("/u-it/").expect("its group").1).starts_with(&base), "{group}");
+    assert!(
+        group_of(instance.keeper()).ends_with(&format!("{test}/mcsup")),
+        "{}",
+        group_of(instance.keeper())
+    );
+    instance.done(&["shutdown"]);
+    assert!(instance.ended().success());
+    (base, delegated)
+}
+
+#[test]
+fn a_group_of_its_own_is_the_base_and_so_is_the_one_above_the_rings() {
+    let (base, delegated) = base_when_started_in("group-own", "");
+    assert_eq!(base, delegated.0);
+    let (base, delegated) = base_when_started_in("group-sub", "mcsup");
+    assert_eq!(base, delegated.0);
+}

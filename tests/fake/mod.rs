@@ -20,6 +20,7 @@ use mcsup::engine::time::{Timestamp, WallTime};
 use mcsup::generation::manifest::{Verdict, Word};
 use mcsup::generation::{Draft, Store, UnitsFile};
 use mcsup::graph::Plan;
+use mcsup::supervisor::cgroups::Cgroups;
 use mcsup::supervisor::handle::{
     Asked, Called, Cause, ChangeAnswer, ChangeCause, EventRecord, Evidence, Handle, Happening, IncidentList,
     IncidentRow, IncidentStory, Invalid, JobEntry, JobRunRow, JobTable, Listed, Moment, Planned, Query,
@@ -238,6 +239,7 @@ impl Fake {
             })
         };
         StatusTable {
+            cgroups: Arc::new(Cgroups::new(Err("there are none in a test".to_owned()))),
             set: Arc::clone(&self.set),
             overview: Overview {
                 is_booted: true,

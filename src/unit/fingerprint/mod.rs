@@ -43,9 +43,7 @@ pub fn run_fingerprint(unit: &UnitSpec) -> Fingerprint {
         hash.templates(&unit.command);
         hash.account(unit.user.as_deref(), unit.group.as_deref(), &unit.supplementary_groups);
         hash.optional(unit.working_dir.as_deref());
-        hash.environment(&unit.environment);
-        hash.texts(&unit.env_file);
-        hash.inherit_env(&unit.inherit_env);
+        hash.variables(&unit.environment, &unit.env_file, &unit.inherit_env);
         match &unit.ready {
             // Nothing of the process depends on which of the two it is.
             Ready::Started | Ready::Health => hash.ready(&Ready::Started),
@@ -115,9 +113,7 @@ fn of_definition(called: &str, unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.levers(levers);
     hash.account(user.as_deref(), group.as_deref(), supplementary_groups);
     hash.optional(working_dir.as_deref());
-    hash.environment(environment);
-    hash.texts(env_file);
-    hash.inherit_env(inherit_env);
+    hash.variables(environment, env_file, inherit_env);
     hash.dependencies(depends_on, set);
     hash.units_by_name(conflicts, set);
     hash.ready(ready);
@@ -275,6 +271,12 @@ impl Hash {
             self.text(name);
             self.template(value);
         }
+    }
+
+    fn variables(&mut self, own: &[(Box<str>, Template)], files: &[Box<str>], inherit: &InheritEnv) {
+        self.environment(own);
+        self.texts(files);
+        self.inherit_env(inherit);
     }
 
     fn inherit_env(&mut self, inherit: &InheritEnv) {
