@@ -241,7 +241,17 @@ fn json_is_what_the_supervisor_said() {
     fields.sort();
     assert_eq!(
         fields,
-        ["booted", "generation", "guard", "open_incidents", "phase", "phases", "stopping", "units"]
+        [
+            "booted",
+            "cgroups",
+            "generation",
+            "guard",
+            "open_incidents",
+            "phase",
+            "phases",
+            "stopping",
+            "units"
+        ]
     );
     assert_eq!(status["units"][0]["last_exit"]["signal"], "SIGKILL");
     let why = mcsup(&served.home, &["why", "--json", "web@1"]);

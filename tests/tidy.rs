@@ -13,7 +13,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("engine", &["graph", "unit"]),
     ("sim", &["engine", "graph", "unit"]),
     ("proc", &[]),
-    ("keeper", &["proc"]),
+    ("cgroup", &[]),
+    ("keeper", &["cgroup", "proc"]),
     ("aside", &[]),
     ("expr", &["unit"]),
     ("probe", &["aside", "engine", "expr", "unit"]),
@@ -28,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "supervisor",
         &[
             "aside",
+            "cgroup",
             "proc",
             "expr",
             "probe",
@@ -51,6 +53,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "api",
             "doctor",
+            "cgroup",
             "supervisor",
             "keeper",
             "probe",

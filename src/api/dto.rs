@@ -37,12 +37,38 @@ pub struct Status<'a> {
     pub stopping: bool,
     /// Spells of trouble that are not over.
     pub open_incidents: u32,
+    /// How the processes of a unit are known, ended and limited.
+    #[serde(default)]
+    pub cgroups: Cgroups,
     /// Boot order of the phases.
     #[serde(borrow)]
     pub phases: Vec<Cow<'a, str>>,
     /// By name.
     #[serde(borrow)]
     pub units: Vec<Unit<'a>>,
+}
+
+/// Whether each unit has a control group (version 2).
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Cgroups {
+    /// False: a unit's processes are known by their process group, and by what their environment says.
+    pub used: bool,
+    /// Where they are; null where there are none.
+    pub path: Option<String>,
+    /// Which of `memory`, `cpu` and `tasks` can be limited.
+    pub limits: Vec<String>,
+    /// The same in words, with the reason where there are none.
+    pub text: String,
+}
+
+/// What the processes of a unit together use. Null: not counted here.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct Used {
+    /// Processor time of all its runs since mcsup was started, in microseconds.
+    pub cpu_us: Option<u64>,
+    pub memory_bytes: Option<u64>,
+    /// Processes and threads.
+    pub tasks: Option<u64>,
 }
 
 /// One unit as people see it.
@@ -87,6 +113,9 @@ pub struct Unit<'a> {
     /// What its run says of itself, by the notify protocol; left out where it says nothing.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     pub says: Option<Cow<'a, str>>,
+    /// Left out where nobody asked for it, or where the unit has no control group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<Used>,
 }
 
 /// How a run ended. At most one of `code` and `signal` is known.
@@ -127,6 +156,9 @@ pub struct UnitDetail<'a> {
     /// Where people read what to do.
     pub runbook: Option<String>,
     pub labels: Vec<Label>,
+    /// Which of its `limits` nothing on this machine enforces; left out where all hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unenforced: Vec<String>,
     /// The number after the `#` of its last run; 0 before the first.
     pub run: u32,
     /// Its last events, oldest first; at most 10.

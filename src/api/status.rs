@@ -19,6 +19,7 @@ use crate::api::problem::{self, Problem};
 use crate::engine::event::ExitStatus;
 use crate::engine::status::{UnitStatus, WhyLink};
 use crate::engine::time::{Timestamp, WallTime};
+use crate::supervisor::cgroups::Used;
 use crate::supervisor::handle::{EventRecord, StatusTable};
 use crate::supervisor::version;
 use crate::supervisor::words::{name_of, phase_name};
@@ -45,7 +46,10 @@ pub(crate) async fn ping(_: MayLook) -> Response {
 
 /// The status of all units, or of some.
 #[utoipa::path(get, path = "/v1/status",
-    params(("unit" = Option<Vec<String>>, Query, description = "Only this unit, or all its replicas and instances; may come several times")),
+    params(
+        ("unit" = Option<Vec<String>>, Query, description = "Only this unit, or all its replicas and instances; may come several times"),
+        ("used" = Option<bool>, Query, description = "Also what the processes of each unit use. Default false"),
+    ),
     responses(
         (status = 200, body = dto::Status<'_>),
         problem::NotPermitted, problem::NotFound,
@@ -55,7 +59,8 @@ pub(crate) async fn status(
     State(shared): State<Shared>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let parameters = Parameters::read(query.as_deref(), &["unit"])?;
+    let parameters = Parameters::read(query.as_deref(), &["unit", "used"])?;
+    let is_used_asked = parameters.flag("used")?.unwrap_or(false);
     let wanted: Vec<&str> = parameters.all("unit").collect();
     // A text that cannot be a name is left out here and found to be unknown below.
     let names = wanted.iter().filter_map(|name| UnitName::new(name).ok()).collect();
@@ -66,6 +71,12 @@ pub(crate) async fn status(
     // At once as large as it will be: it has hundreds of kilobytes, and nobody knows how many are left out.
     let mut units = Vec::with_capacity(table.units.len());
     units.extend(table.units.iter().filter_map(|unit| row(&table, unit)));
+    if is_used_asked {
+        let used = used(&table, units.iter().map(|unit| unit.name.to_string()).collect()).await;
+        for (unit, used) in units.iter_mut().zip(used) {
+            unit.used = used;
+        }
+    }
     let standing = shared.handle.standing().await?;
     let body = dto::Status {
         generation: standing.generation,
@@ -77,6 +88,7 @@ pub(crate) async fn status(
         guard: Cow::Borrowed("normal"),
         stopping: table.overview.is_stopping,
         open_incidents: table.overview.open_incidents,
+        cgroups: cgroups(&table),
         phases: table.set.phases.iter().map(|name| Cow::Borrowed(&**name)).collect(),
         units,
     };
@@ -98,7 +110,11 @@ pub(crate) async fn unit(
     let table = shared.handle.status(None).await?;
     let ids = named(&table.set, &name)?;
     let (kept, _live) = shared.handle.events(0).await?;
-    let units: Vec<_> = ids.iter().filter_map(|id| detail(&table, *id, &kept)).collect();
+    let mut units: Vec<_> = ids.iter().filter_map(|id| detail(&table, *id, &kept)).collect();
+    let used = used(&table, units.iter().map(|unit| unit.status.name.to_string()).collect()).await;
+    for (unit, used) in units.iter_mut().zip(used) {
+        unit.status.used = used;
+    }
     Ok(json(&dto::UnitDetails { units }, 4096 * ids.len()))
 }
 
@@ -178,6 +194,30 @@ pub(crate) fn rfc3339(at: WallTime) -> String {
         .map_or_else(|_beyond| String::new(), |at| format!("{at:.3}"))
 }
 
+fn cgroups(table: &StatusTable) -> dto::Cgroups {
+    let cgroups = &table.cgroups;
+    dto::Cgroups {
+        used: cgroups.base().is_some(),
+        path: cgroups.base().map(|base| base.to_string_lossy().into_owned()),
+        limits: cgroups.limited().into_iter().map(str::to_owned).collect(),
+        text: cgroups.in_words(),
+    }
+}
+
+/// Of each of these units. The kernel adds up for a moment, which is no work for the loop.
+async fn used(table: &StatusTable, units: Vec<String>) -> Vec<Option<dto::Used>> {
+    if table.cgroups.base().is_none() {
+        return Vec::new();
+    }
+    let cgroups = Arc::clone(&table.cgroups);
+    let read = move |unit: &String| {
+        let Used { cpu_us, memory_bytes, tasks } = cgroups.used(unit);
+        let is_any = cpu_us.or(memory_bytes).or(tasks).is_some();
+        is_any.then_some(dto::Used { cpu_us, memory_bytes, tasks })
+    };
+    tokio::task::spawn_blocking(move || units.iter().map(read).collect()).await.unwrap_or_default()
+}
+
 fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'a>> {
     let spec = table.set.unit(status.unit)?;
     Some(dto::Unit {
@@ -202,6 +242,7 @@ fn row<'a>(table: &'a StatusTable, status: &'a UnitStatus) -> Option<dto::Unit<'
         incident: status.incident.map(|incident| incident.0),
         listening: status.is_listening,
         says: status.told.as_deref().map(Cow::Borrowed),
+        used: None,
     })
 }
 
@@ -247,6 +288,8 @@ fn detail<'a>(
         .labels
         .iter()
         .map(|(name, value)| dto::Label { name: name.to_string(), value: value.to_string() });
+    let bounds = spec.confinement.as_ref().map(|confinement| confinement.bounds).unwrap_or_default();
+    let unenforced = table.cgroups.unenforced(&bounds);
     Some(dto::UnitDetail {
         status: row(table, now)?,
         description: text(&spec.description),
@@ -259,6 +302,7 @@ fn detail<'a>(
         conflicts: spec.conflicts.iter().map(|unit| name_of(set, *unit).to_owned()).collect(),
         runbook: text(&spec.runbook),
         labels: labels.collect(),
+        unenforced: unenforced.into_iter().map(str::to_owned).collect(),
         run: now.ordinal,
         recent: recent(spec, events),
     })

@@ -7,6 +7,7 @@ use crate::api::parameters::encode;
 use crate::cli::client::{Client, read};
 use crate::cli::exit::Failure;
 use crate::cli::render::{Colour, Paint, ago, local, one_line, out, state_colour};
+use crate::cli::status::in_words;
 use crate::log::print::{Printer, Style};
 use crate::log::since;
 
@@ -89,6 +90,14 @@ fn fields(detail: &UnitDetail<'_>) -> Vec<(&'static str, String)> {
             "process",
             format!("pid {pid}, {}#{}, {} restart{plural}", unit.name, detail.run, unit.restarts),
         ));
+    }
+    if let Some(used) = &unit.used {
+        let [cpu, memory, tasks] = in_words(used);
+        fields.push(("uses", format!("{cpu} of processors, {memory} of memory, {tasks} tasks")));
+    }
+    if !detail.unenforced.is_empty() {
+        let text = format!("nothing on this machine enforces {}", detail.unenforced.join(", "));
+        fields.push(("limits", text));
     }
     if let Some(exit) = &unit.last_exit {
         fields.push(("last exit", exit.text.to_string()));

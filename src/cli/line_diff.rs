@@ -1,6 +1,7 @@
 //! Two texts line by line, as `diff -u` shows them.
 
 use crate::cli::render::{Colour, Paint, one_line};
+use crate::unit::secret::masked;
 
 /// Lines around each difference.
 const CONTEXT: usize = 3;
@@ -42,7 +43,7 @@ pub(crate) fn unified(name: &str, before: Option<&str>, after: Option<&str>, pai
             Line::New(content) => ("+", Colour::Good, content),
         };
         if is_shown {
-            text += &paint.paint(colour, &format!("{mark}{}", one_line(content)));
+            text += &paint.paint(colour, &format!("{mark}{}", one_line(&masked(content))));
             text.push('\n');
         }
         old += usize::from(!matches!(line, Line::New(_)));

@@ -7,7 +7,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snip
 use serde_json::{Value as Json, json};
 
 use crate::unit::SourceFile;
-use crate::unit::diagnostic::{Diagnostic, LineIndex, Place, Severity};
+use crate::unit::diagnostic::{Diagnostic, LITERAL_SECRET, LineIndex, Place, Severity};
 
 /// Wide enough to keep a line of YAML and its mark together; terminals wrap on their own.
 const WIDTH: usize = 140;
@@ -19,6 +19,8 @@ pub struct Sources<'a> {
     /// Stands before each file's name: the directory as the person named it.
     prefix: String,
     lines: BTreeMap<u32, LineIndex<'a>>,
+    /// Never shown, whatever else is said of their lines.
+    secrets: Vec<Place>,
 }
 
 impl<'a> Sources<'a> {
@@ -27,11 +29,13 @@ impl<'a> Sources<'a> {
             "" | "." => String::new(),
             prefix => format!("{}/", prefix.trim_end_matches('/')),
         };
-        Self { files, prefix, lines: BTreeMap::new() }
+        Self { files, prefix, lines: BTreeMap::new(), secrets: Vec::new() }
     }
 
     /// All of them, each followed by an empty line.
     pub fn text(&mut self, diagnostics: &[Diagnostic], is_coloured: bool) -> String {
+        let secrets = diagnostics.iter().filter(|diagnostic| diagnostic.code == LITERAL_SECRET);
+        self.secrets = secrets.map(|diagnostic| diagnostic.place).collect();
         let renderer = if is_coloured { Renderer::styled() } else { Renderer::plain() }.term_width(WIDTH);
         diagnostics.iter().map(|diagnostic| format!("{}\n\n", self.one(diagnostic, &renderer))).collect()
     }
@@ -76,6 +80,7 @@ impl<'a> Sources<'a> {
         places: &[&(Place, AnnotationKind, &'p str)],
     ) -> Option<Snippet<'p, Annotation<'p>>> {
         let path = self.path(file)?;
+        let secrets: Vec<Place> = self.secrets.iter().copied().filter(|place| place.file == file).collect();
         let lines = self.lines(file)?;
         let numbers = places.iter().flat_map(|(place, ..)| [place.start, last_offset(*place)]);
         let numbers: Vec<u32> = numbers.map(|offset| lines.position(offset).line).collect();
@@ -101,7 +106,7 @@ impl<'a> Sources<'a> {
                     span.end = shown(place.end);
                 }
             }
-            text.push_str(&String::from_utf8_lossy(line));
+            text.push_str(&String::from_utf8_lossy(&masked(line, line_start, &secrets)));
             text.push('\n');
         }
         debug_assert!(places.iter().all(|(place, ..)| place.start >= start));
@@ -163,6 +168,13 @@ impl<'a> Sources<'a> {
         let source = self.files.get(usize::try_from(file).ok()?)?;
         Some(self.lines.entry(file).or_insert_with(|| LineIndex::new(&source.bytes)))
     }
+}
+
+/// A line of a file with a star for each byte of what nobody is shown.
+fn masked(line: &[u8], line_start: u32, secrets: &[Place]) -> Vec<u8> {
+    let is_secret = |offset: u32| secrets.iter().any(|place| (place.start..place.end).contains(&offset));
+    let shown = |(offset, byte): (u32, &u8)| if is_secret(offset) { b'*' } else { *byte };
+    (line_start..).zip(line).map(shown).collect()
 }
 
 /// An end that is the start of the next line belongs to the line before.

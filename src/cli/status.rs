@@ -6,7 +6,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use crate::api::dto::{Status, Unit};
+use crate::api::dto::{Status, Unit, Used};
 use crate::api::parameters::encode;
 use crate::cli::client::{Client, block_on, read};
 use crate::cli::exit::{Failure, Outcome};
@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// As JSON
     #[arg(long, conflicts_with = "watch")]
     json: bool,
+    /// Also what each unit uses, where it has a cgroup: processor time, memory and tasks
+    #[arg(long, conflicts_with = "watch")]
+    used: bool,
     /// Show it again whenever something happens
     #[arg(long)]
     watch: bool,
@@ -38,7 +41,10 @@ pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> 
         if args.watch {
             return watch::run(&client, &args.units).await;
         }
-        let bytes = client.get(&path(&args.units)).await?;
+        let path = path(&args.units);
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let path = if args.used { format!("{path}{mark}used=true") } else { path };
+        let bytes = client.get(&path).await?;
         let status: Status<'_> = read(&bytes)?;
         if args.json {
             out(&format!("{}\n", String::from_utf8_lossy(&bytes)));
@@ -51,6 +57,9 @@ pub(crate) fn run(args: &Args, home: Option<&Path>) -> Result<Outcome, Failure> 
                 clock: Clock::Spans,
             };
             out(&text(&status, since::now(), look));
+            if args.used {
+                out(&used(&status, look));
+            }
         }
         Ok(status.units.iter().all(is_well).into())
     })
@@ -189,6 +198,48 @@ fn row<'a>(unit: &'a Unit<'a>, dates: &mut Dates<'a>) -> [Cell<'a>; 8] {
     ]
 }
 
+/// A line for each unit that has a control group.
+fn used(status: &Status<'_>, look: Look) -> String {
+    let mut table = Table::new(["", "UNIT", ">CPU", ">MEMORY", ">TASKS"]);
+    let mut is_any = false;
+    for (unit, used) in status.units.iter().filter_map(|unit| Some((unit, unit.used.as_ref()?))) {
+        is_any = true;
+        let [cpu, memory, tasks] = in_words(used);
+        table.row([
+            cell(" ", Colour::Plain),
+            cell(&*unit.name, Colour::Plain),
+            cell(cpu, Colour::Plain),
+            cell(memory, Colour::Plain),
+            cell(tasks, Colour::Plain),
+        ]);
+    }
+    let head = format!("\n{}\n", look.paint.paint(Colour::Faint, &one_line(&status.cgroups.text)));
+    if is_any { head + "\n" + &table.text(look.paint, look.width) } else { head }
+}
+
+/// Processor time, memory and tasks; `-` for what is not counted.
+pub(crate) fn in_words(used: &Used) -> [String; 3] {
+    let seconds = |micros: u64| format!("{}.{:02}s", micros / 1_000_000, micros % 1_000_000 / 10_000);
+    let none = || "-".to_owned();
+    [
+        used.cpu_us.map_or_else(none, seconds),
+        used.memory_bytes.map_or_else(none, size),
+        used.tasks.map_or_else(none, |tasks| tasks.to_string()),
+    ]
+}
+
+/// `12.5M`
+fn size(bytes: u64) -> String {
+    let (shift, letter) = match bytes {
+        0..0x400 => return format!("{bytes}"),
+        0x400..0x10_0000 => (10, 'K'),
+        0x10_0000..0x4000_0000 => (20, 'M'),
+        _ => (30, 'G'),
+    };
+    let tenths = u128::from(bytes).saturating_mul(10) >> shift;
+    format!("{}.{}{letter}", tenths / 10, tenths % 10)
+}
+
 /// The whole machine in one line.
 fn summary(status: &Status<'_>, paint: Paint) -> String {
     let well = status.units.iter().filter(|unit| is_well(unit)).count();
@@ -209,6 +260,7 @@ fn summary(status: &Status<'_>, paint: Paint) -> String {
     if status.guard != "normal" {
         parts.push(format!("guard: {}", status.guard));
     }
+    parts.push(if status.cgroups.used { "cgroups" } else { "no cgroups" }.to_owned());
     parts.extend(status.generation.map(|generation| format!("generation {generation}")));
     parts.join(", ")
 }

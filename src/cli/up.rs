@@ -1,6 +1,6 @@
 //! `mcsup up` and `mcsup init`: choose the directories, take the lock, bind the socket, and become the keeper.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::FdFlags;
 
+use crate::cgroup::{self, Choice};
 use crate::cli::exit::{Exit, Failure, Outcome};
 use crate::cli::render::out;
 use crate::supervisor::above::Above;
@@ -22,6 +23,33 @@ pub(crate) struct UpArgs {
     /// Units directory; the home's own when left out
     #[arg(value_name = "DIR")]
     units: Option<PathBuf>,
+    #[command(flatten)]
+    cgroups: CgroupArgs,
+}
+
+/// How runs are told apart and limited.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CgroupArgs {
+    /// Give each unit a cgroup (version 2): where they can limit something, wherever they can be written, or never
+    #[arg(long, value_name = "WHEN", default_value = "auto", env = "MCSUP_CGROUPS", hide_env_values = true)]
+    cgroups: When,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+impl CgroupArgs {
+    fn choice(&self) -> Choice {
+        match self.cgroups {
+            When::Auto => Choice::Auto,
+            When::Always => Choice::Always,
+            When::Never => Choice::Never,
+        }
+    }
 }
 
 /// The same as PID 1
@@ -31,6 +59,8 @@ pub(crate) struct InitArgs {
     /// Units directory; the home's own when left out
     #[arg(value_name = "DIR")]
     units: Option<PathBuf>,
+    #[command(flatten)]
+    cgroups: CgroupArgs,
     /// A command to run alone, as tini does
     #[arg(last = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -41,7 +71,7 @@ pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure>
     if hand_over(home, args.units.as_deref()) {
         return Ok(Outcome::Done);
     }
-    become_keeper(home, args.units.as_deref()).map(|never| match never {})
+    become_keeper(home, args.units.as_deref(), args.cgroups.choice()).map(|never| match never {})
 }
 
 /// True: systemd started us again because a keeper died, and its supervisor, which lives, has found itself another
@@ -72,12 +102,12 @@ pub(crate) fn init(args: &InitArgs, home: Option<&Path>) -> Result<Outcome, Fail
         let refused = Failure::new(Exit::Usage, "cannot be init: this is not process 1");
         return Err(refused.help("`mcsup up` runs the same under another init"));
     }
-    up(&UpArgs { units: args.units.clone() }, home)
+    become_keeper(home, args.units.as_deref(), args.cgroups.choice()).map(|never| match never {})
 }
 
 enum Never {}
 
-fn become_keeper(home: Option<&Path>, units: Option<&Path>) -> Result<Never, Failure> {
+fn become_keeper(home: Option<&Path>, units: Option<&Path>, choice: Choice) -> Result<Never, Failure> {
     let around = Surroundings::read();
     let home = Home::for_up(&around, home, units).map_err(|error| failure(&error))?;
     home.prepare().map_err(|error| failure(&error))?;
@@ -85,7 +115,8 @@ fn become_keeper(home: Option<&Path>, units: Option<&Path>) -> Result<Never, Fai
     let listener = OwnedFd::from(claim::listen(&home).map_err(|error| failure(&error))?);
     // What the system runs has no place of its own; a directory that somebody named is one.
     let working_dir = if home.is_default(&around) { "/".into() } else { home.units.clone() };
-    let settings = Settings { home, working_dir };
+    let cgroups = cgroup::settle(choice, home.number());
+    let settings = Settings { home, working_dir, cgroups };
     let cause = exec(&settings, &lock, &listener);
     Err(failure(&format!("cannot start {}: {cause}", executable().display())))
 }
@@ -102,6 +133,7 @@ fn exec(settings: &Settings, lock: &OwnedFd, listener: &OwnedFd) -> io::Error {
         .arg(crate::keeper::VERB)
         .args(["--lock-fd", &lock.as_raw_fd().to_string()])
         .args(["--listen-fd", &listener.as_raw_fd().to_string()])
+        .args(settings.cgroups.iter().flat_map(|base| [OsStr::new("--cgroup"), base.as_os_str()]))
         .arg("--")
         .args(settings.to_arguments())
         .exec()

@@ -478,7 +478,7 @@ impl fmt::Display for SpawnFailure {
     }
 }
 
-/// The steps of a spawn, in order.
+/// The steps of a spawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SpawnStep {
     /// A `${NAME}` that nothing defines, or an env_file that cannot be read.
@@ -501,6 +501,16 @@ pub enum SpawnStep {
     Exec,
     /// No exec within 5 s; the child was killed.
     Timeout,
+    /// Its cgroup cannot be made, or a limit that it must have cannot be set.
+    Cgroup,
+    Nice,
+    CpuAffinity,
+    PrivateTmp,
+    /// A secret that it is to be given cannot be read, or not be hidden from others.
+    Credentials,
+    ReadOnly,
+    NoNewPrivileges,
+    Capabilities,
 }
 
 impl fmt::Display for SpawnStep {
@@ -521,6 +531,14 @@ impl fmt::Display for SpawnStep {
             Self::Descriptors => "dup2",
             Self::Exec => "exec",
             Self::Timeout => "timeout",
+            Self::Cgroup => "cgroup",
+            Self::Nice => "nice",
+            Self::CpuAffinity => "cpu_affinity",
+            Self::PrivateTmp => "private_tmp",
+            Self::Credentials => "credentials",
+            Self::ReadOnly => "read_only",
+            Self::NoNewPrivileges => "no_new_privileges",
+            Self::Capabilities => "capabilities",
         })
     }
 }

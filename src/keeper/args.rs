@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use crate::keeper::clock::Patience;
 use crate::keeper::sys;
@@ -21,6 +22,8 @@ pub(super) struct Arguments {
     pub(super) attach: Option<OwnedFd>,
     /// Started in place of our own executable. For tests.
     pub(super) supervisor: Option<OsString>,
+    /// The cgroup in which each unit gets its own.
+    pub(super) cgroup: Option<PathBuf>,
     pub(super) shutdown_ms: u64,
     /// Less than all of it only in tests.
     pub(super) patience: Patience,
@@ -49,6 +52,7 @@ pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Argumen
         adopted_link: None,
         attach: None,
         supervisor: None,
+        cgroup: None,
         shutdown_ms: SHUTDOWN_MS,
         patience: Patience::default(),
         supervisor_arguments: Vec::new(),
@@ -66,6 +70,7 @@ pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Argumen
             Some("--adopt-link-fd") => arguments.adopted_link = Some(descriptor(&value)?),
             Some("--attach-fd") => arguments.attach = Some(descriptor(&value)?),
             Some("--supervisor") => arguments.supervisor = Some(value),
+            Some("--cgroup") => arguments.cgroup = Some(value.into()),
             Some("--shutdown-ms") => arguments.shutdown_ms = number(&value)?,
             Some("--patience-divisor") => arguments.patience = Patience { divisor: number(&value)? },
             Some("--resume-fd") => {

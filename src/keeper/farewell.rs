@@ -3,8 +3,9 @@
 
 use nix::libc;
 
+use crate::cgroup;
 use crate::keeper::clock::{MILLISECOND, SECOND};
-use crate::keeper::holdings::Role;
+use crate::keeper::holdings::{Holdings, Role};
 use crate::keeper::orders::{KILL, TERM};
 use crate::keeper::run::Keeper;
 use crate::keeper::wire::Scope;
@@ -161,6 +162,10 @@ impl Keeper {
         }
         self.end_supervisor();
         self.pump.finish(DRAIN_DEADLINE);
+        if let Some(base) = &self.arguments.cgroup {
+            self.holdings = Holdings::default();
+            cgroup::leave(base);
+        }
         Some(code)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::keeper::enclosure::Enclosure;
 use crate::keeper::process::Process;
 use crate::keeper::sys::Ended;
 
@@ -44,6 +45,8 @@ pub(super) struct Holding {
     pub(super) is_doomed: bool,
     /// It was waited for as one among the orphans, which a child is taken for that an executable before ours started.
     pub(super) waited: Option<Ended>,
+    /// Its cgroup, which knows all of it; boxed, as many machines give none.
+    pub(super) enclosure: Option<Box<Enclosure>>,
 }
 
 /// The ways by which a run tells of itself.

@@ -93,7 +93,7 @@ impl Keeper {
         }
     }
 
-    fn on_spawn(&mut self, order: SpawnOrder, descriptors: Vec<OwnedFd>, now: u64) {
+    fn on_spawn(&mut self, mut order: SpawnOrder, descriptors: Vec<OwnedFd>, now: u64) {
         let run = order.run;
         let tag = run_tag(&order.unit, order.ordinal, run);
         let row = Row {
@@ -130,7 +130,8 @@ impl Keeper {
             tidings,
             kept,
         };
-        match spawn::job(order, &pending.tag, &self.context, gifts) {
+        let enclosure = self.enclosure_plan(&order.unit, run, order.cgroup.take());
+        match spawn::job(order, &pending.tag, &self.context, gifts, enclosure) {
             Ok(job) => self.submit(job, pending, now),
             Err(errno) => self.table.spawn_failed(run, Step::Prepare, errno.raw_os_error()),
         }
@@ -165,7 +166,7 @@ impl Keeper {
     }
 
     fn on_started(&mut self, pending: Pending, started: Started, now: u64) {
-        let Started { pid, pidfd, began, status, output } = started;
+        let Started { pid, pidfd, began, status, output, enclosure } = started;
         let output = output.map(Arc::new);
         let has_status = status.is_some();
         let slot = self.hold(
@@ -188,6 +189,7 @@ impl Keeper {
                 seen: Vec::new(),
                 is_doomed: false,
                 waited: None,
+                enclosure: enclosure.map(Box::new),
             },
             now,
         );
@@ -275,6 +277,7 @@ impl Keeper {
                     seen: Vec::new(),
                     is_doomed: false,
                     waited: None,
+                    enclosure: None,
                 },
                 now,
             );
@@ -387,6 +390,7 @@ impl Keeper {
         let output = taken(Carried::Output).map(Arc::new);
         let kept = taken(Carried::Kept).map(Arc::new);
         let tidings = Self::adopted_tidings(&order.unit, pid, taken(Carried::Notify), taken(Carried::Ready));
+        let spawned_as = order.spawned_as.as_ref().unwrap_or(&order.unit);
         let slot = self.hold(
             Holding {
                 role: Role::Run(run),
@@ -396,7 +400,7 @@ impl Keeper {
                 output: output.clone(),
                 kept: kept.clone(),
                 tidings,
-                tag: run_tag(order.spawned_as.as_ref().unwrap_or(&order.unit), order.ordinal, run),
+                tag: run_tag(spawned_as, order.ordinal, run),
                 is_child: false,
                 // It is an orphan itself, of our predecessor, as the supervisor is who started us.
                 reaper: reaper_of(pid).or_else(|| reaper_of(parent)).unwrap_or(-1),
@@ -408,6 +412,7 @@ impl Keeper {
                 seen: Vec::new(),
                 is_doomed: false,
                 waited: None,
+                enclosure: self.enclosure_left(spawned_as, run).map(Box::new),
             },
             now,
         );
@@ -417,7 +422,7 @@ impl Keeper {
             self.pump.add(Source::adopted(slot, order.unit, log, pipe, kept));
         }
         if order.exit.is_some() {
-            self.holdings.lingering.insert(slot);
+            self.linger(slot);
             self.sweep_at(now, SWEEP_FIRST);
         }
     }

@@ -167,6 +167,9 @@ impl Keeper {
     fn is_empty_at_exit(&mut self, slot: u64) -> bool {
         let has_orphans = self.reap_orphans();
         let is_group_gone = self.is_group_gone(slot);
+        if let Some(is_empty) = self.is_enclosure_empty(slot) {
+            return is_empty;
+        }
         if has_orphans && is_group_gone {
             self.look_at_orphans();
         }
@@ -177,7 +180,7 @@ impl Keeper {
         if is_empty {
             self.forget(slot);
         } else {
-            self.holdings.lingering.insert(slot);
+            self.linger(slot);
             self.next_sweep = Some((now.saturating_add(SWEEP_FIRST), SWEEP_FIRST));
             if self.holdings.get(slot).is_some_and(|holding| holding.is_doomed) {
                 self.doom(slot, &mut None);
@@ -246,6 +249,9 @@ impl Keeper {
             self.is_group_gone(slot);
         }
         let Some(holding) = self.holdings.get(slot) else { return };
+        if signal == KILL && holding.enclosure.as_ref().is_some_and(|enclosure| enclosure.kill()) {
+            return;
+        }
         let members = self.members(holding, sight);
         // The leader's group first, or it would see the others end and go as if by itself.
         if !holding.is_group_gone {
@@ -290,6 +296,11 @@ impl Keeper {
 
     /// The processes of a run as /proc shows them; the list of all is read once for many runs.
     fn members(&self, holding: &Holding, sight: &mut Sight) -> Vec<Process> {
+        if let Some(enclosure) = &holding.enclosure {
+            let mut members = enclosure.members();
+            members.retain(|process| !process.is_zombie);
+            return members;
+        }
         let all = sight.get_or_insert_with(|| process::all(|_| true));
         let belonging = Belonging { leader: holding.pid, tag: &holding.tag, orphans_of: holding.reaper };
         let main = holding.main().map(|main| main.pid);
@@ -312,6 +323,11 @@ impl Keeper {
             self.holdings.change(slot, |holding| holding.is_group_gone = true);
         }
         true
+    }
+
+    /// `None`: it has none, and must be looked for.
+    fn is_enclosure_empty(&self, slot: u64) -> Option<bool> {
+        Some(self.holdings.get(slot)?.enclosure.as_ref()?.is_empty())
     }
 
     /// Nothing of the run is left beside its group. The orphans were looked at, if there are any.
@@ -412,7 +428,9 @@ impl Keeper {
         let mut is_all_announced = has_orphans && !self.orphans.has_unclear();
         for slot in self.holdings.lingering.clone() {
             let Some(role) = self.holdings.get(slot).map(|holding| holding.role) else { continue };
-            if self.is_group_gone(slot) && self.is_run_empty(slot, has_orphans, &mut sight) {
+            let is_group_gone = self.is_group_gone(slot);
+            let is_over = self.is_enclosure_empty(slot);
+            if is_over.unwrap_or_else(|| is_group_gone && self.is_run_empty(slot, has_orphans, &mut sight)) {
                 if let Role::Run(run) = role {
                     self.table.emptied(run);
                 }
@@ -442,6 +460,9 @@ impl Keeper {
 /// The last of such a run is an orphan of ours when it ends, and we are told of that: nothing needs to be
 /// asked from time to time.
 fn is_end_announced(holding: &Holding) -> bool {
+    if let Some(enclosure) = &holding.enclosure {
+        return enclosure.is_watched;
+    }
     holding.is_child && !holding.is_doomed && holding.seen.is_empty()
 }
 

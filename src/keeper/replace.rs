@@ -161,6 +161,8 @@ impl Keeper {
             stdio: Stdio::Pipe,
             descriptors: vec![(Arc::new(file), IMAGE_FD)],
             has_sockets: false,
+            confinement: None,
+            enclosure: None,
         };
         let pending = Pending {
             role: Role::Rehearsal,

@@ -5,11 +5,12 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::keeper::args::Arguments;
 use crate::keeper::clock::Patience;
+use crate::keeper::enclosure::Enclosure;
 use crate::keeper::holdings::{Holding, Main, Role, Tidings};
 use crate::keeper::image::{
     BarrierImage, Blob, EndedImage, Image, Kept, MainImage, Number, RoleImage, SeenImage, SlotImage,
@@ -60,7 +61,8 @@ impl Keeper {
     /// All but what the pump has in hand, with every descriptor that it names.
     pub(super) fn image(&self, to: String) -> (Image, Vec<BorrowedFd<'_>>) {
         let mut handed = Handed::default();
-        let Arguments { lock, listener, attach, supervisor, shutdown_ms, patience, .. } = &self.arguments;
+        let Arguments { lock, listener, attach, supervisor, cgroup, shutdown_ms, patience, .. } =
+            &self.arguments;
         let slots = self.holdings.iter().filter(|(_, holding)| holding.role != Role::Rehearsal);
         let slots = slots.map(|(slot, holding)| {
             let is_lingering = self.holdings.lingering.contains(&slot);
@@ -94,6 +96,7 @@ impl Keeper {
             listener: handed.any(listener.as_ref()),
             attach: handed.any(attach.as_ref()),
             supervisor: supervisor.as_ref().map(|path| Blob(path.as_bytes().to_vec())),
+            cgroup: cgroup.as_deref().map(blob),
             shutdown_ms: *shutdown_ms,
             patience: patience.divisor,
             nofile: (self.context.nofile.soft, self.context.nofile.hard),
@@ -175,7 +178,7 @@ impl Keeper {
         let (role, output, kept) = (holding.role, holding.output.clone(), holding.kept.clone());
         self.resume_watch(slot, holding, now);
         if is_lingering {
-            self.holdings.lingering.insert(slot);
+            self.linger(slot);
         }
         match role {
             Role::Run(run) => {
@@ -243,6 +246,7 @@ pub(super) fn arguments(image: &Image, supervisor_arguments: Vec<OsString>) -> i
         adopted_link: None,
         attach: any(image.attach)?,
         supervisor: image.supervisor.as_ref().map(|Blob(path)| OsString::from_vec(path.clone())),
+        cgroup: image.cgroup.as_ref().map(path_of),
         shutdown_ms: image.shutdown_ms,
         patience: Patience { divisor: image.patience },
         supervisor_arguments,
@@ -257,7 +261,15 @@ pub(super) fn context(image: &Image, resource: u32) -> Context {
 }
 
 pub(super) fn path(image: &Image) -> PathBuf {
-    PathBuf::from(OsString::from_vec(image.path.0.clone()))
+    path_of(&image.path)
+}
+
+fn path_of(bytes: &Blob) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes.0.clone()))
+}
+
+fn blob(path: &Path) -> Blob {
+    Blob(path.as_os_str().as_bytes().to_vec())
 }
 
 /// Becomes the executable of before again: this one cannot go on. Comes back only when that fails too.
@@ -326,6 +338,7 @@ fn slot_image<'a>(slot: u64, holding: &'a Holding, is_lingering: bool, handed: &
         is_doomed: holding.is_doomed,
         is_lingering,
         waited: holding.waited.map(ended_image),
+        cgroup: holding.enclosure.as_ref().map(|enclosure| blob(enclosure.directory())),
     }
 }
 
@@ -367,6 +380,8 @@ fn holding_of(image: SlotImage) -> io::Result<Holding> {
         seen: image.seen.into_iter().map(seen_of).collect(),
         is_doomed: image.is_doomed,
         waited: image.waited.map(ended_of),
+        // One that went meanwhile encloses nobody.
+        enclosure: image.cgroup.and_then(|directory| Enclosure::open(path_of(&directory)).ok()).map(Box::new),
     })
 }
 

@@ -47,6 +47,8 @@ pub(super) enum Watch {
     Main,
     Notify,
     Ready,
+    /// Whether anybody is left in its cgroup.
+    Cgroup,
 }
 
 impl Watch {
@@ -57,11 +59,12 @@ impl Watch {
             Self::Main => 2,
             Self::Notify => 3,
             Self::Ready => 4,
+            Self::Cgroup => 5,
         }
     }
 
     fn of(number: u64) -> Option<Self> {
-        [Self::Pidfd, Self::Status, Self::Main, Self::Notify, Self::Ready]
+        [Self::Pidfd, Self::Status, Self::Main, Self::Notify, Self::Ready, Self::Cgroup]
             .into_iter()
             .find(|watch| watch.number() == number)
     }
@@ -215,6 +218,7 @@ impl Keeper {
                     Some(Watch::Main) => self.on_main_ended(slot, flags, now),
                     Some(Watch::Notify) => self.on_notify(slot, now),
                     Some(Watch::Ready) => self.on_ready(slot),
+                    Some(Watch::Cgroup) => self.sweep(now),
                     None => {}
                 }
             }

@@ -12,6 +12,7 @@ use std::ffi::CString;
 use std::io;
 use std::num::NonZero;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -24,9 +25,11 @@ use rustix::process::{Pid, PidfdFlags, Uid};
 use rustix::thread::Gid;
 
 use crate::keeper::clock::{self, MILLISECOND, Patience, SECOND};
+use crate::keeper::confine::Confined;
+use crate::keeper::enclosure::{Enclosure, Plan};
 use crate::keeper::pid_slot::{self, PidSlot};
 use crate::keeper::sys::{self, Child, ChildStack, Failure, Image, OomScore, Program, Strings};
-use crate::keeper::wire::{Credentials, Limit, SpawnOrder, Step};
+use crate::keeper::wire::{Confinement, Credentials, Limit, SpawnOrder, Step};
 use crate::proc::RUN_ASSIGNMENT;
 
 /// A child that has not execed by then is killed.
@@ -72,6 +75,8 @@ pub(super) struct Job {
     pub(super) descriptors: Vec<(Arc<OwnedFd>, RawFd)>,
     /// The child learns its own pid as LISTEN_PID.
     pub(super) has_sockets: bool,
+    pub(super) confinement: Option<Box<Confinement>>,
+    pub(super) enclosure: Option<Plan>,
 }
 
 /// What an order gives its process besides the program.
@@ -118,6 +123,7 @@ pub(super) struct Started {
     /// Of a copied child: whether it got to exec shows here, see `sys::read_failure`.
     pub(super) status: Option<OwnedFd>,
     pub(super) output: Option<OwnedFd>,
+    pub(super) enclosure: Option<Enclosure>,
 }
 
 #[derive(Debug)]
@@ -138,7 +144,13 @@ impl Failed {
 ///
 /// # Errors
 /// When a string has a NUL byte in it.
-pub(super) fn job(order: SpawnOrder, tag: &str, context: &Context, gifts: Gifts) -> Result<Job, Errno> {
+pub(super) fn job(
+    order: SpawnOrder,
+    tag: &str,
+    context: &Context,
+    gifts: Gifts,
+    enclosure: Option<Plan>,
+) -> Result<Job, Errno> {
     let text = |bytes: Vec<u8>| CString::new(bytes).map_err(|_nul| Errno::INVAL);
     let is_ours = |pair: &Vec<u8>| pair.starts_with(RUN_ASSIGNMENT) || gifts.tell(pair);
     let own = [RUN_ASSIGNMENT, tag.as_bytes()].concat();
@@ -167,6 +179,8 @@ pub(super) fn job(order: SpawnOrder, tag: &str, context: &Context, gifts: Gifts)
         stdio,
         descriptors: gifts.descriptors,
         has_sockets: gifts.has_sockets,
+        confinement: order.confinement,
+        enclosure,
     })
 }
 
@@ -423,6 +437,13 @@ fn spawn_one(shared: &Shared, seat: &Seat, stack: &mut ChildStack, job: Job) -> 
     let raised = raised(job.descriptors).map_err(prepare)?;
     descriptors.extend(raised.iter().map(|(source, target)| (source.as_raw_fd(), *target)));
     let pid_slot = job.has_sockets.then(PidSlot::new);
+    let confined = match job.confinement {
+        Some(order) => Confined::new(&order, job.credentials.as_ref())
+            .map_err(|(step, errno)| Failed::early(step, errno))?,
+        None => Confined::default(),
+    };
+    let enclosure = enclosed(job.enclosure.as_ref())?;
+    let cgroup = enclosure.as_ref().map(|enclosure| opened(enclosure.directory())).transpose();
     let groups = job.credentials.iter().flat_map(|credentials| credentials.groups.iter());
     let image = Image {
         program: job.program,
@@ -434,15 +455,33 @@ fn spawn_one(shared: &Shared, seat: &Seat, stack: &mut ChildStack, job: Job) -> 
         limits: job.limits,
         oom_score: job.oom_score,
         descriptors,
+        confined,
+        cgroup: cgroup.map_err(|errno| Failed::early(Step::Cgroup, errno))?,
         pid_slot,
     };
     // The last thread lends its memory to nobody: whatever holds up all the others, it goes on.
-    let may_share = image.credentials.is_none() && seat.number.saturating_add(1) < MOST_THREADS;
+    let keeps_ours =
+        image.credentials.is_none() && image.cgroup.is_none() && !image.confined.needs_own_memory();
+    let may_share = keeps_ours && seat.number.saturating_add(1) < MOST_THREADS;
     let before = clock::boottime();
     let started = if may_share { sharing(&image, seat, stack) } else { copying(&image) };
     let began = (before, clock::boottime());
     drop((taken, raised));
-    started.map(|started| Started { output, began, ..started })
+    started.map(|started| Started { output, began, enclosure, ..started })
+}
+
+/// Without one a run is as well known as on a machine that has none; a limit that was asked for must hold.
+fn enclosed(plan: Option<&Plan>) -> Result<Option<Enclosure>, Failed> {
+    let Some(plan) = plan else { return Ok(None) };
+    match plan.carry_out() {
+        Ok(enclosure) => Ok(Some(enclosure)),
+        Err(_) if plan.settings.is_empty() => Ok(None),
+        Err(error) => Err(Failed::early(Step::Cgroup, Errno::from_io_error(&error).unwrap_or(Errno::IO))),
+    }
+}
+
+fn opened(group: &Path) -> Result<OwnedFd, Errno> {
+    rustix::fs::open(group, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 pub(super) fn new_pipe(most_descriptors: u64) -> Result<(OwnedFd, OwnedFd), Errno> {
@@ -507,7 +546,7 @@ fn sharing(image: &Image, seat: &Seat, stack: &mut ChildStack) -> Result<Started
         failure
     };
     match failure {
-        None => Ok(Started { pid, pidfd, began: (0, 0), status: None, output: None }),
+        None => Ok(Started { pid, pidfd, began: (0, 0), status: None, output: None, enclosure: None }),
         Some(Failure { step, errno }) => Err(Failed { step, errno, child: Some((pid, pidfd)) }),
     }
 }
@@ -517,7 +556,7 @@ fn copying(image: &Image) -> Result<Started, Failed> {
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|errno| Failed::early(Step::Prepare, errno))?;
     let child = sys::spawn_copying(image, &write).map_err(|errno| Failed::early(Step::Clone, errno))?;
     let (pid, pidfd) = with_pidfd(child)?;
-    Ok(Started { pid, pidfd, began: (0, 0), status: Some(read), output: None })
+    Ok(Started { pid, pidfd, began: (0, 0), status: Some(read), output: None, enclosure: None })
 }
 
 /// Opens the pidfd where the kernel or a seccomp profile kept the clone from giving one.

@@ -232,6 +232,8 @@ impl Keeper {
             stdio: Stdio::Inherit,
             descriptors: descriptors.into_iter().zip(3..).collect(),
             has_sockets: false,
+            confinement: None,
+            enclosure: None,
         })
     }
 

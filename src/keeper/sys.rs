@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use rustix::io::Errno;
 use rustix::thread::{Gid, Uid};
 
+use crate::keeper::confine::Confined;
 use crate::keeper::pid_slot::PidSlot;
+use crate::keeper::step::{step_number, step_of};
 use crate::keeper::wire::{Credentials, Exit, Limit, Step, Usage};
 
 /// Stack of a child that shares our memory. It calls into the kernel and nothing else; a tenth of this is used.
@@ -20,6 +22,8 @@ const CHILD_STACK_BYTES: usize = 64 * 1024;
 const CHILD_FAILED: c_int = 127;
 /// From linux/sched.h; the constant of the libc crate overflows.
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+/// As above.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 const OOM_SCORE_FILE: &CStr = c"/proc/self/oom_score_adj";
 
 /// A program ready to run: every string built, every number looked up, so that the child allocates nothing.
@@ -35,6 +39,9 @@ pub(super) struct Image {
     pub(super) oom_score: OomScore,
     /// Each source becomes its target, in this order; sources are above every target.
     pub(super) descriptors: Vec<(RawFd, RawFd)>,
+    pub(super) confined: Confined,
+    /// The group that it is born into.
+    pub(super) cgroup: Option<OwnedFd>,
     /// Part of `env`, for a child that is passed sockets.
     pub(super) pid_slot: Option<PidSlot>,
 }
@@ -163,12 +170,16 @@ extern "C" fn sharing_child(argument: *mut c_void) -> c_int {
 /// reads as end of file once it has execed, or gives what `read_failure` understands.
 pub(super) fn spawn_copying(image: &Image, status: &OwnedFd) -> Result<Child, Errno> {
     let mut pidfd: RawFd = -1;
-    let pid = match clone3(&mut pidfd) {
-        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => fork()?,
-        other => other?,
+    let (pid, is_outside) = match clone3(&mut pidfd, image.cgroup.as_ref()) {
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL | Errno::TOOBIG) => (fork()?, true),
+        other => (other?, false),
     };
     if pid == 0 {
-        let failure = become_program(image);
+        let joined = image.cgroup.as_ref().filter(|_| is_outside).map_or(Ok(()), join);
+        let failure = match joined {
+            Ok(()) => become_program(image),
+            Err(errno) => Failure::new(Step::Cgroup, errno),
+        };
         tell_failure(status, failure);
         leave();
     }
@@ -177,12 +188,23 @@ pub(super) fn spawn_copying(image: &Image, status: &OwnedFd) -> Result<Child, Er
     Ok(Child { pid, pidfd })
 }
 
-fn clone3(pidfd: &mut RawFd) -> Result<i32, Errno> {
+/// What a kernel does by itself that makes a child inside a group.
+fn join(group: &OwnedFd) -> Result<(), Errno> {
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::openat(group, c"cgroup.procs", flags, rustix::fs::Mode::empty())?;
+    rustix::io::write(&file, b"0").map(drop)
+}
+
+fn clone3(pidfd: &mut RawFd, cgroup: Option<&OwnedFd>) -> Result<i32, Errno> {
     let mut arguments = MaybeUninit::<libc::clone_args>::zeroed();
     let place = arguments.as_mut_ptr();
     // SAFETY: all bytes zero is a valid value of this struct of integers.
     let fields = unsafe { &mut *place };
     fields.flags = u64::try_from(libc::CLONE_PIDFD).unwrap_or_default() | CLONE_CLEAR_SIGHAND;
+    if let Some(group) = cgroup {
+        fields.flags |= CLONE_INTO_CGROUP;
+        fields.cgroup = u64::try_from(group.as_raw_fd()).unwrap_or_default();
+    }
     fields.pidfd = u64::try_from((&raw mut *pidfd).addr()).unwrap_or_default();
     fields.exit_signal = u64::try_from(libc::SIGCHLD).unwrap_or_default();
     // SAFETY: without CLONE_VM the child runs on a copy of this very frame, as after fork.
@@ -213,6 +235,8 @@ fn prepare_self(image: &Image) -> Result<(), Failure> {
         set_limit(limit).map_err(at(Step::Limits))?;
     }
     set_oom_score(&image.oom_score).map_err(at(Step::OomScore))?;
+    let confined = |(step, errno)| Failure::new(step, errno);
+    image.confined.enter().map_err(confined)?;
     if let Some(credentials) = &image.credentials {
         // The calls of the C library would look for threads that did not come along.
         let gid = Gid::from_raw(credentials.gid);
@@ -221,6 +245,7 @@ fn prepare_self(image: &Image) -> Result<(), Failure> {
         rustix::thread::set_thread_res_gid(gid, gid, gid).map_err(at(Step::Setgid))?;
         rustix::thread::set_thread_res_uid(uid, uid, uid).map_err(at(Step::Setuid))?;
     }
+    image.confined.take_powers().map_err(confined)?;
     if let Some(dir) = &image.working_dir {
         rustix::process::chdir(dir.as_c_str()).map_err(at(Step::Chdir))?;
     }
@@ -234,6 +259,18 @@ fn prepare_self(image: &Image) -> Result<(), Failure> {
     }
     unblock_signals();
     Ok(())
+}
+
+/// The mounts of this process are its own from now on.
+pub(super) fn unshare_mounts() -> Result<(), Errno> {
+    // SAFETY: a view of the file system is no memory, and no descriptor is touched.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS) }
+}
+
+/// By the rules of a Landlock ruleset, for ever.
+pub(super) fn restrict_by(rules: &OwnedFd) -> Result<(), Errno> {
+    // SAFETY: no memory is involved.
+    result(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, rules.as_raw_fd(), 0) }).map(drop)
 }
 
 fn set_limit(limit: &Limit) -> Result<(), Errno> {
@@ -350,42 +387,6 @@ pub(super) fn read_failure(status: &OwnedFd) -> Option<Failure> {
     };
     let step = step_of(step).unwrap_or(Step::Exec);
     Some(Failure { step, errno: i32::from_le_bytes([e0, e1, e2, e3]) })
-}
-
-/// For the child, who may not allocate.
-fn step_number(step: Step) -> u8 {
-    match step {
-        Step::Prepare => 0,
-        Step::Clone => 1,
-        Step::Session => 2,
-        Step::Limits => 3,
-        Step::OomScore => 4,
-        Step::Groups => 5,
-        Step::Setgid => 6,
-        Step::Setuid => 7,
-        Step::Chdir => 8,
-        Step::Descriptors => 9,
-        Step::Exec => 10,
-        Step::Timeout => 11,
-    }
-}
-
-fn step_of(number: u8) -> Option<Step> {
-    Some(match number {
-        0 => Step::Prepare,
-        1 => Step::Clone,
-        2 => Step::Session,
-        3 => Step::Limits,
-        4 => Step::OomScore,
-        5 => Step::Groups,
-        6 => Step::Setgid,
-        7 => Step::Setuid,
-        8 => Step::Chdir,
-        9 => Step::Descriptors,
-        10 => Step::Exec,
-        11 => Step::Timeout,
-        _ => return None,
-    })
 }
 
 /// Who to wait for.
@@ -679,16 +680,4 @@ fn result(returned: libc::c_long) -> Result<i32, Errno> {
 fn last_errno() -> Errno {
     let errno = std::io::Error::last_os_error();
     Errno::from_io_error(&errno).unwrap_or(Errno::INVAL)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_step_comes_out_of_the_child_as_it_went_in() {
-        let all: Vec<Step> = (0..=u8::MAX).map_while(step_of).collect();
-        assert!(all.iter().enumerate().all(|(at, step)| usize::from(step_number(*step)) == at), "{all:?}");
-        assert_eq!(all.last(), Some(&Step::Timeout));
-    }
 }

@@ -246,6 +246,35 @@ pub struct SpawnOrder {
     pub notify: bool,
     /// Comes back in the row.
     pub log_place: Option<LogPlace>,
+    /// It gets a cgroup of its own, where the keeper has any.
+    pub cgroup: Option<CgroupOrder>,
+    pub confinement: Option<Box<Confinement>>,
+}
+
+/// A run's own cgroup, in that of its unit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CgroupOrder {
+    /// Files of the unit's group, with what is written to each first.
+    pub settings: Vec<(String, String)>,
+}
+
+/// What a child takes upon itself before its program runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    pub umask: Option<u32>,
+    pub nice: Option<i32>,
+    /// Empty: whatever the keeper may run on.
+    pub cpus: Vec<u16>,
+    pub no_new_privileges: bool,
+    /// Bit n stands for the capability of number n. `None`: they are left to the kernel.
+    pub capabilities: Option<u64>,
+    /// `Some`: nothing but what lies below these may be changed.
+    pub writable: Option<Vec<Vec<u8>>>,
+    pub private_tmp: bool,
+    /// Names, and the files that are copied.
+    pub credentials: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where the copies are found by it alone.
+    pub credentials_dir: Vec<u8>,
 }
 
 /// A descriptor of the new process.
@@ -403,7 +432,7 @@ pub struct Usage {
     pub max_rss_kib: u64,
 }
 
-/// The step of a spawn that failed, in order.
+/// The step of a spawn that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Step {
     #[default]
@@ -419,6 +448,14 @@ pub enum Step {
     Descriptors,
     Exec,
     Timeout,
+    Cgroup,
+    Nice,
+    CpuAffinity,
+    PrivateTmp,
+    Credentials,
+    ReadOnly,
+    NoNewPrivileges,
+    Capabilities,
 }
 
 #[cfg(test)]

@@ -226,7 +226,7 @@ impl Witness {
                 ("state".to_owned(), self.state.clone()),
                 ("working directory".to_owned(), ground.working_dir_path(spec)),
             ],
-            cgroup: None,
+            cgroup: ground.cgroups.evidence_of(spec.name.as_str()),
             earlier_oom_kills: 0,
             killed_children: Vec::new(),
         };
@@ -442,7 +442,15 @@ fn step_words(step: SpawnStep) -> String {
         | SpawnStep::OomScore
         | SpawnStep::Descriptors
         | SpawnStep::Exec
-        | SpawnStep::Timeout => step.to_string(),
+        | SpawnStep::Timeout
+        | SpawnStep::Cgroup
+        | SpawnStep::Nice
+        | SpawnStep::CpuAffinity
+        | SpawnStep::PrivateTmp
+        | SpawnStep::Credentials
+        | SpawnStep::ReadOnly
+        | SpawnStep::NoNewPrivileges
+        | SpawnStep::Capabilities => step.to_string(),
     }
 }
 

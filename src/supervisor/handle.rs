@@ -12,6 +12,7 @@ use crate::engine::id::UnitId;
 use crate::engine::state::StateName;
 use crate::engine::status::{JobStatus, Overview, UnitStatus, WhyLink};
 use crate::engine::time::{Timestamp, WallTime};
+use crate::supervisor::cgroups::Cgroups;
 use crate::supervisor::words;
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
@@ -95,6 +96,7 @@ pub struct StatusTable {
     pub set: Arc<UnitSet>,
     pub overview: Overview,
     pub units: Vec<UnitStatus>,
+    pub cgroups: Arc<Cgroups>,
     /// The instant, on both clocks, to turn a `Timestamp` into a date.
     pub now: Timestamp,
     pub wall: WallTime,

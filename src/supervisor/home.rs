@@ -82,6 +82,11 @@ impl Surroundings {
 }
 
 impl Home {
+    /// Tells instances on one machine apart, by their state directories.
+    pub fn number(&self) -> u64 {
+        fnv(self.state.as_os_str().as_bytes())
+    }
+
     /// What `mcsup up [DIR]` runs on. `home` is `--home`; it wins over `MCSUP_HOME`.
     ///
     /// # Errors

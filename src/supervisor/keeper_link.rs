@@ -14,6 +14,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::keeper::link::{Link, Received};
 use crate::keeper::wire::{Order, Report, VERSION, is_read};
+use crate::supervisor::cgroups;
 use crate::supervisor::descriptors::{keep_to_their_share, with_limit, with_reserve};
 
 /// Orders go out in packets, reports come in; neither is ever waited for by the one who calls.
@@ -175,6 +176,10 @@ pub(crate) fn start_keeper(heirloom: &Heirloom) -> io::Result<(Child, KeeperLink
             passed.push(descriptor);
         }
     }
+    let cgroup = heirloom.arguments.get(CGROUP_ARGUMENT).map(|word| cgroups::from_argument(word));
+    if let Some(Ok(base)) = cgroup {
+        command.arg("--cgroup").arg(base);
+    }
     command.arg("--").args(&heirloom.arguments).stdin(nothing).process_group(0);
     for descriptor in &passed {
         rustix::io::fcntl_setfd(descriptor.as_fd(), FdFlags::empty())?;
@@ -190,6 +195,8 @@ pub(crate) fn start_keeper(heirloom: &Heirloom) -> io::Result<(Child, KeeperLink
     Ok((child?, KeeperLink::new(ours)?))
 }
 
+/// Which of our arguments says where the cgroups are; see `Settings::to_arguments`.
+const CGROUP_ARGUMENT: usize = 5;
 /// Orders in a row that fill about half a packet.
 const SEND_EARLY: usize = 32;
 /// Until the kernel is asked again to take a packet that it had no memory for.

@@ -15,6 +15,8 @@ use crate::expr::Facts;
 use crate::keeper::wire::{Given, KeptOrder, Limit, LogOrder, SpawnOrder};
 use crate::output::process;
 use crate::probe::question::{Question, Surroundings};
+use crate::supervisor::cgroups::Cgroups;
+use crate::supervisor::confining;
 use crate::supervisor::jobs::{Case, JUDGE_TIMEOUT};
 use crate::supervisor::listeners;
 use crate::supervisor::lookup::{Lookup, Miss, Person, Who};
@@ -73,6 +75,7 @@ pub(crate) struct Ground {
     pub(crate) working_dir: Vec<u8>,
     pub(crate) log_dir: PathBuf,
     pub(crate) state: PathBuf,
+    pub(crate) cgroups: Arc<Cgroups>,
 }
 
 impl Ground {
@@ -82,6 +85,7 @@ impl Ground {
         working_dir: PathBuf,
         log_dir: &Path,
         state: &Path,
+        cgroups: Cgroups,
     ) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             // A name that is no text cannot be meant by any unit.
@@ -94,6 +98,7 @@ impl Ground {
             working_dir: working_dir.into_os_string().into_vec(),
             log_dir: log_dir.to_path_buf(),
             state: state.to_path_buf(),
+            cgroups: Arc::new(cgroups),
         }
     }
 
@@ -106,6 +111,7 @@ impl Ground {
             working_dir: self.working_dir.clone(),
             log_dir: self.log_dir.clone(),
             state: self.state.clone(),
+            cgroups: Arc::clone(&self.cgroups),
         }
     }
 
@@ -158,6 +164,13 @@ impl Ground {
             supplementary: spec.supplementary_groups.clone(),
         })?;
         let mut env = self.environment(spec, &person, lookup)?;
+        if let Some(confinement) = &spec.confinement {
+            lookup.confinement(&self.units_dir, confinement)?;
+        }
+        let confinement = confining::order(spec, &person, &self.units_dir);
+        if confinement.as_ref().is_some_and(|order| !order.credentials.is_empty()) {
+            env.insert("CREDENTIALS_DIRECTORY".to_owned(), confining::CREDENTIALS_DIR.as_bytes().to_vec());
+        }
         if let What::Helper { role, .. } = &launch.what {
             let told = role::environment(spec, role).into_iter();
             env.extend(told.map(|(name, value)| (name.to_owned(), value.into_bytes())));
@@ -195,6 +208,7 @@ impl Ground {
             credentials: person.credentials,
             limits: spec.limits.iter().map(limit).collect(),
             oom_score_adjust: spec.oom_score_adjust,
+            confinement,
             ..own
         })
     }
@@ -282,6 +296,7 @@ impl Ground {
             given: sockets.chain(pipe).collect(),
             notify: tells(spec),
             log_place,
+            cgroup: self.cgroups.order(spec)?,
             ..SpawnOrder::default()
         })
     }
@@ -534,7 +549,7 @@ mod tests {
         let mut set = crate::graph::load(&[source]).set.unwrap();
         let ProbeKind::Http(probe) = &mut set.units[0].health[0].kind else { panic!("an http probe") };
         probe.headers = vec![("X".into(), template)];
-        Ground::new(Arc::new(set), dir, dir.to_path_buf(), dir, dir)
+        Ground::new(Arc::new(set), dir, dir.to_path_buf(), dir, dir, Cgroups::new(Err("a test".to_owned())))
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::keeper::wire::{Credentials, LogPlace};
 use crate::log::files::LogDir;
 use crate::supervisor::listeners::{self, Sockets};
 use crate::unit::spec::UnitSpec;
+use crate::unit::spec::confinement::{Confinement, Credential};
 
 /// Who a unit runs as: the key of a lookup.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,8 @@ pub(crate) trait Lookup {
     fn env_file(&mut self, file: &Path) -> Result<Vec<(String, Vec<u8>)>, Miss>;
     /// Opens the unit's sockets, unless they are.
     fn sockets(&mut self, unit: UnitId, spec: &UnitSpec) -> Result<(), Miss>;
+    /// Whether its credentials and writable places are there; says which is not.
+    fn confinement(&mut self, units_dir: &Path, confinement: &Confinement) -> Result<(), Miss>;
     /// Where the unit's log ends.
     fn log_place(&mut self, log_dir: &Path, unit: &str) -> Result<LogPlace, Miss>;
 }
@@ -153,6 +156,11 @@ impl Lookup for Cached<'_> {
         is_open.then_some(()).ok_or(Miss::NotCached(Missing::Sockets))
     }
 
+    fn confinement(&mut self, _units_dir: &Path, confinement: &Confinement) -> Result<(), Miss> {
+        let needs_nothing = confinement.credentials.is_empty() && confinement.writable.is_empty();
+        needs_nothing.then_some(()).ok_or(Miss::NotCached(Missing::EnvFile))
+    }
+
     fn log_place(&mut self, _log_dir: &Path, _unit: &str) -> Result<LogPlace, Miss> {
         Err(Miss::NotCached(Missing::LogPlace))
     }
@@ -187,6 +195,26 @@ impl Lookup for Asking {
         let read = files::whole(file, ENV_FILE_MAX_BYTES);
         let bytes = read.map_err(|error| failed(error.raw_os_error().unwrap_or(0), error.to_string()))?;
         parse_env_file(&bytes).map_err(|line| failed(0, format!("line {line}: expected NAME=value")))
+    }
+
+    fn confinement(&mut self, units_dir: &Path, confinement: &Confinement) -> Result<(), Miss> {
+        let failed = |step, path: &Path, error: &std::io::Error| {
+            let cause = format!("{}: {error}", path.display());
+            Miss::failed(step, error.raw_os_error().unwrap_or(0), cause)
+        };
+        for Credential { name, path } in &confinement.credentials {
+            let path = units_dir.join(path.as_ref());
+            let found =
+                std::fs::metadata(&path).map_err(|error| failed(SpawnStep::Credentials, &path, &error))?;
+            if !found.is_file() {
+                let cause = format!("{name}: {} is no file", path.display());
+                return Err(Miss::failed(SpawnStep::Credentials, libc::EINVAL, cause));
+            }
+        }
+        for path in confinement.writable.iter().map(|path| Path::new(path.as_ref())) {
+            std::fs::metadata(path).map_err(|error| failed(SpawnStep::ReadOnly, path, &error))?;
+        }
+        Ok(())
     }
 
     fn sockets(&mut self, unit: UnitId, spec: &UnitSpec) -> Result<(), Miss> {

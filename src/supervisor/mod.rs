@@ -16,6 +16,8 @@ pub mod reexec;
 mod inbox;
 mod starts;
 mod launch;
+pub mod cgroups;
+mod confining;
 pub(crate) mod change;
 pub mod generations;
 mod jobs;

@@ -416,7 +416,8 @@ impl Supervisor {
         let mut units = Vec::with_capacity(ids.len());
         units.extend(ids.into_iter().filter_map(|unit| self.engine.status(unit)).filter(is_there));
         let overview = self.engine.overview();
-        StatusTable { set, overview, units, now: mono, wall }
+        let cgroups = Arc::clone(&self.executor.ground.cgroups);
+        StatusTable { set, overview, units, cgroups, now: mono, wall }
     }
 
     fn called(&mut self, unit: UnitId, body: Vec<u8>) -> Called {

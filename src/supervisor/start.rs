@@ -1,6 +1,6 @@
 //! How a supervisor comes to life: descriptors, log, units, what outlived the last one, then the loop.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
@@ -20,6 +20,7 @@ use crate::engine::event::{Event, HandedChange};
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
 use crate::keeper::{give_memory_back, inherited, make_room_for_descriptors, use_little_memory};
+use crate::supervisor::cgroups::{self, Cgroups};
 use crate::supervisor::change::begun::{Begun, UnderWay};
 use crate::supervisor::change::candidate::paths_of;
 use crate::supervisor::change::road::{Road, Where};
@@ -75,18 +76,23 @@ pub struct Settings {
     pub home: Home,
     /// Of units that name none.
     pub working_dir: PathBuf,
+    pub cgroups: Result<PathBuf, String>,
 }
 
 impl Settings {
     pub fn to_arguments(&self) -> Vec<OsString> {
         let Home { units, state, run, log } = &self.home;
-        [units, state, run, log, &self.working_dir].map(|path| path.clone().into_os_string()).into()
+        let paths = [units, state, run, log, &self.working_dir].map(|path| path.clone().into_os_string());
+        paths.into_iter().chain([cgroups::to_argument(self.cgroups.clone())]).collect()
     }
 
     pub(crate) fn from_arguments(arguments: &[OsString]) -> Option<Self> {
-        let [units, state, run, log, working_dir] = arguments else { return None };
+        let [units, state, run, log, working_dir, rest @ ..] = arguments else { return None };
         let home = Home { units: units.into(), state: state.into(), run: run.into(), log: log.into() };
-        Some(Self { home, working_dir: working_dir.into() })
+        // A keeper of the version before knows of none.
+        let cgroups =
+            cgroups::from_argument(rest.first().map_or_else(|| OsStr::new(""), OsString::as_os_str));
+        Some(Self { home, working_dir: working_dir.into(), cgroups })
     }
 }
 
@@ -221,9 +227,15 @@ fn take_over(
     begun: Begun,
 ) -> io::Result<Supervisor> {
     let set = Arc::clone(&begun.set);
-    let Settings { home, working_dir } = settings;
-    let ground =
-        Arc::new(Ground::new(Arc::clone(&set), &home.units, working_dir.clone(), &home.log, &home.state));
+    let Settings { home, working_dir, cgroups } = settings;
+    let ground = Arc::new(Ground::new(
+        Arc::clone(&set),
+        &home.units,
+        working_dir.clone(),
+        &home.log,
+        &home.state,
+        Cgroups::new(cgroups.clone()),
+    ));
     let epoch = Epoch::read();
     let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
     let (keeper_pid, is_safe_mode, restarts) = (legacy.keeper_pid, legacy.is_safe_mode, legacy.restarts);

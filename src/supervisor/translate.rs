@@ -52,9 +52,26 @@ pub(crate) fn spawn_failure(step: Step, errno: i32, spec: Option<&UnitSpec>, pro
             | SpawnStep::Setgid
             | SpawnStep::Setuid
             | SpawnStep::Chdir
-            | SpawnStep::Descriptors,
+            | SpawnStep::Descriptors
+            | SpawnStep::Cgroup
+            | SpawnStep::Nice
+            | SpawnStep::CpuAffinity
+            | SpawnStep::PrivateTmp
+            | SpawnStep::Credentials
+            | SpawnStep::ReadOnly
+            | SpawnStep::NoNewPrivileges
+            | SpawnStep::Capabilities,
             _,
         ) => String::new(),
+    };
+    let help = match (step, errno) {
+        (
+            SpawnStep::PrivateTmp | SpawnStep::Credentials | SpawnStep::Capabilities | SpawnStep::Nice,
+            libc::EPERM | libc::EACCES,
+        ) => ": mcsup itself lacks the privilege for it",
+        (SpawnStep::ReadOnly, libc::EPERM) => ": needs `no_new_privileges`, or root",
+        (SpawnStep::ReadOnly, libc::EOPNOTSUPP | libc::ENOSYS) => ": this kernel has no Landlock",
+        (_, _) => "",
     };
     let cause = match (concerns.is_empty(), words.is_empty()) {
         (false, false) => format!("{concerns}: {words}"),
@@ -62,7 +79,7 @@ pub(crate) fn spawn_failure(step: Step, errno: i32, spec: Option<&UnitSpec>, pro
         (true, false) => words.to_owned(),
         (true, true) => "no cause was given".to_owned(),
     };
-    SpawnFailure { step, errno, cause: cause.into() }
+    SpawnFailure { step, errno, cause: format!("{cause}{help}").into() }
 }
 
 fn spawn_step(step: Step) -> SpawnStep {
@@ -79,6 +96,14 @@ fn spawn_step(step: Step) -> SpawnStep {
         Step::Descriptors => SpawnStep::Descriptors,
         Step::Exec => SpawnStep::Exec,
         Step::Timeout => SpawnStep::Timeout,
+        Step::Cgroup => SpawnStep::Cgroup,
+        Step::Nice => SpawnStep::Nice,
+        Step::CpuAffinity => SpawnStep::CpuAffinity,
+        Step::PrivateTmp => SpawnStep::PrivateTmp,
+        Step::Credentials => SpawnStep::Credentials,
+        Step::ReadOnly => SpawnStep::ReadOnly,
+        Step::NoNewPrivileges => SpawnStep::NoNewPrivileges,
+        Step::Capabilities => SpawnStep::Capabilities,
     }
 }
 

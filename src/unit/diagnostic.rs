@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+/// The code of what is said of a secret in a file; no text that quotes the file shows the value.
+pub const LITERAL_SECRET: &str = "literal-secret";
+
 /// A range of bytes in one of the files that were loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {

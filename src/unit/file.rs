@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::unit::confinement::{BoundsFile, Cpus, Credentials};
 use crate::unit::diagnostic::Place;
 use crate::unit::expression::Check;
 use crate::unit::external::Adapter;
@@ -16,6 +17,7 @@ use crate::unit::output::{OutputFile, Several};
 use crate::unit::probe::Health;
 use crate::unit::read::{At, FromYaml, Reader, closed_object, mapping, words};
 use crate::unit::schedule::{Schedule, Zone};
+use crate::unit::spec::confinement::Capability;
 use crate::unit::spec::job::{CatchUp, Overlap};
 use crate::unit::spec::probe::Pattern;
 use crate::unit::spec::{
@@ -24,7 +26,8 @@ use crate::unit::spec::{
 };
 use crate::unit::trigger::{PathFile, WebhookFile};
 use crate::unit::value::{
-    Account, Copies, Descriptor, Kept, OomScore, PerMille, Size, Slo, Starts, Text, Timeout, Word,
+    AbsolutePath, Account, Copies, Descriptor, Kept, Mode, Nice, OomScore, PerMille, Size, Slo, Starts, Text,
+    Timeout, Word,
 };
 use crate::unit::words::{Command, Environment};
 use crate::unit::yaml::{Node, Value};
@@ -94,6 +97,24 @@ mapping! {
         group: Account;
         /// More groups; none but these.
         supplementary_groups: Vec<At<Account>>;
+        /// True: nothing that it starts gains powers, by set-user-ID programs or otherwise. Default: true for every user but root.
+        no_new_privileges: bool;
+        /// The powers of root that it has, and that it and all it starts can ever have. Default: all for root, none for others.
+        capabilities: Vec<At<Capability>>;
+        /// True: it changes no files but devices, what is below `writable`, and its private directories (Landlock; Linux 5.13 or later).
+        read_only: bool = false;
+        /// With `read_only`: directories and files that it may change all the same.
+        writable: Vec<At<AbsolutePath>>;
+        /// True: each run has a /tmp and a /var/tmp of its own, in memory, gone when it is; needs root.
+        private_tmp: bool = false;
+        /// Files that only its own processes find, as $CREDENTIALS_DIRECTORY/NAME: a mapping of name to the file that is copied at each start; needs root.
+        credentials: Credentials;
+        /// Permissions that its new files are not given, such as `0o027`.
+        umask: Mode;
+        /// -20 (goes before all others) to 19 (waits for all others).
+        nice: Nice;
+        /// The processors that it may run on: `0`, `2-5`, or a list of these.
+        cpu_affinity: Cpus;
         /// Default: the units directory for `mcsup up DIR`, `/` for the system instance.
         working_dir: Word;
         /// Variables as raw text; values may use `${NAME}` and `${NAME:-default}` of earlier ones.
@@ -122,7 +143,7 @@ mapping! {
         restart: Restart;
         /// How it is stopped; a list is the command.
         stop: Stop;
-        /// Resource limits, see getrlimit(2).
+        /// What all its processes together may use (`memory`, `cpu`, `tasks`; needs cgroup v2), and what each may, see getrlimit(2).
         limits: Limits;
         /// -1000 (never the first to be killed when memory runs out) to 1000.
         oom_score_adjust: OomScore;
@@ -469,9 +490,12 @@ mapping! {
     }
 }
 
-/// Resource limits by their POSIX names.
+/// Resource limits by their POSIX names, and those of all processes together.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Limits(pub(crate) Vec<(Resource, At<Rlimit>)>);
+pub(crate) struct Limits {
+    pub(crate) rlimits: Vec<(Resource, At<Rlimit>)>,
+    pub(crate) bounds: BoundsFile,
+}
 
 /// Every rlimit of Linux with what it counts.
 pub(crate) const RESOURCES: &[(&str, Resource, &str)] = &[
@@ -500,33 +524,59 @@ pub(crate) fn resource_name(resource: Resource) -> &'static str {
 
 impl FromYaml for Limits {
     fn read(node: &Node<'_>, reader: &mut Reader) -> Option<Self> {
-        let names: Vec<&'static str> = RESOURCES.iter().map(|(name, ..)| *name).collect();
-        let mut limits = Vec::new();
+        let names: Vec<&'static str> =
+            BoundsFile::KEYS.into_iter().chain(RESOURCES.iter().map(|(name, ..)| *name)).collect();
+        let mut limits = Self::default();
         for entry in reader.entries(node, "a mapping of limits")? {
-            match RESOURCES.iter().find(|(name, ..)| *name == entry.key) {
-                Some((_, resource, _)) => {
-                    limits.extend(At::<Rlimit>::entry(entry, reader).map(|limit| (*resource, limit)));
-                }
-                None => {
-                    reader.unknown_key(entry, &names);
-                }
+            match &*entry.key {
+                "memory" => limits.bounds.memory = At::entry(entry, reader),
+                "cpu" => limits.bounds.cpu = At::entry(entry, reader),
+                "tasks" => limits.bounds.tasks = At::entry(entry, reader),
+                "required" => limits.bounds.required = At::entry(entry, reader),
+                key => match RESOURCES.iter().find(|(name, ..)| *name == key) {
+                    Some((_, resource, _)) => {
+                        let limit = At::<Rlimit>::entry(entry, reader);
+                        limits.rlimits.extend(limit.map(|limit| (*resource, limit)));
+                    }
+                    None => {
+                        reader.unknown_key(entry, &names);
+                    }
+                },
             }
         }
-        Some(Self(limits))
+        Some(limits)
     }
 
     fn schema() -> Json {
-        let properties = RESOURCES.iter().map(|(name, _, about)| {
-            ((*name).into(), crate::unit::read::described(Rlimit::schema(), about, None))
-        });
-        closed_object("Resource limits.", properties.collect(), &[])
+        let described = crate::unit::read::described;
+        let together = [
+            ("memory", described(Bound::schema(), "Memory of all its processes together, in bytes.", None)),
+            (
+                "cpu",
+                described(PerMille::schema(), "Processors that all its processes together use up.", None),
+            ),
+            ("tasks", described(Bound::schema(), "Its processes and threads.", None)),
+            (
+                "required",
+                described(
+                    bool::schema(),
+                    "True: without a cgroup that enforces `memory`, `cpu` and `tasks` it does not start.",
+                    Some(json!(false)),
+                ),
+            ),
+        ];
+        let together = together.map(|(name, schema)| (name.into(), schema));
+        let each = RESOURCES
+            .iter()
+            .map(|(name, _, about)| ((*name).into(), described(Rlimit::schema(), about, None)));
+        closed_object("Resource limits.", together.into_iter().chain(each).collect(), &[])
     }
 
     fn over(self, below: Self) -> Self {
-        let mut limits = below.0;
-        limits.retain(|(resource, _)| !self.0.iter().any(|(own, _)| own == resource));
-        limits.extend(self.0);
-        Self(limits)
+        let mut rlimits = below.rlimits;
+        rlimits.retain(|(resource, _)| !self.rlimits.iter().any(|(own, _)| own == resource));
+        rlimits.extend(self.rlimits);
+        Self { rlimits, bounds: self.bounds.over(below.bounds) }
     }
 }
 
@@ -540,6 +590,13 @@ pub(crate) struct Rlimit {
 /// One bound of a limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bound(Option<u64>);
+
+impl Bound {
+    /// `None`: unlimited.
+    pub(crate) fn amount(self) -> Option<u64> {
+        self.0
+    }
+}
 
 mapping! {
     /// Soft and hard limit apart.

@@ -32,6 +32,8 @@ mod external;
 mod job;
 mod trigger;
 pub mod output;
+mod confinement;
+pub mod secret;
 mod file;
 mod alerts;
 pub mod schedule;

@@ -170,7 +170,7 @@ impl Reader {
 pub(crate) const ENOUGH_SUGGESTIONS: usize = 200;
 
 /// Keys of the whole language that this version does not have.
-const LATER: &[&str] = &["control", "memory", "cpu", "tasks"];
+const LATER: &[&str] = &["control"];
 const LATER_WORDS: &[&str] = &[];
 
 /// What other supervisors call a key of ours.

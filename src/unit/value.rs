@@ -209,6 +209,8 @@ ranges! {
     Calls(u32) 1..=6000;
     /// Copies of a unit.
     Copies(u16) 1..=1000;
+    /// As in getpriority(2).
+    Nice(i8) -20..=19;
     /// As in `/proc/PID/oom_score_adj`.
     OomScore(i16) -1000..=1000;
 }

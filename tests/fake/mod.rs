@@ -20,6 +20,7 @@ use mcsup::engine::time::{Timestamp, WallTime};
 use mcsup::generation::manifest::{Verdict, Waits, Word};
 use mcsup::generation::{Draft, Store, UnitsFile};
 use mcsup::graph::Plan;
+use mcsup::supervisor::cgroups::Cgroups;
 use mcsup::supervisor::handle::{
     Asked, Called, Cause, ChangeAnswer, ChangeCause, EventRecord, Evidence, Handle, Happening, IncidentList,
     IncidentRow, IncidentStory, Invalid, JobEntry, JobRunRow, JobTable, Listed, Moment, Pending, Planned,
@@ -238,6 +239,7 @@ impl Fake {
             })
         };
         StatusTable {
+            cgroups: Arc::new(Cgroups::new(Err("there are none in a test".to_owned()))),
             set: Arc::clone(&self.set),
             overview: Overview {
                 is_booted: true,
@@ -572,7 +574,8 @@ fn spec(name: &str, phase: u16, kind: UnitKind) -> UnitSpec {
             limit: None,
         },
         stop: StopSpec { signal: SignalNumber::TERM, grace: Duration::from_secs(10), command: None },
-        limits: Vec::new(),
+        limits: Box::default(),
+        confinement: None,
         oom_score_adjust: None,
         log: LogSpec { max_size_bytes: 10 << 20, max_age: None, keep: 5, when_full: WhenFull::Drop },
         instance: None,

@@ -19,7 +19,10 @@ const USERS: &str = "root:x:0:0::/root:/bin/sh\n\
 
 #[test]
 fn a_redis_that_outgrew_its_group_is_back_and_the_want_of_memory_is_the_cause() {
-    let mut image = image("redis", REDIS, &redis_unit(""), "64M", REDIS_GROWS);
+    // Its own group has the limit, and no other does.
+    let mut image =
+        image("redis", REDIS, &redis_unit("limits: {memory: 64M, required: true}\n"), "max", REDIS_GROWS);
+    image.script("/start", &START.replace(JOIN, "").replace("USER", &REDIS.0.to_string()));
     redis_programs(&mut image);
     let machine = Machine::boot("redis-group", &image, 512);
     assert_healed(machine, "redis", "Memory cgroup out of memory: Killed process");
@@ -175,6 +178,9 @@ fn millis(machine: &mut Machine, name: &str) -> u64 {
 
 /// After the client was hung up on: what the probe would have needed, three times 500 ms, 300 ms and 500 ms more.
 const LATEST_MILLIS: u64 = 2300;
+
+/// Into the group that the story made.
+const JOIN: &str = "echo $$ > /sys/fs/cgroup/unit/cgroup.procs\n";
 
 /// Keeps what is known of earlier trouble when a run begins, joins the group, and becomes the server.
 const START: &str = r#"#!/bin/sh

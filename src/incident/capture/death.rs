@@ -21,7 +21,8 @@ pub(super) struct Kills {
     kernel: Mutex<KernelLog>,
 }
 
-/// The count of the run's own group where there is one, else the kernel's log where it may be read.
+/// The kernel's log where it may be read and names a process of the run, which may have left its group; else the count
+/// of that group where there is one.
 pub(super) fn out_of_memory(
     subject: &Subject,
     group: Option<&ControlGroup>,
@@ -31,29 +32,34 @@ pub(super) fn out_of_memory(
     let was_killed = subject.exit.is_some_and(|exit| exit.signal == Some(KILL) && !exit.is_ours);
     let killed: Vec<i32> =
         subject.pid.filter(|_| was_killed).into_iter().chain(subject.killed_children.clone()).collect();
-    if let Some(group) = group
-        && let Some(count) = group.events.get(OOM_KILL).copied()
-    {
-        let seen = seen_before(&kills.counted, group, count);
-        // The first look cannot tell a kill of long ago, unless something else speaks of one.
-        let is_dated = seen.is_some() || subject.earlier_oom_kills > 0 || !killed.is_empty();
-        // What a group has not counted has not happened in it, whoever is in it.
-        if count == 0 || (!group.is_shared && is_dated) {
-            let more = count.saturating_sub(seen.unwrap_or(0).max(subject.earlier_oom_kills));
-            let text = if more > 0 { format!("{OOM_KILL} {count}") } else { String::new() };
-            let verdict = if more > 0 { OomVerdict::Killed } else { OomVerdict::NotKilled };
-            return OutOfMemory { verdict, source: "cgroup".to_owned(), text };
-        }
-    }
-    if killed.is_empty() {
-        return OutOfMemory::default();
-    }
+    let counted = group.and_then(|group| counted(subject, group, &killed, kills));
+    let logged = if killed.is_empty() {
+        None
+    } else {
+        kills.kernel.lock().unwrap_or_else(PoisonError::into_inner).kill_of(&killed, deadline)
+    };
     let source = "kernel log".to_owned();
-    match kills.kernel.lock().unwrap_or_else(PoisonError::into_inner).kill_of(&killed, deadline) {
-        Some(Some(text)) => OutOfMemory { verdict: OomVerdict::Killed, source, text },
-        Some(None) => OutOfMemory { verdict: OomVerdict::NotKilled, source, text: String::new() },
-        None => OutOfMemory::default(),
+    match (logged, counted) {
+        (Some(Some(text)), _) => OutOfMemory { verdict: OomVerdict::Killed, source, text },
+        (_, Some(counted)) => counted,
+        (Some(None), None) => OutOfMemory { verdict: OomVerdict::NotKilled, source, text: String::new() },
+        (None, None) => OutOfMemory::default(),
     }
+}
+
+fn counted(subject: &Subject, group: &ControlGroup, killed: &[i32], kills: &Kills) -> Option<OutOfMemory> {
+    let count = group.events.get(OOM_KILL).copied()?;
+    let seen = seen_before(&kills.counted, group, count);
+    // The first look cannot tell a kill of long ago, unless something else speaks of one.
+    let is_dated = seen.is_some() || subject.earlier_oom_kills > 0 || !killed.is_empty();
+    // What a group has not counted has not happened in it, whoever is in it.
+    if count > 0 && (group.is_shared || !is_dated) {
+        return None;
+    }
+    let more = count.saturating_sub(seen.unwrap_or(0).max(subject.earlier_oom_kills));
+    let text = if more > 0 { format!("{OOM_KILL} {count}") } else { String::new() };
+    let verdict = if more > 0 { OomVerdict::Killed } else { OomVerdict::NotKilled };
+    Some(OutOfMemory { verdict, source: "cgroup".to_owned(), text })
 }
 
 /// What it counted when it was last looked at; remembers `count` for the next time.

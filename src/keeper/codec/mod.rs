@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::keeper::wire::{
-    AdoptOrder, Carried, Credentials, Exit, Given, KeptOrder, Limit, LogOrder, LogPlace, Order, Replacement,
-    Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
+    AdoptOrder, Carried, CgroupOrder, Confinement, Credentials, Exit, Given, KeptOrder, Limit, LogOrder,
+    LogPlace, Order, Replacement, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
 };
 
 /// Something that travels over the link as a whole.
@@ -171,6 +171,17 @@ impl<T: Wire> Wire for Option<T> {
     }
 }
 
+impl<A: Wire, B: Wire> Wire for (A, B) {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.0.put(out);
+        self.1.put(out);
+    }
+
+    fn take(input: &mut &[u8]) -> Option<Self> {
+        Some((A::take(input)?, B::take(input)?))
+    }
+}
+
 impl<T: Wire> Wire for Box<T> {
     fn put(&self, out: &mut Vec<u8>) {
         T::put(self, out);
@@ -298,6 +309,14 @@ choice!(Step {
     9 => Descriptors {},
     10 => Exec {},
     11 => Timeout {},
+    12 => Cgroup {},
+    13 => Nice {},
+    14 => CpuAffinity {},
+    15 => PrivateTmp {},
+    16 => Credentials {},
+    17 => ReadOnly {},
+    18 => NoNewPrivileges {},
+    19 => Capabilities {},
 });
 
 record!(SpawnOrder {
@@ -315,7 +334,21 @@ record!(SpawnOrder {
     timeout_ms,
     given,
     notify,
-    log_place
+    log_place,
+    cgroup,
+    confinement
+});
+record!(CgroupOrder { settings });
+record!(Confinement {
+    umask,
+    nice,
+    cpus,
+    no_new_privileges,
+    capabilities,
+    writable,
+    private_tmp,
+    credentials,
+    credentials_dir
 });
 record!(Credentials { uid, gid, groups });
 record!(Limit { resource, soft, hard });
@@ -395,6 +428,18 @@ mod tests {
             ],
             notify: true,
             log_place: Some(LogPlace { inode: 1, born: 2, offset: 3 }),
+            cgroup: Some(CgroupOrder { settings: vec![("memory.max".into(), "max".into())] }),
+            confinement: Some(Box::new(Confinement {
+                umask: Some(0o27),
+                nice: Some(-5),
+                cpus: vec![0, 3],
+                no_new_privileges: true,
+                capabilities: Some(1 << 10),
+                writable: Some(vec![b"/data".to_vec()]),
+                private_tmp: true,
+                credentials: vec![(b"key".to_vec(), b"/etc/key".to_vec())],
+                credentials_dir: b"/run/credentials".to_vec(),
+            })),
         };
         for order in [
             Order::Hello { version: 1, pid: 2 },

@@ -266,4 +266,12 @@ lasting_choice!(Step {
     9 => Descriptors {},
     10 => Exec {},
     11 => Timeout {},
+    12 => Cgroup {},
+    13 => Nice {},
+    14 => CpuAffinity {},
+    15 => PrivateTmp {},
+    16 => Credentials {},
+    17 => ReadOnly {},
+    18 => NoNewPrivileges {},
+    19 => Capabilities {},
 });

@@ -57,6 +57,8 @@ pub(crate) struct Image {
     pub(super) stored: Vec<Kept>,
     pub(super) barriers: Vec<BarrierImage>,
     pub(super) pump: PumpImage,
+    /// In which each unit gets its own.
+    pub(super) cgroup: Option<Blob>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,6 +116,8 @@ pub(super) struct SlotImage {
     pub(super) is_doomed: bool,
     pub(super) is_lingering: bool,
     pub(super) waited: Option<EndedImage>,
+    /// The group that encloses it.
+    pub(super) cgroup: Option<Blob>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -224,6 +228,7 @@ lasting!(Image {
     21 => stored,
     22 => barriers,
     23 => pump,
+    24 => cgroup,
 });
 lasting!(TableImage { 1 => rows, 2 => notes, 3 => signals, 4 => troubles, 5 => strangers });
 lasting!(EntryImage { 1 => row, 2 => is_released, 3 => saying });
@@ -256,6 +261,7 @@ lasting!(SlotImage {
     18 => is_doomed,
     19 => is_lingering,
     20 => waited,
+    21 => cgroup,
 });
 lasting_choice!(RoleImage { 0 => Run { 1 => run }, 1 => Disowned {}, 2 => Stillborn {}, 3 => Supervisor {} });
 lasting!(TidingsImage { 1 => unit, 2 => uid, 3 => notify, 4 => ready, 5 => main });

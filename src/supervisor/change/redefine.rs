@@ -1,16 +1,18 @@
 //! Other definitions are in force: whoever holds a set gets the new one, in the order of what happens.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fs, io};
 
+use crate::cgroup;
 use crate::engine::id::{RunId, UnitId};
 use crate::keeper::wire::Order;
 use crate::supervisor::chronicle::Telling;
 use crate::supervisor::executor::{Executor, Untold};
 use crate::supervisor::launch::Ground;
 use crate::supervisor::notes;
-use crate::unit::spec::UnitSet;
+use crate::unit::spec::{UnitSet, UnitSpec};
 
 impl Executor {
     /// `seal`: of the text of these definitions, so that a supervisor that is started again begins with them.
@@ -25,6 +27,7 @@ impl Executor {
             let (key, value) = notes::encode_accepted(seal);
             self.remember_pair(key, value);
         }
+        self.limit_those_that_go_on(&before, set);
         self.relog_those_that_go_on(&before, set);
         self.move_what_is_called_otherwise(&before, set);
         if before.log_total_bytes != set.log_total_bytes {
@@ -38,6 +41,34 @@ impl Executor {
         self.untold.push(Untold::Redefined(Arc::clone(set)));
         self.untold.push(Untold::Telling(Telling::Redefined(Arc::clone(set))));
         self.definitions.send_replace(Arc::clone(set));
+    }
+
+    /// What all processes of a unit together may use holds at once for those that run. A lower limit of memory makes
+    /// the kernel look for what it can take back, which is no work for the loop.
+    fn limit_those_that_go_on(&self, before: &UnitSet, after: &UnitSet) {
+        let bounds = |unit: &UnitSpec| {
+            unit.confinement.as_ref().map(|confinement| confinement.bounds).unwrap_or_default()
+        };
+        let changed = before
+            .ids()
+            .filter_map(|id| before.unit(id).zip(after.unit(id)))
+            .filter(|(old, new)| bounds(old) != bounds(new) && !new.is_removed);
+        let settings: Vec<(PathBuf, String)> = changed
+            .flat_map(|(old, new)| self.ground.cgroups.live_settings(old.name.as_str(), &bounds(new)))
+            .collect();
+        if settings.is_empty() {
+            return;
+        }
+        drop(tokio::task::spawn_blocking(move || {
+            for (file, value) in settings {
+                match cgroup::write(&file, &value) {
+                    Ok(()) => {}
+                    // It has not run since mcsup was started: its first run gets them.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => tracing::warn!("cannot write {value} to {}: {error}", file.display()),
+                }
+            }
+        }));
     }
 
     /// Runs whose unit is called otherwise now, or whose log is kept otherwise, go on so.

@@ -92,6 +92,14 @@ pub(super) fn step_code(step: SpawnStep) -> u8 {
         SpawnStep::Exec => 12,
         SpawnStep::Timeout => 13,
         SpawnStep::Listen => 14,
+        SpawnStep::Cgroup => 15,
+        SpawnStep::Nice => 16,
+        SpawnStep::CpuAffinity => 17,
+        SpawnStep::PrivateTmp => 18,
+        SpawnStep::Credentials => 19,
+        SpawnStep::ReadOnly => 20,
+        SpawnStep::NoNewPrivileges => 21,
+        SpawnStep::Capabilities => 22,
     }
 }
 
@@ -112,6 +120,14 @@ pub(super) fn step_of(code: u8) -> Option<SpawnStep> {
         12 => SpawnStep::Exec,
         13 => SpawnStep::Timeout,
         14 => SpawnStep::Listen,
+        15 => SpawnStep::Cgroup,
+        16 => SpawnStep::Nice,
+        17 => SpawnStep::CpuAffinity,
+        18 => SpawnStep::PrivateTmp,
+        19 => SpawnStep::Credentials,
+        20 => SpawnStep::ReadOnly,
+        21 => SpawnStep::NoNewPrivileges,
+        22 => SpawnStep::Capabilities,
         _ => return None,
     })
 }

@@ -4,6 +4,7 @@ mod kind;
 mod works;
 mod job;
 mod ladder;
+mod confinement;
 pub(super) mod gate;
 
 use std::collections::BTreeMap;
@@ -22,7 +23,7 @@ use crate::unit::spec::listen::{ListenAddress, SocketSpec};
 use crate::unit::spec::{
     Backoff, Condition, OnLimit, RestartPolicy, RestartSpec, StartLimit, UnitId, UnitKind, UnitSet, UnitSpec,
 };
-use crate::unit::variables;
+use crate::unit::{secret, variables};
 
 pub(super) use job::{endless, hooks, output_units};
 
@@ -43,7 +44,9 @@ pub(super) fn unit(
         check_restart(&restart.value.0, &body.restart, out);
     }
     stop(draft, body, settings, out);
+    confinement::check(&draft.unit, out);
     variables::check(draft, out);
+    secret::check(draft, out);
 }
 
 /// What mcsup.yaml says about itself.

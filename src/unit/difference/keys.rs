@@ -5,19 +5,20 @@ use std::time::Duration;
 
 use crate::unit::amount::show;
 use crate::unit::difference::class::NAME;
+use crate::unit::difference::confinement::{confined, limited};
 use crate::unit::difference::job::job_keys;
 use crate::unit::difference::probes::{check_keys, probe, template_value};
 use crate::unit::difference::shown::{Shown, map};
-use crate::unit::file::resource_name;
 use crate::unit::read::InWords;
 use crate::unit::spec::changes::Changes;
+use crate::unit::spec::confinement::Confinement;
 use crate::unit::spec::job::Hooks;
 use crate::unit::spec::listen::{Listen, ListenAddress, SocketSpec};
 use crate::unit::spec::probe::{Address, Pattern};
 use crate::unit::spec::recover::{Channel, Heartbeat, Ladder, Reload, Route, Rung};
 use crate::unit::spec::{
-    Backoff, Dependency, InheritEnv, Levers, LogSpec, OnLimit, Piece, Ready, ResourceLimit, RestartSpec,
-    StartLimit, StopSpec, Template, UnitId, UnitKind, UnitSet, UnitSpec,
+    Backoff, Dependency, InheritEnv, Levers, LogSpec, OnLimit, Piece, Ready, RestartSpec, StartLimit,
+    StopSpec, Template, UnitId, UnitKind, UnitSet, UnitSpec,
 };
 
 /// Keys with their values.
@@ -68,6 +69,7 @@ pub(super) fn unit_keys(unit: &UnitSpec, set: &UnitSet) -> Keys {
         watchdog: _,
         listen: _,
         limits: _,
+        confinement: _,
         oom_score_adjust: _,
         instance: _,
     } = unit;
@@ -102,9 +104,11 @@ pub(super) fn unit_keys(unit: &UnitSpec, set: &UnitSet) -> Keys {
 }
 
 /// What its process is started with.
-fn process_keys(unit: &UnitSpec) -> [(&'static str, Option<Shown>); 14] {
+fn process_keys(unit: &UnitSpec) -> Vec<(&'static str, Option<Shown>)> {
     let texts = |texts: &[Box<str>]| (!texts.is_empty()).then(|| Shown::line(owned(texts)));
-    [
+    let nothing = Confinement::default();
+    let confinement = unit.confinement.as_deref().unwrap_or(&nothing);
+    let mut keys = vec![
         ("command", (!unit.command.is_empty()).then(|| words(&unit.command))),
         ("user", text(unit.user.as_deref())),
         ("group", text(unit.group.as_deref())),
@@ -116,10 +120,12 @@ fn process_keys(unit: &UnitSpec) -> [(&'static str, Option<Shown>); 14] {
         ("ready", Some(sign(&unit.ready))),
         ("watchdog", unit.watchdog.map(time)),
         ("listen", sockets(&unit.listen)),
-        ("limits", Some(limited(&unit.limits))),
+        ("limits", Some(limited(&unit.limits, &confinement.bounds))),
         ("oom_score_adjust", unit.oom_score_adjust.map(|score| Shown::is(&score))),
         ("instances", text(unit.instance.as_deref())),
-    ]
+    ];
+    keys.extend(confined(confinement));
+    keys
 }
 
 fn text(text: Option<&str>) -> Option<Shown> {
@@ -182,7 +188,7 @@ fn there(keys: Vec<(&'static str, Option<Shown>)>) -> Keys {
     Keys(keys.into_iter().filter_map(|(key, value)| Some((key, value?))).collect())
 }
 
-fn owned(texts: &[Box<str>]) -> impl Iterator<Item = String> {
+pub(super) fn owned(texts: &[Box<str>]) -> impl Iterator<Item = String> {
     texts.iter().map(ToString::to_string)
 }
 
@@ -229,7 +235,7 @@ pub(super) fn address(Address { host, port }: &Address) -> Shown {
 }
 
 /// 2000 is `2`, 1500 is `1.5`.
-fn factor(permille: u32) -> Shown {
+pub(super) fn factor(permille: u32) -> Shown {
     Shown::Text(decimal(permille, 1000, 3))
 }
 
@@ -368,16 +374,6 @@ fn stops(stop: &StopSpec) -> Shown {
         ("grace", Some(time(*grace))),
         ("command", command.as_deref().map(words)),
     ])
-}
-
-fn limited(limits: &[ResourceLimit]) -> Shown {
-    let amount =
-        |amount: Option<u64>| amount.map_or_else(|| Shown::is("unlimited"), |amount| Shown::is(&amount));
-    let limit = |ResourceLimit { resource, soft, hard }: &ResourceLimit| {
-        let both = map([("soft", Some(amount(*soft))), ("hard", Some(amount(*hard)))]);
-        (resource_name(*resource).to_owned(), if soft == hard { amount(*soft) } else { both })
-    };
-    Shown::Map(limits.iter().map(limit).collect())
 }
 
 fn logged(log: &LogSpec) -> Shown {

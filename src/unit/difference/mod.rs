@@ -6,6 +6,7 @@ mod shown;
 mod keys;
 mod probes;
 mod job;
+mod confinement;
 
 use crate::unit::difference::keys::{Keys, settings_keys, unit_keys};
 use crate::unit::difference::shown::compare;
@@ -15,6 +16,7 @@ pub use crate::unit::difference::class::{Class, KEYS, Key, NAME, SETTINGS, table
 pub use crate::unit::fingerprint::run_fingerprint;
 
 const READY: &str = "ready";
+const LIMITS: &str = "limits";
 
 /// One thing that another definition says otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +37,13 @@ pub fn differences(before: (&UnitSpec, &UnitSet), after: (&UnitSpec, &UnitSet)) 
     let class = |key: &Key| {
         // Neither of these is told to the process, and a probe that comes or goes brings the other with it.
         let is_seen_from_outside = |unit: &UnitSpec| matches!(unit.ready, Ready::Started | Ready::Health);
-        let is_light = key.name == READY && is_seen_from_outside(before.0) && is_seen_from_outside(after.0);
+        // What all processes together may use is written beside them, not told to them.
+        let has_same_limits = before.0.limits == after.0.limits;
+        let is_light = match key.name {
+            READY => is_seen_from_outside(before.0) && is_seen_from_outside(after.0),
+            LIMITS => has_same_limits,
+            _ => false,
+        };
         let class = if is_light { Class::Live } else { key.class };
         class.between(before.0.kind, after.0.kind)
     };

@@ -3,32 +3,20 @@
 use crate::unit::difference::keys::{address, size, time, words, written};
 use crate::unit::difference::shown::{Shown, map};
 use crate::unit::read::InWords;
+use crate::unit::secret::{has_password, is_secret_name};
 use crate::unit::spec::Template;
 use crate::unit::spec::probe::{
     Expression, FileProbe, GrpcProbe, HttpProbe, LogProbe, Pattern, PostgresProbe, ProbeKind, ProbeSpec,
     RedisProbe, Retries, Target, Tls,
 };
 
-/// A variable or header with such a word in its name holds a secret.
-const SECRETS: &[&str] =
-    &["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "KEY", "CREDENTIAL", "AUTHORIZATION", "COOKIE"];
-
 /// The value of what is called `name`.
 pub(super) fn template_value(name: &str, value: &Template) -> Shown {
-    let name = name.to_ascii_uppercase();
-    if SECRETS.iter().any(|secret| name.contains(secret)) {
+    if is_secret_name(name) {
         return secret(value);
     }
     let text = written(value);
     if has_password(&text) { Shown::secret(&text) } else { Shown::words(&text) }
-}
-
-/// `scheme://user:password@host`
-fn has_password(text: &str) -> bool {
-    let rest = text.split_once("://").map(|(_, rest)| rest);
-    let user =
-        rest.and_then(|rest| rest.split(['/', '?', '#']).next()).and_then(|rest| rest.rsplit_once('@'));
-    user.is_some_and(|(user, _)| user.contains(':'))
 }
 
 fn secret(value: &Template) -> Shown {

@@ -4,6 +4,7 @@
 
 mod works;
 mod job;
+mod confinement;
 
 use std::time::Duration;
 
@@ -42,9 +43,7 @@ pub fn run_fingerprint(unit: &UnitSpec) -> Fingerprint {
         hash.templates(&unit.command);
         hash.account(unit.user.as_deref(), unit.group.as_deref(), &unit.supplementary_groups);
         hash.optional(unit.working_dir.as_deref());
-        hash.environment(&unit.environment);
-        hash.texts(&unit.env_file);
-        hash.inherit_env(&unit.inherit_env);
+        hash.variables(&unit.environment, &unit.env_file, &unit.inherit_env);
         match &unit.ready {
             // Nothing of the process depends on which of the two it is.
             Ready::Started | Ready::Health => hash.ready(&Ready::Started),
@@ -53,6 +52,7 @@ pub fn run_fingerprint(unit: &UnitSpec) -> Fingerprint {
         hash.optional_duration(unit.watchdog);
         hash.listen(&unit.listen);
         hash.limits(&unit.limits);
+        hash.confinement_at_start(unit.confinement.as_deref());
         hash.optional_number(unit.oom_score_adjust.map(|score| u64::from(score.cast_unsigned())));
         hash.optional(unit.instance.as_deref());
     }
@@ -92,6 +92,7 @@ fn of_definition(called: &str, unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
         restart,
         stop,
         limits,
+        confinement,
         oom_score_adjust,
         log,
         instance,
@@ -112,9 +113,7 @@ fn of_definition(called: &str, unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.levers(levers);
     hash.account(user.as_deref(), group.as_deref(), supplementary_groups);
     hash.optional(working_dir.as_deref());
-    hash.environment(environment);
-    hash.texts(env_file);
-    hash.inherit_env(inherit_env);
+    hash.variables(environment, env_file, inherit_env);
     hash.dependencies(depends_on, set);
     hash.units_by_name(conflicts, set);
     hash.ready(ready);
@@ -126,6 +125,7 @@ fn of_definition(called: &str, unit: &UnitSpec, set: &UnitSet) -> Fingerprint {
     hash.restart(restart);
     hash.stop(stop);
     hash.limits(limits);
+    hash.confinement(confinement.as_deref());
     hash.optional(oom_score_adjust.map(|score| score.to_string()).as_deref());
     hash.log(log);
     [instance, runbook].into_iter().for_each(|text| hash.optional(text.as_deref()));
@@ -271,6 +271,12 @@ impl Hash {
             self.text(name);
             self.template(value);
         }
+    }
+
+    fn variables(&mut self, own: &[(Box<str>, Template)], files: &[Box<str>], inherit: &InheritEnv) {
+        self.environment(own);
+        self.texts(files);
+        self.inherit_env(inherit);
     }
 
     fn inherit_env(&mut self, inherit: &InheritEnv) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::unit::changes;
 use crate::unit::check;
+use crate::unit::confinement;
 use crate::unit::diagnostic::{Diagnostic, Place, saturated};
 use crate::unit::external;
 use crate::unit::file::{LogFile, RestartFile, UnitFile};
@@ -232,6 +233,7 @@ fn body(draft: &Draft, phases: &Phases, diagnostics: &mut Vec<Diagnostic>) -> Un
         restart: restart_spec(draft.kind, unit.restart.as_ref().map(|restart| &restart.value.0)),
         stop: stop_spec(draft),
         limits: resource_limits(unit),
+        confinement: confinement::lower(unit),
         oom_score_adjust: unit.oom_score_adjust.as_ref().map(|score| score.value.0),
         log: log_spec(unit.log.as_ref().map(|log| &log.value)),
         runbook: unit.runbook.as_ref().map(|link| link.value.0.clone()),
@@ -273,7 +275,8 @@ fn empty(draft: &Draft) -> UnitSpec {
         recover: Ladder::empty(),
         restart: restart_spec(draft.kind, None),
         stop: StopSpec { signal: SignalNumber::TERM, grace: STOP_GRACE, command: None },
-        limits: Vec::new(),
+        limits: Box::default(),
+        confinement: None,
         oom_score_adjust: None,
         log: log_spec(None),
         instance: None,
@@ -336,11 +339,11 @@ fn stop_spec(draft: &Draft) -> StopSpec {
     }
 }
 
-fn resource_limits(unit: &UnitFile) -> Vec<ResourceLimit> {
+fn resource_limits(unit: &UnitFile) -> Box<[ResourceLimit]> {
     let mut limits: Vec<ResourceLimit> = unit
         .limits
         .iter()
-        .flat_map(|limits| &limits.value.0)
+        .flat_map(|limits| &limits.value.rlimits)
         .map(|(resource, limit)| ResourceLimit {
             resource: *resource,
             soft: limit.value.soft,
@@ -348,7 +351,7 @@ fn resource_limits(unit: &UnitFile) -> Vec<ResourceLimit> {
         })
         .collect();
     limits.sort_by_key(|limit| limit.resource);
-    limits
+    limits.into()
 }
 
 fn log_spec(log: Option<&LogFile>) -> LogSpec {

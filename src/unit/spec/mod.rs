@@ -7,6 +7,7 @@ pub mod listen;
 pub mod job;
 pub mod output;
 pub mod changes;
+pub mod confinement;
 
 use std::fmt;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use crate::unit::diagnostic::Place;
 use crate::unit::name::UnitName;
 use crate::unit::spec::changes::Changes;
+use crate::unit::spec::confinement::Confinement;
 use crate::unit::spec::job::{Hooks, JobSpec};
 use crate::unit::spec::listen::Listen;
 use crate::unit::spec::probe::{Pattern, ProbeSpec};
@@ -181,7 +183,10 @@ pub struct UnitSpec {
     pub watchdog: Option<Duration>,
     pub listen: Listen,
     pub recover: Ladder,
-    pub limits: Vec<ResourceLimit>,
+    /// Of each process for itself.
+    pub limits: Box<[ResourceLimit]>,
+    /// `None`: it says nothing of the kind.
+    pub confinement: Option<Box<Confinement>>,
     /// -1000 to 1000; `None` leaves what mcsup was started with.
     pub oom_score_adjust: Option<i16>,
     pub log: LogSpec,
