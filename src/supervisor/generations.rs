@@ -112,6 +112,7 @@ impl Generations {
             approved: None,
             is_asked: true,
             is_dry: true,
+            waits: None,
             at_millis: wall_millis(),
             render,
         });

@@ -1,6 +1,7 @@
 //! The store on real directories.
 
 mod crash;
+mod elsewhere;
 mod properties;
 mod restoring;
 mod stories;

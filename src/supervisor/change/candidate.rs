@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::aside::with_deep_stack;
+use crate::aside::{since_boot, with_deep_stack};
 use crate::generation::manifest::{Cause, Verdict, Who, Word};
 use crate::generation::{Draft, Named, Store, UnitsFile, read_named, read_those};
 use crate::graph::{self, Plan};
 use crate::supervisor::change::audit;
+use crate::supervisor::change::loss::{self, Loss};
 use crate::supervisor::change::seen::Seen;
+use crate::supervisor::directory::{self, Listing};
 use crate::supervisor::loading::{self, Render};
 use crate::unit::SourceFile;
 use crate::unit::name::UnitName;
@@ -46,6 +48,8 @@ pub(crate) struct Wanted {
     pub(crate) is_asked: bool,
     /// Only to be shown.
     pub(crate) is_dry: bool,
+    /// The save that waits for a quiet directory.
+    pub(crate) waits: Option<Loss>,
     pub(crate) at_millis: u64,
     pub(crate) render: Render,
 }
@@ -57,6 +61,11 @@ pub(crate) enum Found {
     Invalid(Invalid),
     /// The last one that was rejected was the same.
     RejectedBefore(u64),
+    /// It has lost files, and may not be whole yet.
+    Loses(Box<Loss>),
+    /// What is in force came from elsewhere, and could not be written to the directory: it is still as it was before,
+    /// for this reason.
+    LeftAlone(String),
     /// Only to be shown.
     Planned(Planned),
     /// It waits for somebody who approves of it.
@@ -116,13 +125,14 @@ pub(crate) fn find(wanted: &Wanted) -> Found {
 
 fn found(wanted: &Wanted) -> Result<Found, String> {
     let (store, _) = Store::open(&wanted.state).map_err(|error| error.to_string())?;
+    let now = since_boot();
     let seen = Seen::of(&wanted.units_dir);
     if let Some(approved) = wanted.approved {
         waits_still(&store, approved)?;
     }
-    let mut files = files(&wanted.source, &store, &wanted.units_dir)?;
+    let Listing { mut files, diagnostics } = files(&wanted.source, &store, &wanted.units_dir)?;
     let sources = sources_of(&files);
-    let loaded = graph::load(&sources);
+    let loaded = directory::judge(&sources, diagnostics);
     let text = (wanted.render)(&sources, &loaded.diagnostics, &wanted.units_dir);
     let Some(set) = loaded.set else {
         let errors = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
@@ -146,10 +156,22 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
     if wanted.current.is_none() {
         return Err("what runs is not kept, so there would be no way back".to_owned());
     }
+    let is_save = wanted.cause == Cause::Save && !wanted.is_asked;
+    if let Some(current) = wanted.current.filter(|_| is_save)
+        && let Some(why) = store.left_alone(current, &sources)
+    {
+        return Ok(Found::LeftAlone(why));
+    }
     if let Some(rejected) = last_of(&store, Word::Rejected).filter(|_| !wanted.is_asked)
         && store.is_same_as(rejected, &files, &named)
     {
         return Ok(Found::RejectedBefore(rejected));
+    }
+    if is_save {
+        let lost = loss::of_save(wanted, &store, &planned, (&files, &named), (&seen, now));
+        if let Some(found) = lost {
+            return Ok(found);
+        }
     }
     keep(wanted, &store, Content { files, named, sources, seen }, planned)
 }
@@ -251,7 +273,7 @@ fn without(
 }
 
 /// Files that may define a unit: its own, or that of the replicas or the template that it is a copy of.
-fn files_of(unit: &UnitName) -> Vec<String> {
+pub(crate) fn files_of(unit: &UnitName) -> Vec<String> {
     let mut files = vec![format!("{unit}.yaml")];
     if let Some((name, _)) = unit.as_str().split_once('@') {
         files.extend([format!("{name}.yaml"), format!("{name}@.yaml")]);
@@ -366,15 +388,18 @@ impl Planned {
     }
 }
 
-fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Vec<UnitsFile>, String> {
-    let read =
-        |dir: &Path| read_those(dir, |name| name.ends_with(".yaml")).map_err(|error| error.to_string());
+/// As [`directory::read`] finds them, where a directory is read. Those of a generation were found so before.
+fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Listing, String> {
     match source {
-        Source::Directory => read(units_dir),
-        Source::Other(dir) => read(dir),
-        Source::Generation(number) => store.files(*number).map_err(|error| error.to_string()),
+        Source::Directory => listing(units_dir),
+        Source::Other(dir) => listing(dir),
+        Source::Generation(number) => {
+            let files = store.files(*number).map_err(|error| error.to_string())?;
+            Ok(Listing { files, diagnostics: Vec::new() })
+        }
         Source::Unit { name, text } => {
-            let mut files = read(units_dir)?;
+            let mut listing = listing(units_dir)?;
+            let files = &mut listing.files;
             let file = format!("{name}.yaml");
             let bytes = text.clone().into_bytes();
             match files.iter_mut().find(|known| known.name == file) {
@@ -382,9 +407,13 @@ fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Vec<UnitsFi
                 None => files.push(UnitsFile { name: file, bytes, mode: 0o644 }),
             }
             files.sort_by(|one, two| one.name.cmp(&two.name));
-            Ok(files)
+            Ok(listing)
         }
     }
+}
+
+pub(crate) fn listing(dir: &Path) -> Result<Listing, String> {
+    directory::read(dir).map_err(|error| format!("cannot read units directory {}: {error}", dir.display()))
 }
 
 fn sources_of(files: &[UnitsFile]) -> Vec<SourceFile> {

@@ -1,4 +1,4 @@
-//! Changes of the units while mcsup runs: noticed (`watch`), found and planned (`candidate`), put on the one road that the
+//! Changes of the units while mcsup runs: noticed (`watch`, `looks`), found and planned (`candidate`), put on the one road that the
 //! engine decides on (`road`, `turn`), carried over to whoever holds definitions (`redefine`), written down (`filing`).
 
 pub(crate) mod watch;
@@ -6,6 +6,8 @@ pub(crate) mod seen;
 mod way;
 mod remote;
 pub(crate) mod candidate;
+mod loss;
+mod looks;
 pub(crate) mod progress;
 pub(crate) mod road;
 mod turn;
