@@ -18,6 +18,8 @@ mod site;
 
 #[path = "changes/bad.rs"]
 mod bad;
+#[path = "changes/approval.rs"]
+mod approval;
 #[path = "changes/asked.rs"]
 mod asked;
 #[path = "changes/disk.rs"]

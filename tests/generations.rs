@@ -101,6 +101,7 @@ fn rejected() -> Verdict {
         why: String::new(),
         by: String::new(),
         diagnostics: String::new(),
+        waits: None,
     }
 }
 

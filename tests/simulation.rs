@@ -36,7 +36,7 @@ const SOAK: u64 = 5000;
 /// only where its stop waits for others; a lazy unit seldom ends well before it works, or is called more often than its
 /// limit allows, and few ladders have a repair that cannot start between a restart and a stop. All are met by
 /// scenarios, and by few of 200 seeds.
-const RARE: [(StateName, StateName); 10] = [
+const RARE: [(StateName, StateName); 11] = [
     (StateName::Waiting, StateName::Failed),
     (StateName::Unhealthy, StateName::Ready),
     (StateName::Unhealthy, StateName::Failed),
@@ -47,7 +47,11 @@ const RARE: [(StateName, StateName); 10] = [
     (StateName::Starting, StateName::Waiting),
     (StateName::Unhealthy, StateName::Waiting),
     (StateName::Backoff, StateName::Failed),
+    OF_CHANGES,
 ];
+
+/// Taken by a task that had completed before a change which went back: seeds before `CHANGES_FROM` have none.
+const OF_CHANGES: (StateName, StateName) = (StateName::Inactive, StateName::Completed);
 
 type Edges = BTreeMap<(StateName, StateName), u64>;
 
@@ -149,7 +153,7 @@ fn every_seed_keeps_every_promise() {
     let excused: &[(StateName, StateName)] = match count {
         0..SEEDS => return,
         SEEDS..SOAK => &RARE,
-        SOAK.. => &[],
+        SOAK.. => &[OF_CHANGES],
     };
     let unexcused = missed.iter().find(|edge| !excused.contains(edge));
     assert_eq!(unexcused, None, "{count} seeds should have taken it");

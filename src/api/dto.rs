@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::changes::dto::ChangeUnderWay;
+use crate::api::changes::dto::{ChangeUnderWay, Pending};
 
 /// The whole machine at one instant.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -22,6 +22,9 @@ pub struct Status<'a> {
     /// The change under way; left out where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeUnderWay>,
+    /// What waits for approval, oldest first; left out where nothing does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Pending>,
     /// Every phase is open and the last one has settled.
     pub booted: bool,
     /// The last phase whose barrier is open.

@@ -74,6 +74,7 @@ pub(crate) async fn status(
         generation: standing.generation,
         changes: shown::standing(&standing).map(Cow::Owned),
         change: shown::under_way(&standing),
+        pending: standing.pending.iter().map(shown::pending).collect(),
         booted: table.overview.is_booted,
         phase: phase_name(&table.set, table.overview.phase).into(),
         guard: Cow::Borrowed("normal"),

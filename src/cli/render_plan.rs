@@ -19,8 +19,10 @@ pub(crate) fn whole(plan: &Plan, paint: Paint) -> String {
     if !text.is_empty() {
         text.push('\n');
     }
-    if !plan.approval.is_empty() {
-        text += &format!("it waits for `mcsup approve`, as it changes {}\n", plan.approval.join(", "));
+    let settings = plan.approval_settings.iter().map(|key| format!("`{key}` of mcsup.yaml"));
+    let waits: Vec<String> = plan.approval.iter().cloned().chain(settings).collect();
+    if !waits.is_empty() {
+        text += &format!("it waits for `mcsup approve`, as it changes {}\n", waits.join(", "));
     }
     text + &one_line(&plan.summary) + "\n"
 }

@@ -10,8 +10,8 @@ use crate::generation::error::Error;
 use crate::generation::manifest::{Pin, Verdict, Word};
 use crate::generation::{CURRENT, MANIFEST, PIN, Store, VERDICT, dir_name};
 
-/// Which stay. The current one, the one before it that held, pinned ones, and those that a change under way
-/// needs stay beyond both limits.
+/// Which stay. The current one, the one before it that held, pinned ones, those that wait with the ones that they came
+/// from, and those that a change under way needs stay beyond both limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// The newest so many. Default 50.
@@ -108,6 +108,10 @@ impl Store {
         let current = self.current();
         needed.extend(current);
         needed.extend(current.and_then(|current| self.previous_good(current)));
+        // What waits is brought onto another one by what it changed.
+        let waits = |number: &u64| self.verdict(*number).is_ok_and(|verdict| verdict.word == Word::Pending);
+        let waiting = self.numbers().unwrap_or_default().into_iter().filter(waits);
+        needed.extend(waiting.filter_map(|number| self.manifest(number).ok()?.parent));
         needed
     }
 

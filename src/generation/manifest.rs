@@ -42,6 +42,8 @@ pub enum Cause {
     Put,
     /// To the content of an earlier one.
     Rollback(u64),
+    /// Of one that waited, brought onto what had come into effect since.
+    Approve(u64),
 }
 
 /// Who brought it about, as far as it is known.
@@ -86,6 +88,31 @@ pub struct Verdict {
     pub by: String,
     /// As they were shown.
     pub diagnostics: String,
+    /// For whose sake it waits, or did until somebody rejected it, or until the end of the change that somebody
+    /// approved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
+}
+
+/// What must not change without somebody's approval.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waits {
+    /// By name.
+    pub units: Vec<String>,
+    /// Keys of mcsup.yaml.
+    pub settings: Vec<String>,
+}
+
+impl Waits {
+    pub fn is_empty(&self) -> bool {
+        self.units.is_empty() && self.settings.is_empty()
+    }
+
+    /// `redis, web, `approvers` of mcsup.yaml`
+    pub fn words(&self) -> String {
+        let keys = self.settings.iter().map(|key| format!("`{key}` of mcsup.yaml"));
+        self.units.iter().cloned().chain(keys).collect::<Vec<_>>().join(", ")
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +140,7 @@ impl Verdict {
             why: String::new(),
             by: String::new(),
             diagnostics: String::new(),
+            waits: None,
         }
     }
 }

@@ -24,6 +24,7 @@ mod read;
 mod add;
 mod keep;
 pub mod compare;
+pub mod merge;
 pub mod verify;
 pub mod restore;
 mod left;
@@ -47,6 +48,7 @@ pub use crate::generation::add::{Draft, MOST_BYTES, Named, UnitsFile};
 pub use crate::generation::disk::Hook;
 pub use crate::generation::error::Error;
 pub use crate::generation::keep::Retention;
+pub use crate::generation::merge::Merged;
 pub use crate::generation::named::RestoredNamed;
 pub use crate::generation::read::{read_named, read_those, read_units};
 

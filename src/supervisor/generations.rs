@@ -11,15 +11,17 @@ use crate::aside::with_deep_stack;
 use crate::generation::Store;
 use crate::generation::manifest::{Cause, Who};
 use crate::graph::{self, Plan};
+use crate::supervisor::change::approval;
 use crate::supervisor::change::candidate::{self, Wanted};
 use crate::supervisor::change::road::shown;
 use crate::supervisor::handle::{ChangeAnswer, Planned, Source};
 use crate::supervisor::loading::Render;
+use crate::unit::SourceFile;
 use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 
 pub use crate::generation::compare::{FileChange, FileDifference};
-pub use crate::generation::manifest::{FileEntry, Manifest, NamedEntry, Verdict, Word};
+pub use crate::generation::manifest::{FileEntry, Manifest, NamedEntry, Verdict, Waits, Word};
 pub use crate::generation::verify::Damage;
 pub use crate::generation::{Error, Summary};
 
@@ -72,21 +74,37 @@ impl Generations {
     /// # Errors
     /// As [`Self::files_between`].
     pub fn between(&self, before: u64, after: u64) -> Result<Planned, Error> {
-        let (old, next) = (self.set_of(before)?, self.set_of(after)?);
-        let set = Arc::new(old.followed_by(&next).set);
+        self.planned((before, self.set_of(before)?), (after, &self.set_of(after)?))
+    }
+
+    fn planned(
+        &self,
+        (before, old): (u64, UnitSet),
+        (after, next): (u64, &UnitSet),
+    ) -> Result<Planned, Error> {
+        let set = Arc::new(old.followed_by(next).set);
         let changed = candidate::changed_files(&self.store, Some(before), &self.store.named(after)?);
         let reread = candidate::users_of(&changed, &set);
         let plan = Plan::with_reread(&old, &set, &reread);
         Ok(Planned { before: Arc::new(old), set, reread, plan, warnings: String::new() })
     }
 
+    /// What it would do to approve of one that waits.
+    ///
+    /// # Errors
+    /// When it does not wait, or cannot be brought onto the current one.
+    pub fn approving(&self, number: u64) -> Result<(u64, Planned), Error> {
+        let current =
+            self.current().ok_or_else(|| Error::Refused("no generation is in effect".to_owned()))?;
+        let files = approval::brought_onto(Some(current), &self.store, number).map_err(Error::Refused)?;
+        let next = set_from(number, &candidate::sources_of(&files))?;
+        Ok((current, self.planned((current, self.set_of(current)?), (number, &next))?))
+    }
+
     fn set_of(&self, number: u64) -> Result<UnitSet, Error> {
         let mut sources = self.store.sources(number)?;
         sources.retain(|source| source.name.ends_with(".yaml"));
-        let what = || "its definitions make no sense to this mcsup".to_owned();
-        let set = with_deep_stack(|| graph::load(&sources).set);
-        let set = set.map_err(|error| Error::Refused(format!("cannot read a generation: {error}")))?;
-        set.ok_or_else(|| Error::Damaged { number, what: what() })
+        set_from(number, &sources)
     }
 
     /// What it would do to go from the current one to what this directory says, where no supervisor is there to be asked.
@@ -109,7 +127,6 @@ impl Generations {
             state: self.state.clone(),
             in_force: Arc::new(self.set_of(current)?),
             current: Some(current),
-            approved: None,
             is_asked: true,
             is_dry: true,
             waits: None,
@@ -138,6 +155,13 @@ impl Generations {
     pub fn unpin(&self, number: u64) -> Result<(), Error> {
         self.store.unpin(number)
     }
+}
+
+fn set_from(number: u64, sources: &[SourceFile]) -> Result<UnitSet, Error> {
+    let what = || "its definitions make no sense to this mcsup".to_owned();
+    let set = with_deep_stack(|| graph::load(sources).set);
+    let set = set.map_err(|error| Error::Refused(format!("cannot read a generation: {error}")))?;
+    set.ok_or_else(|| Error::Damaged { number, what: what() })
 }
 
 /// The text of a unit's file as the directory has it now; `None` where there is none.

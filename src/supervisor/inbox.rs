@@ -7,7 +7,7 @@ use crate::engine::event::{Judgement, SpawnFailure, Verdict};
 use crate::engine::id::{IncidentId, ProbeRunId, RequestId, RunId, UnitId};
 use crate::incident::evidence::Evidence;
 use crate::keeper::wire::SpawnOrder;
-use crate::supervisor::change::candidate::Found;
+use crate::supervisor::change::candidate::Findings;
 use crate::supervisor::change::filing::{BootKept, Filed};
 use crate::supervisor::handle::Notice;
 use crate::supervisor::jobs::Case;
@@ -91,7 +91,7 @@ pub(crate) enum Inbox {
     /// The boot was over a moment ago.
     BootIsOver,
     /// What a change would be.
-    CandidateFound(Box<Found>),
+    CandidateFound(Box<Findings>),
     /// What came of a change is written down, as far as the disk takes it.
     ChangeFiled(Filed),
     BootKept(BootKept),

@@ -11,6 +11,7 @@ use crate::aside::files::replace_for_this_boot;
 use crate::generation::Store;
 use crate::generation::manifest::Word;
 use crate::graph;
+use crate::supervisor::change::approval;
 use crate::supervisor::directory;
 use crate::supervisor::hash::fnv;
 use crate::unit::SourceFile;
@@ -78,10 +79,13 @@ pub(crate) fn committed(state: &Path, diagnostics: &str) -> Option<Loaded> {
 }
 
 /// The generation with these files that came after the one that held last, and was rejected or never decided on: a boot
-/// is no proof of it.
+/// is no proof of it, and no approval.
 pub(crate) fn unproven(state: &Path, files: &[SourceFile]) -> Option<u64> {
     let store = Store::for_reading(state);
     let current = store.current()?;
+    if let Some(waits) = approval::unapproved(&store, current, files) {
+        return Some(waits);
+    }
     let later = store.numbers().ok()?.into_iter().rev().take_while(|number| *number > current);
     later.into_iter().find(|number| {
         let word = store.verdict(*number).map(|verdict| verdict.word);

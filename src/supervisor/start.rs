@@ -353,7 +353,9 @@ fn load(face: &Face, home: &Home, is_takeover: bool, seal: Option<u64>) -> Resul
             Ok(loading::committed(&home.state, "there is no unit file in it").unwrap_or(loaded))
         }
         Ok(loaded) if !is_takeover && let Some(number) = loading::unproven(&home.state, &loaded.files) => {
-            let why = format!("it is as in generation {number}, which did not hold");
+            let why = format!(
+                "it is as in generation {number}, which did not hold, or that nobody has approved of"
+            );
             Ok(loading::committed(&home.state, &why).unwrap_or(loaded))
         }
         Ok(loaded) if !is_takeover && let Some(why) = loading::left_alone(&home.state, &loaded.files) => {

@@ -226,6 +226,9 @@ fn who_does_not_wait_is_told_what_will_happen() {
     assert_eq!(site.text("a"), OTHER);
 }
 
+/// What is said of it, and how it is made.
+type Odd<'a> = (&'a str, &'a dyn Fn(&std::path::Path));
+
 /// One reader: who checks a directory is told what who applies it is told.
 #[test]
 fn check_and_apply_say_the_same_of_the_same_directory() {
@@ -237,7 +240,7 @@ fn check_and_apply_say_the_same_of_the_same_directory() {
     ended(&site, &["check", &site.units().display().to_string()], 0);
     ended(&site, &["apply"], 0);
     assert!(site.now().is("linked", "ready"), "a link to a file is followed: {}", site.story());
-    let odd: [(&str, &dyn Fn(&std::path::Path)); 3] = [
+    let odd: [Odd<'_>; 3] = [
         ("it is a link that leads to no file", &|path| {
             std::os::unix::fs::symlink("/nowhere/at/all", path).expect("a link");
         }),

@@ -153,7 +153,7 @@ impl Fuzz {
         let mut after = units;
         after.insert("mcsup.yaml".to_owned(), SETTINGS.to_owned());
         let expected = expected(&before, &after);
-        let (look, number, began) = (self.site.now(), self.last(), Instant::now());
+        let (look, number, killed) = (self.site.now(), self.last(), self.killed);
         self.save(&before, &after);
         self.story.push(format!("expected {expected:?} after {number}: {}", differing(&before, &after)));
         self.kill_perhaps();
@@ -166,7 +166,7 @@ impl Fuzz {
                 self.wait("it is as before", |fuzz| !fuzz.says("error"));
                 *self.ended.entry("invalid").or_default() += 1;
             }
-            Expected::Generation => self.end_generation(number + 1, began),
+            Expected::Generation => self.end_generation(number + 1, self.killed != killed),
         }
         self.check(&before, &after, &look);
     }
@@ -187,7 +187,7 @@ impl Fuzz {
         self.killed = Some(Instant::now());
     }
 
-    fn end_generation(&mut self, number: u64, began: Instant) {
+    fn end_generation(&mut self, number: u64, is_killed: bool) {
         let is_over = |fuzz: &Self| {
             let kept = fuzz.site.generations();
             let last = kept.last()?;
@@ -199,7 +199,6 @@ impl Fuzz {
         let new = self.site.generations().iter().filter(|kept| kept.number >= number).count();
         assert_eq!(new, 1, "one save, one generation\n{}", self.tell());
         // Who dies while it is written has taken its number along.
-        let is_killed = self.killed.is_some_and(|at| at > began);
         assert!(last.number == number || is_killed, "{last:?}\n{}", self.tell());
         self.story.push(format!("{last:?}"));
         *self.ended.entry(if last.word == "committed" { "committed" } else { "rejected" }).or_default() += 1;

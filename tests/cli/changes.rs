@@ -278,6 +278,7 @@ fn an_edit_of_nothing_says_so() {
 #[test]
 fn the_status_says_how_the_directory_stands_to_what_is_in_force() {
     use mcsup::engine::time::WallTime;
+    use mcsup::supervisor::generations::Waits;
     use mcsup::supervisor::handle::{ChangeStage, Invalid, Pending, Progress, Standing};
     let generation = Some(41);
     let until = Some(WallTime(1_795_211_407_000_000_000));
@@ -287,7 +288,10 @@ fn the_status_says_how_the_directory_stands_to_what_is_in_force() {
         progress: Some(Progress { generation: 42, stage, until }),
         ..Standing::default()
     };
-    let redis = || vec![mcsup::unit::name::UnitName::new("redis").unwrap()];
+    let waits = |generation: u64, units: &[&str], settings: &[&str]| {
+        let [units, settings] = [units, settings].map(|all| all.iter().map(ToString::to_string).collect());
+        Pending { generation, waits: Waits { units, settings }, is_of_directory: false }
+    };
     let invalid = Invalid { text: String::new(), errors: 2 };
     let cases = [
         (Standing { generation, ..Standing::default() }, None),
@@ -296,12 +300,21 @@ fn the_status_says_how_the_directory_stands_to_what_is_in_force() {
             Some("units directory differs from generation 41: 2 errors"),
         ),
         (
+            Standing { generation, pending: vec![waits(43, &["redis"], &[])], ..Standing::default() },
+            Some("generation 43 waits for `mcsup approve 43`: it changes redis"),
+        ),
+        (
             Standing {
                 generation,
-                pending: Some(Pending { generation: 43, units: redis() }),
+                pending: vec![waits(43, &["redis"], &[]), waits(44, &["web"], &["approvers"])],
+                differs: Some("as rejected generation 42".into()),
                 ..Standing::default()
             },
-            Some("generation 43 waits for `mcsup approve 43`: it changes redis"),
+            Some(
+                "generation 43 waits for `mcsup approve 43`: it changes redis; \
+                 generation 44 waits for `mcsup approve 44`: it changes web, `approvers` of mcsup.yaml; \
+                 units directory differs from generation 41: as rejected generation 42",
+            ),
         ),
         (under_way(ChangeStage::Applying, None), Some("generation 42 is under way: applying")),
         (

@@ -17,13 +17,13 @@ use mcsup::engine::id::{IncidentId, PhaseId, RunId, UnitId};
 use mcsup::engine::state::{Desired, DownSource, Health, StateName, UpSource};
 use mcsup::engine::status::{JobStatus, Overview, UnitStatus, WhyLink};
 use mcsup::engine::time::{Timestamp, WallTime};
-use mcsup::generation::manifest::{Verdict, Word};
+use mcsup::generation::manifest::{Verdict, Waits, Word};
 use mcsup::generation::{Draft, Store, UnitsFile};
 use mcsup::graph::Plan;
 use mcsup::supervisor::handle::{
     Asked, Called, Cause, ChangeAnswer, ChangeCause, EventRecord, Evidence, Handle, Happening, IncidentList,
-    IncidentRow, IncidentStory, Invalid, JobEntry, JobRunRow, JobTable, Listed, Moment, Planned, Query,
-    Question, Rule, Source, Standing, StatusTable, What, Who, Window,
+    IncidentRow, IncidentStory, Invalid, JobEntry, JobRunRow, JobTable, Listed, Moment, Pending, Planned,
+    Query, Question, Rule, Source, Standing, StatusTable, What, Who, Window,
 };
 use mcsup::supervisor::home::Home;
 use mcsup::unit::SourceFile;
@@ -379,9 +379,9 @@ fn change(what: What) -> ChangeAnswer {
     let is_broken = |source: &Source| match source {
         Source::Other(dir) => dir.ends_with("broken"),
         Source::Unit { text, .. } => text.contains("restrat"),
-        Source::Directory | Source::Generation(_) => false,
+        Source::Directory | Source::Generation(_) | Source::Pending(_) => false,
     };
-    let ended = |outcome| ChangeAnswer::Ended { generation: 3, outcome };
+    let ended = |outcome| ChangeAnswer::Ended { generation: 3, outcome, pending: None };
     match what {
         What::Plan(source) | What::Apply { source, .. } if is_broken(&source) => {
             let text = "error[unknown-key]: unknown key `restrat`\n\n".to_owned();
@@ -395,7 +395,8 @@ fn change(what: What) -> ChangeAnswer {
         What::Plan(Source::Generation(_)) => ChangeAnswer::Same,
         What::Plan(_) => ChangeAnswer::Planned(planned()),
         What::Apply { source: Source::Other(_), .. } => {
-            ChangeAnswer::Pending { generation: 4, units: vec![UnitName::new("redis").unwrap()] }
+            let waits = Waits { units: vec!["redis".to_owned()], settings: Vec::new() };
+            ChangeAnswer::Pending(Pending { generation: 4, waits, is_of_directory: false })
         }
         What::Apply { source: Source::Generation(_), .. } => {
             ended(ChangeOutcome::RolledBack { why: "web is failed: exited with 1".into(), is_well: true })
@@ -667,7 +668,9 @@ impl Served {
             assert_eq!(store.add(&draft).unwrap(), number);
             let at_millis = draft.at_millis + 1000;
             let (by, diagnostics) = (String::new(), String::new());
-            let verdict = Verdict { word, at_millis, why: why.into(), by, diagnostics };
+            let units = vec!["redis".to_owned()];
+            let waits = (word == Word::Pending).then(|| Waits { units, settings: Vec::new() });
+            let verdict = Verdict { word, at_millis, why: why.into(), by, diagnostics, waits };
             store.judge(number, &verdict).unwrap();
         }
         store.make_current(3).unwrap();

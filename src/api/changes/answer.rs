@@ -11,6 +11,7 @@ use crate::api::problem::Problem;
 use crate::api::status::json;
 use crate::aside::wall_millis;
 use crate::engine::effect::ChangeOutcome;
+use crate::supervisor::generations::{Waits, Word};
 use crate::supervisor::handle::{ChangeAnswer, Pending, Source, What, Who};
 
 #[derive(Debug)]
@@ -30,9 +31,20 @@ pub(super) async fn carry_out(shared: &Shared, what: What, asking: Asking) -> Re
         What::Apply { confirm, .. } => *confirm,
         What::Plan(_) | What::Approve(_) | What::Reject { .. } => None,
     };
+    let approved = match &what {
+        What::Approve(generation) => Some(*generation),
+        What::Plan(_) | What::Apply { .. } | What::Reject { .. } => None,
+    };
     let confirm = confirm.or(shared.handle.definitions().changes.confirm);
     let answer = shared.handle.change(what, who).await?;
-    let changed = told(shared, answer, Since { began, confirm }).await?;
+    let mut changed = told(shared, answer, Since { began, confirm }).await?;
+    if let (Some(approved), Some(generation)) = (approved, changed.generation)
+        && approved != generation
+        && changed.outcome != "same"
+    {
+        changed.text =
+            format!("generation {approved} became {generation}, with what came since; {}", changed.text);
+    }
     Ok(json(&changed, 4096))
 }
 
@@ -53,7 +65,7 @@ async fn begin(shared: &Shared, what: What, who: Who) -> Result<Response, Proble
             ChangeAnswer::Planned(planned) => changed.plan = Some(shown::plan(&planned, from)),
             answer @ (ChangeAnswer::Same
             | ChangeAnswer::Invalid(_)
-            | ChangeAnswer::Pending { .. }
+            | ChangeAnswer::Pending(_)
             | ChangeAnswer::Ended { .. }
             | ChangeAnswer::WaitsToBeConfirmed { .. }
             | ChangeAnswer::Rejected { .. }
@@ -72,7 +84,7 @@ async fn begin(shared: &Shared, what: What, who: Who) -> Result<Response, Proble
 fn source_of(what: &What) -> Option<Source> {
     match what {
         What::Plan(source) | What::Apply { source, .. } => Some(source.clone()),
-        What::Approve(generation) => Some(Source::Generation(*generation)),
+        What::Approve(generation) => Some(Source::Pending(*generation)),
         What::Reject { .. } => None,
     }
 }
@@ -96,12 +108,12 @@ async fn told(shared: &Shared, answer: ChangeAnswer, since: Since) -> Result<Cha
                 generation.map_or_else(String::new, |one| format!(": it is as generation {one} says"));
             plain("same", generation, format!("nothing to do{in_force}"))
         }
-        ChangeAnswer::Pending { generation, units } => Changed {
-            well: false,
-            units: shown::names(&units),
-            plan: plan_of(shared, generation).await,
-            ..plain("pending", Some(generation), shown::waits(generation, &units))
-        },
+        ChangeAnswer::Pending(pending) => {
+            let text = pending.words();
+            let Pending { generation, waits: Waits { units, settings }, .. } = pending;
+            let plan = plan_of(shared, generation).await;
+            Changed { well: false, units, settings, plan, ..plain("pending", Some(generation), text) }
+        }
         ChangeAnswer::WaitsToBeConfirmed { generation } => {
             let text = format!(
                 "generation {generation} works, and goes back by itself unless `mcsup confirm` comes in time"
@@ -115,8 +127,12 @@ async fn told(shared: &Shared, answer: ChangeAnswer, since: Since) -> Result<Cha
         ChangeAnswer::Rejected { generation } => {
             plain("rejected", Some(generation), format!("generation {generation} is rejected"))
         }
-        ChangeAnswer::Ended { generation, outcome } => {
-            return ended(shared, generation, outcome, since).await;
+        ChangeAnswer::Ended { generation, outcome, pending } => {
+            let changed = ended(shared, generation, outcome, since).await?;
+            return Ok(match pending {
+                Some(pending) => less(changed, pending),
+                None => changed,
+            });
         }
     };
     Ok(changed)
@@ -133,11 +149,7 @@ async fn ended(
     Ok(match outcome {
         ChangeOutcome::Committed => {
             let text = format!("generation {generation} is committed{summary}");
-            let changed = Changed { plan, ..plain("committed", Some(generation), text) };
-            match shared.handle.standing().await?.pending {
-                Some(pending) => less(changed, &pending),
-                None => changed,
-            }
+            Changed { plan, ..plain("committed", Some(generation), text) }
         }
         ChangeOutcome::RolledBack { why, is_well } => {
             let end = match (plan.as_ref().and_then(|plan| plan.from), is_well) {
@@ -165,10 +177,10 @@ async fn ended(
 }
 
 /// A part of what was asked for waits.
-fn less(changed: Changed, pending: &Pending) -> Changed {
-    let Pending { generation, units } = pending;
-    let text = format!("{}; {}", changed.text, shown::waits(*generation, units));
-    Changed { well: false, units: shown::names(units), text, ..changed }
+fn less(changed: Changed, pending: Pending) -> Changed {
+    let text = format!("{}; {}", changed.text, pending.words());
+    let Waits { units, settings } = pending.waits;
+    Changed { well: false, units, settings, text, ..changed }
 }
 
 fn plain(outcome: &str, generation: Option<u64>, text: String) -> Changed {
@@ -179,6 +191,7 @@ fn plain(outcome: &str, generation: Option<u64>, text: String) -> Changed {
         text,
         plan: None,
         units: Vec::new(),
+        settings: Vec::new(),
         incident: None,
         confirm_until: None,
     }
@@ -187,7 +200,12 @@ fn plain(outcome: &str, generation: Option<u64>, text: String) -> Changed {
 /// What it does to what was there before; `None` where the disk does not tell.
 async fn plan_of(shared: &Shared, generation: u64) -> Option<Plan> {
     let planned = generations::on_disk(shared, move |kept| {
-        let parent = kept.one(generation).ok()?.manifest.ok()?.parent?;
+        let one = kept.one(generation).ok()?;
+        if one.verdict.is_ok_and(|verdict| verdict.word == Word::Pending) {
+            let (current, planned) = kept.approving(generation).ok()?;
+            return Some((planned, current));
+        }
+        let parent = one.manifest.ok()?.parent?;
         Some((kept.between(parent, generation).ok()?, parent))
     });
     let (planned, parent) = planned.await.ok()??;

@@ -13,8 +13,8 @@ pub struct Changes {
     /// How far that is; null where none is under way.
     #[serde(default)]
     pub change: Option<ChangeUnderWay>,
-    /// What waits for approval.
-    pub pending: Option<Pending>,
+    /// What waits for approval, oldest first.
+    pub pending: Vec<Pending>,
     /// The directory cannot be used as it is; what runs is not touched.
     pub invalid: Option<InvalidUnits>,
     /// Why the directory says something else, and that is not tried again by itself.
@@ -35,11 +35,16 @@ pub struct ChangeUnderWay {
     pub why: Option<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+/// It stands for what it changes of what was in force when it came, whatever comes into force meanwhile.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Pending {
     pub generation: u64,
     /// Those that it would change, and that need approval.
     pub units: Vec<String>,
+    /// Keys of mcsup.yaml that it would change, and that need approval.
+    pub settings: Vec<String>,
+    /// The units directory says it, and what is saved there next takes its place; false: somebody asked for it.
+    pub of_directory: bool,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -87,6 +92,8 @@ pub struct Plan {
     pub untouched: u64,
     /// Units for whose sake somebody must approve.
     pub approval: Vec<String>,
+    /// Keys of mcsup.yaml for whose sake somebody must approve.
+    pub approval_settings: Vec<String>,
     /// Warnings, as `mcsup check` shows them.
     pub warnings: String,
     /// `2 restart, 1 starts; 997 untouched`
@@ -194,6 +201,8 @@ pub struct Changed {
     pub plan: Option<Plan>,
     /// The units for whose sake all of it waits, or, of `committed`, the rest of it.
     pub units: Vec<String>,
+    /// Keys of mcsup.yaml, likewise.
+    pub settings: Vec<String>,
     /// Of `rolled-back` and `kept`: the incident that tells why, where it is known by now.
     pub incident: Option<u64>,
     /// Of `unconfirmed`: it stays at least until then, in RFC 3339.
@@ -214,7 +223,7 @@ pub struct Generation {
     pub current: bool,
     /// When it came, in RFC 3339; null where its manifest is damaged.
     pub at: Option<String>,
-    /// `boot`, `save`, `reload`, `apply`, `edit`, `put`, `rollback to 41`; null where its manifest is damaged.
+    /// `boot`, `save`, `reload`, `apply`, `edit`, `put`, `rollback to 41`, `approve 41`; null where its manifest is damaged.
     pub cause: Option<String>,
     /// Who brought it about; null where nobody is known.
     pub who: Option<Person>,

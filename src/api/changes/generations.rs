@@ -14,7 +14,7 @@ use crate::api::parameters::Parameters;
 use crate::api::problem::{self, Problem};
 use crate::api::status::json;
 use crate::supervisor::generations::{
-    Damage, Error, FileChange, FileDifference, FileEntry, Generations, NamedEntry, Summary,
+    Damage, Error, FileChange, FileDifference, FileEntry, Generations, NamedEntry, Summary, Word,
 };
 
 /// Of a disk. To verify a thousand generations takes seconds.
@@ -94,7 +94,11 @@ pub(super) fn compared(
     let files = files.map(|files| files.into_iter().filter_map(file).collect());
     let planned = kept.between(before, after)?;
     // Between two that are kept nobody decides anything.
-    let plan = dto::Plan { approval: Vec::new(), ..shown::plan(&planned, Some(before)) };
+    let plan = dto::Plan {
+        approval: Vec::new(),
+        approval_settings: Vec::new(),
+        ..shown::plan(&planned, Some(before))
+    };
     Ok(dto::GenerationDiff { before, after, plan, files })
 }
 
@@ -194,8 +198,16 @@ pub(super) async fn found(shared: &Shared, number: u64) -> Result<Summary, Probl
     on_disk(shared, move |kept| kept.one(number)).await?.map_err(problem)
 }
 
-pub(super) async fn must_be_there(shared: &Shared, number: u64) -> Result<(), Problem> {
-    found(shared, number).await.map(drop)
+/// It is there, and was decided on.
+pub(super) async fn must_not_wait(shared: &Shared, number: u64) -> Result<(), Problem> {
+    match found(shared, number).await?.verdict.map(|verdict| verdict.word) {
+        Ok(Word::Pending) => {
+            let approve = format!("`mcsup approve {number}`");
+            Err(Problem::Refused(format!("generation {number} was never in force: it waits for {approve}")))
+        }
+        Ok(Word::Candidate | Word::Verifying | Word::Committed | Word::Rejected | Word::Superseded)
+        | Err(_) => Ok(()),
+    }
 }
 
 /// Where a roll back goes when nobody names another.

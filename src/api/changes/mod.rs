@@ -20,14 +20,14 @@ use crate::api::body::{Json, Text};
 use crate::api::caller::{Access, Caller, MayChange, MayLook, must_change};
 use crate::api::changes::answer::{Asking, carry_out};
 use crate::api::changes::dto::{
-    ApplyOptions, Changed, Changes, Pending, Plan, PlanOptions, ReloadOptions, RollbackOptions,
+    ApplyOptions, Changed, Changes, Plan, PlanOptions, ReloadOptions, RollbackOptions,
 };
 use crate::api::parameters::Parameters;
 use crate::api::problem::{self, Problem};
 use crate::api::status::{json, unknown};
 use crate::engine::effect::Answer;
 use crate::engine::event::Ask;
-use crate::supervisor::generations::unit_file;
+use crate::supervisor::generations::{Word, unit_file};
 use crate::supervisor::handle::{ChangeAnswer, ChangeCause, Source, What};
 use crate::unit::name::UnitName;
 
@@ -41,15 +41,11 @@ pub(crate) async fn changes(_: MayLook, State(shared): State<Shared>) -> Result<
         errors: invalid.errors as u64,
         diagnostics: invalid.text.clone(),
     });
-    let pending = standing
-        .pending
-        .as_ref()
-        .map(|waits| Pending { generation: waits.generation, units: shown::names(&waits.units) });
     let body = Changes {
         generation: standing.generation,
         under_way: standing.under_way,
         change: shown::under_way(&standing),
-        pending,
+        pending: standing.pending.iter().map(shown::pending).collect(),
         invalid,
         differs: standing.differs.clone(),
         text: shown::standing(&standing),
@@ -80,8 +76,10 @@ pub(crate) async fn plan(
             directory(&shared, &dir)?
         }
         (None, Some(generation), None) => {
-            generations::must_be_there(&shared, generation).await?;
-            Source::Generation(generation)
+            let summary = generations::found(&shared, generation).await?;
+            let waits = summary.verdict.is_ok_and(|verdict| verdict.word == Word::Pending);
+            // What it would do once it is approved.
+            if waits { Source::Pending(generation) } else { Source::Generation(generation) }
         }
         (None, None, Some(unit)) => {
             must_change(access)?;
@@ -102,7 +100,7 @@ pub(crate) async fn plan(
         }
         ChangeAnswer::Invalid(invalid) => Err(Problem::Invalid(invalid)),
         ChangeAnswer::Refused(why) => Err(Problem::Refused(why)),
-        ChangeAnswer::Pending { .. }
+        ChangeAnswer::Pending(_)
         | ChangeAnswer::Ended { .. }
         | ChangeAnswer::WaitsToBeConfirmed { .. }
         | ChangeAnswer::Rejected { .. } => {
@@ -167,7 +165,7 @@ pub(crate) async fn rollback(
 ) -> Result<Response, Problem> {
     let to = match options.to {
         Some(to) => {
-            generations::must_be_there(&shared, to).await?;
+            generations::must_not_wait(&shared, to).await?;
             to
         }
         None => generations::previous_good(&shared).await?,
@@ -278,6 +276,7 @@ async fn decide(
         text: text(generation.unwrap_or_default()),
         plan: None,
         units: Vec::new(),
+        settings: Vec::new(),
         incident: None,
         confirm_until: None,
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::api::changes::dto::{Damages, GenerationDetail, GenerationDiff, Generations as List, Plan};
 use crate::api::changes::{generations, shown};
 use crate::api::problem::Problem;
-use crate::supervisor::generations::Generations;
+use crate::supervisor::generations::{Generations, Word};
 use crate::supervisor::handle::ChangeAnswer;
 use crate::supervisor::loading::Render;
 
@@ -57,8 +57,13 @@ impl Kept {
         let from = self.generations.current().ok_or_else(|| {
             Problem::Refused("no generation is in effect, so there is nothing to compare with".to_owned())
         })?;
-        let planned = self.generations.between(from, number).map_err(generations::problem)?;
-        Ok(shown::plan(&planned, Some(from)))
+        let one = self.generations.one(number).map_err(generations::problem)?;
+        let planned = if one.verdict.is_ok_and(|verdict| verdict.word == Word::Pending) {
+            self.generations.approving(number).map(|(_, planned)| planned)
+        } else {
+            self.generations.between(from, number)
+        };
+        Ok(shown::plan(&planned.map_err(generations::problem)?, Some(from)))
     }
 
     /// From the current generation to what this directory says.
@@ -72,7 +77,7 @@ impl Kept {
             ChangeAnswer::Same => Ok(shown::no_plan(from, 0)),
             ChangeAnswer::Invalid(invalid) => Err(Problem::Invalid(invalid)),
             ChangeAnswer::Refused(why) => Err(Problem::Refused(why)),
-            ChangeAnswer::Pending { .. }
+            ChangeAnswer::Pending(_)
             | ChangeAnswer::Ended { .. }
             | ChangeAnswer::WaitsToBeConfirmed { .. }
             | ChangeAnswer::Rejected { .. } => {

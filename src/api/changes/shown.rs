@@ -4,23 +4,24 @@ use crate::api::changes::dto;
 use crate::api::status::rfc3339;
 use crate::engine::time::WallTime;
 use crate::graph::{Action, Because, Step};
-use crate::supervisor::generations::{Summary, Word};
-use crate::supervisor::handle::{ChangeCause, ChangeStage, Planned, Standing, Who};
+use crate::supervisor::generations::{Summary, Waits, Word};
+use crate::supervisor::handle::{ChangeCause, ChangeStage, Pending, Planned, Standing, Who};
 use crate::supervisor::words::name_of;
 use crate::unit::difference::{Difference, KEYS, Key, SETTINGS};
-use crate::unit::name::UnitName;
 
 pub(crate) fn plan(planned: &Planned, from: Option<u64>) -> dto::Plan {
     let steps: Vec<dto::PlanStep> = planned.plan.steps.iter().map(|one| step(one, planned)).collect();
     let all = planned.set.present().count();
     let in_it = planned.plan.steps.iter().filter(|step| step.action != Action::Remove).count();
     let untouched = all.saturating_sub(in_it) as u64;
+    let waits = planned.waits_for();
     dto::Plan {
         from,
         same: false,
         settings: planned.plan.settings.iter().map(|one| difference(one, SETTINGS)).collect(),
         untouched,
-        approval: names(&planned.waits_for()),
+        approval: waits.units,
+        approval_settings: waits.settings,
         warnings: planned.warnings.clone(),
         summary: summary(&planned.plan.steps, !planned.plan.settings.is_empty(), untouched),
         steps,
@@ -32,8 +33,9 @@ pub(crate) fn no_plan(from: Option<u64>, untouched: u64) -> dto::Plan {
     dto::Plan { from, same: true, untouched, summary: summary(&[], false, untouched), ..dto::Plan::default() }
 }
 
-pub(crate) fn names(units: &[UnitName]) -> Vec<String> {
-    units.iter().map(ToString::to_string).collect()
+pub(crate) fn pending(pending: &Pending) -> dto::Pending {
+    let Waits { units, settings } = pending.waits.clone();
+    dto::Pending { generation: pending.generation, units, settings, of_directory: pending.is_of_directory }
 }
 
 fn step(step: &Step, planned: &Planned) -> dto::PlanStep {
@@ -155,13 +157,12 @@ fn directory(standing: &Standing) -> Option<String> {
     if let Some(under_way) = under_way {
         return Some(format!("generation {under_way} is under way"));
     }
-    if let Some(pending) = pending {
-        return Some(waits(pending.generation, &pending.units));
+    let mut parts: Vec<String> = pending.iter().map(Pending::words).collect();
+    match invalid {
+        Some(invalid) => parts.push(differs_from(&errors(invalid.errors))),
+        None => parts.extend(differs.as_deref().map(differs_from)),
     }
-    if let Some(invalid) = invalid {
-        return Some(differs_from(&errors(invalid.errors)));
-    }
-    differs.as_deref().map(differs_from)
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// The same of the change under way alone, for programs.
@@ -177,11 +178,6 @@ pub(crate) fn under_way(standing: &Standing) -> Option<dto::ChangeUnderWay> {
         until: progress.until.map(rfc3339),
         why,
     })
-}
-
-pub(crate) fn waits(generation: u64, units: &[UnitName]) -> String {
-    let units = names(units).join(", ");
-    format!("generation {generation} waits for `mcsup approve {generation}`: it changes {units}")
 }
 
 pub(crate) fn errors(errors: usize) -> String {
@@ -230,6 +226,7 @@ fn cause(cause: ChangeCause) -> String {
         ChangeCause::Edit => "edit".to_owned(),
         ChangeCause::Put => "put".to_owned(),
         ChangeCause::Rollback(to) => format!("rollback to {to}"),
+        ChangeCause::Approve(approved) => format!("approve {approved}"),
     }
 }
 

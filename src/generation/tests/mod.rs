@@ -2,6 +2,7 @@
 
 mod crash;
 mod elsewhere;
+mod merging;
 mod properties;
 mod restoring;
 mod stories;
@@ -106,7 +107,8 @@ pub(super) fn named(path: &str, text: Option<&str>) -> Named {
 }
 
 pub(super) fn verdict(word: Word) -> Verdict {
-    Verdict { word, at_millis: 2_000, why: "because".into(), by: "root".into(), diagnostics: String::new() }
+    let (why, by, diagnostics) = ("because".into(), "root".into(), String::new());
+    Verdict { word, at_millis: 2_000, why, by, diagnostics, waits: None }
 }
 
 /// What the directory holds now, kept and judged.

@@ -58,6 +58,7 @@ struct Kept {
     text: String,
     came: u64,
     word: Word,
+    parent: Option<u64>,
     is_pinned: bool,
 }
 
@@ -69,10 +70,13 @@ impl Model {
     /// `previous_good` is another's claim: it is taken from the store before it retires.
     fn retire(&mut self, count: usize, age: u64, previous_good: Option<u64>) -> Vec<u64> {
         let newest: BTreeSet<u64> = self.kept.keys().rev().take(count).copied().collect();
+        let waiting = self.kept.values().filter(|kept| kept.word == Word::Pending);
+        let parents: BTreeSet<u64> = waiting.filter_map(|kept| kept.parent).collect();
         let stays = |number: &u64, kept: &Kept| {
             (newest.contains(number) && kept.came >= self.now.saturating_sub(age))
                 || kept.is_pinned
                 || kept.word.is_open()
+                || parents.contains(number)
                 || [self.current, previous_good].contains(&Some(*number))
         };
         let gone: Vec<u64> = self
@@ -104,7 +108,7 @@ proptest! {
                         store.add(&Draft { parent: model.current, at_millis: model.now, ..draft(&of) }).unwrap();
                     prop_assert_eq!(number, model.highest + 1);
                     model.highest = number;
-                    model.kept.insert(number, Kept { text, came: model.now, word: Word::Candidate, is_pinned: false });
+                    model.kept.insert(number, Kept { text, came: model.now, word: Word::Candidate, parent: model.current, is_pinned: false });
                 }
                 Ask::Judge(which, word) => if let Some(number) = model.pick(which) {
                     store.judge(number, &verdict(word)).unwrap();

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crate::aside::{since_boot, with_deep_stack};
 use crate::generation::manifest::{Cause, Verdict, Who, Word};
 use crate::generation::{Draft, Named, Store, UnitsFile, read_named, read_those};
-use crate::graph::{self, Plan};
+use crate::graph::Plan;
+use crate::supervisor::change::approval::{self, Held, Pending};
 use crate::supervisor::change::audit;
 use crate::supervisor::change::loss::{self, Loss};
 use crate::supervisor::change::seen::Seen;
@@ -27,7 +28,9 @@ pub enum Source {
     Other(PathBuf),
     /// The files of an earlier generation.
     Generation(u64),
-    /// The units directory with this text for one file of it.
+    /// What is in force with what this generation changes, that waits for approval.
+    Pending(u64),
+    /// What is in force with this text for one file of it.
     Unit { name: UnitName, text: String },
 }
 
@@ -42,8 +45,6 @@ pub(crate) struct Wanted {
     pub(crate) in_force: Arc<UnitSet>,
     /// The generation of these. `None`: none could be kept so far.
     pub(crate) current: Option<u64>,
-    /// A person approved of this generation.
-    pub(crate) approved: Option<u64>,
     /// What was rejected is tried again only where a person wants it.
     pub(crate) is_asked: bool,
     /// Only to be shown.
@@ -70,17 +71,10 @@ pub(crate) enum Found {
     Planned(Planned),
     /// It waits for somebody who approves of it.
     Pending(Pending),
-    /// `pending`: the part of it that waits for somebody who approves of it.
-    Ready(Box<Kit>, Option<Pending>),
+    /// Perhaps without a part of it.
+    Ready(Box<Kit>, Option<Held>),
     /// It cannot be read or kept, so it is not begun.
     Refused(String),
-}
-
-/// A generation that waits for somebody who approves of it, for the sake of these units.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pending {
-    pub generation: u64,
-    pub units: Vec<UnitName>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +112,19 @@ pub(crate) struct Kit {
 const NOTHING_THERE: &str = "there is no unit file in it, and nothing is stopped for that; \
                              `mcsup stop` stops units, `mcsup shutdown` all of them";
 
+/// What was found, and what waits for somebody by now; `None` where that is not known.
+#[derive(Debug)]
+pub(crate) struct Findings {
+    pub(crate) found: Found,
+    pub(crate) pending: Option<Vec<Pending>>,
+}
+
+pub(crate) fn look(wanted: &Wanted) -> Findings {
+    let found = find(wanted);
+    let pending = approval::waiting(&Store::for_reading(&wanted.state), &wanted.units_dir);
+    Findings { found, pending: Some(pending) }
+}
+
 pub(crate) fn find(wanted: &Wanted) -> Found {
     let found = with_deep_stack(|| found(wanted)).unwrap_or_else(|error| Err(error.to_string()));
     found.unwrap_or_else(Found::Refused)
@@ -127,10 +134,10 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
     let (store, _) = Store::open(&wanted.state).map_err(|error| error.to_string())?;
     let now = since_boot();
     let seen = Seen::of(&wanted.units_dir);
-    if let Some(approved) = wanted.approved {
-        waits_still(&store, approved)?;
+    if !wanted.is_dry {
+        approval::wait_again(&store, wanted.current, wanted.at_millis);
     }
-    let Listing { mut files, diagnostics } = files(&wanted.source, &store, &wanted.units_dir)?;
+    let Listing { mut files, diagnostics } = files(wanted, &store)?;
     let sources = sources_of(&files);
     let loaded = directory::judge(&sources, diagnostics);
     let text = (wanted.render)(&sources, &loaded.diagnostics, &wanted.units_dir);
@@ -147,6 +154,10 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
     }
     let named = named_files(&set, &wanted.units_dir)?;
     if wanted.current.is_some_and(|current| store.is_same_as(current, &files, &named)) {
+        if let Some(approved) = wanted.approved() {
+            approval::is_in_force(wanted, &store, approved)?;
+        }
+        approval::directory_says(wanted, &store, None)?;
         return Ok(Found::Same);
     }
     let planned = plan(wanted, &store, &set, &named, text);
@@ -165,6 +176,7 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
     if let Some(rejected) = last_of(&store, Word::Rejected).filter(|_| !wanted.is_asked)
         && store.is_same_as(rejected, &files, &named)
     {
+        approval::directory_says(wanted, &store, None)?;
         return Ok(Found::RejectedBefore(rejected));
     }
     if is_save {
@@ -180,7 +192,7 @@ fn dir_of<'a>(source: &'a Source, units_dir: &'a Path) -> Option<&'a Path> {
     match source {
         Source::Directory | Source::Unit { .. } => Some(units_dir),
         Source::Other(dir) => Some(dir),
-        Source::Generation(_) => None, // whole as it is
+        Source::Generation(_) | Source::Pending(_) => None, // whole as it is
     }
 }
 
@@ -191,106 +203,52 @@ pub(crate) fn beside(dir: &Path, set: &UnitSet) -> Result<Vec<UnitsFile>, String
     read_those(dir, is_named).map_err(|error| error.to_string())
 }
 
-/// Somebody may have decided on it meanwhile.
-fn waits_still(store: &Store, generation: u64) -> Result<(), String> {
-    let verdict = store.verdict(generation).map_err(|error| error.to_string())?;
-    if verdict.word == Word::Pending {
-        return Ok(());
-    }
-    Err(format!(
-        "generation {generation} does not wait for approval any more; `mcsup generations` says what it is"
-    ))
-}
-
-struct Content {
-    files: Vec<UnitsFile>,
-    named: Vec<Named>,
-    sources: Vec<SourceFile>,
-    seen: Seen,
+pub(super) struct Content {
+    pub(super) files: Vec<UnitsFile>,
+    pub(super) named: Vec<Named>,
+    pub(super) sources: Vec<SourceFile>,
+    pub(super) seen: Seen,
 }
 
 fn keep(wanted: &Wanted, store: &Store, content: Content, planned: Planned) -> Result<Found, String> {
-    let waits = waits_for(wanted, &planned);
-    if waits.is_empty() {
+    let waits = planned.waits_for();
+    if waits.is_empty() || wanted.approved().is_some() {
+        approval::directory_says(wanted, store, None)?;
         return kit(wanted, store, content, planned).map(|kit| Found::Ready(Box::new(kit), None));
     }
-    let pending = Pending { generation: pend(wanted, store, &content, &waits)?, units: waits };
     // Nothing else waits behind it.
-    match without(wanted, store, &content, &planned, &pending.units) {
-        Some((content, planned)) => {
+    let (waiting, rest) = approval::part(wanted, store, content, &planned);
+    let held = approval::hold(wanted, store, &waiting, waits)?;
+    let waits = match &held {
+        Held::Waits(pending) => Some(pending.generation),
+        Held::Rejected(_) => None,
+    };
+    approval::directory_says(wanted, store, waits)?;
+    match (rest, held) {
+        (Some((content, planned)), held) => {
             let kit = kit(wanted, store, content, planned)?;
-            Ok(Found::Ready(Box::new(kit), Some(pending)))
+            Ok(Found::Ready(Box::new(kit), Some(held)))
         }
-        None => Ok(Found::Pending(pending)),
+        (None, Held::Waits(pending)) => Ok(Found::Pending(pending)),
+        (None, Held::Rejected(generation)) => Ok(Found::RejectedBefore(generation)),
     }
-}
-
-/// Keeps it until somebody approves of it; the number under which it is kept.
-fn pend(wanted: &Wanted, store: &Store, content: &Content, waits: &[UnitName]) -> Result<u64, String> {
-    let before = last_of(store, Word::Pending);
-    if let Some(known) = before.filter(|known| store.is_same_as(*known, &content.files, &content.named)) {
-        return Ok(known);
-    }
-    let generation = add(wanted, store, content)?;
-    let names: Vec<&str> = waits.iter().map(UnitName::as_str).collect();
-    let why = format!("waits for `mcsup approve {generation}`: it changes {}", names.join(", "));
-    judge(store, generation, Word::Pending, why.clone(), wanted)?;
-    note(wanted, ("pending", generation), &why);
-    if let Some(before) = before {
-        judge(store, before, Word::Superseded, format!("generation {generation} came after it"), wanted)?;
-    }
-    Ok(generation)
-}
-
-/// The same with the files of these units as they are in force. `None`: nothing else differs, or the rest alone makes
-/// no sense.
-fn without(
-    wanted: &Wanted,
-    store: &Store,
-    content: &Content,
-    planned: &Planned,
-    waits: &[UnitName],
-) -> Option<(Content, Planned)> {
-    if wanted.in_force.changes.needs_approval {
-        return None;
-    }
-    let current = wanted.current?;
-    let in_force = store.files(current).ok()?;
-    let held: BTreeSet<String> = waits.iter().flat_map(files_of).collect();
-    let is_held = |file: &UnitsFile| held.contains(&file.name);
-    let mut files: Vec<UnitsFile> = content.files.iter().filter(|file| !is_held(file)).cloned().collect();
-    files.extend(in_force.into_iter().filter(is_held));
-    files.sort_by(|one, two| one.name.cmp(&two.name));
-    let sources = sources_of(&files);
-    let set = graph::load(&sources).set?;
-    let named = named_files(&set, &wanted.units_dir).ok()?;
-    if store.is_same_as(current, &files, &named) {
-        return None;
-    }
-    let rest = plan(wanted, store, &set, &named, planned.warnings.clone());
-    let content = Content { files, named, sources, seen: content.seen.clone() };
-    waits_for(wanted, &rest).is_empty().then_some((content, rest))
-}
-
-/// Files that may define a unit: its own, or that of the replicas or the template that it is a copy of.
-pub(crate) fn files_of(unit: &UnitName) -> Vec<String> {
-    let mut files = vec![format!("{unit}.yaml")];
-    if let Some((name, _)) = unit.as_str().split_once('@') {
-        files.extend([format!("{name}.yaml"), format!("{name}@.yaml")]);
-    }
-    files
 }
 
 fn kit(wanted: &Wanted, store: &Store, content: Content, planned: Planned) -> Result<Kit, String> {
     file_what_is_in_force(wanted, store)?;
-    let generation = wanted.approved.map_or_else(|| add(wanted, store, &content), Ok)?;
+    let approved = wanted.approved();
+    let as_kept = approved.filter(|approved| approval::is_as_kept(wanted, store, *approved, &content));
+    let generation = as_kept.map_or_else(|| add(wanted, store, &content), Ok)?;
     let Content { sources, seen, .. } = content;
     let seal = loading::stage(&wanted.state, sources)
         .map_err(|error| format!("cannot keep the definitions of generation {generation}: {error}"))?;
-    let why =
-        if wanted.approved.is_some() { format!("approved by {}", wanted.who.user) } else { String::new() };
-    judge(store, generation, Word::Verifying, why, wanted)?;
-    note(wanted, (if wanted.approved.is_some() { "approved" } else { "kept" }, generation), "");
+    match approved {
+        Some(approved) => approval::approve(wanted, store, approved, generation)?,
+        None => {
+            judge(store, generation, Word::Verifying, String::new(), wanted)?;
+            note(wanted, ("kept", generation), "");
+        }
+    }
     let is_from_elsewhere = store.is_from_elsewhere(generation, &wanted.units_dir);
     let paths = paths_of(&planned.set).into_iter().map(|path| wanted.units_dir.join(&*path));
     let seen = seen.with_named(paths);
@@ -308,7 +266,7 @@ fn file_what_is_in_force(wanted: &Wanted, store: &Store) -> Result<(), String> {
         .map_err(|error| format!("cannot rename the accepted definitions in the state directory: {error}"))
 }
 
-fn add(wanted: &Wanted, store: &Store, content: &Content) -> Result<u64, String> {
+pub(super) fn add(wanted: &Wanted, store: &Store, content: &Content) -> Result<u64, String> {
     if let Some(orphan) = orphan(wanted, store, content) {
         return Ok(orphan);
     }
@@ -316,6 +274,9 @@ fn add(wanted: &Wanted, store: &Store, content: &Content) -> Result<u64, String>
         Source::Directory => wanted.units_dir.clone(),
         Source::Other(dir) => dir.clone(),
         Source::Generation(_) | Source::Unit { .. } => PathBuf::new(),
+        Source::Pending(number) => {
+            PathBuf::from(store.manifest(*number).map_err(|error| error.to_string())?.units_dir)
+        }
     };
     let draft = Draft {
         files: content.files.clone(),
@@ -338,7 +299,9 @@ fn orphan(wanted: &Wanted, store: &Store, content: &Content) -> Option<u64> {
             Word::Pending | Word::Committed | Word::Rejected | Word::Superseded => false,
         })
     };
-    let open: Vec<u64> = store.numbers().ok()?.into_iter().filter(is_open).collect();
+    // What is in force may not be written down to the end.
+    let numbers = store.numbers().ok()?.into_iter().filter(|number| Some(*number) != wanted.current);
+    let open: Vec<u64> = numbers.filter(is_open).collect();
     let is_it = |number: &u64| {
         wanted.source == Source::Directory
             && !store.is_from_elsewhere(*number, &wanted.units_dir)
@@ -352,7 +315,13 @@ fn orphan(wanted: &Wanted, store: &Store, content: &Content) -> Option<u64> {
     same
 }
 
-fn plan(wanted: &Wanted, store: &Store, set: &UnitSet, named: &[Named], warnings: String) -> Planned {
+pub(super) fn plan(
+    wanted: &Wanted,
+    store: &Store,
+    set: &UnitSet,
+    named: &[Named],
+    warnings: String,
+) -> Planned {
     let changed = changed_files(store, wanted.current, named);
     let set = Arc::new(wanted.in_force.followed_by(set).set);
     let reread = users_of(&changed, &set);
@@ -360,46 +329,37 @@ fn plan(wanted: &Wanted, store: &Store, set: &UnitSet, named: &[Named], warnings
     Planned { before: Arc::clone(&wanted.in_force), set, reread, plan, warnings }
 }
 
-fn judge(store: &Store, generation: u64, word: Word, why: String, wanted: &Wanted) -> Result<(), String> {
+pub(super) fn judge(
+    store: &Store,
+    generation: u64,
+    word: Word,
+    why: String,
+    wanted: &Wanted,
+) -> Result<(), String> {
     let (at_millis, by) = (wanted.at_millis, wanted.who.user.clone());
-    let verdict = Verdict { word, at_millis, why, by, diagnostics: String::new() };
+    let verdict = Verdict { word, at_millis, why, by, diagnostics: String::new(), waits: None };
     store.judge(generation, &verdict).map_err(|error| error.to_string())
 }
 
-fn note(wanted: &Wanted, deed: (&str, u64), why: &str) {
+pub(super) fn note(wanted: &Wanted, deed: (&str, u64), why: &str) {
     if let Err(error) = audit::note(&wanted.state, wanted.at_millis, deed, &wanted.who, why) {
         tracing::warn!("cannot write the audit trail: {error}");
     }
 }
 
-fn waits_for(wanted: &Wanted, planned: &Planned) -> Vec<UnitName> {
-    if wanted.approved.is_some() { Vec::new() } else { planned.waits_for() }
-}
-
-impl Planned {
-    /// Who must not change by it without somebody's approval.
-    pub fn waits_for(&self) -> Vec<UnitName> {
-        let name = |id: UnitId| self.set.unit(id).map(|spec| spec.name.clone());
-        // The settings in force decide: a change cannot free itself.
-        if self.before.changes.needs_approval {
-            return self.plan.steps.iter().filter_map(|step| name(step.unit)).collect();
-        }
-        self.plan.protected(&self.before, &self.set).into_iter().filter_map(name).collect()
-    }
-}
-
 /// As [`directory::read`] finds them, where a directory is read. Those of a generation were found so before.
-fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Listing, String> {
-    match source {
-        Source::Directory => listing(units_dir),
+fn files(wanted: &Wanted, store: &Store) -> Result<Listing, String> {
+    let kept = |number: u64| store.files(number).map(found_before).map_err(|error| error.to_string());
+    match &wanted.source {
+        Source::Directory => listing(&wanted.units_dir),
         Source::Other(dir) => listing(dir),
-        Source::Generation(number) => {
-            let files = store.files(*number).map_err(|error| error.to_string())?;
-            Ok(Listing { files, diagnostics: Vec::new() })
-        }
+        Source::Generation(number) => kept(*number),
+        Source::Pending(number) => approval::brought_onto(wanted.current, store, *number).map(found_before),
         Source::Unit { name, text } => {
-            let mut listing = listing(units_dir)?;
+            // What else was saved meanwhile is a change of its own.
+            let mut listing = wanted.current.map_or_else(|| listing(&wanted.units_dir), kept)?;
             let files = &mut listing.files;
+            files.retain(|file| file.name.ends_with(".yaml"));
             let file = format!("{name}.yaml");
             let bytes = text.clone().into_bytes();
             match files.iter_mut().find(|known| known.name == file) {
@@ -412,11 +372,15 @@ fn files(source: &Source, store: &Store, units_dir: &Path) -> Result<Listing, St
     }
 }
 
+fn found_before(files: Vec<UnitsFile>) -> Listing {
+    Listing { files, diagnostics: Vec::new() }
+}
+
 pub(crate) fn listing(dir: &Path) -> Result<Listing, String> {
     directory::read(dir).map_err(|error| format!("cannot read units directory {}: {error}", dir.display()))
 }
 
-fn sources_of(files: &[UnitsFile]) -> Vec<SourceFile> {
+pub(crate) fn sources_of(files: &[UnitsFile]) -> Vec<SourceFile> {
     let is_source = |file: &&UnitsFile| file.name.ends_with(".yaml");
     let source = |file: &UnitsFile| SourceFile { name: file.name.clone(), bytes: file.bytes.clone() };
     files.iter().filter(is_source).map(source).collect()
@@ -427,7 +391,7 @@ pub(crate) fn paths_of(set: &UnitSet) -> BTreeSet<Box<str>> {
     set.present_units().flat_map(own_paths).collect()
 }
 
-fn own_paths(spec: &UnitSpec) -> Vec<Box<str>> {
+pub(super) fn own_paths(spec: &UnitSpec) -> Vec<Box<str>> {
     let mut paths = spec.env_file.clone();
     paths.extend(schemas_of(spec));
     paths
@@ -467,7 +431,7 @@ pub(crate) fn users_of(changed: &BTreeSet<String>, set: &UnitSet) -> BTreeSet<Un
 }
 
 /// The last generation of which that was said.
-fn last_of(store: &Store, word: Word) -> Option<u64> {
+pub(super) fn last_of(store: &Store, word: Word) -> Option<u64> {
     for number in store.numbers().ok()?.into_iter().rev() {
         let found = store.verdict(number).ok()?.word;
         if found == word {

@@ -8,6 +8,7 @@ use crate::generation::manifest::{Cause, Verdict, Who, Word};
 use crate::generation::restore::Restored;
 use crate::generation::{Draft, Error, RestoredNamed, Retention, Store, UnitsFile};
 use crate::graph;
+use crate::supervisor::change::approval::{self, Pending};
 use crate::supervisor::change::audit;
 use crate::supervisor::change::candidate::{beside, listing, named_files};
 use crate::supervisor::change::road::Where;
@@ -31,10 +32,16 @@ pub(crate) enum Filing {
         why: String,
         is_from_elsewhere: bool,
     },
+    /// A person says no to one that waits.
     Reject {
         generation: u64,
         why: String,
         who: Who,
+    },
+    /// The engine did not begin it.
+    Refused {
+        generation: u64,
+        why: String,
     },
     /// Everything was filed on the way.
     Settle,
@@ -50,13 +57,16 @@ pub(crate) struct Filed {
     pub(crate) is_left_alone: bool,
     /// It was decided otherwise before its turn came.
     pub(crate) refused: Option<String>,
+    /// What waits for somebody by now; `None` where that is not known.
+    pub(crate) pending: Option<Vec<Pending>>,
 }
 
 pub(crate) fn file(home: &Where, filing: &Filing, is_last: bool) -> Filed {
-    let mut filed = Filed { said: Vec::new(), is_last, is_left_alone: false, refused: None };
+    let mut filed = Filed { said: Vec::new(), is_last, is_left_alone: false, refused: None, pending: None };
     if let Err(error) = try_file(home, filing, &mut filed) {
         filed.said.push(format!("cannot write down what came of a change: {error}"));
     }
+    filed.pending = Some(approval::waiting(&Store::for_reading(&home.state), &home.units_dir));
     filed
 }
 
@@ -71,6 +81,8 @@ fn try_file(home: &Where, filing: &Filing, filed: &mut Filed) -> Result<(), Erro
             store.judge(*generation, &verdict(Word::Committed, why, &who.user))?;
             store.make_current(*generation)?;
             note(home, ("committed", *generation), who, why);
+            approval::decided(&store, *generation, wall_millis())?;
+            approval::drop_what_is_in_force(&store, *generation, wall_millis())?;
             if let Err(error) = loading::keep_staged(&home.state) {
                 filed
                     .said
@@ -84,6 +96,7 @@ fn try_file(home: &Where, filing: &Filing, filed: &mut Filed) -> Result<(), Erro
                 store.judge(*rejected, &verdict(Word::Rejected, why, ""))?;
                 note(home, ("rolled-back", *rejected), &Who::default(), why);
             }
+            approval::decided(&store, *rejected, wall_millis())?;
             let named = store.restore_named(&home.units_dir, *rejected, *to);
             if !is_from_elsewhere {
                 filed.tell_restored(&store.restore(&home.units_dir, *rejected, *to)?);
@@ -91,13 +104,17 @@ fn try_file(home: &Where, filing: &Filing, filed: &mut Filed) -> Result<(), Erro
             filed.tell_restored_named(&named?);
         }
         Filing::Reject { generation, why, who } => {
-            if store.verdict(*generation)?.word == Word::Committed {
-                let why = format!("generation {generation} is committed: `mcsup rollback` goes back");
-                filed.refused = Some(why);
+            filed.refused = approval::reject(&store, *generation, why, (who, wall_millis()))?;
+            if filed.refused.is_some() {
                 return Ok(());
             }
-            store.judge(*generation, &verdict(Word::Rejected, why, &who.user))?;
             note(home, ("rejected", *generation), who, why);
+        }
+        Filing::Refused { generation, why } => {
+            if !approval::was_not_begun(&store, *generation, wall_millis())? {
+                store.judge(*generation, &verdict(Word::Rejected, why, ""))?;
+            }
+            note(home, ("rejected", *generation), &Who::default(), why);
         }
         Filing::Settle => {}
     }
@@ -110,6 +127,8 @@ pub(crate) struct BootKept {
     pub(crate) generation: Option<u64>,
     /// For people.
     pub(crate) said: Vec<String>,
+    /// What waits for somebody.
+    pub(crate) pending: Vec<Pending>,
 }
 
 /// The generation that says the same as these files, as they were read for the boot, or a new one.
@@ -123,7 +142,8 @@ pub(crate) fn keep_boot(home: &Where, sources: &[SourceFile]) -> BootKept {
             None
         }
     };
-    BootKept { generation, said }
+    let pending = approval::waiting(&Store::for_reading(&home.state), &home.units_dir);
+    BootKept { generation, said, pending }
 }
 
 fn try_to_keep_boot(home: &Where, sources: &[SourceFile], said: &mut Vec<String>) -> Result<u64, String> {
@@ -153,6 +173,7 @@ fn try_to_keep_boot(home: &Where, sources: &[SourceFile], said: &mut Vec<String>
     let generation = store.add(&draft).map_err(text)?;
     store.judge(generation, &verdict(Word::Committed, "", "")).map_err(text)?;
     store.make_current(generation).map_err(text)?;
+    approval::drop_what_is_in_force(&store, generation, wall_millis()).map_err(text)?;
     Ok(generation)
 }
 
@@ -184,8 +205,9 @@ pub(crate) fn unfiled(state: &Path, current: Option<u64>) -> Option<u64> {
     store.numbers().ok()?.into_iter().rev().take_while(|number| Some(*number) >= current).find(held)
 }
 
-/// A machine that went down in the middle of a change has decided nothing.
+/// A machine that went down in the middle of a change has decided nothing but what somebody approved of, and did that in vain.
 fn supersede_what_was_open(store: &Store) {
+    approval::wait_again(store, None, wall_millis());
     let is_open = |number: &u64| {
         store.verdict(*number).is_ok_and(|verdict| matches!(verdict.word, Word::Candidate | Word::Verifying))
     };
@@ -203,7 +225,7 @@ fn note(home: &Where, deed: (&str, u64), who: &Who, why: &str) {
 
 fn verdict(word: Word, why: &str, by: &str) -> Verdict {
     let (why, by) = (why.to_owned(), by.to_owned());
-    Verdict { word, at_millis: wall_millis(), why, by, diagnostics: String::new() }
+    Verdict { word, at_millis: wall_millis(), why, by, diagnostics: String::new(), waits: None }
 }
 
 impl Filed {

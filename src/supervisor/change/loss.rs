@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::generation::{Named, Store, UnitsFile};
 use crate::graph::Action;
-use crate::supervisor::change::candidate::{Found, Planned, Wanted, files_of};
+use crate::supervisor::change::approval::files_of;
+use crate::supervisor::change::candidate::{Found, Planned, Wanted};
 use crate::supervisor::change::seen::Seen;
 use crate::unit::spec::UnitId;
 

@@ -15,7 +15,8 @@ use crate::engine::event::{ChangeNote, ChangeRules, Event, Proposal};
 use crate::engine::id::GenerationId;
 use crate::generation::manifest::{Cause, Who};
 use crate::generation::{Retention, Store};
-use crate::supervisor::change::candidate::{self, Found, Invalid, Kit, Pending, Planned, Source, Wanted};
+use crate::supervisor::change::approval::{self, Held, Pending};
+use crate::supervisor::change::candidate::{self, Findings, Found, Invalid, Kit, Planned, Source, Wanted};
 use crate::supervisor::change::filing::{self, BootKept, Filed, Filing};
 use crate::supervisor::change::looks::Looks;
 use crate::supervisor::change::loss::{Loss, QUIET};
@@ -23,7 +24,6 @@ use crate::supervisor::change::progress::Progress;
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
 use crate::supervisor::loading::Render;
 use crate::unit::SourceFile;
-use crate::unit::name::UnitName;
 use crate::unit::spec::UnitSet;
 use crate::unit::spec::changes::Changes;
 
@@ -72,13 +72,12 @@ pub enum ChangeAnswer {
     Same,
     Invalid(Invalid),
     /// It waits for `mcsup approve`.
-    Pending {
-        generation: u64,
-        units: Vec<UnitName>,
-    },
+    Pending(Pending),
+    /// `pending`: a part of it waits for `mcsup approve`.
     Ended {
         generation: u64,
         outcome: ChangeOutcome,
+        pending: Option<Pending>,
     },
     /// It works, and waits for `mcsup confirm`.
     WaitsToBeConfirmed {
@@ -101,8 +100,8 @@ pub struct Standing {
     pub progress: Option<Progress>,
     /// It cannot be used as it is.
     pub invalid: Option<Invalid>,
-    /// Waits for approval, with the units that it would touch.
-    pub pending: Option<Pending>,
+    /// What waits for approval, oldest first.
+    pub pending: Vec<Pending>,
     /// Why the directory says something else, and that is not tried again by itself.
     pub differs: Option<String>,
     /// Why saves are not seen.
@@ -128,8 +127,6 @@ pub(crate) struct Road {
     /// It could not be kept just now: whoever waits is told why, and not made to wait for another try.
     is_unkept: bool,
     pub(crate) standing: Standing,
-    /// What waits for approval came by a save; else by somebody who asked.
-    is_pending_of_directory: bool,
     /// Of the text of generations that may come into force.
     seals: BTreeMap<GenerationId, u64>,
 }
@@ -159,6 +156,8 @@ struct UnderWay {
     previous: Option<u64>,
     is_from_elsewhere: bool,
     who: Who,
+    /// A part of what was asked for waits.
+    pending: Option<Pending>,
     reply: Option<oneshot::Sender<ChangeAnswer>>,
 }
 
@@ -182,7 +181,6 @@ impl Road {
             boot: None,
             is_unkept: false,
             standing: Standing { generation, ..Standing::default() },
-            is_pending_of_directory: false,
             seals,
         }
     }
@@ -196,7 +194,9 @@ impl Road {
         let is_from_elsewhere = store.is_from_elsewhere(generation.0, &self.home.units_dir);
         let (who, reply) = (Who::default(), None);
         let (generation, previous) = (generation.0, Some(previous.0));
-        let under_way = UnderWay { generation, previous, is_from_elsewhere, who, reply };
+        self.standing.pending = approval::waiting(&store, &self.home.units_dir);
+        self.standing.pending.retain(|one| !approval::is_turn_of(&store, generation, one.generation));
+        let under_way = UnderWay { generation, previous, is_from_elsewhere, who, pending: None, reply };
         self.stage = Stage::UnderWay(Box::new(under_way));
     }
 
@@ -246,7 +246,8 @@ impl Road {
         });
         let Some(asked) = next else { return };
         if let What::Reject { generation, why } = &asked.what {
-            if self.waits_no_more(*generation) && self.is_pending_of_directory {
+            let mut pending = self.standing.pending.iter();
+            if pending.any(|one| one.generation == *generation && one.is_of_directory) {
                 self.standing.differs = Some(as_rejected(*generation));
             }
             let filing = Filing::Reject { generation: *generation, why: why.clone(), who: asked.who.clone() };
@@ -273,7 +274,7 @@ impl Road {
             What::Plan(source) => (source.clone(), Cause::Apply),
             What::Apply { source, cause, .. } => (source.clone(), *cause),
             What::Approve(generation) | What::Reject { generation, .. } => {
-                (Source::Generation(*generation), Cause::Apply)
+                (Source::Pending(*generation), Cause::Approve(*generation))
             }
         };
         let Where { units_dir, state, render } = self.home.clone();
@@ -285,10 +286,6 @@ impl Road {
             state,
             in_force: Arc::clone(in_force),
             current: self.standing.generation,
-            approved: match asked.what {
-                What::Approve(generation) => Some(generation),
-                What::Plan(_) | What::Apply { .. } | What::Reject { .. } => None,
-            },
             is_asked: asked.reply.is_some() || cause == Cause::Reload,
             is_dry: matches!(asked.what, What::Plan(_)),
             waits: self.looks.waits(),
@@ -300,18 +297,25 @@ impl Road {
     fn find(&mut self, asked: Asked, in_force: &Arc<UnitSet>) {
         let wanted = self.wanted(&asked, in_force);
         self.stage = Stage::Finding(asked);
-        let otherwise =
-            Inbox::CandidateFound(Box::new(Found::Refused("the look at it broke off".to_owned())));
+        let unknown = |found| Findings { found, pending: None };
+        let otherwise = unknown(Found::Refused("the look at it broke off".to_owned()));
+        let otherwise = Inbox::CandidateFound(Box::new(otherwise));
         let promise = Promise::new(self.outlet.clone(), otherwise);
         let threads = self.threads.clone();
         tokio::task::spawn_local(async move {
-            let found = threads.ask(FIND_LIMIT, move || candidate::find(&wanted)).await.unwrap_or_else(late);
+            let found = threads.ask(FIND_LIMIT, move || candidate::look(&wanted)).await;
+            let found = found.unwrap_or_else(|| unknown(late()));
             promise.keep(Inbox::CandidateFound(Box::new(found)));
         });
     }
 
     /// What the thread found; the event for the engine, where it is to be decided.
-    pub(crate) fn found(&mut self, found: Found, in_force: &Arc<UnitSet>) -> (Option<Event>, Vec<String>) {
+    pub(crate) fn found(
+        &mut self,
+        Findings { found, pending }: Findings,
+        in_force: &Arc<UnitSet>,
+    ) -> (Option<Event>, Vec<String>) {
+        self.standing.pending = pending.unwrap_or_else(|| std::mem::take(&mut self.standing.pending));
         let Stage::Finding(asked) = std::mem::replace(&mut self.stage, Stage::Idle) else {
             return (None, Vec::new());
         };
@@ -321,12 +325,15 @@ impl Road {
             self.looks.looked(loss);
             self.stand(&found);
         }
-        self.note_pending(&found, is_of_directory);
         let mut said = Vec::new();
         let answer = match found {
-            Found::Ready(kit, pending) => {
-                said.extend(pending.as_ref().map(pending_words));
-                let event = self.begin(*kit, asked, in_force);
+            Found::Ready(kit, held) => {
+                let pending = match held {
+                    Some(Held::Waits(pending)) => Some(pending),
+                    Some(Held::Rejected(_)) | None => None,
+                };
+                said.extend(pending.as_ref().map(Pending::words));
+                let event = self.begin(*kit, (asked, pending), in_force);
                 return (Some(event), said);
             }
             Found::Same => ChangeAnswer::Same,
@@ -340,9 +347,8 @@ impl Road {
             }
             Found::Planned(planned) => ChangeAnswer::Planned(planned),
             Found::Pending(pending) => {
-                said.push(pending_words(&pending));
-                let Pending { generation, units } = pending;
-                ChangeAnswer::Pending { generation, units }
+                said.push(pending.words());
+                ChangeAnswer::Pending(pending)
             }
             Found::Loses(loss) => ChangeAnswer::Refused(loss_words(&loss)),
             Found::LeftAlone(why) => ChangeAnswer::Refused(left_words(&why)),
@@ -363,13 +369,13 @@ impl Road {
     fn stand(&mut self, found: &Found) {
         let standing = &mut self.standing;
         (standing.invalid, standing.differs) = (None, None);
-        if self.is_pending_of_directory {
-            standing.pending = None;
-        }
         match found {
-            Found::Same | Found::Planned(_) | Found::Ready(..) | Found::Pending(_) => {}
+            Found::Same
+            | Found::Planned(_)
+            | Found::Ready(_, None | Some(Held::Waits(_)))
+            | Found::Pending(_) => {}
             Found::Invalid(invalid) => standing.invalid = Some(invalid.clone()),
-            Found::RejectedBefore(generation) => {
+            Found::RejectedBefore(generation) | Found::Ready(_, Some(Held::Rejected(generation))) => {
                 standing.differs = Some(as_rejected(*generation));
             }
             Found::Loses(loss) => standing.differs = Some(loss_words(loss)),
@@ -378,33 +384,17 @@ impl Road {
         }
     }
 
-    /// Whatever it came by: it waits until somebody decides, or the directory that it came from says something else.
-    fn note_pending(&mut self, found: &Found, is_of_directory: bool) {
-        let pending = match found {
-            Found::Pending(pending) | Found::Ready(_, Some(pending)) => pending,
-            Found::Same
-            | Found::Invalid(_)
-            | Found::RejectedBefore(_)
-            | Found::Planned(_)
-            | Found::Ready(_, None)
-            | Found::Loses(_)
-            | Found::LeftAlone(_)
-            | Found::Refused(_) => return,
-        };
-        self.standing.pending = Some(pending.clone());
-        self.is_pending_of_directory = is_of_directory;
-    }
-
-    /// False: it did not.
-    fn waits_no_more(&mut self, generation: u64) -> bool {
-        let is_it = |pending: &mut Pending| pending.generation == generation;
-        self.standing.pending.take_if(is_it).is_some()
-    }
-
-    fn begin(&mut self, kit: Kit, asked: Asked, in_force: &Arc<UnitSet>) -> Event {
+    fn begin(
+        &mut self,
+        kit: Kit,
+        (asked, pending): (Asked, Option<Pending>),
+        in_force: &Arc<UnitSet>,
+    ) -> Event {
         let Kit { generation, planned, seal, is_from_elsewhere, seen } = kit;
         self.looks.read(seen);
-        self.waits_no_more(generation);
+        if let What::Approve(approved) = &asked.what {
+            self.standing.pending.retain(|one| one.generation != *approved);
+        }
         let confirm = match &asked.what {
             What::Apply { confirm, .. } => *confirm,
             What::Plan(_) | What::Approve(_) | What::Reject { .. } => None,
@@ -420,8 +410,14 @@ impl Road {
         self.standing.under_way = Some(generation);
         let previous = self.standing.generation;
         let Asked { who, reply, .. } = asked;
-        self.stage =
-            Stage::UnderWay(Box::new(UnderWay { generation, previous, is_from_elsewhere, who, reply }));
+        self.stage = Stage::UnderWay(Box::new(UnderWay {
+            generation,
+            previous,
+            is_from_elsewhere,
+            who,
+            pending,
+            reply,
+        }));
         Event::ChangeProposed(Box::new(Proposal {
             generation: GenerationId(generation),
             previous: GenerationId(previous.unwrap_or_default()),
@@ -467,7 +463,7 @@ impl Road {
     pub(crate) fn ended(&mut self, generation: GenerationId, outcome: ChangeOutcome, rules: &Changes) {
         let retention = retention(rules);
         let Stage::UnderWay(under_way) = std::mem::replace(&mut self.stage, Stage::Idle) else { return };
-        let UnderWay { previous, is_from_elsewhere, who, reply, .. } = *under_way;
+        let UnderWay { previous, is_from_elsewhere, who, pending, reply, .. } = *under_way;
         self.standing.under_way = None;
         let filing = match &outcome {
             ChangeOutcome::Committed | ChangeOutcome::Kept { .. } => {
@@ -488,11 +484,11 @@ impl Road {
             }
             ChangeOutcome::Refused(why) => {
                 self.seals.remove(&generation);
-                Filing::Reject { generation: generation.0, why: why.to_string(), who }
+                Filing::Refused { generation: generation.0, why: why.to_string() }
             }
             ChangeOutcome::Interrupted => Filing::Settle,
         };
-        let answer = ChangeAnswer::Ended { generation: generation.0, outcome };
+        let answer = ChangeAnswer::Ended { generation: generation.0, outcome, pending };
         self.file(filing, reply.map(|reply| (reply, answer)));
     }
 
@@ -510,6 +506,7 @@ impl Road {
             is_last,
             is_left_alone: false,
             refused: None,
+            pending: None,
         };
         let promise = Promise::new(self.outlet.clone(), Inbox::ChangeFiled(otherwise));
         let threads = self.threads.clone();
@@ -519,6 +516,7 @@ impl Road {
                 is_last,
                 is_left_alone: false,
                 refused: None,
+                pending: None,
             };
             let done = threads.ask(FILE_LIMIT, move || filing::file(&home, &filing, is_last)).await;
             promise.keep(Inbox::ChangeFiled(done.unwrap_or_else(late)));
@@ -533,6 +531,8 @@ impl Road {
             self.looks.want(); // who looks says so
         }
         if filed.is_last {
+            self.standing.pending =
+                filed.pending.unwrap_or_else(|| std::mem::take(&mut self.standing.pending));
             if let Stage::Filing(answer) = std::mem::replace(&mut self.stage, Stage::Idle)
                 && let Some((reply, answer)) = answer
             {
@@ -563,8 +563,8 @@ impl Road {
     pub(crate) fn keep_boot(&mut self) {
         let Some(sources) = self.boot.clone().filter(|_| matches!(self.stage, Stage::Idle)) else { return };
         self.stage = Stage::Filing(None);
-        let broke =
-            BootKept { generation: None, said: vec!["keeping what the boot runs from broke off".to_owned()] };
+        let said = vec!["keeping what the boot runs from broke off".to_owned()];
+        let broke = BootKept { generation: None, said, pending: Vec::new() };
         let promise = Promise::new(self.outlet.clone(), Inbox::BootKept(broke));
         let (home, threads) = (self.home.clone(), self.threads.clone());
         tokio::task::spawn_local(async move {
@@ -576,7 +576,8 @@ impl Road {
 
     /// Where it could not be kept, each change tries again first.
     pub(crate) fn boot_kept(&mut self, kept: BootKept, in_force: &Arc<UnitSet>) -> Vec<String> {
-        let BootKept { generation, said } = kept;
+        let BootKept { generation, said, pending } = kept;
+        self.standing.pending = pending;
         self.stage = Stage::Idle;
         self.is_unkept = generation.is_none();
         if let Some(number) = generation {
@@ -620,12 +621,6 @@ impl Road {
 
 fn retention(rules: &Changes) -> Retention {
     Retention { count: usize::try_from(rules.keep_count).unwrap_or(usize::MAX), age: rules.keep_age }
-}
-
-fn pending_words(pending: &Pending) -> String {
-    let Pending { generation, units } = pending;
-    let names: Vec<&str> = units.iter().map(UnitName::as_str).collect();
-    format!("generation {generation} waits for `mcsup approve {generation}`: it changes {}", names.join(", "))
 }
 
 fn loss_words(loss: &Loss) -> String {

@@ -8,7 +8,7 @@ use crate::engine::event::Event;
 use crate::engine::id::{GenerationId, UnitId};
 use crate::engine::time::Now;
 use crate::generation::manifest::{Cause, Who};
-use crate::supervisor::change::candidate::{Found, Source};
+use crate::supervisor::change::candidate::{Findings, Found, Source};
 use crate::supervisor::change::filing::{BootKept, Filed};
 use crate::supervisor::change::progress::Progress;
 use crate::supervisor::change::road::{Asked, ChangeAnswer, What};
@@ -112,9 +112,9 @@ impl Supervisor {
         self.ask_change(Asked { what, who: Who::default(), reply: None });
     }
 
-    pub(crate) fn candidate_found(&mut self, found: Found) {
+    pub(crate) fn candidate_found(&mut self, found: Findings) {
         let set = Arc::clone(self.engine.set());
-        let is_invalid = matches!(found, Found::Invalid(_));
+        let is_invalid = matches!(found.found, Found::Invalid(_));
         let (event, said) = self.executor.road.found(found, &set);
         for text in said {
             self.executor.observer.announce(&text);
