@@ -34,5 +34,7 @@ mod fuzz;
 mod killed;
 #[path = "changes/saves.rs"]
 mod saves;
+#[path = "changes/slow.rs"]
+mod slow;
 #[path = "changes/stack.rs"]
 mod stack;

@@ -17,7 +17,7 @@ use crate::generation::{HIGHEST, MANIFEST, NAMED, REMOVED, Store, UNFINISHED, UN
 /// Of one file. Larger ones are refused: they are no unit files.
 pub(super) const MOST_FILE_BYTES: u64 = 16 << 20;
 /// Of one generation, all that is named included.
-pub(super) const MOST_BYTES: usize = 64 << 20;
+pub const MOST_BYTES: usize = 64 << 20;
 /// Every so many, a generation shares no file with those before it: one bad block costs no more than these.
 const FULL_COPY_EVERY: u64 = 16;
 /// From here on one sync of the whole file system is cheaper than one for each file.

@@ -10,6 +10,7 @@
 //! current -> 000041     what is in effect
 //! highest               the highest number that was ever given
 //! restore.json          while files are brought back into the units directory
+//! left-alone.json       what that directory says while it cannot be written to
 //! unfinished/ removed/  one that comes, one that goes
 //! ```
 //!
@@ -26,6 +27,8 @@ pub mod compare;
 pub mod merge;
 pub mod verify;
 pub mod restore;
+mod left;
+mod named;
 #[cfg(test)]
 mod tests;
 
@@ -41,11 +44,12 @@ use crate::generation::disk::{Disk, beside};
 use crate::generation::manifest::{FileEntry, Manifest, Pin, Verdict, Word, digest};
 use crate::unit::SourceFile;
 
-pub use crate::generation::add::{Draft, Named, UnitsFile};
+pub use crate::generation::add::{Draft, MOST_BYTES, Named, UnitsFile};
 pub use crate::generation::disk::Hook;
 pub use crate::generation::error::Error;
 pub use crate::generation::keep::Retention;
 pub use crate::generation::merge::Merged;
+pub use crate::generation::named::RestoredNamed;
 pub use crate::generation::read::{read_named, read_those, read_units};
 
 /// Every call waits for the disk: for a thread. One at a time may change things; others may look meanwhile.
@@ -98,7 +102,9 @@ impl Store {
         let mut said = Vec::new();
         let numbers = self.numbers()?;
         let mut unfinished = vec![self.dir.join(UNFINISHED), self.dir.join(REMOVED)];
-        unfinished.extend([CURRENT, HIGHEST, restore::JOURNAL].map(|name| beside(&self.dir.join(name))));
+        unfinished.extend(
+            [CURRENT, HIGHEST, restore::JOURNAL, left::LEFT_ALONE].map(|name| beside(&self.dir.join(name))),
+        );
         for number in &numbers {
             unfinished.extend([VERDICT, PIN].map(|name| beside(&self.path_of(*number).join(name))));
         }

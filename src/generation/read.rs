@@ -22,7 +22,7 @@ pub fn read_units(dir: &Path) -> Result<Vec<UnitsFile>, Error> {
 /// Of these names only. What nobody wants is not even opened: it may be of any size, and somebody's who writes to it.
 ///
 /// # Errors
-/// As [`read_units`]; also when one that ends in `.yaml` is there and is no file: that is no word for its removal.
+/// As [`read_units`].
 pub fn read_those(dir: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<UnitsFile>, Error> {
     let mut names: Vec<String> = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::disk("read", dir))? {
@@ -72,10 +72,7 @@ pub(super) fn is_kept(name: &str) -> bool {
 fn read_file(path: &Path, name: String) -> Result<Option<UnitsFile>, Error> {
     let file = match files::regular(path) {
         Ok(file) => file,
-        Err(error) if is_gone(&error) => {
-            let is_there = name.ends_with(".yaml") && path.symlink_metadata().is_ok();
-            return if is_there { Err(no_file(path)) } else { Ok(None) };
-        }
+        Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(Error::disk("read", path)(error)),
     };
     let metadata = file.metadata().map_err(Error::disk("read", path))?;
@@ -95,14 +92,6 @@ fn is_gone(error: &io::Error) -> bool {
     // A socket cannot be opened (ENXIO); a directory and a pipe can.
     let is_socket = error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error());
     is_socket || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
-}
-
-fn no_file(path: &Path) -> Error {
-    Error::Refused(format!(
-        "`{}` leads to no file (a link to nothing, a pipe, a directory); what it defined is left as it is. Remove it to \
-         remove its unit",
-        path.display()
-    ))
 }
 
 fn too_large(path: &Path) -> Error {

@@ -53,6 +53,14 @@ impl Store {
     /// When one of the two cannot be read, or the disk refuses. What was begun is finished by the next call, or the
     /// next `open`; nothing that a person wrote is lost.
     pub fn restore(&self, units_dir: &Path, rejected: u64, good: u64) -> Result<Restored, Error> {
+        let restored = self.bring_back(units_dir, rejected, good)?;
+        if let Some(why) = &restored.left_alone {
+            self.note_left(rejected, good, why)?;
+        }
+        Ok(restored)
+    }
+
+    fn bring_back(&self, units_dir: &Path, rejected: u64, good: u64) -> Result<Restored, Error> {
         if let Some(earlier) = self.journal()?
             && let Err(error) = self.finish(&earlier)
             && in_units(&earlier.units_dir, STAGED).exists()
@@ -92,6 +100,8 @@ impl Store {
         let dir = journal.units_dir.display();
         Some(match self.finish(&journal) {
             Ok(Restored { left_alone: Some(why), .. }) => {
+                // Where that cannot be written either, what is there counts again.
+                drop(self.note_left(journal.rejected, journal.good, &why));
                 format!("the files of `{dir}` are not those of generation {}: {why}", journal.good)
             }
             Ok(done) => {
@@ -483,7 +493,7 @@ fn part(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// A person was there first: what is found in the end is theirs.
-fn unless_outrun(acted: io::Result<()>) -> io::Result<()> {
+pub(super) fn unless_outrun(acted: io::Result<()>) -> io::Result<()> {
     match acted {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
             Ok(())
@@ -510,4 +520,4 @@ const COMES: &str = "new";
 const GOES: &str = "was";
 /// What was put into the place and had to go again.
 const BACK: &str = "back";
-const MOST_SET_ASIDE: u32 = 1000;
+pub(super) const MOST_SET_ASIDE: u32 = 1000;

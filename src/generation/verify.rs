@@ -11,7 +11,7 @@ use crate::aside::files::{entries, whole};
 use crate::generation::error::Error;
 use crate::generation::manifest::{Manifest, Pin, digest};
 use crate::generation::{
-    CURRENT, HIGHEST, MANIFEST, NAMED, PIN, REMOVED, Store, UNFINISHED, UNITS, VERDICT, add, in_words,
+    CURRENT, HIGHEST, MANIFEST, NAMED, PIN, REMOVED, Store, UNFINISHED, UNITS, VERDICT, add, in_words, left,
     named_name, number_of, restore,
 };
 
@@ -132,7 +132,8 @@ impl Store {
                 continue;
             }
             let is_known = name.to_str().is_some_and(|name| {
-                number_of(name).is_some() || [CURRENT, HIGHEST, restore::JOURNAL].contains(&name)
+                number_of(name).is_some()
+                    || [CURRENT, HIGHEST, restore::JOURNAL, left::LEFT_ALONE].contains(&name)
             });
             if !is_known {
                 walk.found.push(Damage { generation: None, path: entry.path(), flaw: Flaw::Extra });

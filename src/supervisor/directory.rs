@@ -1,12 +1,14 @@
 //! The units directory: its files read, and what they name looked for on this host.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::aside::files;
+use crate::generation::{MOST_BYTES, UnitsFile};
 use crate::graph;
 use crate::output::schema;
 use crate::unit::diagnostic::{Diagnostic, Place};
@@ -17,10 +19,10 @@ use crate::unit::{KeyPlaces, Loaded, MAX_FILE_BYTES, SourceFile};
 
 /// The files of a directory, and what is odd about it.
 #[derive(Debug, Default)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// Every `*.yaml` that is not hidden, by name.
-    pub sources: Vec<SourceFile>,
-    pub diagnostics: Vec<Diagnostic>,
+    pub(crate) files: Vec<UnitsFile>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// A directory that was read, loaded and compared with the host.
@@ -52,33 +54,39 @@ pub fn check(dir: &Path) -> io::Result<Checked> {
 /// # Errors
 /// When the directory itself cannot be read.
 pub fn load(dir: &Path) -> io::Result<Checked> {
-    let Listing { sources, diagnostics } = read(dir)?;
-    let mut loaded = graph::load(&sources);
+    let Listing { files, diagnostics } = read(dir)?;
+    let sources: Vec<SourceFile> =
+        files.into_iter().map(|file| SourceFile { name: file.name, bytes: file.bytes }).collect();
+    let loaded = judge(&sources, diagnostics);
+    Ok(Checked { sources, loaded })
+}
+
+/// What these files define, where nothing was odd about their directory that makes them less than all.
+pub(crate) fn judge(sources: &[SourceFile], diagnostics: Vec<Diagnostic>) -> Loaded {
+    let mut loaded = graph::load(sources);
     if diagnostics.iter().any(Diagnostic::is_error) {
         loaded.set = None;
     }
     loaded.diagnostics.extend(diagnostics);
     loaded.diagnostics.sort_by(Diagnostic::reading_order);
-    Ok(Checked { sources, loaded })
+    loaded
 }
 
-/// Reads the files, and of each no more than shows that it is too large.
+/// Reads the files, and of each no more than shows that it is too large. The one reader of unit files: a boot, a
+/// change and who only checks are told the same of the same directory. Links to files are followed. What is there
+/// under the name of a unit file and is none says nothing of its unit, least of all that it is to go: that is an error.
 ///
 /// # Errors
 /// When the directory itself cannot be read.
-pub fn read(dir: &Path) -> io::Result<Listing> {
-    let mut names = Vec::new();
+pub(crate) fn read(dir: &Path) -> io::Result<Listing> {
+    let mut names: Vec<OsString> = Vec::new();
     for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let is_dir = entry.file_type().is_ok_and(|kind| {
-            kind.is_dir()
-                || (kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|target| target.is_dir()))
-        });
-        names.push((entry.file_name(), is_dir));
+        names.push(entry?.file_name());
     }
     names.sort();
     let mut listing = Listing::default();
-    for (name, is_dir) in names {
+    let mut bytes = 0_usize;
+    for name in names {
         let Some(name) = name.to_str() else {
             let message = format!("`{}` is not read: its name is not UTF-8", name.to_string_lossy());
             listing.diagnostics.push(Diagnostic::warning("not-read", Place::DIRECTORY, message));
@@ -87,45 +95,62 @@ pub fn read(dir: &Path) -> io::Result<Listing> {
         if name.starts_with('.') {
             continue;
         }
-        if is_dir {
-            listing.diagnostics.push(
-                Diagnostic::warning(
-                    "not-read",
-                    Place::DIRECTORY,
-                    format!("the subdirectory `{name}` is not read"),
-                )
-                .help("unit files stand directly in the units directory"),
-            );
-        } else if let Some(stem) = name.strip_suffix(".yml") {
-            listing.diagnostics.push(
-                Diagnostic::warning(
-                    "not-read",
-                    Place::DIRECTORY,
-                    format!("`{name}` is not read: it ends in `.yml`"),
-                )
-                .help(format!("rename it to `{stem}.yaml`")),
-            );
-        } else if name.ends_with(".yaml") {
-            match read_file(&dir.join(name)) {
-                Ok(bytes) => listing.sources.push(SourceFile { name: name.into(), bytes }),
-                Err(error) => listing.diagnostics.push(Diagnostic::error(
-                    "cannot-read",
-                    Place::DIRECTORY,
-                    format!("cannot read `{name}`: {error}"),
-                )),
+        if !name.ends_with(".yaml") {
+            listing.diagnostics.extend(left_out(dir, name));
+            continue;
+        }
+        match read_file(&dir.join(name)) {
+            Ok(Some((text, mode))) => {
+                bytes = bytes.saturating_add(text.len());
+                listing.files.push(UnitsFile { name: name.into(), bytes: text, mode });
             }
+            Ok(None) => {}
+            Err(cause) => listing.diagnostics.push(
+                Diagnostic::error("cannot-read", Place::DIRECTORY, format!("cannot read `{name}`: {cause}"))
+                    .help("mend it, or remove it to remove what it defined"),
+            ),
+        }
+        if bytes > MOST_BYTES {
+            let message = format!("the unit files have more than {} MiB together", MOST_BYTES >> 20);
+            listing.diagnostics.push(Diagnostic::error("directory-too-large", Place::DIRECTORY, message));
+            break;
         }
     }
     Ok(listing)
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
-    let file = files::regular(path)?;
+/// What somebody may take for a unit.
+fn left_out(dir: &Path, name: &str) -> Option<Diagnostic> {
+    if let Some(stem) = name.strip_suffix(".yml") {
+        let message = format!("`{name}` is not read: it ends in `.yml`");
+        let told = Diagnostic::warning("not-read", Place::DIRECTORY, message);
+        return Some(told.help(format!("rename it to `{stem}.yaml`")));
+    }
+    let is_dir = fs::metadata(dir.join(name)).is_ok_and(|there| there.is_dir());
+    let message = || format!("the subdirectory `{name}` is not read");
+    is_dir.then(|| {
+        Diagnostic::warning("not-read", Place::DIRECTORY, message())
+            .help("unit files stand directly in the units directory")
+    })
+}
+
+/// With its permissions. `None`: it went away since its name was read.
+fn read_file(path: &Path) -> Result<Option<(Vec<u8>, u32)>, String> {
+    let file = match files::regular(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let Ok(target) = fs::read_link(path) else { return Ok(None) };
+            return Err(format!("it is a link that leads to no file (`{}`)", target.display()));
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let text = |error: io::Error| error.to_string();
+    let metadata = file.metadata().map_err(text)?;
     let limit = u64::try_from(MAX_FILE_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-    let expected = usize::try_from(file.metadata()?.len().min(limit)).unwrap_or(0);
+    let expected = usize::try_from(metadata.len().min(limit)).unwrap_or(0);
     let mut bytes = Vec::with_capacity(expected);
-    file.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    file.take(limit).read_to_end(&mut bytes).map_err(text)?;
+    Ok(Some((bytes, metadata.permissions().mode() & 0o7777)))
 }
 
 /// What the units name and this host does not have. Warnings: it may be there by the time of the start. A schema that

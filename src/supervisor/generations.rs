@@ -129,6 +129,7 @@ impl Generations {
             current: Some(current),
             is_asked: true,
             is_dry: true,
+            waits: None,
             at_millis: wall_millis(),
             render,
         });

@@ -86,6 +86,8 @@ pub(crate) enum Inbox {
     Look,
     /// What a person should know of how changes are seen.
     Remarked(String),
+    /// Saves are seen again.
+    SafeModeIsOver,
     /// The boot was over a moment ago.
     BootIsOver,
     /// What a change would be.

@@ -93,6 +93,13 @@ pub(crate) fn unproven(state: &Path, files: &[SourceFile]) -> Option<u64> {
     })
 }
 
+/// Why the directory with these files is not what is in force, where nobody could write to it, and it still says what
+/// was taken back: a boot is no new word on that.
+pub(crate) fn left_alone(state: &Path, files: &[SourceFile]) -> Option<String> {
+    let store = Store::for_reading(state);
+    store.left_alone(store.current()?, files)
+}
+
 /// The definitions that are not in force, of the two that a change is about, with their seal.
 pub(crate) fn other(state: &Path, is_staged: bool) -> Option<(UnitSet, u64)> {
     let text = fs::read(if is_staged { path_in(state) } else { staged_in(state) }).ok()?;

@@ -359,6 +359,7 @@ impl Supervisor {
                 }
             }
             Inbox::Look => self.look(),
+            Inbox::SafeModeIsOver => self.safe_mode_is_over(),
             Inbox::BootIsOver => self.executor.road.keep_boot(),
             Inbox::Remarked(text) => self.executor.observer.announce(&text),
             Inbox::CandidateFound(found) => self.candidate_found(*found),

@@ -195,9 +195,7 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
     // Where nothing could be kept so far, and what runs is known.
     let is_to_be_kept = begun.generation.is_none() && !(is_takeover && sources.is_empty());
     let mut supervisor = take_over(face, settings, heirloom, link, legacy, display, begun)?;
-    if !is_safe_mode {
-        supervisor.watch(seen.with_named(named));
-    }
+    supervisor.watch((!is_safe_mode).then(|| seen.with_named(named)));
     supervisor.begin_changes(is_to_be_kept.then_some(sources), !is_takeover && committed.is_none());
     supervisor.tell(&warnings, own_log.as_ref().err(), kept.and_then(Result::err));
     let ending = supervisor.run().await;
@@ -381,6 +379,10 @@ fn load(face: &Face, home: &Home, is_takeover: bool, seal: Option<u64>) -> Resul
             let why = format!(
                 "it is as in generation {number}, which did not hold, or that nobody has approved of"
             );
+            Ok(loading::committed(&home.state, &why).unwrap_or(loaded))
+        }
+        Ok(loaded) if !is_takeover && let Some(why) = loading::left_alone(&home.state, &loaded.files) => {
+            let why = format!("it says what was taken back, and could not be written: {why}");
             Ok(loading::committed(&home.state, &why).unwrap_or(loaded))
         }
         Ok(loaded) => Ok(loaded),

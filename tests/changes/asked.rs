@@ -225,3 +225,45 @@ fn who_does_not_wait_is_told_what_will_happen() {
     site.wait_for_commit(2);
     assert_eq!(site.text("a"), OTHER);
 }
+
+/// What is said of it, and how it is made.
+type Odd<'a> = (&'a str, &'a dyn Fn(&std::path::Path));
+
+/// One reader: who checks a directory is told what who applies it is told.
+#[test]
+fn check_and_apply_say_the_same_of_the_same_directory() {
+    let site = Site::new("asked-same", &[("a", SLEEP), ("b", SLEEP)]);
+    let before = site.now();
+    let real = site.path("real.yaml");
+    fs::write(&real, SLEEP).expect("a file");
+    std::os::unix::fs::symlink(&real, site.file("linked")).expect("a link");
+    ended(&site, &["check", &site.units().display().to_string()], 0);
+    ended(&site, &["apply"], 0);
+    assert!(site.now().is("linked", "ready"), "a link to a file is followed: {}", site.story());
+    let odd: [Odd<'_>; 3] = [
+        ("it is a link that leads to no file", &|path| {
+            std::os::unix::fs::symlink("/nowhere/at/all", path).expect("a link");
+        }),
+        ("it is not a regular file", &|path| fs::create_dir(path).expect("a directory")),
+        ("it is not a regular file", &|path| {
+            nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        }),
+    ];
+    for (words, make) in odd {
+        let path = site.file("a");
+        fs::remove_file(&path).expect("it is there");
+        make(&path);
+        for command in [&["check", &site.units().display().to_string()][..], &["apply"], &["plan"]] {
+            let told = ended(&site, command, 1);
+            assert!(told.contains(&format!("cannot read `a.yaml`: {words}")), "{command:?}: {told}");
+        }
+        assert_eq!(site.now().pid("a"), before.pid("a"), "{words}");
+        let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        removed.expect("it is there");
+        site.save("a", SLEEP);
+        site.wait_until("it is mended", || sentence(&site).is_none());
+    }
+    // Hidden ones are nobody's.
+    fs::create_dir(site.units().join(".a.yaml")).expect("a directory");
+    ended(&site, &["apply"], 0);
+}

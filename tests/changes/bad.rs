@@ -281,7 +281,7 @@ fn a_unit_file_that_leads_nowhere_for_a_while_stops_nothing() {
     site.look_again();
     fs::rename(&real, &away).expect("its disk goes away");
     site.look_again();
-    site.wait_for_line("leads to no file");
+    site.wait_for_line("cannot read `a.yaml`: it is a link that leads to no file");
     let after = site.now();
     assert_eq!((after.pid("a"), after.pid("b")), (before.pid("a"), before.pid("b")));
 }

@@ -85,3 +85,74 @@ fn a_generation_that_is_gone_back_to_is_the_units_directory_again_also_when_the_
     assert_eq!(site.now().pid("b"), before.pid("b"));
     site.assert_last_is(4);
 }
+
+/// As a deployment swaps it: mcsup never writes through a link.
+fn on_a_link(test: &str) -> Site {
+    let mut instance = crate::instance::Instance::new(&format!("change-{test}"), &[]);
+    let units = instance.path("units");
+    fs::remove_dir_all(&units).expect("no directory");
+    let real = instance.path("real");
+    fs::create_dir(&real).expect("a directory");
+    for (name, text) in [("mcsup", crate::site::QUICK), ("a", SLEEP), ("b", SLEEP)] {
+        fs::write(real.join(format!("{name}.yaml")), text).expect("a unit file");
+    }
+    std::os::unix::fs::symlink("real", &units).expect("a link");
+    instance.up();
+    Site::began(instance)
+}
+
+#[test]
+fn a_roll_back_that_cannot_be_written_to_the_directory_stays_until_the_directory_says_something_new() {
+    let mut site = on_a_link("rollback-link");
+    site.save("a", OTHER);
+    site.wait_for_commit(2);
+    let before = site.now();
+    site.done(&["rollback", "1"]);
+    let says = |site: &Site| site.now().0["changes"].as_str().unwrap_or_default().to_owned();
+    let why = "differs from generation 3: the directory could not be written: it is reached through the symbolic link";
+    site.wait_until("the status says so", || says(&site).contains(why));
+    let after = site.now();
+    assert_ne!(after.pid("a"), before.pid("a"));
+    assert_eq!(site.text("a"), OTHER, "it is left as it is");
+    // Who looks again, or is somebody else, sees the same.
+    site.save("a", OTHER);
+    site.lose_supervisor();
+    site.wait_until("it says so again", || says(&site).contains(why));
+    assert_eq!((site.now().pid("a"), site.current()), (after.pid("a"), Some(3)), "{}", site.story());
+    // A boot is no new word either.
+    site.done(&["shutdown"]);
+    site.0.ended();
+    site.0.up();
+    site.wait_until("the boot says so", || says(&site).contains(why));
+    let booted = site.wait("it runs", |look| look.is("a", "ready"));
+    let line = fs::read(format!("/proc/{}/cmdline", booted.pid("a"))).unwrap_or_default();
+    assert_eq!(line, b"sleep\x001000\0", "{}", site.story());
+    assert_eq!(site.current(), Some(3));
+    // Something new is a change.
+    site.save("a", "command: [sleep, '1009']\n");
+    site.wait_for_commit(4);
+    site.wait_until("nothing differs", || says(&site).is_empty());
+    assert_eq!(site.now().pid("b"), booted.pid("b"));
+}
+
+#[test]
+fn two_roll_backs_that_cannot_be_written_are_undone_by_nothing_that_is_old() {
+    let site = on_a_link("rollback-twice");
+    site.save("a", OTHER);
+    site.wait_for_commit(2);
+    site.apply("command: [sleep, '1009']\n");
+    site.wait_for_word(3, "committed");
+    site.done(&["rollback", "1"]);
+    let why = "differs from generation 4: the directory could not be written";
+    site.wait_until("the status says so", || {
+        site.now().0["changes"].as_str().is_some_and(|text| text.contains(why))
+    });
+    let look = site.now();
+    site.save("b", OTHER);
+    site.save("b", SLEEP);
+    site.lose_supervisor();
+    site.wait_until("it says so again", || {
+        site.now().0["changes"].as_str().is_some_and(|text| text.contains(why))
+    });
+    assert_eq!((site.now().pid("a"), site.current()), (look.pid("a"), Some(4)), "{}", site.story());
+}

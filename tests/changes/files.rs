@@ -180,3 +180,78 @@ fn a_schema_of_other_content_restarts_nobody() {
     assert_eq!(after.unit("job"), before.unit("job"));
     site.assert_last_is(2);
 }
+
+const PICKY: &str = "command: [sh, -c, 'test \"$WORD\" = good && exec sleep 1000']\n\
+                     restart: {backoff: {initial: 10ms, max: 20ms}}\n";
+
+/// Of a unit that reads `etc/words.env`, which is a link to another file.
+fn with_file_elsewhere(test: &str) -> (Site, std::path::PathBuf) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut instance = crate::instance::Instance::new(&format!("change-{test}"), &[("b", SLEEP)]);
+    let real = instance.path("etc/real.env");
+    fs::create_dir(instance.path("etc")).expect("a directory");
+    fs::write(&real, "WORD=good\n").expect("an env file");
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).expect("permissions");
+    std::os::unix::fs::symlink("real.env", instance.path("etc/words.env")).expect("a link");
+    let env = instance.path("etc/words.env").display().to_string();
+    for (name, text) in
+        [("mcsup", crate::site::QUICK.to_owned()), ("picky", format!("{PICKY}env_file: ['{env}']\n"))]
+    {
+        fs::write(instance.path(&format!("units/{name}.yaml")), text).expect("a unit file");
+    }
+    instance.up();
+    (Site::began(instance), real)
+}
+
+#[test]
+fn an_env_file_outside_the_directory_that_breaks_its_unit_goes_back_with_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (site, real) = with_file_elsewhere("env-elsewhere");
+    let before = site.now();
+    fs::write(&real, "WORD=bad\n").expect("an env file");
+    site.wait_for_return(2);
+    let after = site.wait("it is back", |look| look.is("picky", "ready"));
+    assert_eq!(after.pid("b"), before.pid("b"));
+    assert_eq!(fs::read_to_string(&real).expect("an env file"), "WORD=good\n");
+    let is_link = fs::symlink_metadata(site.path("etc/words.env")).expect("it is there").is_symlink();
+    assert!(is_link, "the file at its end is the one that was changed");
+    let mode = fs::metadata(&real).expect("it is there").permissions().mode() & 0o7777;
+    assert_eq!(mode, 0o640);
+    let names: Vec<String> = crate::site::files_of(&site.path("etc")).into_keys().collect();
+    assert_eq!(names, ["real.env", "words.env"]);
+    // Also one that was taken away.
+    fs::remove_file(&real).expect("it is there");
+    site.save("b", OTHER);
+    site.wait_for_return(3);
+    assert_eq!(fs::read_to_string(&real).expect("it is back"), "WORD=good\n");
+    assert_eq!(site.text("b"), SLEEP);
+    site.wait("it is well", |look| look.is("picky", "ready"));
+    site.assert_last_is(3);
+}
+
+#[test]
+fn what_a_person_writes_to_an_env_file_outside_in_a_bad_change_stays_and_is_the_next_candidate() {
+    let (site, real) = with_file_elsewhere("env-written");
+    fs::write(&real, "WORD=bad\n").expect("an env file");
+    site.wait_for_word(2, "verifying");
+    fs::write(&real, "WORD=worse\n").expect("an env file");
+    site.wait_for_word(2, "rejected");
+    site.wait_for_word(3, "rejected");
+    let kept = site.path("state/generations/000003/named/0000");
+    assert_eq!(fs::read_to_string(kept).expect("it is kept"), "WORD=worse\n");
+    site.wait_for_event("generation 3 was rolled back, and all is as before");
+    assert_eq!(fs::read_to_string(&real).expect("an env file"), "WORD=good\n");
+    site.wait("it is well", |look| look.is("picky", "ready"));
+}
+
+#[test]
+fn an_env_file_that_cannot_be_brought_back_is_said() {
+    let (site, real) = with_file_elsewhere("env-refused");
+    let dir = real.parent().expect("a directory").to_owned();
+    fs::remove_file(&real).expect("it is there");
+    fs::remove_file(site.path("etc/words.env")).expect("it is there");
+    fs::remove_dir(&dir).expect("it is empty");
+    site.save("b", OTHER);
+    site.wait_for_word(2, "rejected");
+    site.wait_for_line("words.env`, which the change had changed: ");
+}

@@ -58,17 +58,36 @@ fn case_38_each_way_to_save_a_file_is_one_generation_and_restarts_its_unit_alone
 fn case_38_a_hundred_saves_within_a_second_are_one_generation_with_the_last_content() {
     let site = Site::new("hundred", &[("a", SLEEP), ("b", SLEEP)]);
     let before = site.now();
-    for at in 0..100 {
-        site.save("a", &sleep_for(3000 + at));
-        // As fast as a script writes; slower is the next test's.
-        std::thread::park_timeout(Duration::from_millis(8));
+    let mut last = 1;
+    for round in 0..5 {
+        let mut longest = Duration::ZERO;
+        let ((), took) = timed(|| {
+            for at in 0..100 {
+                let ((), pause) = timed(|| {
+                    site.save("a", &sleep_for(3000 + 100 * round + at));
+                    // As fast as a script writes; slower is the next test's.
+                    std::thread::park_timeout(Duration::from_millis(8));
+                });
+                longest = longest.max(pause);
+            }
+        });
+        let text = sleep_for(3099 + 100 * round);
+        let is_kept = || {
+            let kept = site.generations().last().filter(|kept| kept.word == "committed")?.number;
+            (site.current() == Some(kept) && site.agrees() && site.text("a") == text).then_some(kept)
+        };
+        let number = eventually(is_kept).unwrap_or_else(|| panic!("not kept: {}", site.story()));
+        // On a machine that had no time for us they were not within a second, and a look fell in between.
+        if took < Duration::from_millis(1500) && longest < Duration::from_millis(100) {
+            assert_eq!(number, last + 1, "{}", site.story());
+            let after = site.now();
+            assert_ne!(after.pid("a"), before.pid("a"));
+            assert_eq!(after.pid("b"), before.pid("b"));
+            return site.assert_last_is(number);
+        }
+        last = number;
     }
-    site.wait_for_commit(2);
-    let after = site.now();
-    assert_ne!(after.pid("a"), before.pid("a"));
-    assert_eq!(after.pid("b"), before.pid("b"));
-    assert_eq!(site.text("a"), sleep_for(3099));
-    site.assert_last_is(2);
+    panic!("never within a second");
 }
 
 #[test]

@@ -139,9 +139,14 @@ fn summary(steps: &[Step], are_settings_other: bool, untouched: u64) -> String {
     format!("{}; {untouched} untouched", parts.join(", "))
 }
 
-/// How the directory stands, in a sentence; `None` where it says what is in force.
+/// How the directory stands, in a sentence; `None` where it says what is in force, and saves are seen.
 pub(crate) fn standing(standing: &Standing) -> Option<String> {
-    let Standing { generation, under_way, progress, invalid, pending, differs } = standing;
+    let parts: Vec<String> = directory(standing).into_iter().chain(standing.unwatched.clone()).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn directory(standing: &Standing) -> Option<String> {
+    let Standing { generation, under_way, progress, invalid, pending, differs, unwatched: _ } = standing;
     let differs_from = |how: &str| match generation {
         Some(generation) => format!("units directory differs from generation {generation}: {how}"),
         None => format!("units directory: {how}"),

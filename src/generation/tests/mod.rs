@@ -1,6 +1,7 @@
 //! The store on real directories.
 
 mod crash;
+mod elsewhere;
 mod merging;
 mod properties;
 mod restoring;

@@ -423,7 +423,7 @@ fn files_held(planned: &Planned) -> BTreeSet<String> {
 }
 
 /// Files that may define a unit: its own, or that of the replicas or the template that it is a copy of.
-fn files_of(unit: &UnitName) -> Vec<String> {
+pub(super) fn files_of(unit: &UnitName) -> Vec<String> {
     let mut files = vec![format!("{unit}.yaml")];
     if let Some((name, _)) = unit.as_str().split_once('@') {
         files.extend([format!("{name}.yaml"), format!("{name}@.yaml")]);

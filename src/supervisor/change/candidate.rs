@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::aside::with_deep_stack;
+use crate::aside::{since_boot, with_deep_stack};
 use crate::generation::manifest::{Cause, Verdict, Who, Word};
 use crate::generation::{Draft, Named, Store, UnitsFile, read_named, read_those};
-use crate::graph::{self, Plan};
+use crate::graph::Plan;
 use crate::supervisor::change::approval::{self, Held, Pending};
 use crate::supervisor::change::audit;
+use crate::supervisor::change::loss::{self, Loss};
 use crate::supervisor::change::seen::Seen;
+use crate::supervisor::directory::{self, Listing};
 use crate::supervisor::loading::{self, Render};
 use crate::unit::SourceFile;
 use crate::unit::name::UnitName;
@@ -47,6 +49,8 @@ pub(crate) struct Wanted {
     pub(crate) is_asked: bool,
     /// Only to be shown.
     pub(crate) is_dry: bool,
+    /// The save that waits for a quiet directory.
+    pub(crate) waits: Option<Loss>,
     pub(crate) at_millis: u64,
     pub(crate) render: Render,
 }
@@ -58,6 +62,11 @@ pub(crate) enum Found {
     Invalid(Invalid),
     /// The last one that was rejected was the same.
     RejectedBefore(u64),
+    /// It has lost files, and may not be whole yet.
+    Loses(Box<Loss>),
+    /// What is in force came from elsewhere, and could not be written to the directory: it is still as it was before,
+    /// for this reason.
+    LeftAlone(String),
     /// Only to be shown.
     Planned(Planned),
     /// It waits for somebody who approves of it.
@@ -123,13 +132,14 @@ pub(crate) fn find(wanted: &Wanted) -> Found {
 
 fn found(wanted: &Wanted) -> Result<Found, String> {
     let (store, _) = Store::open(&wanted.state).map_err(|error| error.to_string())?;
+    let now = since_boot();
     let seen = Seen::of(&wanted.units_dir);
     if !wanted.is_dry {
         approval::wait_again(&store, wanted.current, wanted.at_millis);
     }
-    let mut files = files(wanted, &store)?;
+    let Listing { mut files, diagnostics } = files(wanted, &store)?;
     let sources = sources_of(&files);
-    let loaded = graph::load(&sources);
+    let loaded = directory::judge(&sources, diagnostics);
     let text = (wanted.render)(&sources, &loaded.diagnostics, &wanted.units_dir);
     let Some(set) = loaded.set else {
         let errors = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.is_error()).count();
@@ -157,11 +167,23 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
     if wanted.current.is_none() {
         return Err("what runs is not kept, so there would be no way back".to_owned());
     }
+    let is_save = wanted.cause == Cause::Save && !wanted.is_asked;
+    if let Some(current) = wanted.current.filter(|_| is_save)
+        && let Some(why) = store.left_alone(current, &sources)
+    {
+        return Ok(Found::LeftAlone(why));
+    }
     if let Some(rejected) = last_of(&store, Word::Rejected).filter(|_| !wanted.is_asked)
         && store.is_same_as(rejected, &files, &named)
     {
         approval::directory_says(wanted, &store, None)?;
         return Ok(Found::RejectedBefore(rejected));
+    }
+    if is_save {
+        let lost = loss::of_save(wanted, &store, &planned, (&files, &named), (&seen, now));
+        if let Some(found) = lost {
+            return Ok(found);
+        }
     }
     keep(wanted, &store, Content { files, named, sources, seen }, planned)
 }
@@ -325,18 +347,18 @@ pub(super) fn note(wanted: &Wanted, deed: (&str, u64), why: &str) {
     }
 }
 
-fn files(wanted: &Wanted, store: &Store) -> Result<Vec<UnitsFile>, String> {
-    let kept = |number: u64| store.files(number).map_err(|error| error.to_string());
-    let read =
-        |dir: &Path| read_those(dir, |name| name.ends_with(".yaml")).map_err(|error| error.to_string());
+/// As [`directory::read`] finds them, where a directory is read. Those of a generation were found so before.
+fn files(wanted: &Wanted, store: &Store) -> Result<Listing, String> {
+    let kept = |number: u64| store.files(number).map(found_before).map_err(|error| error.to_string());
     match &wanted.source {
-        Source::Directory => read(&wanted.units_dir),
-        Source::Other(dir) => read(dir),
+        Source::Directory => listing(&wanted.units_dir),
+        Source::Other(dir) => listing(dir),
         Source::Generation(number) => kept(*number),
-        Source::Pending(number) => approval::brought_onto(wanted.current, store, *number),
+        Source::Pending(number) => approval::brought_onto(wanted.current, store, *number).map(found_before),
         Source::Unit { name, text } => {
             // What else was saved meanwhile is a change of its own.
-            let mut files = wanted.current.map_or_else(|| read(&wanted.units_dir), kept)?;
+            let mut listing = wanted.current.map_or_else(|| listing(&wanted.units_dir), kept)?;
+            let files = &mut listing.files;
             files.retain(|file| file.name.ends_with(".yaml"));
             let file = format!("{name}.yaml");
             let bytes = text.clone().into_bytes();
@@ -345,9 +367,17 @@ fn files(wanted: &Wanted, store: &Store) -> Result<Vec<UnitsFile>, String> {
                 None => files.push(UnitsFile { name: file, bytes, mode: 0o644 }),
             }
             files.sort_by(|one, two| one.name.cmp(&two.name));
-            Ok(files)
+            Ok(listing)
         }
     }
+}
+
+fn found_before(files: Vec<UnitsFile>) -> Listing {
+    Listing { files, diagnostics: Vec::new() }
+}
+
+pub(crate) fn listing(dir: &Path) -> Result<Listing, String> {
+    directory::read(dir).map_err(|error| format!("cannot read units directory {}: {error}", dir.display()))
 }
 
 pub(crate) fn sources_of(files: &[UnitsFile]) -> Vec<SourceFile> {

@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::aside::{wall_millis, with_deep_stack};
 use crate::generation::manifest::{Cause, Verdict, Who, Word};
 use crate::generation::restore::Restored;
-use crate::generation::{Draft, Error, Retention, Store, UnitsFile, read_those};
+use crate::generation::{Draft, Error, RestoredNamed, Retention, Store, UnitsFile};
 use crate::graph;
 use crate::supervisor::change::approval::{self, Pending};
 use crate::supervisor::change::audit;
-use crate::supervisor::change::candidate::{beside, named_files};
+use crate::supervisor::change::candidate::{beside, listing, named_files};
 use crate::supervisor::change::road::Where;
 use crate::supervisor::loading;
 use crate::unit::SourceFile;
@@ -53,6 +53,8 @@ pub(crate) struct Filed {
     pub(crate) said: Vec<String>,
     /// The next change may come.
     pub(crate) is_last: bool,
+    /// The units directory is not what it is to be.
+    pub(crate) is_left_alone: bool,
     /// It was decided otherwise before its turn came.
     pub(crate) refused: Option<String>,
     /// What waits for somebody by now; `None` where that is not known.
@@ -60,22 +62,21 @@ pub(crate) struct Filed {
 }
 
 pub(crate) fn file(home: &Where, filing: &Filing, is_last: bool) -> Filed {
-    let mut said = Vec::new();
-    let refused = try_file(home, filing, &mut said).unwrap_or_else(|error| {
-        said.push(format!("cannot write down what came of a change: {error}"));
-        None
-    });
-    let pending = approval::waiting(&Store::for_reading(&home.state), &home.units_dir);
-    Filed { said, is_last, refused, pending: Some(pending) }
+    let mut filed = Filed { said: Vec::new(), is_last, is_left_alone: false, refused: None, pending: None };
+    if let Err(error) = try_file(home, filing, &mut filed) {
+        filed.said.push(format!("cannot write down what came of a change: {error}"));
+    }
+    filed.pending = Some(approval::waiting(&Store::for_reading(&home.state), &home.units_dir));
+    filed
 }
 
-fn try_file(home: &Where, filing: &Filing, said: &mut Vec<String>) -> Result<Option<String>, Error> {
+fn try_file(home: &Where, filing: &Filing, filed: &mut Filed) -> Result<(), Error> {
     let (store, repaired) = Store::open(&home.state)?;
-    said.extend(repaired);
+    filed.said.extend(repaired);
     match filing {
         Filing::Commit { generation, previous, is_from_elsewhere, why, who, retention } => {
             if let Some(previous) = previous.filter(|_| *is_from_elsewhere) {
-                tell_restored(&store.restore(&home.units_dir, previous, *generation)?, said);
+                filed.tell_restored(&store.restore(&home.units_dir, previous, *generation)?);
             }
             store.judge(*generation, &verdict(Word::Committed, why, &who.user))?;
             store.make_current(*generation)?;
@@ -83,7 +84,9 @@ fn try_file(home: &Where, filing: &Filing, said: &mut Vec<String>) -> Result<Opt
             approval::decided(&store, *generation, wall_millis())?;
             approval::drop_what_is_in_force(&store, *generation, wall_millis())?;
             if let Err(error) = loading::keep_staged(&home.state) {
-                said.push(format!("cannot rename the accepted definitions in the state directory: {error}"));
+                filed
+                    .said
+                    .push(format!("cannot rename the accepted definitions in the state directory: {error}"));
             }
             store.retire(retention, wall_millis())?;
         }
@@ -94,14 +97,16 @@ fn try_file(home: &Where, filing: &Filing, said: &mut Vec<String>) -> Result<Opt
                 note(home, ("rolled-back", *rejected), &Who::default(), why);
             }
             approval::decided(&store, *rejected, wall_millis())?;
+            let named = store.restore_named(&home.units_dir, *rejected, *to);
             if !is_from_elsewhere {
-                tell_restored(&store.restore(&home.units_dir, *rejected, *to)?, said);
+                filed.tell_restored(&store.restore(&home.units_dir, *rejected, *to)?);
             }
+            filed.tell_restored_named(&named?);
         }
         Filing::Reject { generation, why, who } => {
-            let refused = approval::reject(&store, *generation, why, (who, wall_millis()))?;
-            if refused.is_some() {
-                return Ok(refused);
+            filed.refused = approval::reject(&store, *generation, why, (who, wall_millis()))?;
+            if filed.refused.is_some() {
+                return Ok(());
             }
             note(home, ("rejected", *generation), who, why);
         }
@@ -113,7 +118,7 @@ fn try_file(home: &Where, filing: &Filing, said: &mut Vec<String>) -> Result<Opt
         }
         Filing::Settle => {}
     }
-    Ok(None)
+    Ok(())
 }
 
 /// What a boot runs from, as a generation; `None`: it could not be kept.
@@ -146,7 +151,7 @@ fn try_to_keep_boot(home: &Where, sources: &[SourceFile], said: &mut Vec<String>
     let (store, repaired) = Store::open(&home.state).map_err(text)?;
     said.extend(repaired);
     let set = graph::load(sources).set.ok_or("the definitions of the boot make no sense any more")?;
-    let there = read_those(&home.units_dir, |name| name.ends_with(".yaml")).map_err(text)?;
+    let there = listing(&home.units_dir)?.files;
     let mut files = with_sources(there, sources);
     files.extend(beside(&home.units_dir, &set)?);
     files.sort_by(|one, two| one.name.cmp(&two.name));
@@ -223,14 +228,32 @@ fn verdict(word: Word, why: &str, by: &str) -> Verdict {
     Verdict { word, at_millis: wall_millis(), why, by, diagnostics: String::new(), waits: None }
 }
 
-fn tell_restored(restored: &Restored, said: &mut Vec<String>) {
-    if let Some(why) = &restored.left_alone {
-        said.push(format!("the units directory is left as it is: {why}"));
+impl Filed {
+    fn tell_restored(&mut self, restored: &Restored) {
+        if let Some(why) = &restored.left_alone {
+            self.is_left_alone = true;
+            self.said.push(format!("the units directory is left as it is: {why}"));
+        }
+        let written: Vec<&str> = restored.displaced.iter().map(|file| &*file.name).collect();
+        let aside: Vec<String> = restored.set_aside.clone();
+        self.tell_of_others(&written, &aside);
     }
-    for file in &restored.displaced {
-        said.push(format!("`{}` was written meanwhile; it is left as it was written", file.name));
+
+    fn tell_restored_named(&mut self, restored: &RestoredNamed) {
+        for (path, why) in &restored.refused {
+            self.said.push(format!("cannot bring back `{path}`, which the change had changed: {why}"));
+        }
+        let written: Vec<&str> = restored.displaced.iter().map(|path| &**path).collect();
+        let aside: Vec<String> = restored.set_aside.iter().map(|path| path.display().to_string()).collect();
+        self.tell_of_others(&written, &aside);
     }
-    for name in &restored.set_aside {
-        said.push(format!("what was written meanwhile is kept as `{name}`"));
+
+    fn tell_of_others(&mut self, written: &[&str], set_aside: &[String]) {
+        for name in written {
+            self.said.push(format!("`{name}` was written meanwhile; it is left as it was written"));
+        }
+        for name in set_aside {
+            self.said.push(format!("what was written meanwhile is kept as `{name}`"));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Changes of the units while mcsup runs: noticed (`watch`), found and planned (`candidate`), held back where
+//! Changes of the units while mcsup runs: noticed (`watch`, `looks`), found and planned (`candidate`), held back where
 //! somebody must approve (`approval`), put on the one road that the
 //! engine decides on (`road`, `turn`), carried over to whoever holds definitions (`redefine`), written down (`filing`).
 
@@ -7,6 +7,8 @@ pub(crate) mod seen;
 mod way;
 pub(crate) mod remote;
 pub(crate) mod candidate;
+mod loss;
+mod looks;
 pub(crate) mod progress;
 pub(crate) mod approval;
 pub(crate) mod road;

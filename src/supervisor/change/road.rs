@@ -16,14 +16,11 @@ use crate::engine::id::GenerationId;
 use crate::generation::manifest::{Cause, Who};
 use crate::generation::{Retention, Store};
 use crate::supervisor::change::approval::{self, Held, Pending};
-use crate::supervisor::change::candidate::{
-    self, Findings, Found, Invalid, Kit, Planned, Source, Wanted, paths_of,
-};
+use crate::supervisor::change::candidate::{self, Findings, Found, Invalid, Kit, Planned, Source, Wanted};
 use crate::supervisor::change::filing::{self, BootKept, Filed, Filing};
+use crate::supervisor::change::looks::Looks;
+use crate::supervisor::change::loss::{Loss, QUIET};
 use crate::supervisor::change::progress::Progress;
-use crate::supervisor::change::seen::Seen;
-use crate::supervisor::change::watch::{Said, Watch};
-use crate::supervisor::ears::Ears;
 use crate::supervisor::inbox::{Inbox, Outlet, Promise};
 use crate::supervisor::loading::Render;
 use crate::unit::SourceFile;
@@ -107,6 +104,8 @@ pub struct Standing {
     pub pending: Vec<Pending>,
     /// Why the directory says something else, and that is not tried again by itself.
     pub differs: Option<String>,
+    /// Why saves are not seen.
+    pub unwatched: Option<String>,
 }
 
 #[derive(Debug)]
@@ -117,13 +116,7 @@ pub(crate) struct Road {
     stage: Stage,
     /// What waits for its turn, the next first.
     asked: VecDeque<Asked>,
-    /// Something was saved since the last look.
-    is_look_due: bool,
-    looks: u64,
-    /// What there was when the candidate was read.
-    seen: Option<Seen>,
-    /// Sees changes. `None`: in safe mode, or where nothing can be watched.
-    watch: Option<Watch>,
+    pub(crate) looks: Looks,
     boot_seal: Option<u64>,
     /// There may be an incident of a directory that cannot be used.
     is_trouble_told: bool,
@@ -172,6 +165,7 @@ impl Road {
     /// `seal`: of the definitions in force.
     pub(crate) fn new(home: Where, outlet: Outlet, generation: Option<u64>, seal: Option<u64>) -> Self {
         let mut seals = BTreeMap::new();
+        let looks = Looks::new(home.units_dir.clone(), outlet.clone());
         seals.extend(generation.zip(seal).map(|(generation, seal)| (GenerationId(generation), seal)));
         Self {
             home,
@@ -179,10 +173,7 @@ impl Road {
             threads: Threads::new("change", CHANGE_THREADS),
             stage: Stage::Idle,
             asked: VecDeque::new(),
-            is_look_due: false,
-            looks: 0,
-            seen: None,
-            watch: None,
+            looks,
             boot_seal: seal,
             // Of an earlier supervisor.
             is_trouble_told: generation.is_some(),
@@ -232,7 +223,7 @@ impl Road {
 
     /// The directory, or what it names, is another.
     pub(crate) fn look(&mut self, in_force: &Arc<UnitSet>) {
-        self.is_look_due = true;
+        self.looks.want();
         self.go_on(in_force);
     }
 
@@ -250,13 +241,13 @@ impl Road {
         if !matches!(self.stage, Stage::Idle) {
             return;
         }
-        let has_work = !self.asked.is_empty() || self.is_look_due;
+        let has_work = !self.asked.is_empty() || self.looks.is_due();
         if has_work && self.boot.is_some() && !self.is_unkept {
             return self.keep_boot(); // or there would be nothing to go back to
         }
         let next = self.asked.pop_front().or_else(|| {
             let what = What::Apply { source: Source::Directory, cause: Cause::Save, confirm: None };
-            std::mem::take(&mut self.is_look_due).then(|| Asked { what, who: Who::default(), reply: None })
+            self.looks.take_due().then(|| Asked { what, who: Who::default(), reply: None })
         });
         let Some(asked) = next else { return };
         if let What::Reject { generation, why } = &asked.what {
@@ -302,6 +293,7 @@ impl Road {
             current: self.standing.generation,
             is_asked: asked.reply.is_some() || cause == Cause::Reload,
             is_dry: matches!(asked.what, What::Plan(_)),
+            waits: self.looks.waits(),
             at_millis: wall_millis(),
             render,
         }
@@ -334,7 +326,8 @@ impl Road {
         };
         let is_of_directory = matches!(&asked.what, What::Apply { source: Source::Directory, .. });
         if is_of_directory {
-            self.looks = self.looks.saturating_add(1);
+            let loss = if let Found::Loses(loss) = &found { Some(&**loss) } else { None };
+            self.looks.looked(loss);
             self.stand(&found);
         }
         let mut said = Vec::new();
@@ -362,6 +355,8 @@ impl Road {
                 said.push(pending.words());
                 ChangeAnswer::Pending(pending)
             }
+            Found::Loses(loss) => ChangeAnswer::Refused(loss_words(&loss)),
+            Found::LeftAlone(why) => ChangeAnswer::Refused(left_words(&why)),
             Found::Refused(why) => {
                 said.push(format!("the change is not begun: {why}"));
                 ChangeAnswer::Refused(why)
@@ -388,6 +383,8 @@ impl Road {
             Found::RejectedBefore(generation) | Found::Ready(_, Some(Held::Rejected(generation))) => {
                 standing.differs = Some(as_rejected(*generation));
             }
+            Found::Loses(loss) => standing.differs = Some(loss_words(loss)),
+            Found::LeftAlone(why) => standing.differs = Some(left_words(why)),
             Found::Refused(why) => standing.differs = Some(why.clone()),
         }
     }
@@ -399,7 +396,7 @@ impl Road {
         in_force: &Arc<UnitSet>,
     ) -> Event {
         let Kit { generation, planned, seal, is_from_elsewhere, seen } = kit;
-        self.seen = Some(seen);
+        self.looks.read(seen);
         if let What::Approve(approved) = &asked.what {
             self.standing.pending.retain(|one| one.generation != *approved);
         }
@@ -512,6 +509,7 @@ impl Road {
         let otherwise = Filed {
             said: vec!["writing down what came of a change broke off".to_owned()],
             is_last,
+            is_left_alone: false,
             refused: None,
             pending: None,
         };
@@ -521,6 +519,7 @@ impl Road {
             let late = || Filed {
                 said: vec!["the disk does not take down what came of a change".to_owned()],
                 is_last,
+                is_left_alone: false,
                 refused: None,
                 pending: None,
             };
@@ -533,6 +532,9 @@ impl Road {
     pub(crate) fn filed(&mut self, filed: Filed, in_force: &Arc<UnitSet>) -> Vec<String> {
         // In turn: whatever is done now, that was done before.
         self.is_restoring = false;
+        if filed.is_left_alone {
+            self.looks.want(); // who looks says so
+        }
         if filed.is_last {
             self.standing.pending =
                 filed.pending.unwrap_or_else(|| std::mem::take(&mut self.standing.pending));
@@ -541,15 +543,10 @@ impl Road {
             {
                 drop(reply.send(filed.refused.map_or(answer, ChangeAnswer::Refused)));
             }
-            self.look_if_blind();
+            self.looks.want_if_blind();
             self.go_on(in_force);
         }
         filed.said
-    }
-
-    /// Where nobody watches, files may have been saved or restored unseen.
-    fn look_if_blind(&mut self) {
-        self.is_look_due |= self.watch.is_none();
     }
 
     /// What a boot runs from: to be kept when it is done, or when the first change comes.
@@ -592,36 +589,20 @@ impl Road {
             self.standing.generation = generation;
             self.boot = None;
             self.seals.extend(self.boot_seal.map(|seal| (GenerationId(number), seal)));
-            self.look_if_blind();
+            self.looks.want_if_blind();
         }
         self.go_on(in_force);
         self.is_unkept = false;
         said
     }
 
-    /// `seen`: what there was before the units in force were read.
-    pub(crate) fn watch(&mut self, ears: &Ears, seen: Seen) -> io::Result<()> {
-        let outlet = self.outlet.clone();
-        let tell = move |said| {
-            let message = match said {
-                Said::Look => Inbox::Look,
-                Said::Remark(text) => Inbox::Remarked(text),
-            };
-            // The loop has ended: nobody is left to be told.
-            drop(outlet.send(message));
-        };
-        self.watch = Some(Watch::start(ears, &self.home.units_dir, seen, tell)?);
-        Ok(())
-    }
-
-    /// Other definitions are in force: the files that they name count now.
-    pub(crate) fn follow(&mut self, set: &UnitSet) {
-        // On the way back nobody has looked.
-        let unseen = || Seen::nothing_of(paths_of(set).iter().map(|path| self.home.units_dir.join(&**path)));
-        let seen = self.seen.take().unwrap_or_else(unseen);
-        if let Some(watch) = &self.watch {
-            watch.follow(seen);
-        }
+    /// Nobody watches, for this reason: how to say that.
+    pub(crate) fn is_blind(&mut self, error: &io::Error) -> String {
+        let text = format!(
+            "cannot watch the units directory: {error}; `mcsup apply` and SIGHUP take up what changes"
+        );
+        self.standing.unwatched = Some(text.clone());
+        text
     }
 
     /// It was told that the directory cannot be used, and now it can. Once; what is wrong with a change is not mended
@@ -632,14 +613,9 @@ impl Road {
         is_mended
     }
 
-    /// Looks at the directory so far.
-    pub(crate) fn looks(&self) -> u64 {
-        self.looks
-    }
-
     /// What to say of a directory that could not be used at that look, and that nobody has touched since.
     pub(crate) fn tell_trouble_since(&mut self, look: u64) -> Option<String> {
-        let invalid = self.standing.invalid.as_ref().filter(|_| self.looks == look)?;
+        let invalid = self.standing.invalid.as_ref().filter(|_| self.looks.count() == look)?;
         let errors =
             if invalid.errors == 1 { "1 error".to_owned() } else { format!("{} errors", invalid.errors) };
         let text = invalid.text.trim_end();
@@ -650,6 +626,20 @@ impl Road {
 
 fn retention(rules: &Changes) -> Retention {
     Retention { count: usize::try_from(rules.keep_count).unwrap_or(usize::MAX), age: rules.keep_age }
+}
+
+fn loss_words(loss: &Loss) -> String {
+    let Loss { units, of, .. } = loss;
+    let what = if *units == 0 {
+        "it has lost files".to_owned()
+    } else {
+        format!("it has lost {units} of {of} units")
+    };
+    format!("{what}; that counts when it has been quiet for {} s", QUIET.as_secs())
+}
+
+fn left_words(why: &str) -> String {
+    format!("the directory could not be written: {why}")
 }
 
 fn as_rejected(generation: u64) -> String {
@@ -663,9 +653,11 @@ pub(crate) fn shown(found: Found) -> ChangeAnswer {
         Found::Invalid(invalid) => ChangeAnswer::Invalid(invalid),
         Found::Planned(planned) => ChangeAnswer::Planned(planned),
         Found::Refused(why) => ChangeAnswer::Refused(why),
-        Found::RejectedBefore(_) | Found::Pending(_) | Found::Ready(..) => {
-            ChangeAnswer::Refused("the plan came to more than a plan".to_owned())
-        }
+        Found::RejectedBefore(_)
+        | Found::Pending(_)
+        | Found::Ready(..)
+        | Found::Loses(_)
+        | Found::LeftAlone(_) => ChangeAnswer::Refused("the plan came to more than a plan".to_owned()),
     }
 }
 

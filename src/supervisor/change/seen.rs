@@ -62,6 +62,16 @@ impl Seen {
         Self { named: named.into_iter().map(|path| (path, None)).collect(), ..Self::default() }
     }
 
+    /// Nothing was done to the unit files between the two, as far as it can be seen. What else lies beside them may be
+    /// written to all the time.
+    pub(super) fn has_units_of(&self, other: &Self) -> bool {
+        self.directory == other.directory && self.units().eq(other.units())
+    }
+
+    fn units(&self) -> impl Iterator<Item = (&OsString, &Stamp)> {
+        self.files.iter().filter(|(name, _)| name.as_encoded_bytes().ends_with(b".yaml"))
+    }
+
     /// The same files now.
     pub(super) fn again(&self, units: &Path) -> Self {
         Self::of(units).with_named(self.named.keys().cloned())

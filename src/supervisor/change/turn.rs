@@ -22,12 +22,13 @@ use crate::unit::spec::UnitSet;
 
 /// A file that is half written is soon whole: only what stays unusable for so long is an incident.
 const STAYS_INVALID: Duration = Duration::from_secs(2);
+const SAFE_MODE: &str = "safe mode: saves are not seen for a minute; `mcsup apply` takes up what changes";
 
 impl Executor {
     pub(crate) fn use_definitions(&mut self, generation: GenerationId, set: &Arc<UnitSet>) {
         let seal = self.road.seal_of(generation);
         self.redefine(set, seal);
-        self.road.follow(set);
+        self.road.looks.follow(set);
     }
 
     pub(crate) fn restore_generation(&mut self, rejected: GenerationId, to: GenerationId, why: &str) {
@@ -66,13 +67,24 @@ impl Supervisor {
         }
     }
 
-    /// From here on what changes is seen.
-    pub(crate) fn watch(&mut self, seen: Seen) {
+    /// From here on what changes is seen. `None`, in safe mode: not before whoever supervises has shown that they live.
+    pub(crate) fn watch(&mut self, seen: Option<Seen>) {
         let Executor { road, ears, observer, .. } = &mut self.executor;
-        if let Err(error) = road.watch(ears, seen) {
-            observer.announce(&format!(
-                "cannot watch the units directory: {error}; `mcsup apply` and SIGHUP take up what changes"
-            ));
+        let Some(seen) = seen else {
+            road.standing.unwatched = Some(SAFE_MODE.to_owned());
+            return road.looks.watch_later();
+        };
+        if let Err(error) = road.looks.watch(ears, seen) {
+            observer.announce(&road.is_blind(&error));
+        }
+    }
+
+    pub(crate) fn safe_mode_is_over(&mut self) {
+        let Executor { road, ears, observer, .. } = &mut self.executor;
+        road.standing.unwatched = None;
+        observer.announce("safe mode is over: saves are seen again");
+        if let Err(error) = road.looks.watch_anew(ears, self.engine.set()) {
+            observer.announce(&road.is_blind(&error));
         }
     }
 
@@ -118,7 +130,7 @@ impl Supervisor {
     }
 
     fn look_again_later(&self) {
-        let (outlet, look) = (self.executor.outlet.clone(), self.executor.road.looks());
+        let (outlet, look) = (self.executor.outlet.clone(), self.executor.road.looks.count());
         tokio::task::spawn_local(async move {
             // Nothing ends this wait but time.
             drop(tokio::time::timeout(STAYS_INVALID, std::future::pending::<()>()).await);
