@@ -24,7 +24,7 @@ use mcsup::supervisor::cgroups::Cgroups;
 use mcsup::supervisor::handle::{
     Asked, Called, Cause, ChangeAnswer, ChangeCause, EventRecord, Evidence, Handle, Happening, IncidentList,
     IncidentRow, IncidentStory, Invalid, JobEntry, JobRunRow, JobTable, Listed, Moment, Pending, Planned,
-    Query, Question, Rule, Source, Standing, StatusTable, What, Who, Window,
+    Query, Question, Rehearsed, Replacement, Rule, Source, Standing, StatusTable, What, Who, Window,
 };
 use mcsup::supervisor::home::Home;
 use mcsup::unit::SourceFile;
@@ -183,6 +183,11 @@ impl Fake {
                 Query::JobOutput { reply, .. } => drop(reply.send(None)),
                 Query::Call { reply, .. } => drop(reply.send(Called::Taken)),
                 Query::Announce(_) => {}
+                Query::Reexec(reply) => {
+                    let (number, from, to) = (1, "0.1.0".to_owned(), "0.2.0".to_owned());
+                    drop(reply.send(Ok(Rehearsed { number, from, to })));
+                }
+                Query::Replacement(reply) => drop(reply.send(Some(replacement()))),
                 Query::Change(Asked { what, reply, .. }) => drop(reply.map(|reply| reply.send(change(what)))),
                 Query::Standing(reply) => drop(reply.send(self.standing.clone())),
                 Query::Chronicle(question) => answer(question),
@@ -377,6 +382,17 @@ fn answer(question: Question) {
 
 /// `/broken` cannot be used, nor can a text with a `restrat`; `/protected` waits for somebody; what goes to another
 /// generation does not hold; whoever wants to confirm has to. All else is generation 3 and holds.
+/// As of an executable that could not take over.
+fn replacement() -> Replacement {
+    Replacement {
+        number: 1,
+        from: "0.1.0".into(),
+        to: "0.2.0".into(),
+        trouble: Some("its rehearsal ended with 127".into()),
+        is_news: false,
+    }
+}
+
 fn change(what: What) -> ChangeAnswer {
     let is_broken = |source: &Source| match source {
         Source::Other(dir) => dir.ends_with("broken"),

@@ -27,8 +27,9 @@ impl Executable {
     /// The same of another version.
     pub(crate) fn called(self, version: &str) -> Self {
         assert_eq!(version.len(), VERSION.len(), "bytes are changed, not inserted");
-        let other =
-            self.replaced(format!("{MARK}{VERSION}").as_bytes(), format!("{MARK}{version}").as_bytes());
+        let mut other = self;
+        let place = other.place_of(other.symbol("_ZN5mcsup6keeper7version4MARK17h")) + MARK.len();
+        other.bytes[place..place + version.len()].copy_from_slice(version.as_bytes());
         Self { version: version.to_owned(), ..other }
     }
 
@@ -39,8 +40,16 @@ impl Executable {
     }
 
     /// Needs what this machine does not have.
-    pub(crate) fn lacking_a_library(self) -> Self {
-        self.replaced(b"\0libc.so.6\0", b"\0libz.so.9\0")
+    pub(crate) fn lacking_a_library(mut self) -> Self {
+        let (from, to) = (b"\0libc.so.6\0", b"libz.so.9");
+        // The names of what the dynamic linker is to find: strings that are part of the program.
+        let is_names = |at: &usize| self.number::<4>(at + 4) == 3 && self.number::<8>(at + 8) == 2;
+        let names = self.sections().into_iter().find(is_names).expect("names");
+        let (start, length) = (self.number::<8>(names + 24), self.number::<8>(names + 32));
+        let place = self.bytes[start..start + length].windows(from.len()).position(|at| at == from);
+        let place = start + place.expect("the C library") + 1;
+        self.bytes[place..place + to.len()].copy_from_slice(to);
+        self
     }
 
     pub(crate) fn crashing(self, entry: &str) -> Self {
@@ -59,19 +68,6 @@ impl Executable {
         let mut file = File::create(path).unwrap();
         file.write_all(&self.bytes).unwrap();
         file.set_permissions(fs::Permissions::from_mode(0o755)).unwrap();
-    }
-
-    fn replaced(mut self, from: &[u8], to: &[u8]) -> Self {
-        let places: Vec<usize> = self
-            .bytes
-            .windows(from.len())
-            .enumerate()
-            .filter(|(_, at)| *at == from)
-            .map(|(at, _)| at)
-            .collect();
-        let [place] = places[..] else { panic!("{} is there {} times", from.escape_ascii(), places.len()) };
-        self.bytes[place..place + to.len()].copy_from_slice(to);
-        self
     }
 
     /// The function of this entry begins with these bytes.
@@ -94,10 +90,14 @@ impl Executable {
         usize::try_from(u64::from_le_bytes(bytes)).unwrap()
     }
 
-    /// The address of the one function whose name begins so, from the table of symbols (elf(5)).
-    fn symbol(&self, name: &str) -> usize {
+    fn sections(&self) -> Vec<usize> {
         let (table, size, count) = (self.number::<8>(40), self.number::<2>(58), self.number::<2>(60));
-        let sections: Vec<usize> = (0..count).map(|at| table + at * size).collect();
+        (0..count).map(|at| table + at * size).collect()
+    }
+
+    /// The address of the one thing whose name begins so, from the table of symbols (elf(5)).
+    fn symbol(&self, name: &str) -> usize {
+        let sections = self.sections();
         let symbols = sections.iter().find(|at| self.number::<4>(**at + 4) == 2).expect("symbols");
         let names = self.number::<8>(sections[self.number::<4>(symbols + 40)] + 24);
         let (start, length) = (self.number::<8>(symbols + 24), self.number::<8>(symbols + 32));

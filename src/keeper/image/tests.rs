@@ -1,3 +1,5 @@
+//! What goes into an image comes out again, of this version and of others.
+
 use super::*;
 use crate::keeper::wire::{KeptOrder, LogOrder, Stage, Step};
 

@@ -4,6 +4,8 @@
 //! The thread is a single one: a write that hangs in the kernel (a dead network file system) holds
 //! the other logs for as long as it hangs, while their pipes fill.
 
+mod rest;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
@@ -20,9 +22,9 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, p
 use rustix::fs::{Mode, OFlags};
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
-use crate::keeper::image::{Blob, ChannelImage, EndImage, PumpImage};
 use crate::keeper::kept::{Came, KeptFile};
 use crate::keeper::logfile::{LogFile, Moved, Tools};
+use crate::keeper::pump::rest::Rest;
 use crate::keeper::rotation::{self, Total};
 use crate::keeper::wire::{LogOrder, LogPlace};
 
@@ -128,15 +130,6 @@ struct Shared {
     finished: Condvar,
     rest: Mutex<Rest>,
     rest_changed: Condvar,
-}
-
-/// Whether the worker stands still, so that nothing is on its way between a pipe and a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Rest {
-    #[default]
-    Works,
-    Wanted,
-    Rests,
 }
 
 type Logs = BTreeMap<Arc<[u8]>, Arc<Mutex<LogFile>>>;
@@ -324,44 +317,6 @@ impl Pump {
         self.shared.total_limit.store(bytes, Ordering::Relaxed);
     }
 
-    /// Has the worker stand still within `deadline` nanoseconds, and tells what it has in hand. `None`: it is held
-    /// up, and goes on.
-    pub(super) fn rest(&self, deadline: u64) -> Option<PumpImage> {
-        *locked(&self.shared.rest) = Rest::Wanted;
-        self.shared.request(Request::Rest);
-        let (deadline, rest) = (Duration::from_nanos(deadline), locked(&self.shared.rest));
-        let waited = self
-            .shared
-            .rest_changed
-            .wait_timeout_while(rest, deadline, |rest| *rest != Rest::Rests)
-            .unwrap_or_else(PoisonError::into_inner);
-        let rests = *waited.0 == Rest::Rests;
-        drop(waited);
-        if !rests {
-            self.work();
-            return None;
-        }
-        Some(self.shared.image())
-    }
-
-    /// It goes on after a rest.
-    pub(super) fn work(&self) {
-        *locked(&self.shared.rest) = Rest::Works;
-        self.shared.rest_changed.notify_all();
-    }
-
-    /// What another keeper had in hand, before any pipe is added.
-    pub(super) fn resume(&self, image: &PumpImage) {
-        self.limit_total(image.total_limit);
-        let ends = image.ends.iter().map(|end| (end.key, end.place));
-        locked(&self.shared.ends).extend(ends);
-    }
-
-    /// What was read for the log of this unit and could not be written.
-    pub(super) fn hold(&self, unit: String, dir: &Arc<[u8]>, bytes: Vec<u8>) {
-        locked(&self.shared.log(unit, dir)).hold(bytes);
-    }
-
     /// Stores what is in the pipes now, within `deadline` nanoseconds.
     pub(super) fn finish(&self, deadline: u64) {
         self.shared.request(Request::Finish);
@@ -392,39 +347,6 @@ impl Shared {
 
     fn listen(&self, key: u64, pipe: impl AsFd) {
         epoll::add(&self.epoll, pipe, epoll::EventData::new_u64(key), epoll::EventFlags::IN).ok();
-    }
-
-    /// While the worker rests.
-    fn image(&self) -> PumpImage {
-        let held = |(dir, log): (&Arc<[u8]>, &Arc<Mutex<LogFile>>)| {
-            let bytes = locked(log).held().to_vec();
-            (!bytes.is_empty()).then(|| (Blob(dir.to_vec()), Blob(bytes)))
-        };
-        let channel = |channel: &Arc<Channel>| ChannelImage {
-            key: channel.key,
-            has_written: channel.has_written(),
-            is_spoiled: channel.kept.as_ref().is_some_and(|kept| locked(kept).is_spoiled()),
-        };
-        let end = |(key, place): (&u64, &LogPlace)| EndImage { key: *key, place: *place };
-        PumpImage {
-            total_limit: self.total_limit.load(Ordering::Relaxed),
-            held: locked(&self.logs).iter().filter_map(held).collect(),
-            channels: locked(&self.channels).values().map(channel).collect(),
-            ends: locked(&self.ends).iter().map(end).collect(),
-        }
-    }
-
-    /// Until somebody says that work goes on.
-    fn be_at_rest(&self) {
-        let mut rest = locked(&self.rest);
-        if *rest != Rest::Wanted {
-            // Nobody waits for it any more.
-            return;
-        }
-        *rest = Rest::Rests;
-        self.rest_changed.notify_all();
-        let rested = self.rest_changed.wait_while(rest, |rest| *rest == Rest::Rests);
-        drop(rested);
     }
 
     fn request(&self, request: Request) {
