@@ -22,6 +22,8 @@ pub mod sim;
 #[cfg(feature = "host")]
 mod proc;
 #[cfg(feature = "host")]
+mod init;
+#[cfg(feature = "host")]
 pub mod keeper;
 #[cfg(feature = "host")]
 pub mod aside;

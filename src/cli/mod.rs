@@ -5,6 +5,7 @@ pub(crate) mod render;
 pub mod render_diagnostics;
 pub(crate) mod client;
 pub(crate) mod up;
+pub(crate) mod init;
 pub mod supervise;
 pub mod judge;
 pub(crate) mod check;
@@ -65,7 +66,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(up::UpArgs),
-    Init(up::InitArgs),
+    Init(init::Args),
     Check(check::CheckArgs),
     Output(output::Args),
     Graph(graph::GraphArgs),
@@ -113,7 +114,7 @@ impl Command {
     fn run(self, home: Option<&Path>) -> ExitCode {
         let result = match self {
             Self::Up(args) => up::up(&args, home),
-            Self::Init(args) => up::init(&args, home),
+            Self::Init(args) => return init::run(&args, home),
             Self::Check(args) => return check::run(args, home),
             Self::Output(args) => output::run(&args, home),
             Self::Graph(args) => return graph::run(args, home),

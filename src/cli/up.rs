@@ -1,6 +1,5 @@
-//! `mcsup up` and `mcsup init`: choose the directories, take the lock, bind the socket, and become the keeper.
+//! `mcsup up`, and the same for `mcsup init`: choose the directories, take the lock, bind the socket, and become the keeper.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -22,35 +21,17 @@ pub(crate) struct UpArgs {
     units: Option<PathBuf>,
 }
 
-/// The same as PID 1
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mcsup init /etc/mcsup/units")]
-pub(crate) struct InitArgs {
-    /// Units directory; the home's own when left out
-    #[arg(value_name = "DIR")]
-    units: Option<PathBuf>,
-    /// A command to run alone, as tini does
-    #[arg(last = true, value_name = "CMD")]
-    command: Vec<OsString>,
-}
-
 /// Does not come back when all is well: the process becomes the keeper.
 pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     become_keeper(home, args.units.as_deref()).map(|never| match never {})
 }
 
-/// As `up`; meant for process 1, and refused elsewhere so that nobody takes it for something else.
-pub(crate) fn init(args: &InitArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
-    if !args.command.is_empty() {
-        let refused =
-            Failure::new(Exit::Usage, "cannot run a command alone: `mcsup init -- CMD` is not built yet");
-        return Err(refused.help("put the command into a unit file and run `mcsup init DIR`"));
+/// As `up`, by process 1. Comes back with why it cannot.
+pub(crate) fn init(units: Option<&Path>, home: Option<&Path>) -> Failure {
+    match become_keeper(home, units) {
+        Err(failure) => failure,
+        Ok(never) => match never {},
     }
-    if std::process::id() != 1 {
-        let refused = Failure::new(Exit::Usage, "cannot be init: this is not process 1");
-        return Err(refused.help("`mcsup up` runs the same under another init"));
-    }
-    up(&UpArgs { units: args.units.clone() }, home)
 }
 
 enum Never {}
