@@ -1,0 +1,1 @@
+//! `mcsup init DIR` as process 1 of containers that offer less and less.
