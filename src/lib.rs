@@ -22,7 +22,7 @@ pub mod sim;
 #[cfg(feature = "host")]
 mod proc;
 #[cfg(feature = "host")]
-mod init;
+pub mod init;
 #[cfg(feature = "host")]
 pub mod keeper;
 #[cfg(feature = "host")]

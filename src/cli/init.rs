@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::exit::{Exit, Failure};
+use crate::cli::render::err;
 use crate::cli::up;
-use crate::init::alone;
+use crate::init::{alone, emergency, machine};
 use crate::keeper::use_little_memory;
 use crate::unit::spec::SignalNumber;
 
@@ -37,6 +38,13 @@ pub(crate) struct Args {
     /// End with 0 where the command ends with this status; may be repeated
     #[arg(short = 'e', value_name = "STATUS", requires = "command")]
     good_statuses: Vec<u8>,
+    /// On a machine: run this shell at the console where units cannot be had (as mcsup.emergency_shell on the kernel's
+    /// command line)
+    #[arg(long, value_name = "SHELL", num_args = 0..=1, require_equals = true, default_missing_value = machine::SHELL)]
+    emergency_shell: Option<PathBuf>,
+    /// Wait first, as the last try failed
+    #[arg(long, hide = true)]
+    after_failure: bool,
     /// A command to run alone: it gets the signals, and its exit status is ours
     #[arg(last = true, value_name = "CMD", conflicts_with = "units")]
     command: Vec<OsString>,
@@ -52,7 +60,30 @@ pub(crate) fn run(args: &Args, home: Option<&Path>) -> ExitCode {
         let refused = Failure::new(Exit::Usage, "cannot be init: this is not process 1");
         return refused.help("`mcsup up` runs the same under another init").told();
     }
-    up::init(args.units.as_deref(), home).told()
+    if machine::is_here() {
+        let shell = args.emergency_shell.as_deref();
+        return of_machine(args.units.as_deref(), home, shell, args.after_failure);
+    }
+    up::init(args.units.as_deref(), home, Vec::new()).told()
+}
+
+/// Does not come back: what cannot begin is tried again, and a person may be asked for help meanwhile.
+pub(crate) fn of_machine(
+    units: Option<&Path>,
+    home: Option<&Path>,
+    shell: Option<&Path>,
+    is_after_failure: bool,
+) -> ExitCode {
+    machine::prepare();
+    let asked_of_kernel = machine::emergency_shell();
+    let shell = shell.or(asked_of_kernel.as_deref());
+    if is_after_failure {
+        emergency::hold(shell);
+    }
+    loop {
+        err(&up::init(units, home, again(units, home, shell)).to_string());
+        emergency::hold(shell);
+    }
 }
 
 impl Args {
@@ -68,6 +99,22 @@ impl Args {
             good_statuses: self.good_statuses.iter().copied().collect(),
         }
     }
+}
+
+/// For who could not keep, to try again.
+fn again(units: Option<&Path>, home: Option<&Path>, shell: Option<&Path>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = Vec::new();
+    if let Some(home) = home {
+        words.extend(["--home".into(), home.into()]);
+    }
+    words.extend(["init".into(), "--after-failure".into()]);
+    if let Some(shell) = shell {
+        let mut word = OsString::from("--emergency-shell=");
+        word.push(shell);
+        words.push(word);
+    }
+    words.extend(units.map(OsString::from));
+    words
 }
 
 fn signal(text: &str) -> Result<SignalNumber, String> {

@@ -44,6 +44,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::init::machine;
+
 /// Mission Control for one machine: a supervisor that proves its services work.
 #[derive(Debug, Parser)]
 #[command(
@@ -101,6 +103,11 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        // A kernel passes on every word that it does not know, and a machine has to boot all the same.
+        Err(usage) if machine::is_here() => {
+            drop(usage.print());
+            return init::of_machine(None, None, None, false);
+        }
         Err(usage) => {
             // Help and version are asked for, and go to the output; the rest is wrong usage, status 2.
             drop(usage.print());

@@ -1,5 +1,6 @@
 //! `mcsup up`, and the same for `mcsup init`: choose the directories, take the lock, bind the socket, and become the keeper.
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::FdFlags;
 
 use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::cli::render::err;
 use crate::supervisor::claim;
 use crate::supervisor::home::{Home, Surroundings};
 use crate::supervisor::start::Settings;
@@ -23,12 +25,12 @@ pub(crate) struct UpArgs {
 
 /// Does not come back when all is well: the process becomes the keeper.
 pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
-    become_keeper(home, args.units.as_deref()).map(|never| match never {})
+    become_keeper(home, args.units.as_deref(), &Process::Any).map(|never| match never {})
 }
 
-/// As `up`, by process 1. Comes back with why it cannot.
-pub(crate) fn init(units: Option<&Path>, home: Option<&Path>) -> Failure {
-    match become_keeper(home, units) {
+/// As `up`, by process 1. Comes back with why it cannot. `again`: on a machine, the words that make it try again.
+pub(crate) fn init(units: Option<&Path>, home: Option<&Path>, again: Vec<OsString>) -> Failure {
+    match become_keeper(home, units, &Process::First { again }) {
         Err(failure) => failure,
         Ok(never) => match never {},
     }
@@ -36,35 +38,58 @@ pub(crate) fn init(units: Option<&Path>, home: Option<&Path>) -> Failure {
 
 enum Never {}
 
-fn become_keeper(home: Option<&Path>, units: Option<&Path>) -> Result<Never, Failure> {
+/// Who is to become the keeper.
+enum Process {
+    Any,
+    First { again: Vec<OsString> },
+}
+
+fn become_keeper(home: Option<&Path>, units: Option<&Path>, process: &Process) -> Result<Never, Failure> {
     let around = Surroundings::read();
-    let home = Home::for_up(&around, home, units).map_err(|error| failure(&error))?;
-    home.prepare().map_err(|error| failure(&error))?;
+    let (home, again) = match process {
+        Process::Any => (Home::for_up(&around, home, units), &[][..]),
+        Process::First { again } => (Home::for_init(&around, home, units), &again[..]),
+    };
+    let mut home = home.map_err(|error| failure(&error))?;
+    if let Err(error) = home.prepare() {
+        let is_given_up = matches!(process, Process::Any) || !error.is_read_only();
+        home = if is_given_up { return Err(failure(&error)) } else { home.in_memory() };
+        err(&format!("{error}: state and logs are kept under {}, and gone with it\n", home.run.display()));
+        home.prepare().map_err(|error| failure(&error))?;
+    }
     let lock = claim::lock(&home).map_err(|error| failure(&error))?;
     let listener = OwnedFd::from(claim::listen(&home).map_err(|error| failure(&error))?);
     // What the system runs has no place of its own; a directory that somebody named is one.
     let working_dir = if home.is_default(&around) { "/".into() } else { home.units.clone() };
     let settings = Settings { home, working_dir };
-    let cause = exec(&settings, &lock, &listener);
+    let cause = exec(&settings, &lock, &listener, again);
     Err(failure(&format!("cannot start {}: {cause}", executable().display())))
 }
 
 /// A fresh image: the keeper carries nothing of what it took to get here.
 #[expect(clippy::disallowed_methods, reason = "replaces this process; nothing is spawned")]
-fn exec(settings: &Settings, lock: &OwnedFd, listener: &OwnedFd) -> io::Error {
+fn exec(settings: &Settings, lock: &OwnedFd, listener: &OwnedFd, again: &[OsString]) -> io::Error {
     for descriptor in [lock, listener] {
         if let Err(errno) = rustix::io::fcntl_setfd(descriptor.as_fd(), FdFlags::empty()) {
             return errno.into();
         }
     }
-    std::process::Command::new(executable())
+    let mut keeper = std::process::Command::new(executable());
+    if std::env::var_os("PATH").is_none() {
+        // A kernel gives its first process none, and units get ours.
+        keeper.env("PATH", PATH);
+    }
+    keeper
         .arg(crate::keeper::VERB)
         .args(["--lock-fd", &lock.as_raw_fd().to_string()])
         .args(["--listen-fd", &listener.as_raw_fd().to_string()])
+        .args(again.iter().flat_map(|word| [OsStr::new("--init-again"), word]))
         .arg("--")
         .args(settings.to_arguments())
         .exec()
 }
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The file that runs, whatever lies under its name by now; without /proc whatever the name finds.
 fn executable() -> PathBuf {

@@ -5,6 +5,8 @@
 )]
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -67,7 +69,51 @@ pub(super) fn send(pid: Pid, is_to_group: bool, signal: i32) -> Result<(), Errno
     let pid = pid.as_raw_nonzero().get();
     let target = if is_to_group { pid.saturating_neg() } else { pid };
     // SAFETY: no memory is involved.
-    if unsafe { libc::kill(target, signal) } == 0 {
+    result(unsafe { libc::kill(target, signal) })
+}
+
+/// To everybody but us: kill(2) leaves out process 1, and the kernel's own threads.
+pub(super) fn send_to_all(signal: Signal) -> Result<(), Errno> {
+    // SAFETY: no memory is involved.
+    result(unsafe { libc::kill(-1, signal as libc::c_int) })
+}
+
+/// A session of its own, with standard input as its terminal.
+pub(super) fn at_console(command: &mut Command) {
+    let input = io::stdin();
+    let in_child = move || {
+        rustix::process::setsid()?;
+        // Without one, a shell does without job control.
+        rustix::process::ioctl_tiocsctty(&input).ok();
+        Ok(())
+    };
+    // SAFETY: between fork and exec it only calls into the kernel: it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(in_child) };
+}
+
+/// The kernel gives it its addresses when it comes up.
+pub(super) fn loopback_up() -> io::Result<()> {
+    let socket = rustix::net::socket_with(
+        rustix::net::AddressFamily::INET,
+        rustix::net::SocketType::DGRAM,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )?;
+    let mut request = MaybeUninit::<libc::ifreq>::zeroed();
+    let place = request.as_mut_ptr();
+    // SAFETY: all bytes zero is a valid value of this struct of integers.
+    let fields = unsafe { &mut *place };
+    for (to, from) in fields.ifr_name.iter_mut().zip(b"lo") {
+        *to = libc::c_char::from_ne_bytes([*from]);
+    }
+    fields.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).unwrap_or_default();
+    // SAFETY: the kernel reads a name and flags from the struct, which is as large as it expects.
+    Ok(result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, place) })?)
+}
+
+fn result(returned: libc::c_int) -> Result<(), Errno> {
+    if returned >= 0 {
         return Ok(());
     }
     Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL))

@@ -42,9 +42,12 @@ mod sys;
 pub(crate) use crate::keeper::sys::{give_memory_back, inherited, use_little_memory};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt as _;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::sys::signal::SigSet;
@@ -53,13 +56,14 @@ use rustix::event::epoll;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, Rlimit};
 
+use crate::init::{Finale, emergency, finale, machine};
 use crate::keeper::args::Arguments;
 use crate::keeper::environ::Environs;
 use crate::keeper::farewell::Farewell;
 use crate::keeper::holdings::Holdings;
 use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::Pump;
-use crate::keeper::run::Keeper;
+use crate::keeper::run::{End, Keeper};
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::store::Store;
 use crate::keeper::supervise::Supervisor;
@@ -82,13 +86,45 @@ pub fn main() -> ExitCode {
             return ExitCode::from(USAGE_ERROR);
         }
     };
+    if arguments.is_of_machine() {
+        return of_machine(arguments);
+    }
     match set_up(arguments).and_then(Keeper::run) {
-        Ok(code) => ExitCode::from(code),
+        Ok(end) => {
+            if end.finale == Some(Finale::Reboot) && std::process::id() == 1 {
+                finale::of_container();
+            }
+            ExitCode::from(end.code)
+        }
         Err(error) => {
             complain(&format!("cannot keep: {error}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Process 1 of a machine does not end: it ends the machine, or becomes an init again that tries everything anew.
+/// What still runs then is found in the journal.
+fn of_machine(arguments: Arguments) -> ExitCode {
+    let again = arguments.init_again.clone();
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| set_up(arguments).and_then(Keeper::run)));
+    match outcome {
+        Ok(Ok(End { finale: Some(finale), .. })) => finale::of_machine(finale),
+        Ok(Ok(End { has_not_begun: false, .. })) => finale::of_machine(Finale::PowerOff),
+        Ok(Ok(End { has_not_begun: true, .. })) => complain("cannot begin"),
+        Ok(Err(error)) => complain(&format!("cannot keep: {error}")),
+        Err(_panic) => complain("the keeper failed"),
+    }
+    loop {
+        let error = init_again(&again);
+        complain(&format!("cannot be init again: {error}"));
+        emergency::hold(Some(Path::new(machine::SHELL)));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "replaces this process; nothing is spawned")]
+fn init_again(words: &[OsString]) -> io::Error {
+    std::process::Command::new("/proc/self/exe").args(words).exec()
 }
 
 /// Everything that must come before the first child, in the order in which it must come: signals
@@ -128,6 +164,8 @@ fn set_up(arguments: Arguments) -> io::Result<Keeper> {
         is_link_full: false,
         supervisor,
         farewell: Farewell::default(),
+        finale: None,
+        has_not_begun: false,
         orphans: Orphans::default(),
         environs: Environs::default(),
         unwatched: BTreeSet::new(),

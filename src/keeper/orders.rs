@@ -63,6 +63,11 @@ impl Keeper {
                 Order::Ping { number } => self.table.pinged(number),
                 // Whatever is said proves that it lives.
                 Order::Pong { number: _ } => {}
+                Order::AtEnd { finale } => self.finale = Some(finale),
+                Order::CannotBegin { code } => {
+                    self.cannot_begin(code, now);
+                    self.disconnect();
+                }
                 Order::Quit { code } => {
                     self.quit(code, now);
                     // It ends when it sees that it was heard, and the keeper ends after it.

@@ -227,7 +227,7 @@ impl Keeper {
             self.supervisor.died(now);
             self.supervisor.start_at = Some(now.saturating_add(DELAY_LAST));
         } else {
-            self.quit(1, now);
+            self.cannot_begin(1, now);
         }
     }
 
@@ -247,7 +247,7 @@ impl Keeper {
                 Exit::Signal { number, .. } => number.saturating_add(128),
                 Exit::Unknown => 1,
             };
-            return self.quit(code, now);
+            return self.cannot_begin(code, now);
         }
         self.supervisor.died(now);
     }

@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+pub use crate::init::Finale;
+
 /// Raised when the meaning of any message changes.
 pub const VERSION: u16 = 1;
 
@@ -88,6 +90,14 @@ pub enum Order {
     /// Nothing lives any more that matters: end with this status. Whatever is left is killed.
     Quit {
         code: u8,
+    },
+    /// As `Quit`, before anything was begun: there are no units to be had. Process 1 of a machine tries again.
+    CannotBegin {
+        code: u8,
+    },
+    /// What becomes of the machine, or the container, once all is over. Only process 1 does anything about it.
+    AtEnd {
+        finale: Finale,
     },
 }
 

@@ -15,8 +15,9 @@ use crate::engine::id::{RequestId, RunId, UnitId};
 use crate::engine::state::StateName;
 use crate::engine::status::UnitStatus;
 use crate::engine::time::Now;
+use crate::init::{HALT, HALT_NOW, POWER_OFF, POWER_OFF_NOW, REBOOT, REBOOT_NOW};
 use crate::keeper::give_memory_back;
-use crate::keeper::wire::{Order, Report};
+use crate::keeper::wire::{Finale, Order, Report};
 use crate::supervisor::chronicle::Telling;
 use crate::supervisor::clock::{self, Alarm, Rung, WallAlarm};
 use crate::supervisor::executor::Executor;
@@ -295,7 +296,10 @@ impl Supervisor {
                 return None;
             }
             libc::SIGINT if self.interrupts > 0 => Ask::ShutdownNow { exit_code: 0 },
-            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGPWR => Ask::Shutdown { exit_code: 0 },
+            HALT_NOW | POWER_OFF_NOW | REBOOT_NOW => Ask::ShutdownNow { exit_code: 0 },
+            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGPWR | HALT | POWER_OFF | REBOOT => {
+                Ask::Shutdown { exit_code: 0 }
+            }
             _ => return None,
         };
         self.interrupts = self.interrupts.saturating_add(1);
@@ -376,6 +380,7 @@ impl Supervisor {
             Query::JobOutput { unit, ordinal, reply } => self.executor.output_of(unit, ordinal, reply),
             Query::Call { unit, body, reply } => drop(reply.send(self.called(unit, body))),
             Query::Change(asked) => self.ask_change(asked),
+            Query::AtEnd { finale, reply } => drop(reply.send(self.at_end(finale))),
             Query::Standing(reply) => drop(reply.send(self.executor.road.standing.clone())),
             Query::Announce(text) => self.executor.observer.announce(&text),
             Query::Chronicle(question) => self.executor.chronicle.tell(Telling::Asked(question)),
@@ -397,6 +402,15 @@ impl Supervisor {
         units.extend(ids.into_iter().filter_map(|unit| self.engine.status(unit)).filter(is_there));
         let overview = self.engine.overview();
         StatusTable { set, overview, units, now: mono, wall }
+    }
+
+    /// False: whoever keeps is not process 1, and has no machine to end.
+    fn at_end(&mut self, finale: Finale) -> bool {
+        let is_init = self.executor.witness.keeper_pid == Some(1);
+        if is_init {
+            self.executor.send(&Order::AtEnd { finale }, &[]);
+        }
+        is_init
     }
 
     fn called(&mut self, unit: UnitId, body: Vec<u8>) -> Called {

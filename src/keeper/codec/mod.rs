@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::keeper::wire::{
-    AdoptOrder, Carried, Credentials, Exit, Given, KeptOrder, Limit, LogOrder, LogPlace, Order, Report, Row,
-    Scope, SpawnOrder, Stage, Step, Usage,
+    AdoptOrder, Carried, Credentials, Exit, Finale, Given, KeptOrder, Limit, LogOrder, LogPlace, Order,
+    Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
 };
 
 /// Something that travels over the link as a whole.
@@ -238,6 +238,8 @@ choice!(Order {
     15 => ForgetStored { unit },
     16 => Adopt { order: 0 },
     17 => Relog { run, unit, log },
+    30 => CannotBegin { code },
+    31 => AtEnd { finale },
 });
 
 choice!(Report {
@@ -268,6 +270,8 @@ choice!(Given {
 });
 
 choice!(Carried { 0 => Pidfd {}, 1 => Output {}, 2 => Notify {}, 3 => Ready {}, 4 => Kept {} });
+
+choice!(Finale { 0 => Reboot {}, 1 => PowerOff {}, 2 => Halt {} });
 
 choice!(Scope { 0 => Main {}, 1 => All {} });
 
@@ -406,6 +410,8 @@ mod tests {
             Order::Ping { number: 1 },
             Order::Pong { number: 2 },
             Order::Quit { code: 3 },
+            Order::CannotBegin { code: 1 },
+            Order::AtEnd { finale: Finale::Halt },
             Order::ShutdownTimeout { ms: 60_000 },
             Order::Hold { key: "web/0.0.0.0:80".into() },
             Order::LetGo { key: "web/0.0.0.0:80".into() },
