@@ -8,5 +8,7 @@ mod machine;
 mod clock;
 #[path = "machine/cluster.rs"]
 mod cluster;
+#[path = "machine/init.rs"]
+mod init;
 #[path = "machine/memory.rs"]
 mod memory;

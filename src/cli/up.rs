@@ -59,8 +59,9 @@ fn become_keeper(home: Option<&Path>, units: Option<&Path>, process: &Process) -
     }
     let lock = claim::lock(&home).map_err(|error| failure(&error))?;
     let listener = OwnedFd::from(claim::listen(&home).map_err(|error| failure(&error))?);
-    // What the system runs has no place of its own; a directory that somebody named is one.
-    let working_dir = if home.is_default(&around) { "/".into() } else { home.units.clone() };
+    // What the system runs has no place of its own; a directory that somebody named is one, as long as it is there.
+    let is_placeless = home.is_default(&around) || !home.units.is_dir();
+    let working_dir = if is_placeless { "/".into() } else { home.units.clone() };
     let settings = Settings { home, working_dir };
     let cause = exec(&settings, &lock, &listener, again);
     Err(failure(&format!("cannot start {}: {cause}", executable().display())))

@@ -44,7 +44,7 @@ pub(crate) use crate::keeper::sys::{give_memory_back, inherited, use_little_memo
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, OsString};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
@@ -53,7 +53,7 @@ use std::process::ExitCode;
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::epoll;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::process::{Resource, Rlimit};
 
 use crate::init::{Finale, emergency, finale, machine};
@@ -214,6 +214,18 @@ pub(crate) fn make_room_for_descriptors(any: impl AsFd) {
 
 /// For a thousand runs with some to spare; 32 KiB of the kernel's memory.
 const DESCRIPTORS: u64 = 4_096;
+
+/// What gives nothing and takes everything. In a place without devices, what gives nothing and refuses the rest: a
+/// file of no bytes that is sealed.
+fn nothing() -> io::Result<OwnedFd> {
+    let opened = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    if let Ok(null) = opened {
+        return Ok(null);
+    }
+    let empty = rustix::fs::memfd_create("nothing", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    rustix::fs::fcntl_add_seals(&empty, SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+    Ok(empty)
+}
 
 /// To whoever watches our standard error; there may be nobody.
 fn complain(text: &str) {

@@ -17,7 +17,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Uid};
@@ -349,7 +348,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Makes every number from 3 to 9 stand for /dev/null, whatever was inherited there.
 fn reserve_descriptors() -> io::Result<()> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let null = super::nothing()?;
     super::make_room_for_descriptors(&null);
     let high = rustix::io::fcntl_dupfd_cloexec(&null, FIRST_FOREIGN)?;
     drop(null);

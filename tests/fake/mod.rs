@@ -182,6 +182,7 @@ impl Fake {
                 Query::JobOutput { reply, .. } => drop(reply.send(None)),
                 Query::Call { reply, .. } => drop(reply.send(Called::Taken)),
                 Query::Announce(_) => {}
+                Query::AtEnd { reply, .. } => drop(reply.send(false)),
                 Query::Change(Asked { what, reply, .. }) => drop(reply.map(|reply| reply.send(change(what)))),
                 Query::Standing(reply) => drop(reply.send(self.standing.clone())),
                 Query::Chronicle(question) => answer(question),
