@@ -8,6 +8,8 @@
 use std::sync::Arc;
 
 pub use crate::init::Finale;
+/// Signals that both rings understand.
+pub(crate) use crate::init::{HALT, HALT_NOW, POWER_OFF, POWER_OFF_NOW, REBOOT, REBOOT_NOW};
 
 /// Raised when the meaning of any message changes.
 pub const VERSION: u16 = 1;

@@ -15,9 +15,10 @@ use crate::engine::id::{RequestId, RunId, UnitId};
 use crate::engine::state::StateName;
 use crate::engine::status::UnitStatus;
 use crate::engine::time::Now;
-use crate::init::{HALT, HALT_NOW, POWER_OFF, POWER_OFF_NOW, REBOOT, REBOOT_NOW};
 use crate::keeper::give_memory_back;
-use crate::keeper::wire::{Finale, Order, Report};
+use crate::keeper::wire::{
+    Finale, HALT, HALT_NOW, Order, POWER_OFF, POWER_OFF_NOW, REBOOT, REBOOT_NOW, Report,
+};
 use crate::supervisor::chronicle::Telling;
 use crate::supervisor::clock::{self, Alarm, Rung, WallAlarm};
 use crate::supervisor::executor::Executor;

@@ -42,7 +42,8 @@ wait_for is_new web "$web"
 tell changed sh -c "tr '\0' ' ' < /proc/$(pid_of web)/cmdline"
 
 core=$(pid_of core)
-supervisor() { grep -l __supervisor /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3 | grep -vx "$$" | head -n 1; }
+# In brackets, so that whoever looks is not found.
+supervisor() { grep -l '_[_]supervisor' /proc/[0-9]*/cmdline 2>/dev/null | cut -d/ -f3 | head -n 1; }
 old=$(supervisor)
 kill -9 "$old"
 another() { new=$(supervisor); [ -n "$new" ] && [ "$new" != "$old" ] && mcsup status; }
