@@ -24,6 +24,8 @@ mod proc;
 #[cfg(feature = "host")]
 pub mod cgroup;
 #[cfg(feature = "host")]
+pub mod init;
+#[cfg(feature = "host")]
 pub mod keeper;
 #[cfg(feature = "host")]
 pub mod aside;

@@ -10,5 +10,7 @@ mod clock;
 mod cluster;
 #[path = "machine/limits.rs"]
 mod limits;
+#[path = "machine/init.rs"]
+mod init;
 #[path = "machine/memory.rs"]
 mod memory;

@@ -11,6 +11,7 @@ use crate::api::problem::{self, Problem};
 use crate::api::status::{json, unknown};
 use crate::engine::effect::Answer;
 use crate::engine::event::Ask;
+use crate::supervisor::handle::Finale;
 use crate::supervisor::words::name_of;
 use crate::unit::name::UnitName;
 use crate::unit::spec::SignalNumber;
@@ -85,6 +86,11 @@ pub(crate) async fn shutdown(
     Json(options): Json<dto::ShutdownOptions>,
 ) -> Result<Response, Problem> {
     let exit_code = options.exit_code.unwrap_or(0);
+    if let Some(end) = options.machine
+        && !shared.handle.at_end(finale(end)).await?
+    {
+        return Err(Problem::BadRequest(NO_MACHINE.to_owned()));
+    }
     let ask = if options.now.unwrap_or(false) {
         Ask::ShutdownNow { exit_code }
     } else {
@@ -92,6 +98,16 @@ pub(crate) async fn shutdown(
     };
     answer(&shared, ask).await
 }
+
+fn finale(end: dto::MachineEnd) -> Finale {
+    match end {
+        dto::MachineEnd::Reboot => Finale::Reboot,
+        dto::MachineEnd::PowerOff => Finale::PowerOff,
+        dto::MachineEnd::Halt => Finale::Halt,
+    }
+}
+
+const NO_MACHINE: &str = "cannot end the machine: this mcsup is not its process 1; ask the init that is";
 
 async fn carry_out(shared: &Shared, action: dto::Action) -> Result<Response, Problem> {
     if action.units.is_empty() {

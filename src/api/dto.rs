@@ -487,6 +487,19 @@ pub struct ShutdownOptions {
     /// Kill everything at once instead of stopping it in order. Default false.
     #[serde(default)]
     pub now: Option<bool>,
+    /// What becomes of the machine afterwards. Only where mcsup is process 1; where left out, a machine is switched
+    /// off, and a container ends.
+    #[serde(default)]
+    pub machine: Option<MachineEnd>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MachineEnd {
+    Reboot,
+    #[serde(rename = "poweroff")]
+    PowerOff,
+    Halt,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]

@@ -46,6 +46,17 @@ pub enum Choice {
     Never,
 }
 
+impl Choice {
+    /// As a command line says it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "always",
+            Self::Never => "never",
+        }
+    }
+}
+
 /// What can be limited and measured in the groups of units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Controllers {

@@ -5,6 +5,7 @@ pub(crate) mod render;
 pub mod render_diagnostics;
 pub(crate) mod client;
 pub(crate) mod up;
+pub(crate) mod init;
 pub mod supervise;
 pub mod judge;
 pub(crate) mod check;
@@ -46,6 +47,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
+use crate::cgroup::Choice;
+use crate::init::machine;
+
 /// Mission Control for one machine: a supervisor that proves its services work.
 #[derive(Debug, Parser)]
 #[command(
@@ -68,7 +72,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(up::UpArgs),
-    Init(up::InitArgs),
+    Init(init::Args),
     Check(check::CheckArgs),
     Output(output::Args),
     Graph(graph::GraphArgs),
@@ -106,6 +110,11 @@ enum Command {
 pub fn run() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
+        // A kernel passes on every word that it does not know, and a machine has to boot all the same.
+        Err(usage) if machine::is_here() => {
+            drop(usage.print());
+            return init::of_machine(None, None, Choice::Auto, None, false);
+        }
         Err(usage) => {
             // Help and version are asked for, and go to the output; the rest is wrong usage, status 2.
             drop(usage.print());
@@ -119,7 +128,7 @@ impl Command {
     fn run(self, home: Option<&Path>) -> ExitCode {
         let result = match self {
             Self::Up(args) => up::up(&args, home),
-            Self::Init(args) => up::init(&args, home),
+            Self::Init(args) => return init::run(&args, home),
             Self::Check(args) => return check::run(args, home),
             Self::Output(args) => output::run(&args, home),
             Self::Graph(args) => return graph::run(args, home),

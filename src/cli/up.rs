@@ -1,4 +1,4 @@
-//! `mcsup up` and `mcsup init`: choose the directories, take the lock, bind the socket, and become the keeper.
+//! `mcsup up`, and the same for `mcsup init`: choose the directories, take the lock, bind the socket, and become the keeper.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -10,7 +10,7 @@ use rustix::io::FdFlags;
 
 use crate::cgroup::{self, Choice};
 use crate::cli::exit::{Exit, Failure, Outcome};
-use crate::cli::render::out;
+use crate::cli::render::{err, out};
 use crate::supervisor::above::Above;
 use crate::supervisor::claim::{self, ClaimError};
 use crate::supervisor::home::{Home, Surroundings};
@@ -43,7 +43,7 @@ enum When {
 }
 
 impl CgroupArgs {
-    fn choice(&self) -> Choice {
+    pub(crate) fn choice(&self) -> Choice {
         match self.cgroups {
             When::Auto => Choice::Auto,
             When::Always => Choice::Always,
@@ -52,26 +52,13 @@ impl CgroupArgs {
     }
 }
 
-/// The same as PID 1
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mcsup init /etc/mcsup/units")]
-pub(crate) struct InitArgs {
-    /// Units directory; the home's own when left out
-    #[arg(value_name = "DIR")]
-    units: Option<PathBuf>,
-    #[command(flatten)]
-    cgroups: CgroupArgs,
-    /// A command to run alone, as tini does
-    #[arg(last = true, value_name = "CMD")]
-    command: Vec<OsString>,
-}
-
 /// Does not come back when all is well: the process becomes the keeper.
 pub(crate) fn up(args: &UpArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
     if hand_over(home, args.units.as_deref()) {
         return Ok(Outcome::Done);
     }
-    become_keeper(home, args.units.as_deref(), args.cgroups.choice()).map(|never| match never {})
+    become_keeper(home, args.units.as_deref(), args.cgroups.choice(), &Process::Any)
+        .map(|never| match never {})
 }
 
 /// True: systemd started us again because a keeper died, and its supervisor, which lives, has found itself another
@@ -91,53 +78,81 @@ fn hand_over(home: Option<&Path>, units: Option<&Path>) -> bool {
     true
 }
 
-/// As `up`; meant for process 1, and refused elsewhere so that nobody takes it for something else.
-pub(crate) fn init(args: &InitArgs, home: Option<&Path>) -> Result<Outcome, Failure> {
-    if !args.command.is_empty() {
-        let refused =
-            Failure::new(Exit::Usage, "cannot run a command alone: `mcsup init -- CMD` is not built yet");
-        return Err(refused.help("put the command into a unit file and run `mcsup init DIR`"));
+/// As `up`, by process 1. Comes back with why it cannot. `again`: on a machine, the words that make it try again.
+pub(crate) fn init(
+    units: Option<&Path>,
+    home: Option<&Path>,
+    choice: Choice,
+    again: Vec<OsString>,
+) -> Failure {
+    match become_keeper(home, units, choice, &Process::First { again }) {
+        Err(failure) => failure,
+        Ok(never) => match never {},
     }
-    if std::process::id() != 1 {
-        let refused = Failure::new(Exit::Usage, "cannot be init: this is not process 1");
-        return Err(refused.help("`mcsup up` runs the same under another init"));
-    }
-    become_keeper(home, args.units.as_deref(), args.cgroups.choice()).map(|never| match never {})
 }
 
 enum Never {}
 
-fn become_keeper(home: Option<&Path>, units: Option<&Path>, choice: Choice) -> Result<Never, Failure> {
+/// Who is to become the keeper.
+enum Process {
+    Any,
+    First { again: Vec<OsString> },
+}
+
+fn become_keeper(
+    home: Option<&Path>,
+    units: Option<&Path>,
+    choice: Choice,
+    process: &Process,
+) -> Result<Never, Failure> {
     let around = Surroundings::read();
-    let home = Home::for_up(&around, home, units).map_err(|error| failure(&error))?;
-    home.prepare().map_err(|error| failure(&error))?;
+    let (home, again) = match process {
+        Process::Any => (Home::for_up(&around, home, units), &[][..]),
+        Process::First { again } => (Home::for_init(&around, home, units), &again[..]),
+    };
+    let mut home = home.map_err(|error| failure(&error))?;
+    if let Err(error) = home.prepare() {
+        let is_given_up = matches!(process, Process::Any) || !error.is_read_only();
+        home = if is_given_up { return Err(failure(&error)) } else { home.in_memory() };
+        err(&format!("{error}: state and logs are kept under {}, and gone with it\n", home.run.display()));
+        home.prepare().map_err(|error| failure(&error))?;
+    }
     let lock = claim::lock(&home).map_err(|error| failure(&error))?;
     let listener = OwnedFd::from(claim::listen(&home).map_err(|error| failure(&error))?);
-    // What the system runs has no place of its own; a directory that somebody named is one.
-    let working_dir = if home.is_default(&around) { "/".into() } else { home.units.clone() };
+    // What the system runs has no place of its own; a directory that somebody named is one, as long as it is there.
+    let is_placeless = home.is_default(&around) || !home.units.is_dir();
+    let working_dir = if is_placeless { "/".into() } else { home.units.clone() };
     let cgroups = cgroup::settle(choice, home.number());
     let settings = Settings { home, working_dir, cgroups };
-    let cause = exec(&settings, &lock, &listener);
+    let cause = exec(&settings, &lock, &listener, again);
     Err(failure(&format!("cannot start {}: {cause}", executable().display())))
 }
 
 /// A fresh image: the keeper carries nothing of what it took to get here.
 #[expect(clippy::disallowed_methods, reason = "replaces this process; nothing is spawned")]
-fn exec(settings: &Settings, lock: &OwnedFd, listener: &OwnedFd) -> io::Error {
+fn exec(settings: &Settings, lock: &OwnedFd, listener: &OwnedFd, again: &[OsString]) -> io::Error {
     for descriptor in [lock, listener] {
         if let Err(errno) = rustix::io::fcntl_setfd(descriptor.as_fd(), FdFlags::empty()) {
             return errno.into();
         }
     }
-    std::process::Command::new(executable())
+    let mut keeper = std::process::Command::new(executable());
+    if std::env::var_os("PATH").is_none() {
+        // A kernel gives its first process none, and units get ours.
+        keeper.env("PATH", PATH);
+    }
+    keeper
         .arg(crate::keeper::VERB)
         .args(["--lock-fd", &lock.as_raw_fd().to_string()])
         .args(["--listen-fd", &listener.as_raw_fd().to_string()])
         .args(settings.cgroups.iter().flat_map(|base| [OsStr::new("--cgroup"), base.as_os_str()]))
+        .args(again.iter().flat_map(|word| [OsStr::new("--init-again"), word]))
         .arg("--")
         .args(settings.to_arguments())
         .exec()
 }
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The file that runs, whatever lies under its name by now; without /proc whatever the name finds.
 fn executable() -> PathBuf {

@@ -27,6 +27,9 @@ pub(super) struct Arguments {
     pub(super) shutdown_ms: u64,
     /// Less than all of it only in tests.
     pub(super) patience: Patience,
+    /// The words that make an init of this program again. There are some where we are process 1 of a machine,
+    /// which must not end.
+    pub(super) init_again: Vec<OsString>,
     pub(super) supervisor_arguments: Vec<OsString>,
     /// We take the place of another executable.
     pub(super) resume: Option<Resume>,
@@ -43,6 +46,12 @@ pub(super) struct Resume {
     pub(super) trouble: Option<String>,
 }
 
+impl Arguments {
+    pub(super) fn is_of_machine(&self) -> bool {
+        !self.init_again.is_empty() && std::process::id() == 1
+    }
+}
+
 /// # Errors
 /// With the argument that makes no sense.
 pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Arguments, OsString> {
@@ -55,6 +64,7 @@ pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Argumen
         cgroup: None,
         shutdown_ms: SHUTDOWN_MS,
         patience: Patience::default(),
+        init_again: Vec::new(),
         supervisor_arguments: Vec::new(),
         resume: None,
     };
@@ -69,6 +79,7 @@ pub(super) fn parse(mut words: impl Iterator<Item = OsString>) -> Result<Argumen
             Some("--listen-fd") => arguments.listener = Some(descriptor(&value)?),
             Some("--adopt-link-fd") => arguments.adopted_link = Some(descriptor(&value)?),
             Some("--attach-fd") => arguments.attach = Some(descriptor(&value)?),
+            Some("--init-again") => arguments.init_again.push(value),
             Some("--supervisor") => arguments.supervisor = Some(value),
             Some("--cgroup") => arguments.cgroup = Some(value.into()),
             Some("--shutdown-ms") => arguments.shutdown_ms = number(&value)?,

@@ -4,6 +4,7 @@
 use nix::libc;
 
 use crate::cgroup;
+use crate::init::{Finale, HALT, HALT_NOW, POWER_OFF, POWER_OFF_NOW, REBOOT, REBOOT_NOW, finale_of};
 use crate::keeper::clock::{MILLISECOND, SECOND};
 use crate::keeper::holdings::{Holdings, Role};
 use crate::keeper::orders::{KILL, TERM};
@@ -66,20 +67,45 @@ impl Farewell {
     }
 }
 
+/// Everything is to stop, whatever comes after it. Those above 31 are systemd's, as container runtimes send them.
+fn is_shutdown(signal: i32) -> bool {
+    let is_named = matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGPWR);
+    is_named || matches!(signal, HALT | POWER_OFF | REBOOT | HALT_NOW | POWER_OFF_NOW | REBOOT_NOW)
+}
+
 impl Keeper {
     pub(super) fn on_signals(&mut self, now: u64) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             let signal = i32::try_from(info.ssi_signo).unwrap_or_default();
             match signal {
                 libc::SIGCHLD => self.on_child_signal(now),
-                _ => self.on_told_signal(signal, info.ssi_pid, now),
+                _ => {
+                    let signal = self.understood(signal);
+                    self.on_told_signal(signal, info.ssi_pid, now);
+                }
             }
         }
     }
 
+    /// To process 1 of a machine some signals say what becomes of it, and the supervisor is told the rest: that all
+    /// is to stop. In a container only a reboot differs from an end.
+    fn understood(&mut self, signal: i32) -> i32 {
+        if self.arguments.is_of_machine() {
+            self.finale = finale_of(signal).or(self.finale);
+            return match signal {
+                libc::SIGUSR1 | libc::SIGUSR2 => libc::SIGTERM,
+                _ => signal,
+            };
+        }
+        if self.pid == 1 && matches!(signal, REBOOT | REBOOT_NOW) {
+            self.finale = Some(Finale::Reboot);
+        }
+        signal
+    }
+
     fn on_told_signal(&mut self, signal: i32, sender_pid: u32, now: u64) {
         let number = u8::try_from(signal).unwrap_or_default();
-        let means_shutdown = matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT | libc::SIGPWR);
+        let means_shutdown = is_shutdown(signal);
         match self.farewell {
             Farewell::None if means_shutdown => {
                 let until = now.saturating_add(self.arguments.patience.of(ANSWER_DEADLINE));
@@ -113,6 +139,12 @@ impl Keeper {
             | Farewell::Stopping { .. }
             | Farewell::Killing { .. } => {}
         }
+    }
+
+    /// The first supervisor of all had no units, or could not be started.
+    pub(super) fn cannot_begin(&mut self, code: u8, now: u64) {
+        self.has_not_begun = true;
+        self.quit(code, now);
     }
 
     /// Ends with this status, and everything that is left with it. What was not told to end before

@@ -49,17 +49,21 @@ mod sys;
 pub(crate) use crate::keeper::sys::{give_memory_back, inherited, use_little_memory};
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::CStr;
+use std::ffi::{CStr, OsString};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::process::ExitCode;
 
 use nix::sys::signal::SigSet;
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::event::epoll;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::process::{Resource, Rlimit};
 
+use crate::init::{Finale, emergency, finale, machine};
 use crate::keeper::args::{Arguments, Resume};
 use crate::keeper::environ::Environs;
 use crate::keeper::farewell::Farewell;
@@ -69,7 +73,7 @@ use crate::keeper::orphans::Orphans;
 use crate::keeper::pump::Pump;
 use crate::keeper::replace::Replacing;
 use crate::keeper::resume::Given;
-use crate::keeper::run::Keeper;
+use crate::keeper::run::{End, Keeper};
 use crate::keeper::spawn::{Context, Spawner};
 use crate::keeper::store::Store;
 use crate::keeper::supervise::Supervisor;
@@ -95,16 +99,52 @@ pub fn main() -> ExitCode {
             return ExitCode::from(USAGE_ERROR);
         }
     };
-    let begun = match arguments.resume {
-        Some(_) => set_up_again(arguments),
-        None => set_up(arguments, None),
-    };
-    match begun.and_then(Keeper::run) {
-        Ok(code) => ExitCode::from(code),
+    if arguments.is_of_machine() {
+        return of_machine(arguments);
+    }
+    match begin(arguments).and_then(Keeper::run) {
+        Ok(end) => {
+            if end.finale == Some(Finale::Reboot) && std::process::id() == 1 {
+                finale::of_container();
+            }
+            ExitCode::from(end.code)
+        }
         Err(error) => {
             complain(&format!("cannot keep: {error}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Process 1 of a machine does not end: it ends the machine, or becomes an init again that tries everything anew.
+/// What still runs then is found in the journal.
+fn of_machine(arguments: Arguments) -> ExitCode {
+    let again = arguments.init_again.clone();
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| begin(arguments).and_then(Keeper::run)));
+    match outcome {
+        Ok(Ok(End { finale: Some(finale), .. })) => finale::of_machine(finale),
+        Ok(Ok(End { has_not_begun: false, .. })) => finale::of_machine(Finale::PowerOff),
+        Ok(Ok(End { has_not_begun: true, .. })) => complain("cannot begin"),
+        Ok(Err(error)) => complain(&format!("cannot keep: {error}")),
+        Err(_panic) => complain("the keeper failed"),
+    }
+    loop {
+        let error = init_again(&again);
+        complain(&format!("cannot be init again: {error}"));
+        emergency::hold(Some(Path::new(machine::SHELL)));
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "replaces this process; nothing is spawned")]
+fn init_again(words: &[OsString]) -> io::Error {
+    std::process::Command::new("/proc/self/exe").args(words).exec()
+}
+
+/// As the first, or in the place of the executable before us.
+fn begin(arguments: Arguments) -> io::Result<Keeper> {
+    match arguments.resume {
+        Some(_) => set_up_again(arguments),
+        None => set_up(arguments, None),
     }
 }
 
@@ -152,6 +192,8 @@ fn set_up(arguments: Arguments, of_before: Option<Context>) -> io::Result<Keeper
         supervisor,
         replacing: Replacing::new(replace::own_path()),
         farewell: Farewell::default(),
+        finale: None,
+        has_not_begun: false,
         orphans: Orphans::default(),
         environs: Environs::default(),
         unwatched: BTreeSet::new(),
@@ -167,11 +209,12 @@ fn set_up_again(mut arguments: Arguments) -> io::Result<Keeper> {
         return set_up(arguments, None);
     };
     let words = std::mem::take(&mut arguments.supervisor_arguments);
+    let init_again = std::mem::take(&mut arguments.init_again);
     let file = sys::borrowed_copy(number)?;
     let image = match (Image::read(file), former) {
         (Ok(image), _) => image,
         (Err(why), Some(former)) => {
-            let error = resume::turn_back(number, former, &why, &words);
+            let error = resume::turn_back(number, former, &why, &init_again, &words);
             return Err(io::Error::other(format!("{why}; nor can the executable of before go on: {error}")));
         }
         (Err(why), None) => return Err(io::Error::other(why)),
@@ -180,7 +223,8 @@ fn set_up_again(mut arguments: Arguments) -> io::Result<Keeper> {
     drop(sys::take(number));
     let former = former.map(sys::take).transpose()?;
     let (path, context) = (resume::path(&image), resume::context(&image, RLIMIT_NOFILE));
-    let (link, arguments) = (resume::link(&image)?, resume::arguments(&image, words)?);
+    let (link, mut arguments) = (resume::link(&image)?, resume::arguments(&image, words)?);
+    arguments.init_again = init_again;
     let mut keeper = set_up(arguments, Some(context))?;
     keeper.replacing.path = path;
     keeper.resume(Given { image, former, trouble }, link, clock::monotonic())?;
@@ -226,6 +270,18 @@ pub(crate) fn make_room_for_descriptors(any: impl AsFd) {
 
 /// For a thousand runs with some to spare; 32 KiB of the kernel's memory.
 const DESCRIPTORS: u64 = 4_096;
+
+/// What gives nothing and takes everything. In a place without devices, what gives nothing and refuses the rest: a
+/// file of no bytes that is sealed.
+fn nothing() -> io::Result<OwnedFd> {
+    let opened = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty());
+    if let Ok(null) = opened {
+        return Ok(null);
+    }
+    let empty = rustix::fs::memfd_create("nothing", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    rustix::fs::fcntl_add_seals(&empty, SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL)?;
+    Ok(empty)
+}
 
 /// To whoever watches our standard error; there may be nobody.
 fn complain(text: &str) {

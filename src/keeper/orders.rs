@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::event::epoll;
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags};
 
@@ -66,6 +65,11 @@ impl Keeper {
                 Order::Rehearse => self.rehearse(now),
                 Order::Replace => self.on_replace(now),
                 Order::Ready => self.on_ready_supervisor(),
+                Order::AtEnd { finale } => self.finale = Some(finale),
+                Order::CannotBegin { code } => {
+                    self.cannot_begin(code, now);
+                    self.disconnect();
+                }
                 Order::Quit { code } => {
                     self.quit(code, now);
                     // It ends when it sees that it was heard, and the keeper ends after it.
@@ -442,7 +446,7 @@ fn reaper_of(pid: i32) -> Option<i32> {
 
 /// Stands for the pidfd of a process that is gone: signals by it reach nobody.
 fn nobody() -> Option<OwnedFd> {
-    rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+    super::nothing().ok()
 }
 
 /// The process that had this pid and began at this time, if it is still the same one.

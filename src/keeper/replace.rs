@@ -369,6 +369,8 @@ impl Keeper {
             }
             (None, None) => return Err(io::Error::other("without /proc there would be no way back")),
         }
+        // Process 1 of a machine stays what it is.
+        words.extend(self.arguments.init_again.iter().flat_map(|word| ["--init-again".into(), word.clone()]));
         words.push("--".into());
         words.extend(self.arguments.supervisor_arguments.iter().cloned());
         let text = |word: OsString| CString::new(word.into_vec()).map_err(io::Error::from);

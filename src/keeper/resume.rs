@@ -249,6 +249,7 @@ pub(super) fn arguments(image: &Image, supervisor_arguments: Vec<OsString>) -> i
         cgroup: image.cgroup.as_ref().map(path_of),
         shutdown_ms: image.shutdown_ms,
         patience: Patience { divisor: image.patience },
+        init_again: Vec::new(),
         supervisor_arguments,
         resume: None,
     })
@@ -273,10 +274,17 @@ fn blob(path: &Path) -> Blob {
 }
 
 /// Becomes the executable of before again: this one cannot go on. Comes back only when that fails too.
-pub(super) fn turn_back(image: i32, former: i32, why: &str, supervisor_arguments: &[OsString]) -> io::Error {
+pub(super) fn turn_back(
+    image: i32,
+    former: i32,
+    why: &str,
+    init_again: &[OsString],
+    supervisor_arguments: &[OsString],
+) -> io::Error {
     let number = image.to_string();
-    let words =
-        ["mcsup", crate::keeper::VERB, "--resume-fd", &number, "--trouble", why, "--"].map(OsString::from);
+    let words = ["mcsup", crate::keeper::VERB, "--resume-fd", &number, "--trouble", why].map(OsString::from);
+    let again = init_again.iter().flat_map(|word| ["--init-again".into(), word.clone()]);
+    let words: Vec<OsString> = words.into_iter().chain(again).chain(["--".into()]).collect();
     let text = |word: &OsString| CString::new(word.as_bytes()).map_err(io::Error::from);
     let argv = words.iter().chain(supervisor_arguments).map(text).collect::<Result<_, _>>();
     let env = crate::keeper::replace::environment();

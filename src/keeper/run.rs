@@ -26,7 +26,7 @@ use crate::keeper::store::Store;
 use crate::keeper::supervise::Supervisor;
 use crate::keeper::sys;
 use crate::keeper::table::Table;
-use crate::keeper::wire::{Carried, LogOrder, Order, Report};
+use crate::keeper::wire::{Carried, Finale, LogOrder, Order, Report};
 
 pub(super) type KeeperLink = Link<Report, Order>;
 
@@ -100,6 +100,14 @@ pub(super) struct Pending {
     pub(super) kept: Option<Arc<OwnedFd>>,
 }
 
+/// How it ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) code: u8,
+    pub(super) finale: Option<Finale>,
+    pub(super) has_not_begun: bool,
+}
+
 pub(super) struct Keeper {
     pub(super) arguments: Arguments,
     /// Our own executable: every supervisor runs what was opened when we started.
@@ -126,6 +134,10 @@ pub(super) struct Keeper {
     pub(super) supervisor: Supervisor,
     pub(super) replacing: Replacing,
     pub(super) farewell: Farewell,
+    /// What becomes of the machine at the end; what was said last counts.
+    pub(super) finale: Option<Finale>,
+    /// It ends because it could not begin.
+    pub(super) has_not_begun: bool,
     pub(super) orphans: Orphans,
     pub(super) environs: Environs,
     /// Slots that the kernel refused to watch.
@@ -139,11 +151,11 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Runs until there is nothing left to hold; the exit status.
+    /// Runs until there is nothing left to hold.
     ///
     /// # Errors
     /// When the machine refuses what the loop itself needs.
-    pub(super) fn run(mut self) -> io::Result<u8> {
+    pub(super) fn run(mut self) -> io::Result<End> {
         self.watch(self.signals.as_fd(), SIGNALS)?;
         self.watch(self.spawner.bell().as_fd(), SPAWNER)?;
         self.watch(self.pump.bell().as_fd(), PUMP)?;
@@ -180,7 +192,7 @@ impl Keeper {
             self.after_talk();
             self.look_after_replacement(now);
             if let Some(code) = self.end(now) {
-                return Ok(code);
+                return Ok(End { code, finale: self.finale, has_not_begun: self.has_not_begun });
             }
             if self.spawner.has_calmed(now) {
                 sys::give_memory_back();

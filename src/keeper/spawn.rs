@@ -363,7 +363,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Makes every number from 3 to 9 stand for /dev/null, whatever was inherited there.
 fn reserve_descriptors() -> io::Result<()> {
-    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    let null = super::nothing()?;
     super::make_room_for_descriptors(&null);
     let high = rustix::io::fcntl_dupfd_cloexec(&null, FIRST_FOREIGN)?;
     drop(null);

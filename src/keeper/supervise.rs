@@ -8,7 +8,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::net::SocketFlags;
 use rustix::process::{Pid, PidfdFlags};
 
@@ -256,7 +255,7 @@ impl Keeper {
             self.supervisor.died(now);
             self.supervisor.start_at = Some(now.saturating_add(DELAY_LAST));
         } else {
-            self.quit(1, now);
+            self.cannot_begin(1, now);
         }
     }
 
@@ -276,7 +275,7 @@ impl Keeper {
                 Exit::Signal { number, .. } => number.saturating_add(128),
                 Exit::Unknown => 1,
             };
-            return self.quit(code, now);
+            return self.cannot_begin(code, now);
         }
         self.supervisor.died(now);
     }
@@ -437,7 +436,7 @@ impl Keeper {
 fn copy_or_null(descriptor: Option<&OwnedFd>) -> io::Result<OwnedFd> {
     let copy = match descriptor {
         Some(descriptor) => rustix::io::fcntl_dupfd_cloexec(descriptor, 10),
-        None => rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()),
+        None => return super::nothing(),
     };
     Ok(copy?)
 }

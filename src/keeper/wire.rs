@@ -7,6 +7,10 @@
 
 use std::sync::Arc;
 
+pub use crate::init::Finale;
+/// Signals that both rings understand.
+pub(crate) use crate::init::{HALT, HALT_NOW, POWER_OFF, POWER_OFF_NOW, REBOOT, REBOOT_NOW};
+
 /// Raised when the meaning of any message changes.
 pub const VERSION: u16 = 2;
 
@@ -97,6 +101,14 @@ pub enum Order {
     Replace,
     /// The supervisor has taken over all that there was, and what it was told is decided.
     Ready,
+    /// As `Quit`, before anything was begun: there are no units to be had. Process 1 of a machine tries again.
+    CannotBegin {
+        code: u8,
+    },
+    /// What becomes of the machine, or the container, once all is over. Only process 1 does anything about it.
+    AtEnd {
+        finale: Finale,
+    },
 }
 
 /// Keeper to supervisor.

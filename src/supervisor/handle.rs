@@ -22,7 +22,7 @@ pub use crate::history::row::{IncidentRow, JobRunRow, Window};
 pub use crate::incident::cause::{Cause, Rule};
 pub use crate::incident::evidence::Evidence;
 pub use crate::incident::store::Moment;
-pub use crate::keeper::wire::Replacement;
+pub use crate::keeper::wire::{Finale, Replacement};
 pub use crate::supervisor::change::approval::Pending;
 pub use crate::supervisor::change::candidate::{Invalid, Planned, Source};
 pub use crate::supervisor::change::progress::{ChangeStage, Progress};
@@ -69,6 +69,11 @@ pub enum Query {
     },
     /// A change, or what one would do.
     Change(Asked),
+    /// What becomes of the machine once all is over; true where mcsup is its process 1.
+    AtEnd {
+        finale: Finale,
+        reply: oneshot::Sender<bool>,
+    },
     /// How the units directory stands to what is in force.
     Standing(oneshot::Sender<Standing>),
     /// Have both rings replaced; answered once the other executable was rehearsed.
@@ -227,6 +232,14 @@ impl Handle {
     /// When the supervisor has ended.
     pub async fn ask(&self, ask: Ask) -> Result<Answer, Gone> {
         self.query(|reply| Query::Ask { ask, reply }).await
+    }
+
+    /// Has the machine, or the container, ended like this once all is over. False: mcsup is not its process 1.
+    ///
+    /// # Errors
+    /// When the supervisor has ended.
+    pub async fn at_end(&self, finale: Finale) -> Result<bool, Gone> {
+        self.query(|reply| Query::AtEnd { finale, reply }).await
     }
 
     /// # Errors

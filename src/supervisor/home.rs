@@ -44,6 +44,16 @@ pub enum HomeError {
     },
 }
 
+impl HomeError {
+    /// A disk that takes nothing.
+    pub fn is_read_only(&self) -> bool {
+        match self {
+            Self::Io { cause, .. } => cause.kind() == io::ErrorKind::ReadOnlyFilesystem,
+            Self::Homeless | Self::NoUnits { .. } | Self::OtherUnits { .. } => false,
+        }
+    }
+}
+
 /// Why a client does not know whom to talk to.
 #[derive(Debug)]
 pub enum ClientError {
@@ -109,6 +119,33 @@ impl Home {
         } else {
             Ok(Self { units: found.named, ..base })
         }
+    }
+
+    /// What process 1 runs on: as [`Self::for_up`], but a units directory may be missing where nobody named it on the
+    /// command line. The generation that held last is better than no machine.
+    ///
+    /// # Errors
+    /// As `for_up`.
+    pub fn for_init(
+        around: &Surroundings,
+        home: Option<&Path>,
+        units: Option<&Path>,
+    ) -> Result<Self, HomeError> {
+        match Self::for_up(around, home, units) {
+            Err(HomeError::NoUnits { units: missing, cause }) if units.is_none() => {
+                let base = Self::chosen(around, home).ok_or(HomeError::Homeless)?;
+                let has_generations = base.state.join("generations").is_dir();
+                if has_generations { Ok(base) } else { Err(HomeError::NoUnits { units: missing, cause }) }
+            }
+            other => other,
+        }
+    }
+
+    /// The same with state and log beside the control socket, where nothing outlives the machine: for disks that are
+    /// read-only.
+    #[must_use]
+    pub fn in_memory(self) -> Self {
+        Self { state: self.run.join("state"), log: self.run.join("log"), ..self }
     }
 
     /// Whom a client talks to: the home it was given, else the default one, else the only instance that answers.

@@ -16,7 +16,9 @@ use crate::engine::state::StateName;
 use crate::engine::status::UnitStatus;
 use crate::engine::time::Now;
 use crate::keeper::give_memory_back;
-use crate::keeper::wire::{Order, Replacement, Report};
+use crate::keeper::wire::{
+    Finale, HALT, HALT_NOW, Order, POWER_OFF, POWER_OFF_NOW, REBOOT, REBOOT_NOW, Replacement, Report,
+};
 use crate::supervisor::change::progress::Progress;
 use crate::supervisor::change::road::Standing;
 use crate::supervisor::chronicle::Telling;
@@ -310,7 +312,10 @@ impl Supervisor {
                 return None;
             }
             libc::SIGINT if self.interrupts > 0 => Ask::ShutdownNow { exit_code: 0 },
-            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGPWR => Ask::Shutdown { exit_code: 0 },
+            HALT_NOW | POWER_OFF_NOW | REBOOT_NOW => Ask::ShutdownNow { exit_code: 0 },
+            libc::SIGINT | libc::SIGTERM | libc::SIGQUIT | libc::SIGPWR | HALT | POWER_OFF | REBOOT => {
+                Ask::Shutdown { exit_code: 0 }
+            }
             _ => return None,
         };
         self.interrupts = self.interrupts.saturating_add(1);
@@ -392,6 +397,7 @@ impl Supervisor {
             Query::JobOutput { unit, ordinal, reply } => self.executor.output_of(unit, ordinal, reply),
             Query::Call { unit, body, reply } => drop(reply.send(self.called(unit, body))),
             Query::Change(asked) => self.ask_change(asked),
+            Query::AtEnd { finale, reply } => drop(reply.send(self.at_end(finale))),
             Query::Standing(reply) => {
                 let progress = Progress::of(&self.engine, clock::now());
                 drop(reply.send(Standing { progress, ..self.executor.road.standing.clone() }));
@@ -419,6 +425,15 @@ impl Supervisor {
         let overview = self.engine.overview();
         let cgroups = Arc::clone(&self.executor.ground.cgroups);
         StatusTable { set, overview, units, cgroups, now: mono, wall }
+    }
+
+    /// False: whoever keeps is not process 1, and has no machine to end.
+    fn at_end(&mut self, finale: Finale) -> bool {
+        let is_init = self.executor.witness.keeper_pid == Some(1);
+        if is_init {
+            self.executor.send(&Order::AtEnd { finale }, &[]);
+        }
+        is_init
     }
 
     fn called(&mut self, unit: UnitId, body: Vec<u8>) -> Called {

@@ -164,7 +164,7 @@ async fn supervise(face: &Face, settings: &Settings, link: OwnedFd, heirloom: He
         Ok(loaded) => loaded,
         Err(why) => {
             complain(&why);
-            link.send(&Order::Quit { code: 1 }, &[])?;
+            link.send(&Order::CannotBegin { code: 1 }, &[])?;
             drop(tokio::time::timeout(FAREWELL, link.say_goodbye()).await);
             return Ok(1);
         }

@@ -188,6 +188,7 @@ impl Fake {
                     drop(reply.send(Ok(Rehearsed { number, from, to })));
                 }
                 Query::Replacement(reply) => drop(reply.send(Some(replacement()))),
+                Query::AtEnd { reply, .. } => drop(reply.send(false)),
                 Query::Change(Asked { what, reply, .. }) => drop(reply.map(|reply| reply.send(change(what)))),
                 Query::Standing(reply) => drop(reply.send(self.standing.clone())),
                 Query::Chronicle(question) => answer(question),

@@ -27,8 +27,13 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Power on, with this much memory. The image's `/init` is what the kernel starts.
-    #[expect(clippy::disallowed_methods, reason = "a machine, and the deadline of a test")]
     pub(crate) fn boot(name: &str, image: &Image, memory_mib: u32) -> Self {
+        Self::boot_with(name, image, memory_mib, "")
+    }
+
+    /// The same with more words on the kernel's command line.
+    #[expect(clippy::disallowed_methods, reason = "a machine, and the deadline of a test")]
+    pub(crate) fn boot_with(name: &str, image: &Image, memory_mib: u32, words: &str) -> Self {
         let kernel = kernel();
         let dir =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("machine-{}-{name}", std::process::id()));
@@ -42,8 +47,9 @@ impl Machine {
             // Nothing is asked of the host's processor: the same everywhere, if slow.
             .args(["-accel", "tcg", "-cpu", "max,la57=off", "-smp", "1", "-m", &format!("{memory_mib}M")])
             .args(["-serial", &serial("console"), "-serial", &serial("story")])
-            // A kernel that panics reboots, and a reboot ends the machine.
-            .args(["-append", "console=ttyS0 panic=-1"])
+            // A kernel that panics reboots, and a reboot ends the machine. On a busy host an emulated timer does not
+            // tick while the kernel watches, which it would take for a broken one.
+            .args(["-append", &format!("console=ttyS0 panic=-1 no_timer_check {words}")])
             .arg("-kernel")
             .arg(&kernel)
             .arg("-initrd")
@@ -68,14 +74,14 @@ impl Machine {
         }
     }
 
-    /// The machine switched itself off.
+    /// The machine switched itself off. All of both serial lines: the console, and the story.
     #[track_caller]
-    pub(crate) fn ended(mut self) {
+    pub(crate) fn ended(mut self) -> (String, String) {
         loop {
             let ended = self.qemu.try_wait().expect("a child");
             if let Some(status) = ended {
                 assert!(ExitStatus::success(&status), "{status}\n{self}");
-                return;
+                return (read(&self.dir.join("console")), self.story());
             }
             self.wait_for("power off");
         }

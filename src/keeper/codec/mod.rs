@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::keeper::wire::{
-    AdoptOrder, Carried, CgroupOrder, Confinement, Credentials, Exit, Given, KeptOrder, Limit, LogOrder,
-    LogPlace, Order, Replacement, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
+    AdoptOrder, Carried, CgroupOrder, Confinement, Credentials, Exit, Finale, Given, KeptOrder, Limit,
+    LogOrder, LogPlace, Order, Replacement, Report, Row, Scope, SpawnOrder, Stage, Step, Usage,
 };
 
 /// Something that travels over the link as a whole.
@@ -252,6 +252,8 @@ choice!(Order {
     18 => Rehearse {},
     19 => Replace {},
     20 => Ready {},
+    30 => CannotBegin { code },
+    31 => AtEnd { finale },
 });
 
 choice!(Report {
@@ -284,6 +286,8 @@ choice!(Given {
 });
 
 choice!(Carried { 0 => Pidfd {}, 1 => Output {}, 2 => Notify {}, 3 => Ready {}, 4 => Kept {} });
+
+choice!(Finale { 0 => Reboot {}, 1 => PowerOff {}, 2 => Halt {} });
 
 choice!(Scope { 0 => Main {}, 1 => All {} });
 
@@ -457,6 +461,8 @@ mod tests {
             Order::Ping { number: 1 },
             Order::Pong { number: 2 },
             Order::Quit { code: 3 },
+            Order::CannotBegin { code: 1 },
+            Order::AtEnd { finale: Finale::Halt },
             Order::ShutdownTimeout { ms: 60_000 },
             Order::Hold { key: "web/0.0.0.0:80".into() },
             Order::LetGo { key: "web/0.0.0.0:80".into() },

@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, epoll, eventfd, poll};
-use rustix::fs::{Mode, OFlags};
 
 use crate::keeper::clock::{self, MILLISECOND, SECOND};
 use crate::keeper::kept::{Came, KeptFile};
@@ -215,7 +214,7 @@ impl Pump {
             rest_changed: Condvar::new(),
         });
         epoll::add(&shared.epoll, &shared.wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
-        let null = rustix::fs::open("/dev/null", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let null = super::nothing()?;
         let mut worker = Worker {
             shared: Arc::clone(&shared),
             tools: Tools { null, scratch: Vec::new(), most_bytes: u64::MAX },
