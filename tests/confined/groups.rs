@@ -8,12 +8,56 @@ use crate::instance::{Instance, eventually, is_alive, kill, mcsup};
 /// A child that nothing but its group tells whose it is, whatever it is told: it writes down its number.
 const HIDES: &str = "command: [sh, -c, 'setsid env -i sh -c \"trap : TERM; echo \\$\\$ > hidden; while :; do sleep 1; done\" & exec sleep 1000']\nstop: {grace: 500ms}\n";
 
-fn grouped(test: &str, units: &[(&str, &str)], choice: &str) -> Instance {
-    let mut instance = Instance::new(test, units);
-    let mut command = mcsup(&instance.dir);
-    instance.up_by(command.env("MCSUP_CGROUPS", choice));
-    instance.wait("booted", |look| look.0["booted"] == true);
-    instance
+/// An instance that uses groups; what is left of them goes after it, as its rings are killed.
+struct Grouped {
+    instance: Instance,
+    _groups: Groups,
+}
+
+impl Grouped {
+    fn booted(test: &str, units: &[(&str, &str)]) -> Self {
+        let mut instance = Instance::new(test, units);
+        let mut command = mcsup(&instance.dir);
+        instance.up_by(command.env("MCSUP_CGROUPS", "always"));
+        instance.wait("booted", |look| look.0["booted"] == true);
+        let groups = Groups(base(&instance));
+        Self { instance, _groups: groups }
+    }
+}
+
+impl std::ops::Deref for Grouped {
+    type Target = Instance;
+
+    fn deref(&self) -> &Instance {
+        &self.instance
+    }
+}
+
+impl std::ops::DerefMut for Grouped {
+    fn deref_mut(&mut self) -> &mut Instance {
+        &mut self.instance
+    }
+}
+
+/// This one, with all below it.
+struct Groups(PathBuf);
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        let gone = eventually(|| {
+            remove(&self.0);
+            (!self.0.exists()).then_some(())
+        });
+        assert!(gone.is_some() || std::thread::panicking(), "{} is left", self.0.display());
+    }
+}
+
+fn remove(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+        remove(&entry.path());
+    }
+    // Not yet, while somebody in it is on the way out.
+    drop(fs::remove_dir(group));
 }
 
 fn base(instance: &Instance) -> PathBuf {
@@ -40,7 +84,7 @@ fn assert_gone(pid: u32, instance: &Instance) {
 
 #[test]
 fn a_stop_ends_whoever_hides_and_is_over_when_the_group_is_empty() {
-    let instance = grouped("group-stop", &[("it", HIDES)], "always");
+    let instance = Grouped::booted("group-stop", &[("it", HIDES)]);
     let pid = hidden(&instance);
     assert!(group_of(pid).contains("/u-it/r-"), "{}", group_of(pid));
     assert!(is_alive(pid));
@@ -53,7 +97,7 @@ fn a_stop_ends_whoever_hides_and_is_over_when_the_group_is_empty() {
 
 #[test]
 fn both_rings_have_a_group_of_their_own_and_nothing_is_left_of_any_at_the_end() {
-    let mut instance = grouped("group-rings", &[("it", HIDES)], "always");
+    let mut instance = Grouped::booted("group-rings", &[("it", HIDES)]);
     let base = base(&instance);
     assert!(group_of(instance.keeper()).ends_with("/mcsup"));
     assert!(group_of(instance.supervisor()).ends_with("/mcsup"));
@@ -67,7 +111,7 @@ fn both_rings_have_a_group_of_their_own_and_nothing_is_left_of_any_at_the_end() 
 #[test]
 fn a_run_whose_first_process_ended_is_not_over_while_somebody_hides() {
     let leaves = HIDES.replace("exec sleep 1000", "sleep 0.2; exit 3");
-    let instance = grouped("group-leader", &[("it", &format!("{leaves}restart: never\n"))], "always");
+    let instance = Grouped::booted("group-leader", &[("it", &format!("{leaves}restart: never\n"))]);
     let pid = hidden(&instance);
     instance.wait("failed", |look| look.is("it", "failed"));
     assert!(!is_alive(pid), "it has failed, and one of it lives:\n{}", instance.printed());
@@ -75,7 +119,7 @@ fn a_run_whose_first_process_ended_is_not_over_while_somebody_hides() {
 
 #[test]
 fn the_keeper_after_one_that_died_finds_the_groups_again() {
-    let instance = grouped("group-heir", &[("it", HIDES)], "always");
+    let instance = Grouped::booted("group-heir", &[("it", HIDES)]);
     let pid = hidden(&instance);
     let keeper = instance.holder().expect("a keeper");
     kill(keeper);
@@ -89,7 +133,7 @@ fn the_keeper_after_one_that_died_finds_the_groups_again() {
 
 #[test]
 fn a_supervisor_that_died_finds_the_groups_again() {
-    let instance = grouped("group-ring", &[("it", HIDES)], "always");
+    let instance = Grouped::booted("group-ring", &[("it", HIDES)]);
     let pid = hidden(&instance);
     instance.lose_supervisor();
     instance.wait("taken over", |look| look.is("it", "ready"));
@@ -102,7 +146,7 @@ fn a_supervisor_that_died_finds_the_groups_again() {
 #[test]
 fn what_a_unit_uses_is_shown() {
     let busy = "command: [sh, -c, 'i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; exec sleep 1000']\n";
-    let instance = grouped("group-used", &[("it", busy)], "always");
+    let instance = Grouped::booted("group-used", &[("it", busy)]);
     let used = eventually(|| {
         let output = instance.run(&["status", "--used", "--json"]);
         let status: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
@@ -142,36 +186,20 @@ fn where_there_are_none_status_says_why_and_a_limit_that_must_hold_starts_nothin
     assert!(Path::new(&format!("/proc/{}", look.pid("may"))).exists());
 }
 
-/// A group that somebody made for mcsup, with one of these below it; gone with the value.
-struct Delegated(PathBuf);
-
-impl Delegated {
-    fn new(test: &str) -> Self {
-        let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
-        let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).expect("cgroup v2");
-        let root = Path::new(mount.split(' ').nth(1).expect("a place"));
-        let dir = root.join(format!("mcsup-test-{}-{test}", std::process::id()));
-        fs::create_dir(&dir).expect("a group");
-        Self(dir)
-    }
-}
-
-impl Drop for Delegated {
-    fn drop(&mut self) {
-        let gone = eventually(|| {
-            for below in ["u-it", "mcsup", "mcsup/mcsup"] {
-                drop(fs::remove_dir(self.0.join(below)));
-            }
-            fs::remove_dir(&self.0).ok()
-        });
-        assert!(gone.is_some() || std::thread::panicking(), "{} is left", self.0.display());
-    }
+/// A group that somebody made for mcsup.
+fn delegated(test: &str) -> Groups {
+    let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
+    let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).expect("cgroup v2");
+    let root = Path::new(mount.split(' ').nth(1).expect("a place"));
+    let dir = root.join(format!("mcsup-test-{}-{test}", std::process::id()));
+    fs::create_dir(&dir).expect("a group");
+    Groups(dir)
 }
 
 /// The base that an instance chooses which is started in this group, below a delegated one.
 #[expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
-fn base_when_started_in(test: &str, below: &str) -> (PathBuf, Delegated) {
-    let delegated = Delegated::new(test);
+fn base_when_started_in(test: &str, below: &str) -> (PathBuf, Groups) {
+    let delegated = delegated(test);
     let own = delegated.0.join(below);
     fs::create_dir_all(&own).expect("a group");
     let mut instance = Instance::new(test, &[("it", "command: [sleep, '1000']\n")]);
