@@ -11,6 +11,8 @@
 mod debian;
 #[path = "packages/place.rs"]
 mod place;
+#[path = "packages/systemd.rs"]
+mod systemd;
 
 use std::path::Path;
 use std::process::Command;
