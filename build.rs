@@ -2,8 +2,6 @@
 //! system may lack; the same code comes with the compiler as an archive, and a linker script of the library's name,
 //! found first, names that one.
 
-#![expect(clippy::print_stdout, reason = "it is how cargo hears")]
-
 use std::path::PathBuf;
 use std::{env, fs, io};
 
