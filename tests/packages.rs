@@ -11,6 +11,8 @@
 mod debian;
 #[path = "packages/place.rs"]
 mod place;
+#[path = "packages/systemd.rs"]
+mod systemd;
 
 use std::path::Path;
 use std::process::Command;
@@ -19,8 +21,9 @@ use crate::place::{Packages, is_root, output, packages, succeed};
 
 const MCSUP: &str = env!("CARGO_BIN_EXE_mcsup");
 
-/// Debian 10 and RHEL 8 are older (2.28), Debian 11 (2.31) too; RHEL 9, Ubuntu 22.04 and Debian 12 are not.
-const OLDEST_GLIBC: &str = "2.34";
+/// Debian 11 (2.31) and RHEL 9 (2.34) are older; Ubuntu 22.04 and Debian 12 are not. It is `_dl_find_object`, by
+/// which the compiler's archive unwinds.
+const OLDEST_GLIBC: &str = "2.35";
 
 /// As Debian splits glibc; all of them come with it.
 const GLIBC: &[&str] = &["libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"];
@@ -69,10 +72,13 @@ fn systemd_finds_no_fault_with_the_service() {
 }
 
 #[test]
-fn lintian_finds_no_error_in_the_deb() {
+fn lintian_finds_nothing_in_the_deb() {
     let Some(Packages { deb, .. }) = packages() else { return };
-    let judged =
-        Command::new("lintian").args(["--fail-on", "error", "--allow-root"]).arg(deb).output().unwrap();
+    let judged = Command::new("lintian")
+        .args(["--fail-on", "error,warning", "--allow-root"])
+        .arg(deb)
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&judged.stdout).into_owned();
     assert!(judged.status.success(), "{said}{}", String::from_utf8_lossy(&judged.stderr));
 }
@@ -126,6 +132,10 @@ fn rpm_installs_what_the_package_promises_and_takes_it_away_again() {
     std::fs::remove_dir_all(root).unwrap();
 }
 
+/// What an engine gives to every container, then its first process.
+const START: &str = "mount -t proc proc \"$0/proc\" && : > \"$0/dev/null\" && \
+    mount --bind /dev/null \"$0/dev/null\" && exec chroot \"$0\" /usr/bin/mcsup init";
+
 #[test]
 fn an_image_from_scratch_boots_with_mcsup_as_its_first_process() {
     if !is_root() {
@@ -136,10 +146,7 @@ fn an_image_from_scratch_boots_with_mcsup_as_its_first_process() {
     let unit = "kind: task\ncommand: [/usr/bin/mcsup, --version]\n";
     std::fs::write(tree.join("etc/mcsup/units/hello.yaml"), unit).unwrap();
     let mut image = Command::new("unshare");
-    image.args(["--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc=/proc"]);
-    image
-        .args(["sh", "-c", "mount -t proc proc \"$0/proc\" && exec chroot \"$0\" /usr/bin/mcsup init"])
-        .arg(&tree);
+    image.args(["--pid", "--fork", "--kill-child=KILL", "--mount", "sh", "-c", START]).arg(&tree);
     let mut running = image.spawn().unwrap();
     let inside = |words: &[&str]| {
         let mut command = Command::new("chroot");

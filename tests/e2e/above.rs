@@ -5,11 +5,11 @@ use std::mem::MaybeUninit;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
-use crate::instance::Instance;
+use crate::instance::{Instance, eventually, is_alive, kill};
 
 /// What was said, and in the name of which process.
 fn hear(socket: &UnixDatagram) -> (String, i32) {
@@ -18,24 +18,23 @@ fn hear(socket: &UnixDatagram) -> (String, i32) {
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut parts = [IoSliceMut::new(&mut text)];
     let length = recvmsg(socket, &mut parts, &mut control, RecvFlags::empty()).expect("a word in time").bytes;
-    let signed = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmCredentials(name) => Some(name.pid.as_raw_nonzero().get()),
-        _ => None,
+    let signed = control.drain().find_map(|message| {
+        let RecvAncillaryMessage::ScmCredentials(name) = message else { return None };
+        Some(name.pid.as_raw_nonzero().get())
     });
     (String::from_utf8_lossy(&text[..length]).into_owned(), signed.expect("who said it"))
 }
 
 /// Until a line is said; what was said on the way does not matter here.
 fn hear_line(socket: &UnixDatagram, line: &str) -> (String, i32) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let (text, pid) = hear(socket);
-        if text.lines().any(|said| said == line) {
-            return (text, pid);
-        }
-        assert!(Instant::now() < deadline, "{line} is never said");
-    }
+    let mut words = (0..MOST_WORDS).map(|_| hear(socket));
+    words
+        .find(|(text, _)| text.lines().any(|said| said == line))
+        .unwrap_or_else(|| panic!("{line} is never said"))
 }
+
+/// More than one start and one stop have.
+const MOST_WORDS: usize = 10;
 
 fn listen(path: &Path) -> UnixDatagram {
     let socket = UnixDatagram::bind(path).expect("a socket");
@@ -44,6 +43,7 @@ fn listen(path: &Path) -> UnixDatagram {
     socket
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
 fn mcsup(home: &Path, socket: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mcsup"));
     command.arg("--home").arg(home).env("NOTIFY_SOCKET", socket);
@@ -84,13 +84,18 @@ fn a_start_that_finds_the_supervisor_with_another_keeper_names_that_one_and_leav
     let mut instance = Instance::new("above-again", &units);
     instance.up_by(&mut mcsup(&instance.dir.clone(), &path));
     let before = instance.wait("a runs", |look| look.is("a", "ready")).pid("a");
+    let first = instance.keeper();
+    kill(first);
+    let next = eventually(|| instance.holder().filter(|keeper| *keeper != first && is_alive(*keeper)));
+    let next = next.expect("the supervisor finds itself another keeper");
     let again = mcsup(&instance.dir, &path).arg("up").stdin(Stdio::null()).output().expect("mcsup");
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    let (text, _) = hear_line(&socket, &format!("MAINPID={}", instance.keeper()));
+    let (text, _) = hear_line(&socket, &format!("MAINPID={next}"));
     assert!(text.lines().any(|line| line == "READY=1"), "{text}");
     assert_eq!(instance.wait("a goes on", |look| look.is("a", "ready")).pid("a"), before);
     // Whoever starts it by hand hears that it runs already.
     let by_hand = instance.run(&["up"]);
     assert_eq!(by_hand.status.code(), Some(1));
+    instance.done(&["shutdown"]);
     drop(std::fs::remove_file(path));
 }
