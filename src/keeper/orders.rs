@@ -421,8 +421,7 @@ impl Keeper {
             now,
         );
         self.watch_tidings(slot, now);
-        let log: Option<LogOrder> = order.log;
-        if let (Some(pipe), Some(log)) = (output, log) {
+        if let Some((pipe, log)) = output.zip(order.log) {
             self.pump.add(Source::adopted(slot, order.unit, log, pipe, kept));
         }
         if order.exit.is_some() {

@@ -20,6 +20,7 @@ use crate::engine::event::{Event, HandedChange};
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
 use crate::keeper::{give_memory_back, inherited, make_room_for_descriptors, use_little_memory};
+use crate::unit::spec::UnitSet;
 use crate::supervisor::cgroups::{self, Cgroups};
 use crate::supervisor::change::begun::{Begun, UnderWay};
 use crate::supervisor::change::candidate::paths_of;
@@ -84,6 +85,12 @@ impl Settings {
         let Home { units, state, run, log } = &self.home;
         let paths = [units, state, run, log, &self.working_dir].map(|path| path.clone().into_os_string());
         paths.into_iter().chain([cgroups::to_argument(self.cgroups.clone())]).collect()
+    }
+
+    fn ground(&self, set: &Arc<UnitSet>) -> Ground {
+        let Self { home, working_dir, cgroups } = self;
+        let cgroups = Cgroups::new(cgroups.clone());
+        Ground::new(Arc::clone(set), &home.units, working_dir.clone(), &home.log, &home.state, cgroups)
     }
 
     pub(crate) fn from_arguments(arguments: &[OsString]) -> Option<Self> {
@@ -225,15 +232,8 @@ fn take_over(
     begun: Begun,
 ) -> io::Result<Supervisor> {
     let set = Arc::clone(&begun.set);
-    let Settings { home, working_dir, cgroups } = settings;
-    let ground = Arc::new(Ground::new(
-        Arc::clone(&set),
-        &home.units,
-        working_dir.clone(),
-        &home.log,
-        &home.state,
-        Cgroups::new(cgroups.clone()),
-    ));
+    let home = &settings.home;
+    let ground = Arc::new(settings.ground(&set));
     let epoch = Epoch::read();
     let (pings, news) = (std::mem::take(&mut legacy.pings), std::mem::take(&mut legacy.news));
     let (keeper_pid, is_safe_mode, restarts) = (legacy.keeper_pid, legacy.is_safe_mode, legacy.restarts);

@@ -404,9 +404,8 @@ mod tests {
         assert_eq!(M::decode(&longer), None, "a byte too many was accepted");
     }
 
-    #[test]
-    fn every_order_comes_out_as_it_went_in() {
-        let spawn = SpawnOrder {
+    fn a_spawn() -> SpawnOrder {
+        SpawnOrder {
             run: 7,
             unit: "redis".into(),
             ordinal: 4,
@@ -444,10 +443,14 @@ mod tests {
                 credentials: vec![(b"key".to_vec(), b"/etc/key".to_vec())],
                 credentials_dir: b"/run/credentials".to_vec(),
             })),
-        };
+        }
+    }
+
+    #[test]
+    fn every_order_comes_out_as_it_went_in() {
         for order in [
             Order::Hello { version: 1, pid: 2 },
-            Order::Spawn(Box::new(spawn)),
+            Order::Spawn(Box::new(a_spawn())),
             Order::Signal { run: 1, signal: 15, scope: Scope::All },
             Order::Release { run: 1 },
             Order::Remember { key: vec![1], value: vec![] },
