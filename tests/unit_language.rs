@@ -710,15 +710,15 @@ fn the_short_form_of_a_probe_means_what_the_long_one_says() {
 }
 
 #[test]
-fn sockets_stand_in_the_order_of_their_descriptors_and_bear_a_name_where_one_is_given() {
+fn sockets_stand_in_the_order_of_their_descriptors_and_bear_the_name_of_the_unit() {
     let set = set(&[(
         "web@.yaml",
         "command: [x]\ninstances: [a]\nlisten: {sockets: [80, {address: /run/w, name: main, mode: 0o600}], lazy: true}\n",
     )]);
     let listen = &unit(&set, "web@a").listen;
     assert!(listen.is_lazy);
-    let names: Vec<Option<&str>> = listen.sockets.iter().map(|socket| socket.name.as_deref()).collect();
-    assert_eq!(names, [None, Some("main")]);
+    let names: Vec<&str> = listen.sockets.iter().map(|socket| &*socket.name).collect();
+    assert_eq!(names, ["web@a", "main"]);
     assert_eq!(listen.sockets[0].address, ListenAddress::Tcp(Address { host: "::".into(), port: 80 }));
     assert_eq!(listen.sockets[1].address, ListenAddress::Unix { path: "/run/w".into(), mode: 0o600 });
 }

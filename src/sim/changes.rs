@@ -271,6 +271,9 @@ fn rename(set: &mut UnitSet, at: usize) {
     if unit.instance.is_some() || unit.name.as_str().len() > 8 {
         return;
     }
+    for socket in &mut unit.listen.sockets {
+        socket.name = name.as_str().into();
+    }
     unit.name = name;
 }
 

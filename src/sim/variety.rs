@@ -26,7 +26,7 @@ pub(super) fn variety(unit: &mut UnitSpec, at: u64, random: &mut Random) {
         3 => unit.ready = Ready::Notify,
         4 => unit.ready = Ready::Log(Pattern("up".into())),
         5 => unit.ready = Ready::Fd(3),
-        6 | 7 => unit.listen = lazy(at),
+        6 | 7 => unit.listen = lazy(unit, at),
         _ => {}
     }
     if unit.kind == UnitKind::Service && random.chance(120) {
@@ -80,10 +80,10 @@ fn gate(unit: &mut UnitSpec, random: &mut Random) {
 
 pub(crate) const GATE_CHECK: &str = "guard.level == 'normal'";
 
-fn lazy(at: u64) -> Listen {
+fn lazy(unit: &UnitSpec, at: u64) -> Listen {
     let port = u16::try_from(at).unwrap_or(0).saturating_add(20_000);
     let address = ListenAddress::Tcp(Address { host: "127.0.0.1".into(), port });
-    Listen { sockets: vec![SocketSpec { name: None, address }], is_lazy: true }
+    Listen { sockets: vec![SocketSpec { name: unit.name.as_str().into(), address }], is_lazy: true }
 }
 
 pub(super) fn tell(unit: UnitName, random: &mut Random) -> Command {

@@ -275,7 +275,7 @@ impl Ground {
         }
         let sockets = spec.listen.sockets.iter().map(|socket| Given::Listen {
             key: listeners::key(spec.name.as_str(), &socket.address),
-            name: socket.name.as_deref().unwrap_or(spec.name.as_str()).to_owned(),
+            name: socket.name.to_string(),
         });
         Ok(SpawnOrder {
             log: Some(log),

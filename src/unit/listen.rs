@@ -110,7 +110,7 @@ impl FromYaml for Sockets {
 }
 
 impl ListenFile {
-    /// In the order of their descriptors.
+    /// In the order of their descriptors; sockets without a name get the unit's later.
     pub(super) fn lower(&self) -> Listen {
         let sockets = self.sockets().iter().filter_map(|socket| {
             let SocketMap { address, name, mode } = &socket.value;
@@ -119,7 +119,7 @@ impl ListenFile {
                 ListenAddress::Unix { path, mode: _ } => ListenAddress::Unix { path, mode },
                 address @ (ListenAddress::Tcp(_) | ListenAddress::Udp(_)) => address,
             };
-            let name = name.as_ref().map(|name| name.value.0.clone());
+            let name = name.as_ref().map_or_else(|| "".into(), |name| name.value.0.clone());
             Some(SocketSpec { name, address })
         });
         Listen { sockets: sockets.collect(), is_lazy: self.0.lazy.as_ref().is_some_and(|lazy| lazy.value) }

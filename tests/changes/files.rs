@@ -49,8 +49,11 @@ fn a_unit_whose_file_is_renamed_is_still_reached_by_its_socket_and_so_is_its_nex
     let site = Site::new("renamed-socket", &[("b", SLEEP)]);
     let socket = site.path("web.sock");
     fs::write(site.path("serve.py"), script).expect("a script");
-    let unit =
-        format!("command: [python3, {}]\nlisten: {}\n", site.path("serve.py").display(), socket.display());
+    let unit = format!(
+        "command: [python3, {}]\nlisten: {{sockets: [{{address: {}, name: main}}]}}\n",
+        site.path("serve.py").display(),
+        socket.display()
+    );
     site.save("old", &unit);
     let pid = site.wait("served", |look| look.is("old", "ready")).pid("old");
     site.wait_for_word(2, "committed");

@@ -307,7 +307,7 @@ fn sockets(listen: &Listen) -> Option<Shown> {
         };
         map([
             ("address", Some(Shown::words(&address.to_string()))),
-            ("name", name.as_deref().map(Shown::words)),
+            ("name", Some(Shown::words(name))),
             ("mode", mode),
         ])
     };

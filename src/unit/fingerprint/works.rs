@@ -38,7 +38,7 @@ impl Hash {
         self.number(*is_lazy);
         self.number(sockets.len());
         for SocketSpec { name, address } in sockets {
-            self.optional(name.as_deref());
+            self.text(name);
             match address {
                 ListenAddress::Tcp(address) => {
                     self.number(0_u8);

@@ -425,7 +425,10 @@ fn usual_condition(target: &Draft) -> Condition {
     }
 }
 
-fn named(spec: UnitSpec, member: &Member) -> UnitSpec {
+fn named(mut spec: UnitSpec, member: &Member) -> UnitSpec {
+    for socket in spec.listen.sockets.iter_mut().filter(|socket| socket.name.is_empty()) {
+        socket.name = member.name.as_str().into();
+    }
     UnitSpec { name: member.name.clone(), instance: member.instance.clone(), ..spec }
 }
 

@@ -14,8 +14,8 @@ pub struct Listen {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketSpec {
-    /// In LISTEN_FDNAMES. `None`: the unit's name at the start, so that a unit that is renamed stays what it is.
-    pub name: Option<Box<str>>,
+    /// In LISTEN_FDNAMES. Default: the unit's name.
+    pub name: Box<str>,
     pub address: ListenAddress,
 }
 
