@@ -15,7 +15,7 @@ use crate::unit::spec::SignalNumber;
 /// The same as `up`, as process 1; with a command in place of units, what tini does
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  mcsup init /etc/mcsup/units\n  mcsup init -g -- sh -c 'worker & worker & wait'"
+    after_help = "Example:\n  mcsup init /etc/mcsup/units\n  mcsup init -g -- sh -c 'worker & worker & wait'"
 )]
 pub(crate) struct Args {
     /// Units directory; the home's own when left out

@@ -20,7 +20,6 @@ use crate::engine::event::{Event, HandedChange};
 use crate::engine::{BugPolicy, Engine, Options};
 use crate::keeper::wire::{Order, VERSION};
 use crate::keeper::{give_memory_back, inherited, make_room_for_descriptors, use_little_memory};
-use crate::unit::spec::UnitSet;
 use crate::supervisor::cgroups::{self, Cgroups};
 use crate::supervisor::change::begun::{Begun, UnderWay};
 use crate::supervisor::change::candidate::paths_of;
@@ -51,6 +50,7 @@ use crate::supervisor::reexec::Replacing;
 use crate::supervisor::run::{Api, Ending, Supervisor};
 use crate::supervisor::starts::LOOKUP_THREADS;
 use crate::supervisor::successor::Succession;
+use crate::unit::spec::UnitSet;
 
 /// The hidden first argument under which this binary is the supervisor.
 pub const VERB: &str = "__supervisor";
