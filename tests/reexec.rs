@@ -176,12 +176,37 @@ fn two_versions_relieve_each_other_twenty_times_and_no_service_notices() {
     let pid = instance.look().unwrap().pid("store");
     kill(pid);
     instance.wait("store began again", |look| look.is("store", "ready") && look.pid("store") != pid);
+    assert!(instance.printed().contains("store#1 killed by SIGKILL"), "{}", instance.printed());
     assert!(fs::read_to_string(instance.path("log/store/current")).unwrap().contains("read kept"));
     instance.done(&["restart", "web"]);
     assert!(answers(port), "the socket that is passed");
     instance.done(&["shutdown"]);
     assert!(instance.ended().success());
     assert_eq!(instance.processes(), [0_u32; 0]);
+}
+
+/// The processes that ask how `a` is.
+fn questions(instance: &Instance) -> Vec<u32> {
+    let asks = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x00987\0"))
+    };
+    instance.processes().into_iter().filter(asks).collect()
+}
+
+#[test]
+fn a_probe_that_is_being_asked_is_ended_and_asked_again() {
+    let unit = "command: [sleep, '1000']\nready: started\nhealth: [{exec: [sleep, '987'], interval: 1000s, timeout: 999s}]\n";
+    let mut instance = Instance::new("questions", &[("a", unit)]);
+    up(&mut instance, &Executable::own());
+    let one = |other: u32| {
+        eventually(|| match questions(&instance)[..] {
+            [pid] if pid != other => Some(pid),
+            _ => None,
+        })
+    };
+    let first = one(0).expect("a question");
+    instance.done(&["reexec"]);
+    assert!(one(first).is_some(), "{:?} after {first}", questions(&instance));
 }
 
 /// Tries to replace it, in vain; what was said of that.
