@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::executable::Executable;
-use crate::instance::{Instance, Look, eventually, is_alive, kill};
+use crate::instance::{Instance, Look, eventually, is_alive, kill, timed};
 
 const ROUNDS: usize = 20;
 const WRITER: &str = "command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.003; done']\n";
@@ -185,28 +185,19 @@ fn two_versions_relieve_each_other_twenty_times_and_no_service_notices() {
     assert_eq!(instance.processes(), [0_u32; 0]);
 }
 
-/// The processes that ask how `a` is.
-fn questions(instance: &Instance) -> Vec<u32> {
-    let asks = |pid: &u32| {
-        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x00987\0"))
-    };
-    instance.processes().into_iter().filter(asks).collect()
-}
-
 #[test]
-fn a_probe_that_is_being_asked_is_ended_and_asked_again() {
-    let unit = "command: [sleep, '1000']\nready: started\nhealth: [{exec: [sleep, '987'], interval: 1000s, timeout: 999s}]\n";
-    let mut instance = Instance::new("questions", &[("a", unit)]);
+fn what_the_supervisor_before_had_asked_a_probe_is_ended_with_it() {
+    let ask = "health: [{exec: [sh, -c, 'echo $$ > asked; exec sleep 987'], interval: 20s, timeout: 19s}]\n";
+    let unit = format!("command: [sleep, '1000']\nready: started\n{ask}");
+    let mut instance = Instance::new("questions", &[("a", &unit)]);
     up(&mut instance, &Executable::own());
-    let one = |other: u32| {
-        eventually(|| match questions(&instance)[..] {
-            [pid] if pid != other => Some(pid),
-            _ => None,
-        })
-    };
-    let first = one(0).expect("a question");
+    let asked = || fs::read_to_string(instance.path("units/asked")).ok()?.trim().parse::<u32>().ok();
+    let first = eventually(asked).expect("a question");
+    assert!(is_alive(first));
     instance.done(&["reexec"]);
-    assert!(one(first).is_some(), "{:?} after {first}", questions(&instance));
+    // Long before its own time is up.
+    let (ended, took) = timed(|| eventually(|| (!is_alive(first)).then_some(())));
+    assert!(ended.is_some() && took < Duration::from_secs(10), "{first} was asked for another {took:?}");
 }
 
 /// Tries to replace it, in vain; what was said of that.
