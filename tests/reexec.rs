@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::executable::Executable;
-use crate::instance::{Instance, Look, eventually, is_alive, kill};
+use crate::instance::{Instance, Look, eventually, is_alive, kill, timed};
 
 const ROUNDS: usize = 20;
 const WRITER: &str = "command: [sh, -c, 'i=0; while :; do i=$((i+1)); echo $i; sleep 0.003; done']\n";
@@ -176,12 +176,28 @@ fn two_versions_relieve_each_other_twenty_times_and_no_service_notices() {
     let pid = instance.look().unwrap().pid("store");
     kill(pid);
     instance.wait("store began again", |look| look.is("store", "ready") && look.pid("store") != pid);
+    assert!(instance.printed().contains("store#1 killed by SIGKILL"), "{}", instance.printed());
     assert!(fs::read_to_string(instance.path("log/store/current")).unwrap().contains("read kept"));
     instance.done(&["restart", "web"]);
     assert!(answers(port), "the socket that is passed");
     instance.done(&["shutdown"]);
     assert!(instance.ended().success());
     assert_eq!(instance.processes(), [0_u32; 0]);
+}
+
+#[test]
+fn what_the_supervisor_before_had_asked_a_probe_is_ended_with_it() {
+    let ask = "health: [{exec: [sh, -c, 'echo $$ > asked; exec sleep 987'], interval: 20s, timeout: 19s}]\n";
+    let unit = format!("command: [sleep, '1000']\nready: started\n{ask}");
+    let mut instance = Instance::new("questions", &[("a", &unit)]);
+    up(&mut instance, &Executable::own());
+    let asked = || fs::read_to_string(instance.path("units/asked")).ok()?.trim().parse::<u32>().ok();
+    let first = eventually(asked).expect("a question");
+    assert!(is_alive(first));
+    instance.done(&["reexec"]);
+    // Long before its own time is up.
+    let (ended, took) = timed(|| eventually(|| (!is_alive(first)).then_some(())));
+    assert!(ended.is_some() && took < Duration::from_secs(10), "{first} was asked for another {took:?}");
 }
 
 /// Tries to replace it, in vain; what was said of that.

@@ -163,6 +163,8 @@ impl Keeper {
         self.replacing.stage = Stage::Relieving { former };
         // From here on nobody can mistake us for the one of before.
         drop(link);
+        // What it had asked for by helpers, the next supervisor asks again.
+        self.disconnect();
         self.relieve(now);
         Ok(())
     }
