@@ -116,7 +116,7 @@ fn a_deb_is_installed_upgraded_under_its_services_removed_and_purged() {
     assert!(said.contains("/etc/mcsup, /var/lib/mcsup and /var/log/mcsup stay"), "{said}");
     assert!(up.wait().unwrap().success(), "everything was stopped in order");
     assert!(!debian.has("usr/bin/mcsup") && !debian.has("usr/lib/systemd/system/mcsup.service"));
-    assert!(debian.has("etc/mcsup/units/web.yaml") && debian.has("var/lib/mcsup/generations"));
+    assert!(debian.has("etc/mcsup/units/web.yaml") && debian.has("var/lib/mcsup/units-directory"));
     assert_eq!(std::fs::read_to_string(&settings).unwrap(), edited);
 
     debian.run(&["dpkg", "--purge", "mcsup"]);
