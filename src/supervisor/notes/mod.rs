@@ -349,7 +349,7 @@ mod tests {
             assert!(step_of(code).is_none_or(|step| step_code(step) == code));
         }
         let codes = |known: fn(u8) -> bool| (0..=u8::MAX).filter(|code| known(*code)).count();
-        assert_eq!((codes(|code| stage_of(code).is_some()), codes(|code| step_of(code).is_some())), (6, 15));
+        assert_eq!((codes(|code| stage_of(code).is_some()), codes(|code| step_of(code).is_some())), (6, 23));
         let of_runs = (codes(|code| run_stage_of(code).is_some()), codes(|code| run_end_of(code).is_some()));
         assert_eq!(of_runs, (7, 3));
     }
