@@ -52,6 +52,10 @@ impl Supervisor {
                 return Some("mcsup is being replaced already".to_owned());
             }
         }
+        if self.executor.witness.keeper_pid == Some(1) {
+            // There would be nobody to go back to: with process 1 everything ends.
+            return Some("mcsup is process 1 here, which is replaced by the next boot only".to_owned());
+        }
         if self.engine.overview().is_stopping {
             return Some("everything is being stopped".to_owned());
         }

@@ -15,8 +15,9 @@ const INITS: [&[&str]; 2] = [&["tini"], &[env!("CARGO_BIN_EXE_mcsup"), "init"]];
 /// The init with its flags and the command, to be started as it is.
 #[expect(clippy::disallowed_methods, reason = "a test starts what it tests")]
 fn init(init: &[&str], flags: &[&str], command: &[&str]) -> Command {
-    let mut started = Command::new(init[0]);
-    started.args(&init[1..]).args(flags).arg("--").args(command).stdin(Stdio::null());
+    // Whoever runs the tests may ignore some, as `nohup` does, and a child inherits that.
+    let mut started = Command::new("env");
+    started.arg("--default-signal").args(init).args(flags).arg("--").args(command).stdin(Stdio::null());
     for name in ["TINI_SUBREAPER", "TINI_VERBOSITY", "TINI_KILL_PROCESS_GROUP"] {
         started.env_remove(name);
     }
