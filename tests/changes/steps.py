@@ -1,8 +1,8 @@
 """Ends a process at the Nth of its calls that change a file below some directories.
 
-    steps.py PID N PATH...
+    steps.py PID N BUT PATH...
 
-Says `attached` once it follows every thread of PID, then each such call before the kernel carries it out, in the one order
+BUT: what begins with that path does not count. Says `attached` once it follows every thread of PID, then each such call before the kernel carries it out, in the one order
 in which all threads make them. At the Nth (from 1; 0: never) PID gets SIGKILL, the call is not made, and it says `killed`.
 Ends with PID. Linux on x86_64 and aarch64 only.
 """
@@ -119,8 +119,9 @@ def follow_all(process):
 
 
 def main():
-    process, last, places = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
-    is_ours = re.compile("|".join(f"{re.escape(place)}(/|$)" for place in places)).match
+    process, last, other, places = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4:]
+    below = "|".join(map(re.escape, places))
+    is_ours = re.compile(f"(?!{re.escape(other)})({below})(/|$)").match
     follow_all(process)
     print("attached", flush=True)
     count = 0

@@ -19,12 +19,16 @@ const SAMPLE: usize = 6;
 /// Mostly they wait for a verdict, so there may be more than there are processors.
 const AT_ONCE: usize = 3;
 const QUICKER: &str = "apply: {verify: 3s, settle: 100ms}\n";
-/// What comes after the change that was cut off.
+const PROTECTED: &str = "command: [sleep, '1000']\nprotected: true\n";
+const PROTECTED_OTHER: &str = "command: [sleep, '1001']\nprotected: true\n";
+/// What comes after the change that was cut off, of the unit `c`.
 const FURTHER: &str = "command: [sleep, '1005']\n";
 
 /// One way that a change takes.
 struct Road {
     name: &'static str,
+    /// What the unit `a` says before.
+    from: &'static str,
     begin: fn(&Site),
     /// What the unit `a` may say in the end.
     ends: &'static [&'static str],
@@ -47,6 +51,8 @@ impl Tracer {
         let child = Command::new("python3")
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/changes/steps.py"))
             .args([site.supervisor().to_string(), last.to_string()])
+            // Which has ways of its own to be whole again, and is no part of the road.
+            .arg(site.path("state/history.db"))
             .args([site.path("state"), site.path("units")])
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("a descriptor"))
@@ -80,9 +86,10 @@ impl Drop for Tracer {
     }
 }
 
-fn text_of_a(site: &Site) -> Option<String> {
+/// As the generation in force has it.
+fn text_of(unit: &str, site: &Site) -> Option<String> {
     let current = site.current()?;
-    fs::read_to_string(site.path(&format!("state/generations/{current:06}/units/a.yaml"))).ok()
+    fs::read_to_string(site.path(&format!("state/generations/{current:06}/units/{unit}.yaml"))).ok()
 }
 
 /// The change is decided, filed, and nothing waits.
@@ -90,31 +97,32 @@ fn is_over(site: &Site, road: &Road) -> bool {
     let kept = site.generations();
     let is_open = kept.iter().any(|one| ["candidate", "verifying"].contains(&&*one.word));
     let status = site.look().is_some_and(|look| look.0["changes"].is_null() || look.0["changes"] == "");
-    status && !is_open && site.agrees() && text_of_a(site).is_some_and(|text| road.ends.contains(&&*text))
+    status && !is_open && site.agrees() && text_of("a", site).is_some_and(|text| road.ends.contains(&&*text))
 }
 
-/// The process of `a` is that of the generation in force, and there is one of each.
-fn assert_runs(site: &Site, text: &str, untouched: u32, what: &str) {
+/// The process of `unit` is that of this text, `b` is the one that it was, and there is one of each.
+fn assert_runs(site: &Site, (unit, text): (&str, &str), untouched: u32, what: &str) {
     let word = text.split('\'').nth(1).expect("a word");
     let is_there = || {
-        let look = site.look()?;
-        let pid =
-            look.unit("a")["pid"].as_u64().filter(|_| look.is("a", "ready") && look.is("b", "ready"))?;
+        let look = site.look().filter(|look| ["a", "b", "c"].iter().all(|name| look.is(name, "ready")))?;
+        let pid = look.unit(unit)["pid"].as_u64()?;
         let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        (String::from_utf8_lossy(&line).contains(word)).then_some(look)
+        String::from_utf8_lossy(&line).contains(word).then_some(look)
     };
-    let look = eventually(is_there).unwrap_or_else(|| panic!("{what}: a is not {word}\n{}", site.story()));
-    assert_eq!(look.pid("b"), untouched, "{what}: b is untouched");
-    let sleepers = site.processes();
-    assert_eq!(sleepers.len(), 2, "{what}: {sleepers:?}\n{}", site.story());
+    let look = eventually(is_there);
+    let look = look.unwrap_or_else(|| panic!("{what}: {unit} is not {word}\n{}", site.story()));
+    assert_eq!(look.pid("b"), untouched, "{what}: b is untouched\n{}", site.story());
+    let all = site.processes();
+    assert_eq!(all.len(), 3, "{what}: {all:?}\n{}", site.story());
 }
 
 impl Road {
     fn site(&self, at: usize) -> Site {
-        let units = [("mcsup", QUICKER), ("a", SLEEP), ("b", SLEEP)];
+        let units = [("mcsup", QUICKER), ("a", self.from), ("b", SLEEP), ("c", SLEEP)];
         let site = Site::with_settings(&format!("steps-{}-{at}", self.name), &units);
         fs::create_dir_all(site.path("elsewhere")).expect("a directory");
-        for (name, text) in [("mcsup", QUICKER), ("a", OTHER), ("b", SLEEP)] {
+        for (name, text) in units {
+            let text = if name == "a" { self.from.replace("1000", "1001") } else { text.to_owned() };
             fs::write(site.path("elsewhere").join(format!("{name}.yaml")), text).expect("a file");
         }
         site
@@ -156,16 +164,17 @@ impl Road {
         site.look_again();
         let settled = eventually(|| is_over(&site, self).then_some(()));
         assert!(settled.is_some(), "{what}: it does not end\n{}", site.story());
-        let text = text_of_a(&site).expect("a text");
+        let text = text_of("a", &site).expect("a text");
         assert_eq!(site.text("a"), text, "{what}");
-        assert_runs(&site, &text, untouched, &what);
+        assert_runs(&site, ("a", &text), untouched, &what);
         self.assert_kept(&site, &what);
         let verified = site.run(&["generations", "verify"]);
         assert!(verified.status.success(), "{what}: {verified:?}");
-        site.save("a", FURTHER);
-        let goes_on = eventually(|| (text_of_a(&site)? == FURTHER && site.agrees()).then_some(()));
-        assert!(goes_on.is_some(), "{what}: a further save is not taken\n{}", site.story());
-        assert_runs(&site, FURTHER, untouched, &what);
+        site.save("c", FURTHER);
+        let goes_on = || (text_of("c", &site)? == FURTHER && site.agrees()).then_some(());
+        assert!(eventually(goes_on).is_some(), "{what}: a further save is not taken\n{}", site.story());
+        assert_runs(&site, ("c", FURTHER), untouched, &what);
+        assert_eq!(text_of("a", &site), Some(text), "{what}");
         has_died
     }
 
@@ -224,18 +233,28 @@ impl Road {
 #[test]
 fn whichever_call_is_the_last_one_a_good_save_ends_committed() {
     let begin = |site: &Site| site.save("a", OTHER);
-    Road { name: "good", begin, ends: &[OTHER], written: &[SLEEP, OTHER] }.is_walked();
+    Road { name: "good", from: SLEEP, begin, ends: &[OTHER], written: &[SLEEP, OTHER] }.is_walked();
 }
 
 #[test]
 fn whichever_call_is_the_last_one_a_bad_save_ends_as_before() {
     let begin = |site: &Site| site.save("a", CRASH);
-    Road { name: "bad", begin, ends: &[SLEEP], written: &[SLEEP, CRASH] }.is_walked();
+    Road { name: "bad", from: SLEEP, begin, ends: &[SLEEP], written: &[SLEEP, CRASH] }.is_walked();
 }
 
 /// Who asked is told nothing; the files are still where they were.
 #[test]
 fn whichever_call_is_the_last_one_what_is_applied_from_elsewhere_ends_as_before_or_committed() {
     let begin = |site: &Site| drop(site.run(&["apply", &site.path("elsewhere").display().to_string()]));
-    Road { name: "elsewhere", begin, ends: &[SLEEP, OTHER], written: &[SLEEP] }.is_walked();
+    Road { name: "elsewhere", from: SLEEP, begin, ends: &[SLEEP, OTHER], written: &[SLEEP] }.is_walked();
+}
+
+#[test]
+fn whichever_call_is_the_last_one_what_is_approved_of_ends_as_before_or_committed() {
+    let begin = |site: &Site| {
+        drop(site.run(&["apply", &site.path("elsewhere").display().to_string()]));
+        drop(site.run(&["approve", "2"]));
+    };
+    let ends = &[PROTECTED, PROTECTED_OTHER];
+    Road { name: "approved", from: PROTECTED, begin, ends, written: &[PROTECTED] }.is_walked();
 }
