@@ -14,8 +14,8 @@ use std::sync::Mutex;
 use crate::instance::{eventually, is_alive};
 use crate::site::{CRASH, OTHER, SLEEP, Site};
 
-/// Each road tries so many of its calls, where not all are wanted: about a second each.
-const SAMPLE: usize = 6;
+/// Each road tries about so many of its calls, where not all are wanted: a second or two each.
+const SAMPLE: usize = 10;
 /// Mostly they wait for a verdict, so there may be more than there are processors.
 const AT_ONCE: usize = 3;
 const QUICKER: &str = "apply: {verify: 3s, settle: 100ms}\n";
@@ -200,6 +200,7 @@ impl Road {
         }
     }
 
+    #[expect(clippy::print_stdout, reason = "which calls were tried belongs to the story of a failure")]
     fn is_walked(&self) {
         let calls = self.calls();
         assert!(calls.len() > 20, "{}: {calls:#?}", self.name);
