@@ -38,3 +38,5 @@ mod saves;
 mod slow;
 #[path = "changes/stack.rs"]
 mod stack;
+#[path = "changes/steps.rs"]
+mod steps;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::instance::{Look, eventually, is_alive, kill, signal};
-use crate::site::{CRASH, OTHER, SLEEP, Site};
+use crate::site::{CRASH, OTHER, QUICK, SLEEP, Site};
 
 /// Takes a second to end.
 const SLOW: &str =
@@ -233,6 +233,36 @@ fn a_candidate_that_was_kept_and_not_begun_has_its_turn_under_its_number() {
     assert_eq!(after.pid("b"), before.pid("b"));
     let numbers: Vec<u64> = site.generations().iter().map(|kept| kept.number).collect();
     assert_eq!(numbers, [1, 2, 3], "{}", site.story());
+}
+
+/// Nothing of it lies in the units directory, so nothing brings it up again but who asked.
+#[test]
+fn what_was_applied_from_elsewhere_and_not_begun_is_superseded_by_the_next_look() {
+    let site = Site::new("orphan-elsewhere", &[("a", SLEEP), ("b", SLEEP)]);
+    let other = site.path("other");
+    fs::create_dir_all(&other).expect("a directory");
+    for (name, text) in [("mcsup", QUICK), ("a", OTHER), ("b", SLEEP)] {
+        fs::write(other.join(format!("{name}.yaml")), text).expect("a file");
+    }
+    site.done(&["apply", &other.display().to_string()]);
+    site.wait_for_commit(2);
+    site.save("a", SLEEP);
+    site.wait_for_commit(3);
+    let before = site.now();
+    // Generation 2 once more, as if it had been kept just now.
+    let verdict = site.path("state/generations/000002/verdict.json");
+    let text = fs::read_to_string(&verdict).expect("a verdict").replace("committed", "candidate");
+    fs::write(&verdict, text).expect("a verdict");
+    site.done(&["plan"]);
+    assert_eq!(
+        site.generations().get(1).map(|kept| &*kept.word),
+        Some("candidate"),
+        "a plan touches nothing"
+    );
+    site.done(&["reload"]);
+    let words: Vec<String> = site.generations().into_iter().map(|kept| kept.word).collect();
+    assert_eq!(words, ["committed", "superseded", "committed"], "{}", site.story());
+    assert_eq!(site.now().pid("a"), before.pid("a"));
 }
 
 #[test]

@@ -158,6 +158,9 @@ fn found(wanted: &Wanted) -> Result<Found, String> {
             approval::is_in_force(wanted, &store, approved)?;
         }
         approval::directory_says(wanted, &store, None)?;
+        if !wanted.is_dry {
+            supersede(wanted, &store, &left_open(wanted, &store));
+        }
         return Ok(Found::Same);
     }
     let planned = plan(wanted, &store, &set, &named, text);
@@ -290,9 +293,22 @@ pub(super) fn add(wanted: &Wanted, store: &Store, content: &Content) -> Result<u
     store.add(&draft).map_err(|error| error.to_string())
 }
 
-/// A supervisor that died before it could put its candidate on the road left it open, as nobody else does: it has its
-/// turn now, or something newer has come.
+/// What an earlier supervisor left open: it has its turn now, or something newer has come.
 fn orphan(wanted: &Wanted, store: &Store, content: &Content) -> Option<u64> {
+    let mut open = left_open(wanted, store);
+    let is_it = |number: &u64| {
+        wanted.source == Source::Directory
+            && !store.is_from_elsewhere(*number, &wanted.units_dir)
+            && store.is_same_as(*number, &content.files, &content.named)
+    };
+    let same = open.iter().copied().rev().find(is_it);
+    open.retain(|number| Some(*number) != same);
+    supersede(wanted, store, &open);
+    same
+}
+
+/// A supervisor that died before it could put its candidate on the road left it open, as nobody else does.
+fn left_open(wanted: &Wanted, store: &Store) -> Vec<u64> {
     let is_open = |number: &u64| {
         store.verdict(*number).is_ok_and(|verdict| match verdict.word {
             Word::Candidate | Word::Verifying => true,
@@ -300,19 +316,15 @@ fn orphan(wanted: &Wanted, store: &Store, content: &Content) -> Option<u64> {
         })
     };
     // What is in force may not be written down to the end.
-    let numbers = store.numbers().ok()?.into_iter().filter(|number| Some(*number) != wanted.current);
-    let open: Vec<u64> = numbers.filter(is_open).collect();
-    let is_it = |number: &u64| {
-        wanted.source == Source::Directory
-            && !store.is_from_elsewhere(*number, &wanted.units_dir)
-            && store.is_same_as(*number, &content.files, &content.named)
-    };
-    let same = open.iter().copied().rev().find(is_it);
-    for number in open.into_iter().filter(|number| Some(*number) != same) {
+    let numbers = store.numbers().unwrap_or_default().into_iter();
+    numbers.filter(|number| Some(*number) != wanted.current).filter(is_open).collect()
+}
+
+fn supersede(wanted: &Wanted, store: &Store, open: &[u64]) {
+    for number in open {
         // Where the disk refuses, it stays open, and is kept for longer.
-        drop(judge(store, number, Word::Superseded, "mcsup ended before its turn came".to_owned(), wanted));
+        drop(judge(store, *number, Word::Superseded, "mcsup ended before its turn came".to_owned(), wanted));
     }
-    same
 }
 
 pub(super) fn plan(
