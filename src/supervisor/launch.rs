@@ -238,9 +238,9 @@ impl Ground {
         let failed = |errno, cause| Miss::failed(SpawnStep::Exec, errno, cause);
         let gone = || failed(0, "the unit is gone".to_owned());
         let spec = self.set.unit(launch.unit).ok_or_else(gone)?;
-        let own = env::current_exe().map_err(|error| {
-            failed(error.raw_os_error().unwrap_or(0), format!("mcsup's own program is not found: {error}"))
-        })?;
+        // The keeper's child looks it up: the file that both rings run, whatever lies under its name by now.
+        let own = PathBuf::from("/proc/self/exe");
+        let own = if own.exists() { own } else { env::current_exe().unwrap_or(own) };
         let person = lookup.person(&Who {
             user: spec.user.clone(),
             group: spec.group.clone(),
